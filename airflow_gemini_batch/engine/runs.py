@@ -1,0 +1,168 @@
+"""A run: what was asked, and where each of its files lies.
+
+    <destination>/
+      results/part-00000-0.parquet       one part per shard and attempt
+      dead_letter/part-00000-0.parquet
+      summary.json                       written last: its presence means finished
+      _run/                              table readers skip names that begin with an underscore
+        manifest.json                    what was asked; its presence means built
+        requests/shard-00000-0.jsonl     what is sent, one request a line
+        inputs/shard-00000-0.arrow       what the rows were, in input order (see ``shards``)
+        ledger/                          what was submitted (see ``ledger``)
+        responses/shard-00000-0.jsonl    what came back, byte for byte; lines that belong to no row beside it
+
+Every name follows from the run alone, so any step may be repeated by anyone at any time and finds what the last one left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+
+from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
+from airflow_gemini_batch.engine.storage import Location
+
+MANIFEST_VERSION = 1
+_PART_NAME = re.compile(r"part-(\d{5,})-(\d+)\.parquet")
+
+
+class Trip(msgspec.Struct, frozen=True, order=True):
+    """One shard's one attempt: the unit that becomes exactly one job and one part of each table."""
+
+    shard: int
+    attempt: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.shard:05d}-{self.attempt}"
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """A run of consecutive input rows and the request file made of those that could be turned into requests.
+
+    :param rows: input rows; ``requests`` of them are in the request file, the others have a problem.
+    :param bytes: size of the request file; it holds nothing, and no job is made of it, when ``requests`` is 0.
+    :param sha256: hex digest of the request file.
+    """
+
+    number: int
+    rows: int
+    requests: int
+    bytes: int
+    sha256: str
+
+
+class SourceInfo(msgspec.Struct, frozen=True):
+    """Where the rows came from, as told to a person, and what tells whether it has changed since.
+
+    :param fingerprint: hex digest; None for a source that can only be read, such as an iterator.
+    """
+
+    description: str
+    fingerprint: str | None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What was asked. Written once, when all shards are; never changed after."""
+
+    model: str
+    source: SourceInfo
+    request: dict[str, Any]
+    key: str | None
+    carry: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    created_at: str
+    version: int = MANIFEST_VERSION
+
+    @property
+    def question(self) -> str:
+        """Digest of all that decides which requests are made, except the source's own content."""
+        asked = {"model": self.model, "request": self.request, "key": self.key, "carry": self.carry}
+        return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """Digest of what will be paid for: the model and every request, in order."""
+        asked = [self.model, *(shard.sha256 for shard in self.shards)]
+        return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()[:16]
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """The files of a run at one destination."""
+
+    destination: Location
+
+    @property
+    def manifest_file(self) -> Location:
+        return self.destination / "_run" / "manifest.json"
+
+    @property
+    def summary_file(self) -> Location:
+        return self.destination / "summary.json"
+
+    @property
+    def ledger_folder(self) -> Location:
+        return self.destination / "_run" / "ledger"
+
+    def requests_file(self, trip: Trip) -> Location:
+        return self.destination / "_run" / "requests" / f"shard-{trip}.jsonl"
+
+    def inputs_file(self, trip: Trip) -> Location:
+        return self.destination / "_run" / "inputs" / f"shard-{trip}.arrow"
+
+    def responses_file(self, trip: Trip) -> Location:
+        return self.destination / "_run" / "responses" / f"shard-{trip}.jsonl"
+
+    def aside_file(self, trip: Trip) -> Location:
+        """The answer lines that belong to no row: foreign keys, second lines for a key, lines without a readable key."""
+        return self.destination / "_run" / "responses" / f"aside-{trip}.jsonl"
+
+    def landed_file(self, trip: Trip) -> Location:
+        """The counts of a landed part; written after both parts, so its presence means that they are whole."""
+        return self.ledger_folder / f"{trip}.landed.json"
+
+    def results_part(self, trip: Trip) -> Location:
+        return self.destination / "results" / f"part-{trip}.parquet"
+
+    def dead_letter_part(self, trip: Trip) -> Location:
+        return self.destination / "dead_letter" / f"part-{trip}.parquet"
+
+    def manifest(self) -> Manifest | None:
+        """What was asked, or None when this destination has not been built yet."""
+        return read_json(self.manifest_file, Manifest)
+
+    def built(self) -> Manifest:
+        """What was asked. Raises DestinationError when the destination has not been built."""
+        manifest = self.manifest()
+        if manifest is None:
+            raise DestinationError(f"{self.destination} holds no run: {self.manifest_file} is absent. Run the build step first.")
+        return manifest
+
+
+def read_json(file: Location, kind: type[Any]) -> Any:
+    """The file decoded as ``kind``, or None when it is absent. Raises CorruptRunError when it is there and makes no sense."""
+    try:
+        content = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise CorruptRunError(
+            f"{file} is torn or was written by something else ({len(content)} bytes: {error}). "
+            "Look at it; if the run may start anew, use if_exists='replace'."
+        ) from error
+
+
+def trip_of_part(name: str) -> Trip | None:
+    """``part-00003-1.parquet`` -> ``Trip(3, 1)``; None for a name that no run gives."""
+    match = _PART_NAME.fullmatch(name)
+    return Trip(int(match[1]), int(match[2])) if match else None

@@ -1,0 +1,266 @@
+"""One place on a file system or object store, and the few whole-file operations that the run relies on.
+
+Two rules must stay true: a write is whole or absent, and "cannot be read" is never reported as "is not there".
+Locally a write goes to a temporary name, is flushed to the disk and renamed; on an object store it is one upload
+that becomes visible when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from pyarrow import fs as arrow_fs
+
+from airflow_gemini_batch.engine.errors import DestinationError
+
+#: Large enough to keep a 2 GB upload to few system calls, small enough not to show in the memory figures.
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A file or folder.
+
+    :param fs: the fsspec file system.
+    :param path: the path in that file system's own form, without a trailing slash.
+    :param uri: the same place as the user wrote it, for messages and references.
+    """
+
+    fs: fsspec.AbstractFileSystem
+    path: str
+    uri: str
+
+    def __truediv__(self, name: str) -> Location:
+        return Location(self.fs, f"{self.path}/{name}", f"{self.uri}/{name}")
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
+    @property
+    def arrow_fs(self) -> arrow_fs.FileSystem:
+        """The same file system for pyarrow, natively where it is local."""
+        if self.is_local:
+            return arrow_fs.LocalFileSystem()
+        return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(self.fs))
+
+    def exists(self) -> bool:
+        # Not fs.exists(): fsspec's answers False to every exception, also to a refused or failed connection.
+        try:
+            self.fs.info(self.path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def size(self) -> int:
+        """Bytes. Raises FileNotFoundError when there is no such file."""
+        return int(self.fs.info(self.path)["size"])
+
+    def read(self) -> bytes:
+        """The whole content. Raises FileNotFoundError when, and only when, there is no such file."""
+        with self.open() as file:
+            return file.read()
+
+    def open(self) -> BinaryIO:
+        if self.is_local:
+            return open(self.path, "rb")
+        return cast(BinaryIO, self.fs.open(self.path, "rb"))
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        with self.open() as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Put ``data`` there, whole or not at all, over whatever was there."""
+        with self.writing() as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[IO[bytes]]:
+        """A file that appears under its name when the block ends well, and not at all when it does not."""
+        with self._explained():
+            if self.is_local:
+                temporary = self._temporary()
+                try:
+                    with open(temporary, "wb") as file:
+                        yield file
+                        file.flush()
+                        os.fsync(file.fileno())
+                    self._publish(temporary)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(temporary)
+            else:
+                file = self.fs.open(self.path, "wb")
+                try:
+                    yield file
+                except BaseException:
+                    # close() would publish what was written so far.
+                    file.discard()
+                    raise
+                file.close()
+
+    @contextlib.contextmanager
+    def receiving(self) -> Iterator[Path]:
+        """A local path for a program that writes files itself; the file arrives here when the block ends well."""
+        with self._explained():
+            if self.is_local:
+                temporary = self._temporary()
+                try:
+                    yield Path(temporary)
+                    with open(temporary, "rb") as file:
+                        os.fsync(file.fileno())
+                    self._publish(temporary)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(temporary)
+            else:
+                with tempfile.TemporaryDirectory(prefix="gemini-batch-") as folder:
+                    local = Path(folder) / self.name
+                    yield local
+                    self.fs.put_file(str(local), self.path)
+
+    @contextlib.contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """The file as a local path: itself where it is local, else a copy that lives as long as the block."""
+        if self.is_local:
+            yield Path(self.path)
+            return
+        with tempfile.TemporaryDirectory(prefix="gemini-batch-") as folder:
+            local = Path(folder) / self.name
+            self.fs.get_file(self.path, str(local))
+            yield local
+
+    def create(self, data: bytes) -> bool:
+        """Put ``data`` there unless something is there already; True when it was this call that did it.
+
+        Atomic on local disks (link) and on stores whose fsspec file system honours ``mode="create"`` (s3fs, gcsfs, adlfs:
+        a conditional PUT). Elsewhere the look and the write are two steps.
+        """
+        with self._explained():
+            if self.is_local:
+                temporary = self._temporary()
+                try:
+                    with open(temporary, "wb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    return self._claim(temporary, data)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(temporary)
+            try:
+                self.fs.pipe_file(self.path, data, mode="create")
+            except FileExistsError:
+                return False
+            except TypeError:  # a file system that does not know the mode
+                if self.exists():
+                    return False
+                self.write(data)
+            return True
+
+    def delete(self) -> None:
+        """Remove the file or the folder with all that is in it; no error when there is nothing."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm(self.path, recursive=True)
+
+    def children(self) -> list[Location]:
+        """The files and folders directly below, by name; empty when the folder does not exist."""
+        # Object stores cache listings, and a stale one would hide what another worker has just written.
+        self.fs.invalidate_cache(self.path)
+        try:
+            paths: list[Any] = self.fs.ls(self.path, detail=False)
+        except FileNotFoundError:
+            return []
+        names = sorted({str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths} - {self.name, ""})
+        return [self / name for name in names]
+
+    def _claim(self, temporary: str, data: bytes) -> bool:
+        try:
+            try:
+                os.link(temporary, self.path)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                    raise
+                # No hard links on this file system (FAT, some FUSE mounts): still exclusive, but a crash can leave it torn.
+                with open(self.path, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+        except FileExistsError:
+            return False
+        self._sync_folder()
+        return True
+
+    def _temporary(self) -> str:
+        folder, name = os.path.split(self.path)
+        os.makedirs(folder, exist_ok=True)
+        # Readers of tables skip names that begin with an underscore or a dot.
+        return os.path.join(folder, f"._{name}.{uuid.uuid4().hex[:8]}.tmp")
+
+    def _publish(self, temporary: str) -> None:
+        os.replace(temporary, self.path)
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        """Make the rename itself durable: without this a power cut may undo it."""
+        folder = os.open(os.path.dirname(self.path), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            remedy = _WRITE_REMEDIES.get(error.errno or 0)
+            if remedy is None and not isinstance(error, PermissionError):
+                raise
+            raise DestinationError(
+                f"Cannot write {self.uri}: {error.strerror or error}. {remedy or _WRITE_REMEDIES[errno.EACCES]} "
+                "What is already there is intact; run the same again to go on."
+            ) from error
+
+
+_WRITE_REMEDIES = {
+    errno.ENOSPC: "Free space there or choose another destination.",
+    errno.EDQUOT: "The quota of that file system is used up: free space there or choose another destination.",
+    errno.EACCES: "Give this process write access there or choose another destination.",
+    errno.EPERM: "Give this process write access there or choose another destination.",
+    errno.EROFS: "That file system is read-only: choose another destination.",
+    errno.ENOTDIR: "A part of that path is a file, not a folder: choose another destination.",
+}
+
+
+def locate(uri: str | os.PathLike[str], **storage_options: Any) -> Location:
+    """Find the file system for a URI or local path.
+
+    :param uri: a local path, ``file://``, ``s3://``, ``gs://`` or anything else that fsspec opens.
+    :param storage_options: passed to the fsspec file system.
+    """
+    text = os.fspath(uri)
+    fs, path = fsspec.core.url_to_fs(text, **storage_options)
+    return Location(fs, str(path).rstrip("/") or "/", text.rstrip("/"))
