@@ -30,8 +30,8 @@ MANIFEST_VERSION = 1
 _PART_NAME = re.compile(r"part-(\d{5,})-(\d+)\.parquet")
 
 
-class Trip(msgspec.Struct, frozen=True, order=True):
-    """One shard's one attempt: the unit that becomes exactly one job and one part of each table."""
+class ShardAttempt(msgspec.Struct, frozen=True, order=True):
+    """One attempt at one shard: the unit that becomes exactly one job and one part of each table."""
 
     shard: int
     attempt: int = 0
@@ -43,9 +43,11 @@ class Trip(msgspec.Struct, frozen=True, order=True):
 class Shard(msgspec.Struct, frozen=True):
     """A run of consecutive input rows and the request file made of those that could be turned into requests.
 
+    :param number: counts from 0 in input order.
     :param rows: input rows; ``requests`` of them are in the request file, the others have a problem.
     :param bytes: size of the request file; it holds nothing, and no job is made of it, when ``requests`` is 0.
     :param sha256: hex digest of the request file.
+    :param attempt: 0 for the rows' first try; n+1 for those of attempt n that are sent again.
     """
 
     number: int
@@ -53,6 +55,11 @@ class Shard(msgspec.Struct, frozen=True):
     requests: int
     bytes: int
     sha256: str
+    attempt: int = 0
+
+    @property
+    def id(self) -> ShardAttempt:
+        return ShardAttempt(self.number, self.attempt)
 
 
 class SourceInfo(msgspec.Struct, frozen=True):
@@ -112,28 +119,28 @@ class Run:
     def ledger_folder(self) -> Location:
         return self.destination / "_run" / "ledger"
 
-    def requests_file(self, trip: Trip) -> Location:
-        return self.destination / "_run" / "requests" / f"shard-{trip}.jsonl"
+    def requests_file(self, part: ShardAttempt) -> Location:
+        return self.destination / "_run" / "requests" / f"shard-{part}.jsonl"
 
-    def inputs_file(self, trip: Trip) -> Location:
-        return self.destination / "_run" / "inputs" / f"shard-{trip}.arrow"
+    def inputs_file(self, part: ShardAttempt) -> Location:
+        return self.destination / "_run" / "inputs" / f"shard-{part}.arrow"
 
-    def responses_file(self, trip: Trip) -> Location:
-        return self.destination / "_run" / "responses" / f"shard-{trip}.jsonl"
+    def responses_file(self, part: ShardAttempt) -> Location:
+        return self.destination / "_run" / "responses" / f"shard-{part}.jsonl"
 
-    def aside_file(self, trip: Trip) -> Location:
+    def aside_file(self, part: ShardAttempt) -> Location:
         """The answer lines that belong to no row: foreign keys, second lines for a key, lines without a readable key."""
-        return self.destination / "_run" / "responses" / f"aside-{trip}.jsonl"
+        return self.destination / "_run" / "responses" / f"aside-{part}.jsonl"
 
-    def landed_file(self, trip: Trip) -> Location:
+    def landed_file(self, part: ShardAttempt) -> Location:
         """The counts of a landed part; written after both parts, so its presence means that they are whole."""
-        return self.ledger_folder / f"{trip}.landed.json"
+        return self.ledger_folder / f"{part}.landed.json"
 
-    def results_part(self, trip: Trip) -> Location:
-        return self.destination / "results" / f"part-{trip}.parquet"
+    def results_part(self, part: ShardAttempt) -> Location:
+        return self.destination / "results" / f"part-{part}.parquet"
 
-    def dead_letter_part(self, trip: Trip) -> Location:
-        return self.destination / "dead_letter" / f"part-{trip}.parquet"
+    def dead_letter_part(self, part: ShardAttempt) -> Location:
+        return self.destination / "dead_letter" / f"part-{part}.parquet"
 
     def manifest(self) -> Manifest | None:
         """What was asked, or None when this destination has not been built yet."""
@@ -162,7 +169,7 @@ def read_json(file: Location, kind: type[Any]) -> Any:
         ) from error
 
 
-def trip_of_part(name: str) -> Trip | None:
-    """``part-00003-1.parquet`` -> ``Trip(3, 1)``; None for a name that no run gives."""
+def attempt_of_part(name: str) -> ShardAttempt | None:
+    """``part-00003-1.parquet`` -> ``ShardAttempt(3, 1)``; None for a name that no run gives."""
     match = _PART_NAME.fullmatch(name)
-    return Trip(int(match[1]), int(match[2])) if match else None
+    return ShardAttempt(int(match[1]), int(match[2])) if match else None
