@@ -35,7 +35,7 @@ format: $(READY) ## put the code into its standard form
 	@$(BIN)/python -m ruff format
 
 constraints: ## choose new versions for constraints.txt
-	@$(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv
+	@$(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install -qq uv
 	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras --no-annotate \
 		--custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
 
@@ -50,5 +50,5 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "'$(PYTHON)' comes without venv. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Making .venv with Airflow and all tools, once: this takes one to three minutes."
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -1,0 +1,65 @@
+"""Airflow provider for the Gemini Batch API: a table goes in, two tables come out, and the books balance.
+
+The public names are imported when they are first used: the engine must stay usable where Airflow is not wanted, and Airflow
+imports this package in every one of its processes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
+    from airflow_gemini_batch.engine.trip import run_batch
+    from airflow_gemini_batch.hooks.gemini import GeminiHook
+    from airflow_gemini_batch.operators.batch import GeminiBatchOperator
+    from airflow_gemini_batch.operators.steps import (
+        GeminiBatchBuildOperator,
+        GeminiBatchDownloadOperator,
+        GeminiBatchFinishOperator,
+        GeminiBatchSubmitOperator,
+    )
+    from airflow_gemini_batch.sensors.batch import GeminiBatchSensor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GeminiBatchBuildOperator",
+    "GeminiBatchDownloadOperator",
+    "GeminiBatchFinishOperator",
+    "GeminiBatchOperator",
+    "GeminiBatchSensor",
+    "GeminiBatchSubmitOperator",
+    "GeminiHook",
+    "GenerateRequest",
+    "RawRequest",
+    "run_batch",
+]
+
+_HOMES = {
+    "GeminiBatchBuildOperator": "operators.steps",
+    "GeminiBatchDownloadOperator": "operators.steps",
+    "GeminiBatchFinishOperator": "operators.steps",
+    "GeminiBatchOperator": "operators.batch",
+    "GeminiBatchSensor": "sensors.batch",
+    "GeminiBatchSubmitOperator": "operators.steps",
+    "GeminiHook": "hooks.gemini",
+    "GenerateRequest": "engine.requests",
+    "RawRequest": "engine.requests",
+    "run_batch": "engine.trip",
+}
+
+if not TYPE_CHECKING:  # else a type checker would take every misspelt name for Any
+
+    def __getattr__(name: str) -> Any:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

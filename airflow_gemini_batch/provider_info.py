@@ -1,0 +1,64 @@
+"""What Airflow is told about this provider before any of it is imported, the connection form included.
+
+Airflow calls this in every one of its processes: it must stay a plain literal that imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_gemini_batch import __version__
+
+_INTEGRATION = "Gemini Batch API"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The contents of the ``apache_airflow_provider`` entry point (keys: airflow/provider_info.schema.json)."""
+    return {
+        "package-name": "airflow-gemini-batch",
+        "name": "Gemini Batch",
+        "description": "Runs whole tables through the Gemini Batch API: every row ends in exactly one of two tables.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://ai.google.dev/gemini-api/docs/batch-api",
+                "tags": ["ai", "google"],
+            }
+        ],
+        "hooks": _modules("hooks.gemini"),
+        "operators": _modules("operators.batch", "operators.steps"),
+        "sensors": _modules("sensors.batch"),
+        "triggers": _modules("triggers.batch"),
+        "plugins": [{"name": "gemini_batch", "plugin-class": "airflow_gemini_batch.plugin.GeminiBatchPlugin"}],
+        "connection-types": [_CONNECTION_TYPE],
+    }
+
+
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [{"integration-name": _INTEGRATION, "python-modules": [f"airflow_gemini_batch.{name}" for name in names]}]
+
+
+#: The key is the password and no extra field: only there does Airflow encrypt and mask it without being asked.
+_CONNECTION_TYPE: dict[str, Any] = {
+    "connection-type": "gemini",
+    "hook-name": "Gemini",
+    "hook-class-name": "airflow_gemini_batch.hooks.gemini.GeminiHook",
+    "ui-field-behaviour": {
+        "hidden-fields": ["login", "port", "schema"],
+        "relabeling": {"password": "API key", "host": "Base URL"},
+        "placeholders": {"host": "https://generativelanguage.googleapis.com"},
+    },
+    "conn-fields": {
+        "api_version": {
+            "label": "API version",
+            "description": "Part of every URL. The batch pages of the official documentation use v1beta.",
+            "schema": {"type": ["string", "null"], "enum": ["v1beta", "v1", "v1alpha"], "default": "v1beta"},
+        },
+        "timeout": {
+            "label": "Timeout (seconds)",
+            "description": "How long one call to the service may take. Empty: the provider's own default.",
+            "schema": {"type": ["number", "null"], "minimum": 1},
+        },
+    },
+}

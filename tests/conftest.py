@@ -1,0 +1,39 @@
+"""What every test stands on: an Airflow home of its own, and none of the user's settings or keys."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+FOREIGN = ("AIRFLOW_", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_", "GOOGLE_CLOUD_")
+
+
+def _isolate() -> Path:
+    """Airflow reads its settings when it is first imported, which happens while tests are collected: before any fixture."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            del os.environ[name]
+    home = Path(tempfile.mkdtemp(prefix="gemini-batch-tests-"))
+    (home / "dags").mkdir()
+    os.environ["AIRFLOW_HOME"] = str(home)
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    return home
+
+
+HOME = _isolate()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ("integration", "e2e"):
+            item.add_marker(folder)
