@@ -73,5 +73,9 @@ class OutcomeUnknownError(ServiceError):
     """Timeout, dropped connection or 5xx: the service may or may not have done what was asked."""
 
 
+class UnreachableError(ServiceError):
+    """No connection to the service was made, so nothing was done."""
+
+
 class WaitTimeoutError(GeminiBatchError):
     """The patience that the caller set is used up. The jobs are named; the run can be resumed."""

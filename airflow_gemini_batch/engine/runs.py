@@ -73,8 +73,15 @@ class SourceInfo(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What was asked. Written once, when all shards are; never changed after."""
+    """What was asked. Written once, when all shards are; never changed after.
 
+    :param run_id: 16 random hex digits, drawn when the run is built: two runs of the same table are two runs, and are paid twice.
+    :param source: where the rows came from, ``key`` and ``carry`` the columns asked for (key None: the row's number).
+    :param request: the request spec as plain JSON.
+    :param owner: who asked, where that is known (the task instance without its try); see ``if_exists="replace"``.
+    """
+
+    run_id: str
     model: str
     source: SourceInfo
     request: dict[str, Any]
@@ -82,6 +89,7 @@ class Manifest(msgspec.Struct, frozen=True):
     carry: tuple[str, ...]
     shards: tuple[Shard, ...]
     created_at: str
+    owner: str | None = None
     version: int = MANIFEST_VERSION
 
     @property
@@ -89,12 +97,6 @@ class Manifest(msgspec.Struct, frozen=True):
         """Digest of all that decides which requests are made, except the source's own content."""
         asked = {"model": self.model, "request": self.request, "key": self.key, "carry": self.carry}
         return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
-
-    @property
-    def run_id(self) -> str:
-        """Digest of what will be paid for: the model and every request, in order."""
-        asked = [self.model, *(shard.sha256 for shard in self.shards)]
-        return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()[:16]
 
     @property
     def rows(self) -> int:

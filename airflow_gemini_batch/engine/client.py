@@ -1,0 +1,347 @@
+"""The Gemini Developer API as the engine uses it: the official SDK, with what it hides brought back.
+
+What must stay true: a create is sent once and only once per call, everything else may be repeated; every call has a
+timeout; each failure says whether the service did nothing (``RefusedError``, ``QuotaError``, ``UnreachableError``) or may have
+done it (``OutcomeUnknownError``); and the API key leaves this module only in the request's header.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import tenacity
+from google import genai
+from google.genai import types
+
+from airflow_gemini_batch.engine.errors import (
+    ApiKeyError,
+    InputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RefusedError,
+    ServiceError,
+    UnreachableError,
+)
+from airflow_gemini_batch.engine.jobs import Job, is_job_name, parse_job
+from airflow_gemini_batch.engine.wire import captured, hooked_client, translated
+
+#: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.
+DEFAULT_API_VERSION = "v1beta"
+
+#: Seconds without a byte, on any request. The SDK's own default is to wait for ever.
+DEFAULT_TIMEOUT = 60.0
+
+#: The largest page that users of the listing report; its true limit is not documented.
+LIST_PAGE_SIZE = 100
+
+#: What the official samples call an input file.
+_JSONL = "jsonl"
+
+#: Attempts and delays (seconds) of the SDK's own retries, for calls that may be repeated.
+_RETRIES = types.HttpRetryOptions(attempts=4, initial_delay=1.0, max_delay=15.0)
+_NO_RETRIES = types.HttpRetryOptions(attempts=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the API is and who asks.
+
+    :param api_key: default: ``GOOGLE_API_KEY``, then ``GEMINI_API_KEY`` from the environment, as the SDK does.
+    :param base_url: default: Google's.
+    :param api_version: ``v1beta`` or ``v1``.
+    :param timeout: seconds without a byte, on any request.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    api_version: str = DEFAULT_API_VERSION
+    timeout: float = DEFAULT_TIMEOUT
+
+    def key(self) -> str:
+        """The API key. Raises ApiKeyError when there is none anywhere."""
+        key = self.api_key or os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")
+        if not key:
+            raise ApiKeyError(
+                "No Gemini API key: give the connection a password, or set GOOGLE_API_KEY or GEMINI_API_KEY in the environment."
+            )
+        if not key.isascii() or not key.isprintable() or key != key.strip():
+            raise ApiKeyError("The Gemini API key holds a character that no key has (a space, a line break?): enter it again.")
+        return key
+
+    def http_options(self, **clients: Any) -> types.HttpOptions:
+        return types.HttpOptions(
+            base_url=self.base_url,
+            api_version=self.api_version,
+            timeout=math.ceil(self.timeout * 1000),
+            retry_options=_RETRIES,
+            **clients,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file that the service holds. ``size`` in bytes and ``sha256`` (hex) are None where the service is silent."""
+
+    name: str
+    size: int | None
+    sha256: str | None
+    is_usable: bool
+
+
+class GeminiClient:
+    """Synchronous calls. Keep one and reuse it (making one costs about 100 ms); close it or use it in a ``with``."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._http = hooked_client()
+        self._sdk = genai.Client(
+            api_key=endpoint.key(), vertexai=False, http_options=endpoint.http_options(httpx_client=self._http)
+        )
+
+    def __enter__(self) -> GeminiClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._sdk.close()
+        self._http.close()
+
+    def create_job(self, *, model: str, input_file: str, display_name: str) -> Job:
+        """Create one batch job. Sent once: whatever fails, this method never sends it again.
+
+        Raises OutcomeUnknownError when the job may exist all the same.
+        """
+        config = types.CreateBatchJobConfig(
+            display_name=display_name, http_options=types.HttpOptions(retry_options=_NO_RETRIES)
+        )
+        with translated(f"create a batch job for model {model}"), captured() as raw:
+            raw.run(lambda: self._sdk.batches.create(model=model, src=input_file, config=config))
+        return _job(raw.json(), "create a batch job")
+
+    def get_job(self, name: str) -> Job:
+        """Look at one job. Raises NotFoundError for 404: gone, or another project's."""
+
+        def look() -> Job:
+            with translated(f"look at {name}"), captured() as raw:
+                raw.run(lambda: self._sdk.batches.get(name=_checked(name)))
+            return _job(raw.json(), f"look at {name}")
+
+        return _patiently(look)
+
+    def list_jobs(self) -> Iterator[Job]:
+        """Every job that this key may see, page by page, to the end: a listing cut short has cost others paid work."""
+        token: str | None = None
+        while True:
+            page = _patiently(functools.partial(self._page, token))
+            yield from jobs_of_page(page)
+            token = next_page(page, after=token)
+            if token is None:
+                return
+
+    def cancel_job(self, name: str) -> None:
+        """Ask for a job to end. It may still end well; look at it before believing either. No error when it is gone."""
+
+        def cancel() -> None:
+            with translated(f"cancel {name}"):
+                self._sdk.batches.cancel(name=_checked(name))
+
+        try:
+            _patiently(cancel)
+        except NotFoundError:
+            return
+
+    def delete_job(self, name: str) -> None:
+        """Remove a job from the listing. Cancel it first if it runs. No error when it is gone."""
+
+        def delete() -> None:
+            with translated(f"delete {name}"):
+                self._sdk.batches.delete(name=_checked(name))
+
+        try:
+            _patiently(delete)
+        except NotFoundError:
+            return
+
+    def upload(self, file: BinaryIO, *, name: str | None, display_name: str) -> RemoteFile:
+        """Send one file from its beginning. A dropped connection starts it again: the SDK cannot resume.
+
+        :param name: ``files/<at most 40 of a-z, 0-9, ->``; None lets the service choose.
+        Raises RefusedError with code 409 when the name is taken; QuotaError when the storage is full.
+        """
+
+        def send() -> RemoteFile:
+            file.seek(0)
+            # A new config each time: the SDK writes its own headers into it.
+            config = types.UploadFileConfig(name=name, display_name=display_name, mime_type=_JSONL)
+            with translated(f"upload {display_name}"):
+                return _remote(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
+
+        return _patiently(send, also=(OutcomeUnknownError,))
+
+    def get_file(self, name: str) -> RemoteFile | None:
+        """What the service knows of a file; None when it has no such file, or none for this key: it says 403 for both."""
+
+        def look() -> RemoteFile | None:
+            with translated(f"look at {name}"):
+                return _remote(self._sdk.files.get(name=name))
+
+        try:
+            return _patiently(look)
+        except (NotFoundError, RefusedError) as error:
+            if error.code in (403, 404):
+                return None
+            raise
+
+    def delete_file(self, name: str) -> None:
+        """Give storage back. No error when the file is gone; output files cannot be deleted (RefusedError 400)."""
+
+        def delete() -> None:
+            with translated(f"delete {name}"):
+                self._sdk.files.delete(name=name)
+
+        try:
+            _patiently(delete)
+        except RefusedError as error:
+            if error.code not in (403, 404):
+                raise
+
+    def download(self, name: str, path: Path) -> None:
+        """Stream a generated file to a local path. A broken transfer starts again; what is there after an error is not whole."""
+
+        def fetch() -> None:
+            with translated(f"download {name}"):
+                self._sdk.files.download(file=name, destination=path)
+
+        _patiently(fetch, also=(OutcomeUnknownError,))
+
+    def _page(self, token: str | None) -> dict[str, Any]:
+        with translated("list batch jobs"), captured() as raw:
+            raw.run(lambda: self._sdk.batches.list(config=_page_config(token)))
+        return raw.json()
+
+
+class AsyncGeminiClient:
+    """The calls of a trigger. The same SDK options as the synchronous client; one per event loop."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._http = hooked_client(asynchronous=True)
+        # The Client object must outlive .aio: when it is collected, it closes the connections of both.
+        self._sdk = genai.Client(
+            api_key=endpoint.key(), vertexai=False, http_options=endpoint.http_options(httpx_async_client=self._http)
+        )
+
+    async def __aenter__(self) -> AsyncGeminiClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._sdk.aio.aclose()
+        await self._http.aclose()
+
+    async def get_job(self, name: str) -> Job:
+        """Look at one job, once. Raises NotFoundError for 404."""
+        with translated(f"look at {name}"), captured() as raw:
+            await raw.arun(lambda: self._sdk.aio.batches.get(name=_checked(name)))
+        return _job(raw.json(), f"look at {name}")
+
+    async def page_of_jobs(self, token: str | None = None) -> tuple[list[Job], str | None]:
+        """One page of the listing and the token of the next, None at the end."""
+        with translated("list batch jobs"), captured() as raw:
+            await raw.arun(lambda: self._sdk.aio.batches.list(config=_page_config(token)))
+        page = raw.json()
+        return list(jobs_of_page(page)), next_page(page, after=token)
+
+    async def cancel_job(self, name: str) -> None:
+        """Ask for a job to end; no error when it is gone."""
+        try:
+            with translated(f"cancel {name}"):
+                await self._sdk.aio.batches.cancel(name=_checked(name))
+        except NotFoundError:
+            return
+
+
+def jobs_of_page(page: dict[str, Any]) -> Iterator[Job]:
+    """The jobs of one page; what is no batch job is left out."""
+    for operation in page.get("operations") or ():
+        try:
+            yield parse_job(operation)
+        except (ValueError, AttributeError):
+            continue
+
+
+def next_page(page: dict[str, Any], *, after: str | None) -> str | None:
+    token = page.get("nextPageToken") or None
+    if token is not None and token == after:
+        raise OutcomeUnknownError("The listing of batch jobs does not end: the service gave the same page token twice.")
+    return token
+
+
+def _page_config(token: str | None) -> types.ListBatchJobsConfig:
+    # One page per call: the SDK's own pager breaks on an empty page in the middle.
+    return types.ListBatchJobsConfig(page_size=LIST_PAGE_SIZE, page_token=token)
+
+
+def _checked(name: str) -> str:
+    if not is_job_name(name):
+        raise InputError(f"{name!r} is no name of a batch job; expected batches/<id>.")
+    return name
+
+
+def _job(operation: dict[str, Any], doing: str) -> Job:
+    try:
+        return parse_job(operation)
+    except ValueError as error:
+        raise OutcomeUnknownError(f"Could not {doing}: the service answered 200, but {error}.") from error
+
+
+def _remote(file: types.File) -> RemoteFile:
+    return RemoteFile(
+        name=file.name or "",
+        size=file.size_bytes,
+        sha256=_hex_digest(file.sha256_hash),
+        is_usable=file.state is None or file.state.name in ("ACTIVE", "STATE_UNSPECIFIED"),
+    )
+
+
+def _hex_digest(sha256_hash: str | None) -> str | None:
+    """The API documents base64 of the digest; what it sends is base64 of the digest's hex text. Both are understood."""
+    if not sha256_hash:
+        return None
+    try:
+        decoded = base64.b64decode(sha256_hash, altchars=b"-_" if set(sha256_hash) & {"-", "_"} else None)
+    except ValueError:
+        return None
+    if len(decoded) == 32:
+        return decoded.hex()
+    text = decoded.decode("ascii", "replace").lower()
+    return text if len(text) == 64 else None
+
+
+def _patiently(call: Any, *, also: tuple[type[ServiceError], ...] = ()) -> Any:
+    """Repeat a call that may be repeated, over what the SDK itself does not retry: connections dropped or refused.
+
+    :param also: what is retried besides, on calls for which the SDK has no retries (upload and download).
+    """
+
+    def again(error: BaseException) -> bool:
+        return isinstance(error, (UnreachableError, *also)) or (isinstance(error, OutcomeUnknownError) and error.code is None)
+
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(again),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+        stop=tenacity.stop_after_attempt(4),
+        reraise=True,
+    )
+    return attempts(call)

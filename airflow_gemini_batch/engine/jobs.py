@@ -1,0 +1,184 @@
+"""A Gemini batch job as the service tells it, read from the raw operation JSON.
+
+The SDK drops ``batchStats``, ``error`` and ``done`` of a job in Gemini mode and refuses some answers altogether, so nothing
+here goes through its types. Everything read is from outside: a missing or odd field gives None, never an exception.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+#: A name that may be put into a URL. Anything else could reach another path or add a query.
+_JOB_NAME = re.compile(r"batches/[A-Za-z0-9_-]{1,128}")
+
+
+class JobState(str, enum.Enum):
+    """States of a job (wire: ``BATCH_STATE_*``)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+    UNKNOWN = "UNKNOWN"
+
+
+#: The wire's names. The Developer API has only these seven; ``JOB_STATE_*`` is how the SDK and Vertex say the same.
+_STATES: dict[str, JobState] = {
+    "STATE_UNSPECIFIED": JobState.UNKNOWN,
+    "STATE_PENDING": JobState.PENDING,
+    "STATE_QUEUED": JobState.PENDING,
+    "STATE_RUNNING": JobState.RUNNING,
+    "STATE_SUCCEEDED": JobState.SUCCEEDED,
+    "STATE_FAILED": JobState.FAILED,
+    "STATE_CANCELLED": JobState.CANCELLED,
+    "STATE_EXPIRED": JobState.EXPIRED,
+}
+
+_TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+
+class JobStats(msgspec.Struct, frozen=True):
+    """Requests of a job by what became of them; the service omits zeros, and omits all of it at times."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    pending: int = 0
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One look at a job.
+
+    :param state: UNKNOWN for a state that this version does not know; ``wire_state`` has it as sent.
+    :param done: the operation's own word, which decides where the state is unknown.
+    :param output_file: ``files/batch-…``; None until the service has named it, which can be later than SUCCEEDED.
+    :param has_inline_output: the answers are in the operation itself (inline jobs).
+    :param error_code: rpc code of the job's own error, as on FAILED.
+    """
+
+    name: str
+    state: JobState
+    wire_state: str = ""
+    done: bool = False
+    display_name: str = ""
+    model: str = ""
+    input_file: str | None = None
+    output_file: str | None = None
+    has_inline_output: bool = False
+    error_code: int | None = None
+    error_message: str = ""
+    stats: JobStats = JobStats()
+    create_time: str = ""
+    update_time: str = ""
+    end_time: str = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing will change any more. An unknown state is judged by the operation's own ``done``."""
+        return self.state in _TERMINAL or (self.state is JobState.UNKNOWN and self.done)
+
+    @property
+    def has_output(self) -> bool:
+        return self.output_file is not None or self.has_inline_output
+
+    @property
+    def ended_well(self) -> bool:
+        """SUCCEEDED, or an unknown terminal state that names an output (such as a partial success)."""
+        return self.state is JobState.SUCCEEDED or (self.state is JobState.UNKNOWN and self.done and self.has_output)
+
+    def __str__(self) -> str:
+        stats = self.stats
+        counts = f", {stats.succeeded + stats.failed} of {stats.total} requests done" if stats.total else ""
+        error = f": {self.error_message}" if self.error_message else ""
+        return f"{self.name} {self.wire_state or self.state.value}{counts}{error}"
+
+
+def parse_job(operation: Mapping[str, Any]) -> Job:
+    """One element of a listing, or the answer of get and create, as a Job. Raises ValueError when it has no usable name."""
+    metadata = _mapping(operation.get("metadata"))
+    name = _text(operation.get("name")) or _text(metadata.get("name"))
+    if not is_job_name(name):
+        raise ValueError(f"not a batch job: name is {name!r}, expected batches/<id>")
+    wire_state = _text(metadata.get("state"))
+    state = _STATES.get(wire_state.removeprefix("BATCH_").removeprefix("JOB_"))
+    done = operation.get("done") is True
+    if state is None:
+        state = JobState.UNKNOWN
+        if wire_state:
+            log.warning("Job %s is in state %s, unknown to this version; judged by done=%s.", name, wire_state, done)
+    # Both places hold the output; the SDK reads only the first, raw REST clients often only the second.
+    outputs = [_mapping(metadata.get("output")), _mapping(operation.get("response")), _mapping(metadata.get("dest"))]
+    output_file = next((file for output in outputs if (file := _output_file(output))), None)
+    error = _mapping(operation.get("error")) or _mapping(metadata.get("error"))
+    return Job(
+        name=name,
+        state=state,
+        wire_state=wire_state,
+        done=done,
+        display_name=_text(_either(metadata, "displayName", "display_name")),
+        model=_text(metadata.get("model")),
+        input_file=_text(_either(_mapping(_either(metadata, "inputConfig", "input_config")), "fileName", "file_name")) or None,
+        output_file=output_file,
+        has_inline_output=any(_has_inline(output) for output in outputs),
+        error_code=_integer(error.get("code")),
+        error_message=_text(error.get("message")),
+        stats=_stats(_mapping(_either(metadata, "batchStats", "batch_stats"))),
+        create_time=_text(_either(metadata, "createTime", "create_time")),
+        update_time=_text(_either(metadata, "updateTime", "update_time")),
+        end_time=_text(_either(metadata, "endTime", "end_time")),
+    )
+
+
+def is_job_name(name: object) -> bool:
+    return isinstance(name, str) and _JOB_NAME.fullmatch(name) is not None
+
+
+def _output_file(output: Mapping[str, Any]) -> str | None:
+    file = _text(_either(output, "responsesFile", "responses_file")) or _text(_either(output, "fileName", "file_name"))
+    return file if re.fullmatch(r"files/[A-Za-z0-9_-]{1,128}", file) else None
+
+
+def _has_inline(output: Mapping[str, Any]) -> bool:
+    return any(key in output for key in ("inlinedResponses", "inlinedEmbedContentResponses", "inlined_responses"))
+
+
+def _stats(stats: Mapping[str, Any]) -> JobStats:
+    def count(camel: str, snake: str) -> int:
+        return _integer(_either(stats, camel, snake)) or 0
+
+    return JobStats(
+        total=count("requestCount", "request_count"),
+        succeeded=count("successfulRequestCount", "successful_request_count"),
+        failed=count("failedRequestCount", "failed_request_count"),
+        pending=count("pendingRequestCount", "pending_request_count"),
+    )
+
+
+def _either(fields: Mapping[str, Any], camel: str, snake: str) -> Any:
+    return fields[camel] if camel in fields else fields.get(snake)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _integer(value: Any) -> int | None:
+    """Proto JSON writes 64-bit integers as strings."""
+    try:
+        return int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+    except ValueError:
+        return None

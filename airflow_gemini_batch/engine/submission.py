@@ -1,0 +1,211 @@
+"""One shard and one attempt become exactly one batch job.
+
+Three rules carry the promise and must not be relaxed:
+an intent is durable and exclusively ours before the request that may cost money leaves,
+an unanswered create is followed by looking, never by creating again,
+and a listing is believed only after it has had time to show what an earlier try may have created.
+
+The one window that stays open: a claimant that is frozen (not dead) between its last look at the clock and its create, for
+longer than lease and settling time together, and then wakes up. Its job is found when it records it, and cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from airflow_gemini_batch.engine.client import GeminiClient
+from airflow_gemini_batch.engine.errors import (
+    ApiKeyError,
+    CorruptRunError,
+    OutcomeUnknownError,
+    QuotaError,
+    RefusedError,
+    ServiceError,
+    UnreachableError,
+)
+from airflow_gemini_batch.engine.jobs import Job, JobState
+from airflow_gemini_batch.engine.ledger import (
+    Intent,
+    Ledger,
+    Submitted,
+    display_name,
+    input_file_name,
+    token_of,
+    token_of_display_name,
+)
+from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
+
+log = logging.getLogger(__name__)
+
+#: Beyond this, two machines' clocks do not differ: an older claim is judged by its own time stamp.
+_CLOCK_SKEW = 600.0
+#: Seconds between two looks at the listing while it settles.
+_LOOK_EVERY = 2.0
+#: An ambiguous create is tried again this often, each time only after looking.
+_MOST_CREATES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """How long to wait before believing that there is no job.
+
+    :param lease: seconds that a claimant has between its claim and the end of its create request. More than the endpoint's
+        timeout, so that the request of a claimant is over, one way or the other, when its lease is.
+    :param settle: seconds after which the service's listing shows every job that has been created.
+    """
+
+    lease: float = 90.0
+    settle: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Submits the shards of one run.
+
+    :param sleep, clock: ``time.sleep`` and ``time.time``, to be replaced where time is simulated.
+    """
+
+    run: Run
+    manifest: Manifest
+    client: GeminiClient
+    caution: Caution = Caution()
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    clock: Callable[[], float] = field(default=time.time, repr=False)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.run)
+
+    def submit(self, shard: Shard) -> Submitted:
+        """The one job of this shard and attempt: the recorded one, one that an earlier try created, or a new one.
+
+        Raises QuotaError (nothing was created; try later), RefusedError (nothing was created; repeating is of no use),
+        OutcomeUnknownError (call again: the next call looks before it creates).
+        """
+        known = self.ledger.submitted(shard.id)
+        if known is not None:
+            return known
+        token = token_of(self.manifest, shard)
+        intent = self.ledger.intent(shard.id)
+        if intent is not None:
+            found = self._look_for(shard, token, since=intent)
+            if found is not None:
+                return found
+        input_file = self._upload(shard, token)
+        failure: ServiceError | None = None
+        generation = intent.generation if intent else 0
+        for _ in range(_MOST_CREATES):
+            generation += 1
+            claim = self.ledger.claim(shard.id, token, generation)
+            if claim is not None:
+                try:
+                    return self._create(shard, token, input_file, claim)
+                except OutcomeUnknownError as error:
+                    log.warning("%s. Looking for the job before anything else.", error)
+                    failure = error
+                    found = self._look_for(shard, token, since=None)
+            else:
+                log.info("Another try is submitting shard %s; waiting for its job.", shard.id)
+                found = self._look_for(shard, token, since=self.ledger.intent(shard.id))
+            if found is not None:
+                return found
+        raise failure or OutcomeUnknownError(
+            f"Shard {shard.id} could not be submitted: {_MOST_CREATES} claims by other tries came to nothing. Run the same again."
+        )
+
+    def _create(self, shard: Shard, token: str, input_file: str, claim: Intent) -> Submitted:
+        if self.clock() - claim.claimed_at > self.caution.lease / 2:
+            raise OutcomeUnknownError(f"This process stood still for {self.caution.lease / 2:.0f} s with a claim on shard {shard.id}")
+        try:
+            job = self.client.create_job(
+                model=self.manifest.model, input_file=input_file, display_name=display_name(token, shard)
+            )
+        except (QuotaError, RefusedError, ApiKeyError, UnreachableError):  # nothing was created
+            self.ledger.withdraw(shard.id, claim)
+            raise
+        return self._record(shard, token, job, adopted=False)
+
+    def _record(self, shard: Shard, token: str, job: Job, *, adopted: bool) -> Submitted:
+        record = self.ledger.record(shard.id, token, job, adopted=adopted)
+        if record.job == job.name:
+            log.info("Shard %s: %s %s (%d requests).", shard.id, "adopted" if adopted else "created", job.name, shard.requests)
+        else:
+            log.warning("Shard %s has %s already; cancelling the second job %s.", shard.id, record.job, job.name)
+            self.client.cancel_job(job.name)
+        return record
+
+    def _look_for(self, shard: Shard, token: str, *, since: Intent | None) -> Submitted | None:
+        """Look for a job that someone may have created, until the answer "there is none" can be believed.
+
+        :param since: the claim of another try; None when the create was our own and is over.
+        """
+        until = self.clock() + patience(since, now=self.clock(), caution=self.caution)
+        while True:
+            record = self.ledger.submitted(shard.id)
+            if record is not None:
+                return record
+            twins = [job for job in self.client.list_jobs() if token_of_display_name(job.display_name) == token]
+            if twins:
+                chosen, others = choose(twins)
+                for job in others:
+                    log.warning("Shard %s has more than one job; keeping %s, cancelling %s.", shard.id, chosen.name, job.name)
+                    self.client.cancel_job(job.name)
+                return self._record(shard, token, chosen, adopted=True)
+            left = until - self.clock()
+            if left <= 0:
+                return None
+            self.sleep(min(_LOOK_EVERY, left))
+
+    def _upload(self, shard: Shard, token: str) -> str:
+        """The name of the uploaded input file: sent by an earlier try, or now."""
+        name = input_file_name(token)
+        if self._is_there(name, shard):
+            log.info("Shard %s is uploaded already as %s.", shard.id, name)
+            return name
+        requests = self.run.requests_file(shard.id)
+        if (found := requests.sha256()) != shard.sha256:
+            raise CorruptRunError(
+                f"{requests} has sha256 {found[:12]}…, the manifest says {shard.sha256[:12]}…: it was changed after it was built. "
+                "Nothing was sent. Restore it, or start anew with if_exists='replace'."
+            )
+        log.info("Uploading shard %s: %d requests, %.1f MB.", shard.id, shard.requests, shard.bytes / 1e6)
+        with requests.open() as file:
+            try:
+                return self.client.upload(file, name=name, display_name=display_name(token, shard)).name
+            except RefusedError as error:
+                if error.code != 409:
+                    raise
+                if self._is_there(name, shard):  # another try was faster
+                    return name
+                log.warning("The file name %s is taken by something that cannot be used; letting the service choose one.", name)
+                return self.client.upload(file, name=None, display_name=display_name(token, shard)).name
+
+    def _is_there(self, name: str, shard: Shard) -> bool:
+        file = self.client.get_file(name)
+        return file is not None and file.is_usable and file.size == shard.bytes and file.sha256 in (None, shard.sha256)
+
+
+def patience(since: Intent | None, *, now: float, caution: Caution) -> float:
+    """Seconds to look for a job before believing that there is none.
+
+    After our own create only the listing must settle. Another try may still hold its lease; its clock may differ from ours,
+    so a recent claim is given the whole lease from now, and only one that is older than any skew is judged by its stamp.
+    """
+    if since is None:
+        return caution.settle
+    if now - since.claimed_at > caution.lease + caution.settle + _CLOCK_SKEW:
+        return 0.0
+    return caution.lease + caution.settle
+
+
+def choose(twins: Iterable[Job]) -> tuple[Job, list[Job]]:
+    """Which of several jobs for the same requests to keep, and which of the others still have to be cancelled.
+
+    The oldest that is alive or ended well; where none is, the oldest.
+    """
+    dead = (JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
+    ordered = sorted(twins, key=lambda job: (job.state in dead, job.create_time, job.name))
+    return ordered[0], [job for job in ordered[1:] if not job.is_terminal]

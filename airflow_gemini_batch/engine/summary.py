@@ -1,0 +1,156 @@
+"""The last step: the books are balanced, by content, and the summary says so. Its presence means: finished."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from airflow_gemini_batch.engine.balance import check_run
+from airflow_gemini_batch.engine.collecting import landed
+from airflow_gemini_batch.engine.errors import BalanceError, DeadLetterRatioError
+from airflow_gemini_batch.engine.jobs import Job
+from airflow_gemini_batch.engine.landing import Landed
+from airflow_gemini_batch.engine.ledger import Ledger
+from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, read_json
+
+log = logging.getLogger(__name__)
+
+SUMMARY_VERSION = 1
+
+
+class JobSummary(msgspec.Struct, frozen=True):
+    """One job of the run. Times as the service wrote them (RFC 3339)."""
+
+    name: str
+    shard: int
+    attempt: int
+    state: str
+    requests: int
+    create_time: str = ""
+    end_time: str = ""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What came of a run.
+
+    :param rows: input rows; ``results`` + ``dead_letter``, counted in the tables themselves.
+    :param reasons: dead letters by reason.
+    :param aside: answer lines that belong to no row of this run; kept under ``_run/responses``.
+    :param tokens: sums over all answers, as the service counted them.
+    :param cost_usd: None while unknown.
+    :param balanced: every key of the input is in one of the two tables, exactly once; checked key by key.
+    """
+
+    run_id: str
+    model: str
+    source: str
+    destination: str
+    rows: int
+    results: int
+    dead_letter: int
+    reasons: dict[str, int]
+    aside: dict[str, int]
+    tokens: dict[str, int]
+    cost_usd: float | None
+    jobs: tuple[JobSummary, ...]
+    balanced: bool
+    started_at: str
+    finished_at: str
+    version: int = SUMMARY_VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+
+def summary_of(run: Run) -> Summary | None:
+    """The summary of a finished run, or None."""
+    summary: Summary | None = read_json(run.summary_file, Summary)
+    return summary
+
+
+def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
+    """Balance the run and write its summary.
+
+    Raises BalanceError when a shard has not been collected or the tables do not hold every key exactly once, and
+    DeadLetterRatioError, after everything has been written, when more rows died than the caller allows.
+    """
+    summary = summary_of(run)
+    if summary is None:
+        manifest = run.built()
+        counts = _all_landed(run, manifest)
+        balance = check_run(run, manifest.shards)
+        if not balance.balanced:
+            raise BalanceError(f"{run.destination} does not balance: {balance.problem} The summary was not written.")
+        summary = _summarise(run, manifest, counts, balance)
+        run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
+        log.info("Finished %s: %d rows, %d results, %d dead letters.", run.destination, summary.rows, summary.results, summary.dead_letter)
+    dead = summary.dead_letter / summary.rows if summary.rows else 0.0
+    if dead > max_dead_letter_ratio:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]))
+        raise DeadLetterRatioError(
+            f"{summary.dead_letter} of {summary.rows} rows ({dead:.1%}) are dead letters, allowed are {max_dead_letter_ratio:.1%}: "
+            f"{reasons}. Everything is written; look at {run.destination}/dead_letter."
+        )
+    return summary
+
+
+def _all_landed(run: Run, manifest: Manifest) -> list[Landed]:
+    counts = [landed(run, shard) for shard in manifest.shards]
+    absent = [shard.number for shard, count in zip(manifest.shards, counts, strict=True) if count is None]
+    if absent:
+        raise BalanceError(
+            f"{run.destination} is not complete: {len(absent)} of {len(counts)} shards have not been collected "
+            f"({_some(absent)}). Repeat the tasks of these shards, then finish again."
+        )
+    return [count for count in counts if count is not None]
+
+
+def _summarise(run: Run, manifest: Manifest, counts: list[Landed], balance: Any) -> Summary:
+    ledger = Ledger(run)
+    return Summary(
+        run_id=manifest.run_id,
+        model=manifest.model,
+        source=manifest.source.description,
+        destination=run.destination.uri,
+        rows=balance.rows,
+        results=balance.results,
+        dead_letter=balance.dead_letter,
+        reasons=dict(balance.reasons),
+        aside=_sum(count.aside for count in counts),
+        tokens=_sum(count.tokens for count in counts),
+        cost_usd=None,
+        jobs=tuple(_job(shard, job) for shard in manifest.shards if (job := ledger.ended(shard.id)) is not None),
+        balanced=balance.balanced,
+        started_at=manifest.created_at,
+        finished_at=dt.datetime.now(dt.timezone.utc).isoformat(),
+    )
+
+
+def _job(shard: Shard, job: Job) -> JobSummary:
+    return JobSummary(
+        name=job.name,
+        shard=shard.number,
+        attempt=shard.attempt,
+        state=job.state.value,
+        requests=shard.requests,
+        create_time=job.create_time,
+        end_time=job.end_time,
+    )
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)  # update keeps zeros, + would drop them
+    return dict(total)
+
+
+def _some(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
