@@ -27,6 +27,9 @@ from airflow_gemini_batch.engine.errors import DestinationError
 #: Large enough to keep a 2 GB upload to few system calls, small enough not to show in the memory figures.
 BLOCK_BYTES = 1 << 20
 
+#: Stores where an object becomes visible when its upload is complete, and not before. Elsewhere a rename does that.
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -112,14 +115,20 @@ class Location:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(temporary)
             else:
-                file = self.fs.open(self.path, "wb")
+                target = self if self._put_is_atomic else self._hidden()
+                file = self.fs.open(target.path, "wb")
                 try:
                     yield file
                 except BaseException:
                     # close() would publish what was written so far.
                     file.discard()
+                    if target is not self:
+                        file.close()
+                        target.delete()
                     raise
                 file.close()
+                if target is not self:
+                    self.fs.mv(target.path, self.path)
 
     @contextlib.contextmanager
     def receiving(self) -> Iterator[Path]:
@@ -213,11 +222,20 @@ class Location:
         self._sync_folder()
         return True
 
+    @property
+    def _put_is_atomic(self) -> bool:
+        protocols = (self.fs.protocol,) if isinstance(self.fs.protocol, str) else self.fs.protocol
+        return not _OBJECT_STORES.isdisjoint(protocols)
+
+    def _hidden(self) -> Location:
+        """A name beside this one that no other try uses, and that readers of tables skip: it begins with a dot."""
+        hidden = f"._{self.name}.{uuid.uuid4().hex[:8]}.tmp"
+        return Location(self.fs, self.path.removesuffix(self.name) + hidden, self.uri.removesuffix(self.name) + hidden)
+
     def _temporary(self) -> str:
-        folder, name = os.path.split(self.path)
-        os.makedirs(folder, exist_ok=True)
-        # Readers of tables skip names that begin with an underscore or a dot.
-        return os.path.join(folder, f"._{name}.{uuid.uuid4().hex[:8]}.tmp")
+        hidden = self._hidden().path
+        os.makedirs(os.path.dirname(hidden), exist_ok=True)
+        return hidden
 
     def _publish(self, temporary: str) -> None:
         os.replace(temporary, self.path)
