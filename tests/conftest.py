@@ -1,4 +1,4 @@
-"""What every test stands on: an Airflow home of its own, and none of the user's settings or keys."""
+"""What every test stands on: an Airflow home of its own, and none of the user's settings, keys or proxies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOREIGN = ("AIRFLOW_", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_", "GOO
 def _isolate() -> Path:
     """Airflow reads its settings when it is first imported, which happens while tests are collected: before any fixture."""
     for name in list(os.environ):
-        if name.startswith(FOREIGN):
+        if name.startswith(FOREIGN) or name.lower().endswith("_proxy"):
             del os.environ[name]
     home = Path(tempfile.mkdtemp(prefix="gemini-batch-tests-"))
     (home / "dags").mkdir()
