@@ -8,21 +8,19 @@ a key is believed only if it can be read with certainty: a row that goes missing
 that gets another row's answer is not.
 
 There are two ways through. The plain answer (text, a finish reason that is not a failure) is read by typed structs that skip
-what the tables do not need. Everything else (errors, blocked, cut, media, function calls, embeddings, odd types, and
-JSON that only Python accepts: lone surrogates, NaN, enormous numbers) is read tolerantly from plain objects. A test holds the
-two ways together.
+what the tables do not need. Everything else (errors, blocked, cut, media, function calls, embeddings, odd types and odd
+JSON) is read leniently from plain objects. A test holds the two ways together.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from airflow_gemini_batch.engine.columns import fits_int64
+from airflow_gemini_batch.engine.lenient import as_code, as_count, as_dict, as_list, as_text, field, mended, read_object, shown
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, STATUSES, Reason, is_retryable, status_of
 
 
@@ -122,7 +120,6 @@ class _Response(msgspec.Struct, rename="camel", gc=False):
 
 _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
-_NO_USAGE = _Usage()
 
 
 def _plain_answer(line: bytes) -> Answer | None:
@@ -134,12 +131,15 @@ def _plain_answer(line: bytes) -> Answer | None:
     if not response.candidates:
         return None
     candidate = response.candidates[0]
-    if REASON_BY_FINISH.get(candidate.finish_reason or "") or candidate.content is None:
+    usage = response.usage_metadata
+    # Without these two the answer may be one in snake_case, and cut or blocked.
+    if not candidate.finish_reason or usage is None:
+        return None
+    if REASON_BY_FINISH.get(candidate.finish_reason) is not None or candidate.content is None:
         return None
     texts = [part.text for part in candidate.content.parts or () if part.text and not part.thought]
     if not texts:
         return None
-    usage = response.usage_metadata or _NO_USAGE
     counts = (
         usage.prompt_token_count,
         usage.candidates_token_count,
@@ -158,8 +158,8 @@ def _plain_answer(line: bytes) -> Answer | None:
         texts[0] if len(texts) == 1 else "".join(texts),
         candidate.finish_reason,
         *counts,
-        response.model_version,
-        response.response_id,
+        response.model_version or None,
+        response.response_id or None,
     )
 
 
@@ -168,7 +168,7 @@ def _plain_answer(line: bytes) -> Answer | None:
 
 def _read(line: bytes) -> Answer | Refusal | Garbage:
     try:
-        members = _members(line.decode("utf-8-sig"))
+        members, texts = read_object(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return Garbage(_certain_key(line), f"not UTF-8: {error.reason} at byte {error.start}", line)
     except RecursionError:
@@ -185,30 +185,28 @@ def _read(line: bytes) -> Answer | Refusal | Garbage:
         return _refused(key, line, *status)
     if "response" not in members:
         return _failed(key, line, Reason.EMPTY, "the line holds neither a response nor an error")
-    response = members["response"].value
+    response = members["response"]
     if not isinstance(response, dict) or not response:
         return _failed(key, line, Reason.EMPTY, "the response is null or empty")
-    return _judge(key, response, members["response"].raw, line)
+    return _judge(key, response, texts["response"], line)
 
 
 def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer | Refusal:
-    candidates = _list(response.get("candidates"))
-    candidate = _dict(candidates[0]) if candidates else {}
-    finish_reason = _text(_get(candidate, "finishReason"))
-    parts = _list(_dict(candidate.get("content")).get("parts"))
-    text = "".join(
-        [part["text"] for part in parts if isinstance(part, dict) and _is_text(part) and not part.get("thought")]
-    )
+    candidates = as_list(response.get("candidates"))
+    candidate = as_dict(candidates[0]) if candidates else {}
+    finish_reason = as_text(field(candidate, "finishReason"))
+    parts = as_list(as_dict(candidate.get("content")).get("parts"))
+    text = "".join([part["text"] for part in parts if isinstance(part, dict) and _is_text(part) and not part.get("thought")])
     embedding = response.get("embedding")
 
     reason = REASON_BY_FINISH.get(finish_reason or "")
     if reason is not None:
-        message = _text(_get(candidate, "finishMessage")) or f"the service ended this answer with {finish_reason}"
+        message = as_text(field(candidate, "finishMessage")) or f"the service ended this answer with {finish_reason}"
         return _failed(key, line, reason, message, finish_reason)
     if not text and not embedding and not any(_is_other_content(part) for part in parts):
-        feedback = _dict(_get(response, "promptFeedback"))
-        if block_reason := _text(_get(feedback, "blockReason")):
-            message = _text(_get(feedback, "blockReasonMessage")) or f"the service blocked this prompt: {block_reason}"
+        feedback = as_dict(field(response, "promptFeedback"))
+        if block_reason := as_text(field(feedback, "blockReason")):
+            message = as_text(field(feedback, "blockReasonMessage")) or f"the service blocked this prompt: {block_reason}"
             return _failed(key, line, Reason.BLOCKED, message, block_reason)
         # "a response or a status object", says the Batch API page; nobody has shown where the latter stands.
         status = None if candidates else _error(response.get("error")) or _bare_status(response)
@@ -216,23 +214,23 @@ def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer 
             return _refused(key, line, *status)
         return _failed(key, line, Reason.EMPTY, "an answer without content", finish_reason)
 
-    usage = _dict(_get(response, "usageMetadata"))
+    usage = as_dict(field(response, "usageMetadata"))
     # Embedding answers count their tokens outside of usageMetadata, as an int64 string.
-    embedded_tokens = _count(_get(response, "tokenCount")) if embedding else None
-    prompt_tokens = _count(_get(usage, "promptTokenCount"))
-    total_tokens = _count(_get(usage, "totalTokenCount"))
+    embedded_tokens = as_count(field(response, "tokenCount")) if embedding else None
+    prompt_tokens = as_count(field(usage, "promptTokenCount"))
+    total_tokens = as_count(field(usage, "totalTokenCount"))
     return Answer(
         key=key,
         response=raw.encode(),
-        text=_whole(text) or None,
+        text=mended(text) or None,
         finish_reason=finish_reason,
         prompt_tokens=embedded_tokens if prompt_tokens is None else prompt_tokens,
-        output_tokens=_count(_get(usage, "candidatesTokenCount")),
-        thoughts_tokens=_count(_get(usage, "thoughtsTokenCount")),
-        cached_tokens=_count(_get(usage, "cachedContentTokenCount")),
+        output_tokens=as_count(field(usage, "candidatesTokenCount")),
+        thoughts_tokens=as_count(field(usage, "thoughtsTokenCount")),
+        cached_tokens=as_count(field(usage, "cachedContentTokenCount")),
         total_tokens=embedded_tokens if total_tokens is None else total_tokens,
-        model_version=_text(_get(response, "modelVersion")),
-        response_id=_text(_get(response, "responseId")),
+        model_version=as_text(field(response, "modelVersion")),
+        response_id=as_text(field(response, "responseId")),
     )
 
 
@@ -248,28 +246,27 @@ def _failed(key: str, line: bytes, reason: Reason, message: str, status: str | N
 _Error = tuple["int | None", "str | None", "str | None"]
 
 
-def _error(member: Any, *, named: bool = False) -> _Error | None:
+def _error(value: Any, *, named: bool = False) -> _Error | None:
     """Code, status and message of a google.rpc.Status; None where it says nothing, or that all is well.
 
     :param named: a member called "status" may be any string ("SUCCEEDED"); only the name of a canonical status is an error then.
     """
-    value = member.value if isinstance(member, _Member) else member
     if isinstance(value, dict):
-        code, status = _code(value.get("code")), _text(value.get("status"))
-        message = _text(value.get("message"))
+        code, status = as_code(value.get("code")), as_text(value.get("status"))
+        message = as_text(value.get("message"))
         says_ok = (code == 0 and status in ("OK", None)) or (status == "OK" and not code)
         if not value or says_ok:
             return None
-        return code, status, message or (None if code or status else _shown(value))
+        return code, status, message or (None if code or status else shown(value))
     if isinstance(value, str):
         canonical = value.strip().upper()
         if canonical in STATUSES:
             return None if canonical == "OK" else (STATUSES[canonical].code, canonical, None)
-        return None if named or not value else (None, None, _whole(value))
+        return None if named or not value else (None, None, mended(value))
     if not value:
         return None
-    code = _code(value)
-    return (code, None, None) if code is not None else (None, None, _shown(value))
+    code = as_code(value)
+    return (code, None, None) if code is not None else (None, None, shown(value))
 
 
 def _bare_status(response: dict[str, Any]) -> _Error | None:
@@ -277,65 +274,11 @@ def _bare_status(response: dict[str, Any]) -> _Error | None:
     return _error(response) if isinstance(response.get("message"), str) and "code" in response else None
 
 
-# --- reading tolerantly: every function takes whatever JSON can hold ----------------------------------------------------
-
-
-class _Member(msgspec.Struct, frozen=True):
-    value: Any
-    raw: str
-
-
-def _integer(digits: str) -> int | None:
-    # Python refuses to convert 4,300 digits and more. No count, code or key is that long, and the raw answer keeps them.
-    return int(digits) if len(digits) < 1000 else None
-
-
-_json = json.JSONDecoder(strict=False, parse_int=_integer)
-_skip_space = re.compile(r"[ \t\r\n]*").match
-
-
-def _members(text: str) -> dict[str, _Member]:
-    """The members of a JSON object, each with its text as received. Raises ValueError for anything else."""
-
-    def space(position: int) -> int:
-        match = _skip_space(text, position)
-        return match.end() if match else position
-
-    def unexpected(position: int) -> NoReturn:
-        raise json.JSONDecodeError("unexpected character or end", text, position)
-
-    members: dict[str, _Member] = {}
-    position = space(0)
-    if text[position : position + 1] != "{":
-        unexpected(position)
-    position = space(position + 1)
-    closed = text[position : position + 1] == "}"
-    while not closed:
-        name, end = _json.raw_decode(text, position)
-        position = space(end)
-        if not isinstance(name, str) or text[position : position + 1] != ":":
-            unexpected(position)
-        start = space(position + 1)
-        value, end = _json.raw_decode(text, start)
-        members[name] = _Member(value, text[start:end])
-        position = space(end)
-        closed = text[position : position + 1] == "}"
-        if not closed:
-            if text[position : position + 1] != ",":
-                unexpected(position)
-            position = space(position + 1)
-    if space(position + 1) != len(text):
-        unexpected(position + 1)
-    return members
-
-
-def _key(members: dict[str, _Member]) -> str | None:
+def _key(members: dict[str, Any]) -> str | None:
     """The row's key: on top in file jobs, in ``metadata`` in inline jobs. A number is cast to text."""
-    top = members["key"].value if "key" in members else None
-    metadata = members["metadata"].value if "metadata" in members else None
-    for value in (top, _dict(metadata).get("key")):
+    for value in (members.get("key"), as_dict(members.get("metadata")).get("key")):
         # A lone surrogate is in no key that was sent, and mending it could make it one that was.
-        if isinstance(value, str) and _whole(value) == value:
+        if isinstance(value, str) and mended(value) == value:
             return value
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return str(value)
@@ -343,72 +286,27 @@ def _key(members: dict[str, _Member]) -> str | None:
 
 
 _HEAD_KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*,')
-_TAIL_KEY = re.compile(rb',\s*("key")\s*:\s*("(?:[^"\\]|\\.)*")\s*\}\s*')
+_TAIL_KEY = re.compile(rb',\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*\}\s*')
 
 
 def _certain_key(line: bytes) -> str | None:
     """The key of a torn line whose beginning ``{"key":"…",`` or end ``,"key":"…"}`` is intact.
 
-    Quotes inside of a JSON string are escaped, so text that the model wrote cannot look like that. Two keys are no certainty.
+    Quotes inside of a JSON string are escaped, so text that the model wrote cannot look like that. A line that shows two
+    keys tells neither. All that comes of it is what a row without any other line is told about its death.
     """
     found = set()
     if head := _HEAD_KEY.match(line):
         found.add(head[1])
     start = line.rfind(b",", 0, max(line.rfind(b'"key"'), 0))
     if start >= 0 and (tail := _TAIL_KEY.fullmatch(line, start)):
-        found.add(tail[2])
+        found.add(tail[1])
     if len(found) != 1:
         return None
     try:
         return msgspec.json.decode(found.pop(), type=str)
     except ValueError:
         return None
-
-
-def _get(value: dict[str, Any], name: str) -> Any:
-    found = value.get(name)
-    return value.get(_snake(name)) if found is None else found
-
-
-@lru_cache(maxsize=64)
-def _snake(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str | None:
-    return _whole(value) if isinstance(value, str) and value else None
-
-
-def _whole(text: str) -> str:
-    """The text with every lone surrogate as U+FFFD: Arrow strings are UTF-8. The raw answer keeps the escapes."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-_INT64_TEXT = re.compile(r"-?[0-9]{1,19}")
-
-
-def _count(value: Any) -> int | None:
-    """A token count: an integer, or an int64 as a string. None where it is neither, or more than Arrow's int64 holds."""
-    if isinstance(value, str):
-        value = int(value) if _INT64_TEXT.fullmatch(value) else None
-    elif isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and fits_int64(value) else None
-
-
-def _code(value: Any) -> int | None:
-    code = _count(value)
-    return code if code is not None and -(2**31) <= code < 2**31 else None
 
 
 def _is_text(part: dict[str, Any]) -> bool:
@@ -424,7 +322,3 @@ def _is_other_content(part: Any) -> bool:
     if not isinstance(part, dict) or part.get("thought"):
         return False
     return any(value is not None for name, value in part.items() if name not in _NOT_CONTENT)
-
-
-def _shown(value: Any) -> str:
-    return _whole(json.dumps(value, ensure_ascii=False)[:1000])
