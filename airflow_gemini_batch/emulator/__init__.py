@@ -1,0 +1,22 @@
+"""A Gemini Batch API on loopback, for demos, tests and DAG development without a key.
+
+It is a stand-in for the service, not a mock inside our code: it speaks the service's wire protocol over HTTP, knows
+neither Airflow nor the engine, and is known to neither. Its answers are synthetic.
+"""
+
+from airflow_gemini_batch.emulator.faults import Fault, HttpFault, JobFault, ListingFault, RowFault
+from airflow_gemini_batch.emulator.options import Options
+from airflow_gemini_batch.emulator.remote import Remote
+from airflow_gemini_batch.emulator.serving import Emulator, EmulatorProcess
+
+__all__ = [
+    "Emulator",
+    "EmulatorProcess",
+    "Fault",
+    "HttpFault",
+    "JobFault",
+    "ListingFault",
+    "Options",
+    "Remote",
+    "RowFault",
+]

@@ -1,0 +1,148 @@
+"""A GenerateContentResponse for a request, with the parts that its settings ask for."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from airflow_gemini_batch.emulator.answers.picture import png
+from airflow_gemini_batch.emulator.answers.reading import TOKENS_PER_MEDIUM, Ask, read_ask, tokens_of
+from airflow_gemini_batch.emulator.answers.structured import structured_value
+from airflow_gemini_batch.emulator.answers.words import extract, phrase
+from airflow_gemini_batch.emulator.spelling import Json, get, get_int, get_list, get_object, get_text
+
+_JSON_TYPES = ("application/json", "text/x.enum")
+
+#: Tokens that a thinking model is said to have spent, where thoughts were asked for.
+_THOUGHT = "The request names its material; the answer repeats the part of it that says most: {}."
+
+
+def generate_content(request: Json, model: str) -> Json:
+    ask = read_ask(request)
+    thoughts = _thoughts(ask)
+    candidates = [_candidate(ask, index) for index in range(max(1, get_int(ask.config, "candidateCount") or 1))]
+    if thoughts:
+        for candidate in candidates:
+            candidate["content"]["parts"].insert(0, {"text": thoughts, "thought": True})
+    return {
+        "candidates": candidates,
+        "usageMetadata": _usage(ask, candidates, tokens_of(thoughts)),
+        "modelVersion": model.rpartition("/")[2],
+        "responseId": base64.urlsafe_b64encode((ask.digest & (1 << 128) - 1).to_bytes(16, "big")).decode().rstrip("="),
+    }
+
+
+def count_tokens(request: Json) -> Json:
+    by_modality = read_ask(request).tokens_by_modality()
+    return {"totalTokens": sum(by_modality.values()), "promptTokensDetails": _details(by_modality)}
+
+
+def _candidate(ask: Ask, index: int) -> Json:
+    call = _function_call(ask)
+    if call is not None:
+        return {"content": {"parts": [{"functionCall": call}], "role": "model"}, "finishReason": "STOP", "index": index}
+    text, reason = _within_limits(_text(ask, index), ask.config)
+    parts: list[Json] = [{"text": text}] if text and ask.modalities != ["IMAGE"] else []
+    if "IMAGE" in ask.modalities:
+        data = base64.b64encode(png(ask.digest + index)).decode()
+        parts.append({"inlineData": {"mimeType": "image/png", "data": data}})
+    content: Json = {"parts": parts, "role": "model"}
+    candidate: Json = {"content": content, "finishReason": reason, "index": index}
+    if any("googleSearch" in tool or "google_search" in tool for tool in ask.tools):
+        candidate["groundingMetadata"] = _grounding(ask, text)
+    return candidate
+
+
+def _text(ask: Ask, index: int) -> str:
+    schema = _schema(ask.config)
+    if schema is None:
+        return extract(ask.prompt, 2 + index)
+    value = structured_value(schema, ask.prompt, ask.digest + index)
+    if get_text(ask.config, "responseMimeType") == "text/x.enum" and isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _schema(config: Json) -> Json | None:
+    """The schema to follow, where JSON was asked for; JSON without a schema gets an object with one text."""
+    for name in ("responseJsonSchema", "_responseJsonSchema", "responseSchema"):
+        schema = get(config, name)
+        if isinstance(schema, dict):
+            return schema
+    if get_text(config, "responseMimeType") in _JSON_TYPES:
+        return {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+    return None
+
+
+def _within_limits(text: str, config: Json) -> tuple[str, str]:
+    """The text up to the first stop sequence and to `max_output_tokens`, and the finish reason."""
+    stops = [text.find(stop) for stop in get_list(config, "stopSequences") if isinstance(stop, str) and stop in text]
+    if stops:
+        text = text[: min(stops)]
+    most = get_int(config, "maxOutputTokens")
+    if most is None or tokens_of(text) <= most:
+        return text, "STOP"
+    return text.encode("utf-8", "surrogatepass")[: 4 * most].decode("utf-8", "ignore"), "MAX_TOKENS"
+
+
+def _thoughts(ask: Ask) -> str:
+    thinking = get_object(ask.config, "thinkingConfig")
+    return _THOUGHT.format(phrase(ask.prompt, ask.digest)) if get(thinking, "includeThoughts") is True else ""
+
+
+def _function_call(ask: Ask) -> Json | None:
+    """A call of one of the declared functions, unless the mode forbids it."""
+    calling = get_object(get_object(ask.request, "toolConfig"), "functionCallingConfig")
+    allowed = get_list(calling, "allowedFunctionNames")
+    declared = [
+        function
+        for tool in ask.tools
+        for function in get_list(tool, "functionDeclarations")
+        if isinstance(function, dict) and (not allowed or function.get("name") in allowed)
+    ]
+    if not declared or get_text(calling, "mode").upper() == "NONE":
+        return None
+    function = declared[ask.digest % len(declared)]
+    parameters = get(function, "parametersJsonSchema") or get(function, "parameters")
+    arguments = structured_value(parameters, ask.prompt, ask.digest) if isinstance(parameters, dict) else {}
+    return {"name": function.get("name", ""), "args": arguments}
+
+
+def _grounding(ask: Ask, text: str) -> Json:
+    topic = phrase(ask.prompt, ask.digest)
+    end = len(text.encode("utf-8", "surrogatepass"))
+    return {
+        "webSearchQueries": [topic.lower()],
+        "searchEntryPoint": {"renderedContent": f'<div class="container">{topic}</div>'},
+        "groundingChunks": [{"web": {"uri": "https://example.com/synthetic", "title": "example.com"}}],
+        "groundingSupports": [
+            {"segment": {"startIndex": 0, "endIndex": end, "text": text}, "groundingChunkIndices": [0]},
+        ],
+    }
+
+
+def _usage(ask: Ask, candidates: list[Json], thoughts: int) -> Json:
+    by_modality = ask.tokens_by_modality()
+    prompt = sum(by_modality.values())
+    output = sum(_tokens_of_part(part) for one in candidates for part in one["content"]["parts"])
+    usage: Json = {"promptTokenCount": prompt, "candidatesTokenCount": output}
+    if thoughts:
+        usage["thoughtsTokenCount"] = thoughts
+    if get_text(ask.request, "cachedContent"):
+        usage["cachedContentTokenCount"] = prompt // 2
+    usage["totalTokenCount"] = prompt + output + thoughts
+    usage["promptTokensDetails"] = _details(by_modality)
+    return usage
+
+
+def _tokens_of_part(part: Json) -> int:
+    if part.get("thought"):
+        return 0
+    if "inlineData" in part:
+        return TOKENS_PER_MEDIUM
+    return tokens_of(part["text"] if "text" in part else json.dumps(part))
+
+
+def _details(by_modality: dict[str, int]) -> list[dict[str, Any]]:
+    return [{"modality": name, "tokenCount": count} for name, count in by_modality.items() if count]

@@ -1,0 +1,226 @@
+"""Values that satisfy a schema, filled with the words of the request.
+
+Two dialects come in: Google's `Schema` (types in capitals, `nullable`) and JSON Schema (`$ref`, `$defs`, lists of
+types). Names in `properties` are the caller's and are never respelled. Recursion ends by depth: below it, optional
+properties and list items are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from airflow_gemini_batch.emulator.answers.words import extract, phrase, telling_words
+from airflow_gemini_batch.emulator.spelling import Json, get, get_int, get_list, get_object
+
+#: Deeper than this only what is required is made, and lists are as short as they may be.
+_OPTIONAL_DEPTH = 3
+#: Deeper than this even required recursion is cut, with null: such a schema has no finite value.
+_MAX_DEPTH = 12
+
+_FIRST_DAY = date(2020, 1, 1)
+_SHORT_NAMES = ("name", "title", "label", "category", "topic", "tag", "keyword", "type", "kind", "id", "code")
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes values for one request: `root` resolves references, `prompt` and `digest` choose."""
+
+    root: Json
+    prompt: str
+    digest: int
+
+    def value(self, schema: Any, path: str, depth: int) -> Any:
+        schema = self._resolved(schema)
+        if "const" in schema:
+            return schema["const"]
+        if choices := get_list(schema, "enum"):
+            return choices[self._choice(path) % len(choices)]
+        kind = _type_of(schema)
+        if depth > _MAX_DEPTH:
+            return None
+        if kind == "null" or (get(schema, "nullable") is True and depth > _OPTIONAL_DEPTH):
+            return None
+        for name in ("anyOf", "oneOf"):
+            if options := get_list(schema, name):
+                return self.value({**_defaults(schema), **self._option(options, path, depth)}, path, depth)
+        return _MAKERS.get(kind, _Maker._text)(self, schema, path, depth)
+
+    def _option(self, options: list[Any], path: str, depth: int) -> Json:
+        """One of several: never null while there is room, null as soon as there is not."""
+        resolved = [self._resolved(option) for option in options]
+        nulls = [option for option in resolved if _type_of(option) == "null"]
+        others = [option for option in resolved if _type_of(option) != "null"]
+        if depth > _OPTIONAL_DEPTH and nulls:
+            return nulls[0]
+        if depth > _OPTIONAL_DEPTH:
+            others = [option for option in others if _type_of(option) not in ("object", "array")] or others
+        return others[self._choice(path) % len(others)] if others else {"type": "null"}
+
+    def _object(self, schema: Json, path: str, depth: int) -> Json:
+        properties = get_object(schema, "properties")
+        required = set(get_list(schema, "required"))
+        order = [name for name in get_list(schema, "propertyOrdering") if name in properties]
+        made = {
+            name: self.value(properties[name], f"{path}.{name}", depth + 1)
+            for name in dict.fromkeys([*order, *properties])
+            if name in required or depth < _OPTIONAL_DEPTH
+        }
+        extra = schema.get("additionalProperties", schema.get("additional_properties"))
+        if not properties and isinstance(extra, dict) and depth < _OPTIONAL_DEPTH:
+            words = telling_words(self.prompt)[: max(1, get_int(schema, "minProperties") or 2)]
+            made = {word.lower(): self.value(extra, f"{path}.{word}", depth + 1) for word in words}
+        return made
+
+    def _array(self, schema: Json, path: str, depth: int) -> list[Any]:
+        fewest = get_int(schema, "minItems") or 0
+        most = get_int(schema, "maxItems")
+        if prefix := schema.get("prefixItems"):
+            return [self.value(item, f"{path}[{number}]", depth + 1) for number, item in enumerate(prefix)]
+        wanted = fewest if depth >= _OPTIONAL_DEPTH else max(fewest, 1 + self._choice(path) % 3)
+        count = wanted if most is None else min(wanted, most)
+        items = get(schema, "items", {})
+        made = [self.value(items, f"{path}[{number}]", depth + 1) for number in range(count)]
+        if schema.get("uniqueItems") is True:
+            made = [item for number, item in enumerate(made) if item not in made[:number]]
+        return made
+
+    def _integer(self, schema: Json, path: str, depth: int) -> int:
+        low, high = _bounds(schema, 1)
+        step = int(get(schema, "multipleOf", 1)) or 1
+        first = -(-int(low) // step) * step
+        return first + self._choice(path) % (max(0, int(high) - first) // step + 1) * step
+
+    def _number(self, schema: Json, path: str, depth: int) -> float:
+        low, high = _bounds(schema, 0.01)
+        return min(high, max(low, round(low + (high - low) * (self._choice(path) % 10_001) / 10_000, 4)))
+
+    def _boolean(self, schema: Json, path: str, depth: int) -> bool:
+        return self._choice(path) % 2 == 0
+
+    def _text(self, schema: Json, path: str, depth: int) -> str:
+        pattern = schema.get("pattern")
+        made = self._plain_text(schema, path)
+        if isinstance(pattern, str) and re.search(pattern, made) is None:
+            made = next((guess for guess in self._guesses(path) if re.search(pattern, guess)), made)
+        shortest, longest = get_int(schema, "minLength") or 0, get_int(schema, "maxLength")
+        while len(made) < shortest:
+            made += f" {phrase(self.prompt, self._choice(path + made))}"
+        return made if longest is None else made[:longest]
+
+    def _plain_text(self, schema: Json, path: str) -> str:
+        day = _FIRST_DAY + timedelta(days=self._choice(path) % 2000)
+        word = re.sub(r"\W", "", telling_words(self.prompt)[0].lower()) or "nothing"
+        formats = {
+            "date": day.isoformat(),
+            "date-time": f"{day.isoformat()}T12:00:00Z",
+            "time": "12:00:00Z",
+            "duration": "PT1H",
+            "email": f"{word}@example.com",
+            "uri": f"https://example.com/{word}",
+            "uuid": "-".join(f"{self._choice(path + n):032x}"[:size] for n, size in _UUID_GROUPS),
+            "ipv4": "192.0.2.1",
+            "hostname": "example.com",
+        }
+        if made := formats.get(str(schema.get("format"))):
+            return made
+        name = path.rpartition(".")[2].lower()
+        if "[" in name or any(name.endswith(short) for short in _SHORT_NAMES):
+            return phrase(self.prompt, self._choice(path), 1 + self._choice(path) % 2)
+        return extract(self.prompt, 1, 20)
+
+    def _guesses(self, path: str) -> list[str]:
+        """For a pattern: a few texts of common shapes. General patterns are beyond an emulator."""
+        words = telling_words(self.prompt)
+        digits = str(self._choice(path))
+        sizes = range(1, 17)
+        return [
+            *words,
+            *[word.lower() for word in words],
+            *[word.upper() for word in words],
+            *[digits[:size] for size in sizes],
+            *[("abcdefgh" * 2)[:size] for size in sizes],
+            *[("ABCDEFGH" * 2)[:size] for size in sizes],
+            f"{digits[:3]}-{digits[3:7]}",
+            f"AB-{digits[:4]}",
+        ]
+
+    def _resolved(self, schema: Any) -> Json:
+        """Follows `$ref` into `$defs` (JSON Schema) or `ref` into `defs` (Google's), and folds `allOf` in."""
+        for _ in range(_MAX_DEPTH):
+            if not isinstance(schema, dict):
+                return {}
+            reference: Any = schema.get("$ref", schema.get("ref"))
+            if not isinstance(reference, str):
+                break
+            schema = {**_at(self.root, reference), **{k: v for k, v in schema.items() if k not in ("$ref", "ref")}}
+        resolved: Json = {name: value for name, value in schema.items() if name != "allOf"} if isinstance(schema, dict) else {}
+        for part in get_list(schema, "allOf") if isinstance(schema, dict) else ():
+            resolved |= self._resolved(part)
+        return resolved
+
+    def _choice(self, path: str) -> int:
+        digest = hashlib.blake2b(f"{self.digest}{path}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big")
+
+
+_MAKERS: dict[str, Callable[[_Maker, Json, str, int], Any]] = {
+    "object": _Maker._object,
+    "array": _Maker._array,
+    "integer": _Maker._integer,
+    "number": _Maker._number,
+    "boolean": _Maker._boolean,
+    "string": _Maker._text,
+}
+_UUID_GROUPS = (("a", 8), ("b", 4), ("c", 4), ("d", 4), ("e", 12))
+
+
+def structured_value(schema: Json, prompt: str, digest: int) -> Any:
+    """A value of `schema`, the same for the same prompt and digest."""
+    return _Maker(schema, prompt, digest).value(schema, "", 0)
+
+
+def _type_of(schema: Json) -> str:
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        named = [name for name in kind if str(name).lower() != "null"]
+        kind = named[0] if named else "null"
+    if isinstance(kind, str):
+        return kind.lower()
+    if "properties" in schema:
+        return "object"
+    return "array" if "items" in schema else ""
+
+
+def _defaults(schema: Json) -> Json:
+    """What stands beside an `anyOf` and holds for each option."""
+    return {name: value for name, value in schema.items() if name not in ("anyOf", "any_of", "oneOf", "type")}
+
+
+def _bounds(schema: Json, smallest: float) -> tuple[float, float]:
+    low, high = get(schema, "minimum"), get(schema, "maximum")
+    if low is None and (above := get(schema, "exclusiveMinimum")) is not None:
+        low = above + smallest
+    if high is None and (below := get(schema, "exclusiveMaximum")) is not None:
+        high = below - smallest
+    if low is None:
+        low = 1 if high is None else min(1, high)
+    return low, (max(low, low + 99) if high is None else high)
+
+
+def _at(root: Json, reference: str) -> Json:
+    """`#/$defs/Name`, or a bare name in `defs`."""
+    if not reference.startswith("#"):
+        for name in ("$defs", "defs", "definitions"):
+            found = root.get(name)
+            if isinstance(found, dict) and isinstance(found.get(reference), dict):
+                return dict(found[reference])
+        return {}
+    place: Any = root
+    for step in reference.lstrip("#").strip("/").split("/") if reference != "#" else ():
+        place = place.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(place, dict) else None
+    return place if isinstance(place, dict) else {}

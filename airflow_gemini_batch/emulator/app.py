@@ -1,0 +1,79 @@
+"""The emulated service as an ASGI application."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from airflow_gemini_batch.emulator import refusals
+from airflow_gemini_batch.emulator.batches import BatchesApi
+from airflow_gemini_batch.emulator.bodies import answer
+from airflow_gemini_batch.emulator.control import ControlApi
+from airflow_gemini_batch.emulator.files import FilesApi, FileShelf
+from airflow_gemini_batch.emulator.interactive import InteractiveApi
+from airflow_gemini_batch.emulator.joblist import JobList
+from airflow_gemini_batch.emulator.mischief import Mischief, drain
+from airflow_gemini_batch.emulator.options import Options
+from airflow_gemini_batch.emulator.refusals import Refusal
+from airflow_gemini_batch.emulator.runner import Runner
+from airflow_gemini_batch.emulator.uploads import UploadsApi
+from airflow_gemini_batch.emulator.world import World
+
+
+def create_app(state_dir: Path | str, options: Options | None = None) -> Starlette:
+    """The service on `state_dir`. Its thread and its database live as long as the application's lifespan."""
+    world = World(Path(state_dir), options or Options())
+    shelf = FileShelf(world)
+    jobs = JobList(world, shelf)
+    runner = Runner(world, shelf, jobs)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        shelf.drop_expired()
+        world.store.sweep()
+        runner.start()
+        yield
+        runner.stop()
+        world.close()
+
+    apis = (
+        UploadsApi(world, shelf),
+        FilesApi(world, shelf),
+        BatchesApi(world, shelf, jobs, runner),
+        InteractiveApi(world, shelf),
+        ControlApi(world, jobs, runner),
+    )
+    return Starlette(
+        routes=[route for api in apis for route in api.routes()],
+        middleware=[Middleware(Mischief, world=world)],
+        exception_handlers={
+            Refusal: _refuse,
+            HTTPException: _no_such_call,
+            ClientDisconnect: _nobody_there,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    # A caller that is still sending a large body would otherwise see a reset instead of the refusal.
+    if not getattr(request, "_stream_consumed", False):
+        await drain(request.receive)
+    return answer(error.body, error.http_status)
+
+
+async def _no_such_call(request: Request, error: Exception) -> Response:
+    return answer(refusals.not_found().body, 404)
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    """The connection broke while the body came in; what arrived is kept, and nobody reads this."""
+    return Response(status_code=499)

@@ -1,0 +1,188 @@
+"""The outermost layer: counts every call of the API, and does to it what an HTTP fault rule says.
+
+A call goes wrong before its work (nothing has happened) or after it (it has, and the caller does not learn).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from airflow_gemini_batch.emulator.bodies import to_json
+from airflow_gemini_batch.emulator.faults import HttpFault
+from airflow_gemini_batch.emulator.refusals import Json
+from airflow_gemini_batch.emulator.world import World
+
+#: The service's wordings by status, for faults that bring no body of their own.
+_STATUS_BY_CODE = {
+    400: ("INVALID_ARGUMENT", "Request contains an invalid argument."),
+    403: ("PERMISSION_DENIED", "The caller does not have permission."),
+    404: ("NOT_FOUND", "Requested entity was not found."),
+    408: ("DEADLINE_EXCEEDED", "The request timed out."),
+    409: ("ABORTED", "The operation was aborted."),
+    429: ("RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota)."),
+    499: ("CANCELLED", "The operation was cancelled."),
+    500: ("INTERNAL", "An internal error has occurred. Please retry or report."),
+    502: ("UNAVAILABLE", "Bad gateway."),
+    503: ("UNAVAILABLE", "The model is overloaded. Please try again later."),
+    504: ("DEADLINE_EXCEEDED", "Deadline expired before operation could complete."),
+}
+
+
+class Mischief:
+    """ASGI middleware. Paths of the control API are neither counted nor disturbed."""
+
+    def __init__(self, app: ASGIApp, world: World) -> None:
+        self._app = app
+        self._world = world
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/emulator"):
+            await self._app(scope, receive, send)
+            return
+        query = scope["query_string"].decode("latin-1")
+        path = scope["path"] + (f"?{query}" if query else "")
+        fault = self._world.rules.for_call(scope["method"], path)
+        call = _Call(scope, receive, send, fault)
+        try:
+            await call.run(self._app)
+        finally:
+            self._world.journal.count_call(scope["method"], route_of(scope["path"]), call.answered)
+            entry = scope.get("state", {}).get("entry")
+            if entry is not None:
+                self._world.journal.note_answer(entry, call.answered)
+
+
+class _Call:
+    """One call on its way in and out; `answered` tells afterwards what the caller got."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, fault: HttpFault | None) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._fault = fault
+        self._body_seen = 0
+        self._body_sent = 0
+        self.answered = "nothing"
+
+    async def run(self, app: ASGIApp) -> None:
+        fault = self._fault
+        if fault is None:
+            await app(self._scope, self._receive, self._answer)
+        elif fault.do == "truncate":
+            await app(self._scope, self._receive, self._answer_cut)
+        elif fault.do == "cut_upload":
+            await app(self._scope, self._receive_cut, self._answer)
+        elif fault.do == "delay":
+            await self._late(app, fault)
+        else:
+            if fault.when == "after":
+                await app(self._scope, self._receive, _discard)
+            await (self._drop() if fault.do == "drop" else self._fault_answer(fault))
+
+    async def _late(self, app: ASGIApp, fault: HttpFault) -> None:
+        if fault.when == "before":
+            await asyncio.sleep(fault.seconds)
+            await app(self._scope, self._receive, self._answer)
+            return
+        held: list[Message] = []
+
+        async def hold(message: Message) -> None:
+            held.append(message)
+
+        await app(self._scope, self._receive, hold)
+        await asyncio.sleep(fault.seconds)
+        for message in held:
+            await self._answer(message)
+
+    async def _fault_answer(self, fault: HttpFault) -> None:
+        await drain(self._receive)
+        body = _fault_body(fault)
+        kind = "text/html; charset=UTF-8" if isinstance(fault.body, str) else "application/json; charset=UTF-8"
+        headers = {"content-type": kind, **{name.lower(): value for name, value in fault.headers.items()}}
+        await Response(body, fault.status, headers)(self._scope, self._receive, self._answer)
+
+    async def _answer(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.answered = str(message["status"])
+        await self._send(message)
+
+    async def _answer_cut(self, message: Message) -> None:
+        """The headers announce everything, and the connection ends after the rule's number of bytes."""
+        assert self._fault is not None
+        if message["type"] != "http.response.body" or self.answered == "cut":
+            await self._answer(message)
+            return
+        body = message.get("body", b"")
+        left = self._fault.bytes - self._body_sent
+        self._body_sent += len(body)
+        if len(body) <= left:
+            await self._send(message)
+            return
+        await self._send({"type": "http.response.body", "body": body[:left], "more_body": True})
+        self.answered = "cut"
+        self._transport().close()
+
+    async def _receive_cut(self) -> Message:
+        """The connection breaks when so many bytes of the body have arrived; those have."""
+        assert self._fault is not None
+        if self.answered == "dropped":
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.request":
+            body = message.get("body", b"")
+            left = self._fault.bytes - self._body_seen
+            self._body_seen += len(body)
+            if len(body) > left:
+                await self._drop()
+                return {"type": "http.request", "body": body[:left], "more_body": True}
+        return message
+
+    async def _drop(self) -> None:
+        """Closes the TCP connection without an answer, and waits until that is so."""
+        self.answered = "dropped"
+        self._transport().abort()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def _transport(self) -> asyncio.Transport:
+        transport = self._scope.get("state", {}).get("transport")
+        if transport is None:
+            raise RuntimeError("dropping connections needs the emulator's own server, which hands its transport on")
+        return transport  # type: ignore[no-any-return]
+
+
+async def _discard(message: Message) -> None:
+    """Where the answer goes when the caller must not see it."""
+
+
+async def drain(receive: Receive) -> None:
+    """Reads the request to its end, so that a caller who is still sending gets to see the answer."""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return
+
+
+def _fault_body(fault: HttpFault) -> bytes:
+    if isinstance(fault.body, str):
+        return fault.body.encode()
+    if fault.body is not None:
+        return to_json(fault.body)
+    status, message = _STATUS_BY_CODE.get(fault.status, ("UNKNOWN", "Unknown error."))
+    error: Json = {"code": fault.status, "message": message, "status": status}
+    if fault.retry_info_seconds is not None:
+        delay = f"{fault.retry_info_seconds:g}s"
+        error["details"] = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+    return to_json({"error": error})
+
+
+_ID = re.compile(r"(?<=/)(files|batches|models|tunedModels)/[^/:]+")
+
+
+def route_of(path: str) -> str:
+    """The path with its ids taken out: what calls are counted by."""
+    return _ID.sub(r"\1/*", path)

@@ -1,0 +1,83 @@
+"""The fault rules in force, kept in the store with how often each was met and has fired."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+
+from airflow_gemini_batch.emulator.faults import (
+    Fault,
+    HttpFault,
+    JobFault,
+    ListingFault,
+    RowFault,
+    Rule,
+    matches_call,
+    matches_job,
+    parse_fault,
+)
+from airflow_gemini_batch.emulator.store import Store
+
+
+class Rulebook:
+    """Rules in the order in which they were set; for a call or a job the first that fires counts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        stored = store.rows("SELECT id, fault, seen, fired FROM faults ORDER BY id")
+        self._rules = [Rule(row["id"], parse_fault(row["fault"]), row["seen"], row["fired"]) for row in stored]
+
+    def rules(self) -> list[Rule]:
+        return list(self._rules)
+
+    def add(self, fault: Fault) -> Rule:
+        with self._lock:
+            rule = Rule(self._store.insert("faults", fault=msgspec.json.encode(fault).decode()), fault)
+            self._rules = [*self._rules, rule]
+            return rule
+
+    def remove(self, rule_id: int) -> bool:
+        with self._lock:
+            self._store.run("DELETE FROM faults WHERE id = ?", rule_id)
+            left = [rule for rule in self._rules if rule.id != rule_id]
+            removed = len(left) < len(self._rules)
+            self._rules = left
+            return removed
+
+    def clear(self) -> None:
+        with self._lock:
+            self._store.run("DELETE FROM faults")
+            self._rules = []
+
+    def for_call(self, method: str, path: str) -> HttpFault | None:
+        for rule in self._rules:
+            fault = rule.fault
+            if isinstance(fault, HttpFault) and matches_call(fault, method, path) and self._fires(rule):
+                return fault
+        return None
+
+    def for_job(self, display_name: str, model: str) -> JobFault:
+        for rule in self._rules:
+            fault = rule.fault
+            if isinstance(fault, JobFault) and matches_job(fault, display_name, model) and self._fires(rule):
+                return fault
+        return JobFault()
+
+    def for_rows(self, display_name: str, model: str) -> list[RowFault]:
+        """All that fire: a file may be shuffled and torn."""
+        matching = [
+            rule for rule in self._rules if isinstance(rule.fault, RowFault) and matches_job(rule.fault, display_name, model)
+        ]
+        return [rule.fault for rule in matching if isinstance(rule.fault, RowFault) and self._fires(rule)]
+
+    def for_listing(self, collection: str) -> ListingFault:
+        found = (r.fault for r in reversed(self._rules) if isinstance(r.fault, ListingFault) and r.fault.of == collection)
+        return next(found, ListingFault())
+
+    def _fires(self, rule: Rule) -> bool:
+        with self._lock:
+            fires = rule.fires()
+            self._store.run("UPDATE faults SET seen = ?, fired = ? WHERE id = ?", rule.seen, rule.fired, rule.id)
+            return fires

@@ -1,0 +1,152 @@
+"""Serving the emulator: inside this process for tests, as a child process that can be killed, or in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from airflow_gemini_batch.emulator.app import create_app
+from airflow_gemini_batch.emulator.options import Options
+from airflow_gemini_batch.emulator.remote import Remote
+
+#: Longer than any caller's pool keeps a connection: closing an idle one first would look like a fault.
+_KEEP_ALIVE_SECONDS = 3600
+
+_START_SECONDS = 30.0
+
+#: The line by which a child tells that it listens, and where.
+READY = "The Gemini Batch API emulator listens on "
+
+
+class _TransportProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+    """Hands its transport to the application (in the scope's state), so that a connection can be dropped."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
+
+
+def server_for(state_dir: Path | str, options: Options) -> uvicorn.Server:
+    config = uvicorn.Config(
+        create_app(state_dir, options),
+        http=_TransportProtocol,
+        ws="none",
+        lifespan="on",
+        log_level="error",
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+class Emulator(Remote):
+    """The emulator in a thread of this process.
+
+    with Emulator(tmp_path, running_seconds=0) as emulator:
+        client = genai.Client(api_key="any", http_options={"base_url": emulator.url})
+    """
+
+    def __init__(self, state_dir: Path | str, port: int = 0, host: str = "127.0.0.1", **options: Any) -> None:
+        self._listener = listen(host, port)
+        super().__init__(url_of(self._listener))
+        self._server = server_for(state_dir, Options(**options))
+        self._thread = threading.Thread(target=self._serve, name="emulator", daemon=True)
+
+    def start(self) -> Emulator:
+        self._thread.start()
+        self._wait_until_up(_START_SECONDS)
+        return self
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._listener])
+
+    def __enter__(self) -> Emulator:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+class EmulatorProcess(Remote):
+    """The emulator as a child process. `kill` is SIGKILL; `start` after it goes on with the same state and port."""
+
+    def __init__(self, state_dir: Path | str, port: int = 0, host: str = "127.0.0.1", **options: Any) -> None:
+        self._state_dir = Path(state_dir)
+        self._host = host
+        self._port = port
+        self._options = Options(**options)
+        self._child: subprocess.Popen[str] | None = None
+        super().__init__("")
+
+    def start(self) -> EmulatorProcess:
+        command = [sys.executable, "-m", "airflow_gemini_batch.emulator", "--host", self._host]
+        command += ["--port", str(self._port), "--state", str(self._state_dir), *_flags(self._options)]
+        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line.startswith(READY):
+            raise RuntimeError(f"the emulator did not start: exit code {self._child.wait()}, it said {line!r}")
+        self.url = line.removeprefix(READY).strip()
+        self._port = int(self.url.rpartition(":")[2])
+        return self
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._child is not None:
+            self._child.send_signal(how)
+            self._child.wait()
+            assert self._child.stdout is not None
+            self._child.stdout.close()
+            self._child = None
+
+    def __enter__(self) -> EmulatorProcess:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def _flags(options: Options) -> list[str]:
+    """The command line that makes the same options."""
+    flags: list[str] = []
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if value != field.default:
+            for one in value if isinstance(value, tuple) else (value,):
+                flags += [f"--{field.name.replace('_', '-')}".replace("--keys", "--key"), str(one)]
+    return flags

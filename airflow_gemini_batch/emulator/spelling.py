@@ -1,0 +1,56 @@
+"""Reading JSON as protobuf does: every field may come in camelCase or in snake_case, one object stands for a
+list of one, and bytes come in either base64 alphabet."""
+
+from __future__ import annotations
+
+import base64
+import re
+from functools import cache
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@cache
+def snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda letter: "_" + letter.group().lower(), name)
+
+
+def get(message: Json, name: str, default: Any = None) -> Any:
+    """The field `name` (given in camelCase) in either spelling; JSON null counts as absent."""
+    found = message.get(name)
+    if found is None:
+        found = message.get(snake(name))
+    return default if found is None else found
+
+
+def get_object(message: Json, name: str) -> Json:
+    found = get(message, name)
+    return found if isinstance(found, dict) else {}
+
+
+def get_list(message: Json, name: str) -> list[Any]:
+    found = get(message, name)
+    if found is None:
+        return []
+    return found if isinstance(found, list) else [found]
+
+
+def get_text(message: Json, name: str) -> str:
+    found = get(message, name)
+    return found if isinstance(found, str) else ""
+
+
+def get_int(message: Json, name: str) -> int | None:
+    """Integers may come as numbers or, being int64, as strings."""
+    found = get(message, name)
+    try:
+        return None if found is None or isinstance(found, bool) else int(found)
+    except (TypeError, ValueError):
+        return None
+
+
+def bytes_of(text: str) -> bytes:
+    """Base64 in the standard or the URL-safe alphabet, padded or not. Raises ValueError for anything else."""
+    standard = text.replace("-", "+").replace("_", "/").rstrip("=")
+    return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)

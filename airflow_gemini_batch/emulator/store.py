@@ -1,0 +1,127 @@
+"""The emulator's memory on disk: one SQLite database, and a folder of contents beside it.
+
+What was acknowledged survives a kill at any moment: a row is committed before the answer leaves, and content is
+complete on disk before the row that names it. Content that no row names is swept at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, id TEXT NOT NULL, display_name TEXT NOT NULL,
+    mime_type TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    expires_ns INTEGER NOT NULL, source TEXT NOT NULL, content TEXT NOT NULL, UNIQUE (project, id));
+CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY, project TEXT NOT NULL, file TEXT NOT NULL, size INTEGER, mime_type TEXT NOT NULL,
+    state TEXT NOT NULL, answer BLOB);
+CREATE TABLE IF NOT EXISTS jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, kind TEXT NOT NULL,
+    model TEXT NOT NULL, display_name TEXT NOT NULL, file_name TEXT, request_count INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL, released_ns INTEGER, pending_ns INTEGER NOT NULL, running_ns INTEGER NOT NULL,
+    lifetime_ns INTEGER NOT NULL, plan TEXT NOT NULL, row_faults TEXT NOT NULL, priority INTEGER NOT NULL,
+    tokens INTEGER NOT NULL, cancelled_ns INTEGER, output_ns INTEGER, output_rows INTEGER NOT NULL DEFAULT 0,
+    output_sha256 TEXT, failed_rows INTEGER NOT NULL DEFAULT 0, settled_ns INTEGER, polls INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS unsettled ON jobs (number) WHERE settled_ns IS NULL;
+CREATE TABLE IF NOT EXISTS journal (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, action TEXT NOT NULL, project TEXT NOT NULL,
+    entry TEXT NOT NULL, answered TEXT);
+CREATE TABLE IF NOT EXISTS calls (method TEXT, route TEXT, answered TEXT, count INTEGER, PRIMARY KEY (method, route, answered));
+CREATE TABLE IF NOT EXISTS faults (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, fault TEXT NOT NULL, seen INTEGER NOT NULL DEFAULT 0,
+    fired INTEGER NOT NULL DEFAULT 0);
+"""
+
+
+class Store:
+    """One connection for all threads; every statement that changes something is a transaction of its own, or is
+    inside a `transaction()`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.contents = folder / "contents"
+        self.contents.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(folder / "emulator.sqlite3", check_same_thread=False, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        self._db.create_function("REGEXP", 2, _regexp, deterministic=True)
+        # NORMAL in WAL mode: a commit outlives the process, and no fsync is paid for an emulator's data.
+        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _TABLES)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def row(self, query: str, *values: Any) -> sqlite3.Row | None:
+        with self._lock:
+            found: sqlite3.Row | None = self._db.execute(query, values).fetchone()
+            return found
+
+    def number(self, query: str, *values: Any) -> int:
+        found = self.row(query, *values)
+        return int(found[0] or 0) if found is not None else 0
+
+    def run(self, statement: str, *values: Any) -> int:
+        """Executes a change; answers the number of the row that an INSERT made."""
+        with self._lock:
+            return self._db.execute(statement, values).lastrowid or 0
+
+    def insert(self, table: str, **values: Any) -> int:
+        names = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        return self.run(f"INSERT INTO {table} ({names}) VALUES ({marks})", *values.values())  # noqa: S608  (names of our own)
+
+    def setting(self, name: str, default: str) -> str:
+        found = self.row("SELECT value FROM settings WHERE name = ?", name)
+        return default if found is None else str(found["value"])
+
+    def set_setting(self, name: str, value: str) -> None:
+        self.run("INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
+
+    def content(self, name: str) -> Path:
+        return self.contents / name
+
+    def share_content(self, name: str, new_name: str) -> None:
+        """The same bytes under a second name: deleting the file leaves its job its input."""
+        self.content(new_name).unlink(missing_ok=True)
+        os.link(self.content(name), self.content(new_name))
+
+    def sweep(self) -> None:
+        """Removes contents that no row names: what a kill left between the content and its row."""
+        named = {row[0] for row in self.rows("SELECT content FROM files UNION SELECT id FROM uploads WHERE state = 'active'")}
+        jobs = {row[0] for row in self.rows("SELECT id FROM jobs WHERE deleted = 0")}
+        for path in self.contents.iterdir():
+            if path.name not in named and path.name.partition(".")[0] not in jobs:
+                path.unlink(missing_ok=True)
+
+
+def _regexp(pattern: str, text: str) -> bool:
+    return re.search(pattern, text) is not None
