@@ -1,0 +1,48 @@
+"""What a row is turned into: the public ways to say it.
+
+These classes only hold what the user wrote, and can be compared, pickled and serialised with a DAG. Everything about
+them that can be wrong is found by ``encoding.compile_request``, before anything is written or sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """Ask the model one question a row.
+
+    ``${column}`` in the texts stands for the row's value (the grammar is that of :class:`string.Template`, PEP 292, with
+    any column name between the braces, spaces and dots included). A bare ``$column`` is a placeholder too; ``$$`` is a
+    literal dollar sign, and so is a ``$`` before anything that cannot begin a name, as in ``$5``.
+    A row's value is put in as it is: ``$``, ``{{ }}`` and quotes in the data mean nothing.
+
+    :param prompt: the user's turn.
+    :param system_instruction: the system's; not together with one in ``config``.
+    :param config: any field of :class:`google.genai.types.GenerateContentConfig`, as an instance of it or as a dict with
+        keys in either case; the same for every row.
+    :param response_schema: a pydantic model, a ``list[Model]`` or a JSON Schema: the answer is to be JSON of that form.
+    """
+
+    prompt: str
+    system_instruction: str | None = None
+    config: Mapping[str, Any] | Any | None = None
+    response_schema: Any | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawRequest:
+    """The table already holds REST requests.
+
+    :param column: holds one ``GenerateContentRequest`` a row, as the text of a JSON object. It is sent token by token as
+        it is; only white space between tokens is left out.
+    """
+
+    column: str = "request"
+
+
+#: A callable gets the row as a dict of all columns and returns the REST request as a dict.
+RequestSpec: TypeAlias = GenerateRequest | RawRequest | Callable[[dict[str, Any]], dict[str, Any]]

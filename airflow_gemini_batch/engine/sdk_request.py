@@ -1,0 +1,171 @@
+"""The request as google-genai itself writes it.
+
+Where REST wants each field of a ``GenerateContentConfig`` (the system instruction, tools and safety settings beside
+``generation_config``, the rest inside it) and which fields the Gemini API has at all is the SDK's knowledge, and stays there: the
+SDK is asked once to create a batch of one request, over a transport that keeps the body and lets nothing out.
+
+One thing is added. The SDK mixes cases (``generationConfig`` beside ``thinking_budget``), which the service takes in a
+REST call; the parser of its input files is reported to know the proto's own snake_case names alone. So keys are
+brought to snake_case, except where they are the user's own words: the tables below say where that is.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+from collections.abc import Mapping
+from enum import Enum
+from types import ModuleType
+from typing import Any, NoReturn
+
+import pydantic
+from google import genai
+from google.genai import types
+
+from airflow_gemini_batch.engine.errors import InputError
+
+
+class Words(Enum):
+    """Whose words the keys of a JSON object are."""
+
+    PROTO = "field names of a message"
+    NAMES = "names of the user's choice, each with a message"
+    OPAQUE = "the user's own, all the way down"
+
+
+#: What lies under a key, where that is not simply another message. By key alone, or by (key above, key) where one key means two things.
+WORDS: dict[str | tuple[str, str], Words] = {
+    "properties": Words.NAMES,  # Schema: names of the answer's fields
+    "defs": Words.NAMES,
+    "$defs": Words.NAMES,
+    "default": Words.OPAQUE,
+    "example": Words.OPAQUE,
+    "response_json_schema": Words.OPAQUE,  # JSON Schema has camelCase keywords
+    "parameters_json_schema": Words.OPAQUE,
+    "labels": Words.OPAQUE,
+    "args": Words.OPAQUE,  # FunctionCall, ToolCall
+    ("function_response", "response"): Words.OPAQUE,  # but a message, a Schema, in a FunctionDeclaration
+    ("tool_response", "response"): Words.OPAQUE,
+    "part_metadata": Words.OPAQUE,
+    ("streamable_http_transport", "headers"): Words.OPAQUE,  # McpServer
+}
+
+#: Fields of ``GenerateContentConfig`` that steer the SDK's own call and are no part of a request.
+_NOT_OF_THE_REQUEST = ("http_options",)
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+def write_request(
+    *, prompt: str, system_instruction: str | None, config: Mapping[str, Any] | types.GenerateContentConfig | None
+) -> dict[str, Any]:
+    """The REST request, with snake_case keys. Raises InputError, naming the field, for a config that cannot be sent."""
+    checked = checked_config(config)
+    if system_instruction is not None:
+        if checked.system_instruction is not None:
+            raise InputError("The request has two system instructions: its own and config's. Leave one of them out.")
+        checked.system_instruction = system_instruction
+    request = types.InlinedRequest(contents=prompt, config=checked if checked.model_fields_set else None)
+    try:
+        body = _capture(request)
+    except Exception as error:
+        raise InputError(f"config cannot be sent: google-genai {genai.__version__} says: {error}") from error
+    written: dict[str, Any] = json.loads(body)["batch"]["inputConfig"]["requests"]["requests"][0]["request"]
+    written.pop("model", None)  # the job's URL carries it
+    message = snake_case(written)
+    assert isinstance(message, dict)
+    return message
+
+
+def snake_case(value: Any, words: Words = Words.PROTO, parent: str = "") -> Any:
+    """``value`` with the field names of its messages in snake_case and the user's own words untouched."""
+    if words is Words.OPAQUE:
+        return value
+    if isinstance(value, list):
+        return [snake_case(item, words, parent) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if words is Words.NAMES:
+        return {name: snake_case(message, Words.PROTO, parent) for name, message in value.items()}
+    converted = {}
+    for key, inner in value.items():
+        name = _CAPITAL.sub("_", key).lower()
+        below = WORDS.get((parent, name)) or WORDS.get(name) or Words.PROTO
+        converted[name] = snake_case(inner, below, name)
+    return converted
+
+
+def checked_config(config: Mapping[str, Any] | types.GenerateContentConfig | None) -> types.GenerateContentConfig:
+    """A copy, since the SDK rewrites schemas where they stand."""
+    if config is None:
+        return types.GenerateContentConfig()
+    if isinstance(config, types.GenerateContentConfig):
+        checked = config.model_copy(deep=True)
+    elif isinstance(config, Mapping):
+        try:
+            checked = types.GenerateContentConfig.model_validate(copy.deepcopy(dict(config)))
+        except pydantic.ValidationError as error:
+            _explain(error)
+    else:
+        raise InputError(
+            f"config must be a dict or a google.genai.types.GenerateContentConfig, not {type(config).__name__}."
+        )
+    for field in _NOT_OF_THE_REQUEST:
+        if getattr(checked, field) is not None:
+            raise InputError(
+                f"config.{field} steers the SDK's own HTTP call and is no part of a request. "
+                "Leave it out; base URL, API version and timeout belong to the connection."
+            )
+    return checked
+
+
+def _explain(error: pydantic.ValidationError) -> NoReturn:
+    """Every field once: pydantic reports one finding for each member of a union."""
+    findings: dict[str, str] = {}
+    for finding in error.errors(include_url=False, include_input=False):
+        field = str(finding["loc"][0]) if finding["loc"] else "config"
+        place = ".".join(str(step) for step in finding["loc"])
+        unknown = "is no field of google.genai.types.GenerateContentConfig"
+        is_unknown = finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1
+        findings.setdefault(field, f"{field!r} {unknown}" if is_unknown else f"{place}: {finding['msg']}")
+    raise InputError(
+        f"config is refused by google-genai {genai.__version__}: {'; '.join(findings.values())}."
+    ) from error
+
+
+class _CapturedError(Exception):
+    """Carries the body out of the transport, past everything that would believe in an answer."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("captured")
+        self.body = body
+
+
+def _capture(request: types.InlinedRequest) -> bytes:
+    def keep(sent: Any) -> NoReturn:
+        raise _CapturedError(sent.content)
+
+    http = _http_library()
+    with http.Client(transport=http.MockTransport(keep)) as httpx_client:
+        options = types.HttpOptions(httpx_client=httpx_client)
+        with genai.Client(api_key="unused", vertexai=False, http_options=options) as client:
+            try:
+                client.batches.create(model="unused", src=[request])
+            except _CapturedError as captured:
+                return captured.body
+    raise RuntimeError("the SDK's batches.create ended without a request")
+
+
+def _http_library() -> ModuleType:
+    """The one whose client the SDK accepts; version 3 takes either, version 2 knows httpx alone."""
+    if os.environ.get("GOOGLE_GENAI_HTTP_CLIENT", "").strip().lower() != "httpx2":
+        try:
+            import httpx
+
+            return httpx
+        except ImportError:
+            pass
+    import httpx2
+
+    return httpx2
