@@ -1,40 +1,37 @@
-"""The ``gemini-batch`` command. Each subcommand lives in a module of its own that is imported only when it is called."""
+"""The ``gemini-batch`` command. Each subcommand lives beside what it runs, and is imported only when it is called."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import pkgutil
 import sys
 from collections.abc import Sequence
 
 from airflow_gemini_batch import __version__
 
-#: Command -> module with ``main(argv) -> exit code``, and what the help says of it.
+#: Command -> what adds its arguments to the program's parser (and sets ``run``), and what the list of commands says of it.
 COMMANDS = {
-    "demo": ("airflow_gemini_batch.demo", "take a real table through the emulator, inside Airflow, and show both tables"),
-    "emulator": ("airflow_gemini_batch.emulator.cli", "serve a local stand-in for the Gemini Batch API"),
+    "demo": ("airflow_gemini_batch.demo:add_demo_command", "take a real table through the emulator, inside Airflow"),
+    "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    command, arguments = _parse(argv)
-    module, _ = COMMANDS[command]
-    code: int = importlib.import_module(module).main(arguments)
-    return code
+    words = sys.argv[1:] if argv is None else list(argv)
+    options = _parser(chosen=next((word for word in words if not word.startswith("-")), None)).parse_args(words)
+    return int(options.run(options))
 
 
-def _parse(argv: Sequence[str] | None) -> tuple[str, list[str]]:
-    parser = argparse.ArgumentParser(
-        prog="gemini-batch",
-        description="Whole tables through the Gemini Batch API.",
-        epilog="\n".join(["commands:", *(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items())]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gemini-batch", description="Whole tables through the Gemini Batch API.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("command", choices=sorted(COMMANDS), metavar="command", help="see below; each has its own --help")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="passed to the command")
-    options = parser.parse_args(argv)
-    return options.command, options.arguments
+    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+    for name, (adder, about) in COMMANDS.items():
+        if name == chosen:
+            pkgutil.resolve_name(adder)(commands)
+        else:
+            commands.add_parser(name, help=about)
+    return parser
 
 
 if __name__ == "__main__":
