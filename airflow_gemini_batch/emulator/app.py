@@ -64,9 +64,7 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    # A caller that is still sending a large body would otherwise see a reset instead of the refusal.
-    if not getattr(request, "_stream_consumed", False):
-        await drain(request.receive)
+    await drain(request.scope, request.receive)
     return answer(error.body, error.http_status)
 
 

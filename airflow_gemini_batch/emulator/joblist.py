@@ -109,6 +109,7 @@ class JobList:
                     if job.output_ns is not None and seen.successful + seen.failed:
                         self._publish(job, seen.ended_ns or now)
                     self._store.run("UPDATE jobs SET settled_ns = ? WHERE id = ?", seen.ended_ns, job.id)
+                self._store.content(f"{job.id}.in").unlink(missing_ok=True)
         self._release_resting(now)
 
     def _publish(self, job: Job, ended_ns: int) -> None:

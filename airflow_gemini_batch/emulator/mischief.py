@@ -13,8 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_gemini_batch.emulator.bodies import to_json
 from airflow_gemini_batch.emulator.faults import HttpFault
-from airflow_gemini_batch.emulator.refusals import Json
+from airflow_gemini_batch.emulator.refusals import Json, batch_quota_exceeded
 from airflow_gemini_batch.emulator.world import World
+
+#: In a call's state: its body has been read to the end, and the next message would be the disconnect.
+_BODY_ENDED = "body_ended"
 
 #: The service's wordings by status, for faults that bring no body of their own.
 _STATUS_BY_CODE = {
@@ -23,7 +26,6 @@ _STATUS_BY_CODE = {
     404: ("NOT_FOUND", "Requested entity was not found."),
     408: ("DEADLINE_EXCEEDED", "The request timed out."),
     409: ("ABORTED", "The operation was aborted."),
-    429: ("RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota)."),
     499: ("CANCELLED", "The operation was cancelled."),
     500: ("INTERNAL", "An internal error has occurred. Please retry or report."),
     502: ("UNAVAILABLE", "Bad gateway."),
@@ -43,6 +45,7 @@ class Mischief:
         if scope["type"] != "http" or scope["path"].startswith("/emulator"):
             await self._app(scope, receive, send)
             return
+        scope.setdefault("state", {})
         query = scope["query_string"].decode("latin-1")
         path = scope["path"] + (f"?{query}" if query else "")
         fault = self._world.rules.for_call(scope["method"], path)
@@ -51,7 +54,7 @@ class Mischief:
             await call.run(self._app)
         finally:
             self._world.journal.count_call(scope["method"], route_of(scope["path"]), call.answered)
-            entry = scope.get("state", {}).get("entry")
+            entry = scope["state"].get("entry")
             if entry is not None:
                 self._world.journal.note_answer(entry, call.answered)
 
@@ -71,49 +74,57 @@ class _Call:
     async def run(self, app: ASGIApp) -> None:
         fault = self._fault
         if fault is None:
-            await app(self._scope, self._receive, self._answer)
+            await app(self._scope, self._hear, self._answer)
         elif fault.do == "truncate":
-            await app(self._scope, self._receive, self._answer_cut)
+            await app(self._scope, self._hear, self._answer_cut)
         elif fault.do == "cut_upload":
-            await app(self._scope, self._receive_cut, self._answer)
+            await app(self._scope, self._hear_cut, self._answer)
         elif fault.do == "delay":
             await self._late(app, fault)
         else:
             if fault.when == "after":
-                await app(self._scope, self._receive, _discard)
+                await app(self._scope, self._hear, _discard)
             await (self._drop() if fault.do == "drop" else self._fault_answer(fault))
 
     async def _late(self, app: ASGIApp, fault: HttpFault) -> None:
         if fault.when == "before":
             await asyncio.sleep(fault.seconds)
-            await app(self._scope, self._receive, self._answer)
+            await app(self._scope, self._hear, self._answer)
             return
         held: list[Message] = []
 
         async def hold(message: Message) -> None:
             held.append(message)
 
-        await app(self._scope, self._receive, hold)
+        await app(self._scope, self._hear, hold)
         await asyncio.sleep(fault.seconds)
         for message in held:
             await self._answer(message)
 
     async def _fault_answer(self, fault: HttpFault) -> None:
-        await drain(self._receive)
+        await drain(self._scope, self._hear)
         body = _fault_body(fault)
         kind = "text/html; charset=UTF-8" if isinstance(fault.body, str) else "application/json; charset=UTF-8"
         headers = {"content-type": kind, **{name.lower(): value for name, value in fault.headers.items()}}
-        await Response(body, fault.status, headers)(self._scope, self._receive, self._answer)
+        await Response(body, fault.status, headers)(self._scope, self._hear, self._answer)
+
+    async def _hear(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body"):
+            self._scope["state"][_BODY_ENDED] = True
+        return message
 
     async def _answer(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.start" and self.answered != "dropped":
             self.answered = str(message["status"])
         await self._send(message)
 
     async def _answer_cut(self, message: Message) -> None:
         """The headers announce everything, and the connection ends after the rule's number of bytes."""
         assert self._fault is not None
-        if message["type"] != "http.response.body" or self.answered == "cut":
+        if self.answered == "cut":
+            return
+        if message["type"] != "http.response.body":
             await self._answer(message)
             return
         body = message.get("body", b"")
@@ -125,13 +136,14 @@ class _Call:
         await self._send({"type": "http.response.body", "body": body[:left], "more_body": True})
         self.answered = "cut"
         self._transport().close()
+        await self._until_gone()
 
-    async def _receive_cut(self) -> Message:
+    async def _hear_cut(self) -> Message:
         """The connection breaks when so many bytes of the body have arrived; those have."""
         assert self._fault is not None
         if self.answered == "dropped":
             return {"type": "http.disconnect"}
-        message = await self._receive()
+        message = await self._hear()
         if message["type"] == "http.request":
             body = message.get("body", b"")
             left = self._fault.bytes - self._body_seen
@@ -145,11 +157,15 @@ class _Call:
         """Closes the TCP connection without an answer, and waits until that is so."""
         self.answered = "dropped"
         self._transport().abort()
+        await self._until_gone()
+
+    async def _until_gone(self) -> None:
+        """The server must know that the connection is closed before it is left without a whole answer."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     def _transport(self) -> asyncio.Transport:
-        transport = self._scope.get("state", {}).get("transport")
+        transport = self._scope["state"].get("transport")
         if transport is None:
             raise RuntimeError("dropping connections needs the emulator's own server, which hands its transport on")
         return transport  # type: ignore[no-any-return]
@@ -159,12 +175,10 @@ async def _discard(message: Message) -> None:
     """Where the answer goes when the caller must not see it."""
 
 
-async def drain(receive: Receive) -> None:
-    """Reads the request to its end, so that a caller who is still sending gets to see the answer."""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return
+async def drain(scope: Scope, receive: Receive) -> None:
+    """Reads the request to its end: a caller that is still sending would see a reset instead of the answer."""
+    while not scope["state"].get(_BODY_ENDED):
+        await receive()
 
 
 def _fault_body(fault: HttpFault) -> bytes:
@@ -173,11 +187,13 @@ def _fault_body(fault: HttpFault) -> bytes:
     if fault.body is not None:
         return to_json(fault.body)
     status, message = _STATUS_BY_CODE.get(fault.status, ("UNKNOWN", "Unknown error."))
-    error: Json = {"code": fault.status, "message": message, "status": status}
+    error: Json = {"code": fault.status, "message": message, "status": status, "details": []}
+    if fault.status == 429:
+        error = batch_quota_exceeded().body["error"]
     if fault.retry_info_seconds is not None:
         delay = f"{fault.retry_info_seconds:g}s"
-        error["details"] = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
-    return to_json({"error": error})
+        error["details"] += [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+    return to_json({"error": {name: value for name, value in error.items() if value != []}})
 
 
 _ID = re.compile(r"(?<=/)(files|batches|models|tunedModels)/[^/:]+")

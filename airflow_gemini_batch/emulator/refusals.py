@@ -114,7 +114,7 @@ def storage_full(limit: int) -> Refusal:
 def batch_quota_exceeded() -> Refusal:
     """One text for too many jobs and for too many tokens, without RetryInfo: the caller cannot tell which."""
     message = f"{_QUOTA_TEXT}. To monitor your current usage, head to: https://ai.dev/rate-limit. "
-    return _refusal(429, "RESOURCE_EXHAUSTED", message, [_QUOTA_HELP])
+    return _refusal(429, "RESOURCE_EXHAUSTED", message, [dict(_QUOTA_HELP)])
 
 
 _QUOTA_TEXT = (

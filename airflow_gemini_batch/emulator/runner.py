@@ -60,8 +60,10 @@ class Runner:
         while (job_id := self._queue.get()) is not None and not self._stopping:
             try:
                 job = self._jobs.by_id(job_id)
-                if job is not None and not job.deleted:
+                if job is not None and not job.deleted and job.settled_ns is None:
                     self._write(job)
+            except FileNotFoundError:
+                _log.debug("batches/%s was deleted or settled while its turn came", job_id)
             except Exception:
                 _log.exception("the output of batches/%s could not be written", job_id)
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from airflow_gemini_batch.emulator.remote import Remote
 _KEEP_ALIVE_SECONDS = 3600
 
 _START_SECONDS = 30.0
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 #: The line by which a child tells that it listens, and where.
 READY = "The Gemini Batch API emulator listens on "
@@ -111,7 +113,9 @@ class EmulatorProcess(Remote):
     def start(self) -> EmulatorProcess:
         command = [sys.executable, "-m", "airflow_gemini_batch.emulator", "--host", self._host]
         command += ["--port", str(self._port), "--state", str(self._state_dir), *_flags(self._options)]
-        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # The child finds this very package, also where the parent has it by its own path alone.
+        path = os.pathsep.join([str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line.startswith(READY):

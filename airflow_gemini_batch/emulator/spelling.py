@@ -19,7 +19,7 @@ def snake(name: str) -> str:
 def get(message: Json, name: str, default: Any = None) -> Any:
     """The field `name` (given in camelCase) in either spelling; JSON null counts as absent."""
     found = message.get(name)
-    if found is None:
+    if found is None and message:
         found = message.get(snake(name))
     return default if found is None else found
 

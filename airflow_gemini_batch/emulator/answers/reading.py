@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from airflow_gemini_batch.emulator.bodies import to_json
@@ -17,7 +16,7 @@ BYTES_PER_TOKEN = 4
 TOKENS_PER_MEDIUM = 258
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ask:
     """One GenerateContentRequest, read once."""
 
@@ -32,19 +31,11 @@ class Ask:
     media: tuple[str, ...]
     """The mime types of all media in it."""
 
-    @cached_property
-    def digest(self) -> int:
-        """A number that is the same for the same request only; every choice in an answer is taken from it."""
-        content = to_json([self.request.get(name) for name in sorted(self.request) if name != "model"])
-        return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "big")
+    tools: tuple[Json, ...]
+    modalities: tuple[str, ...]
 
-    @property
-    def modalities(self) -> list[str]:
-        return [str(name).upper() for name in get_list(self.config, "responseModalities")]
-
-    @property
-    def tools(self) -> list[Json]:
-        return [tool for tool in get_list(self.request, "tools") if isinstance(tool, dict)]
+    digest: int
+    """The same for the same request only; every choice in an answer is taken from it."""
 
     def tokens_by_modality(self) -> dict[str, int]:
         counts = {"TEXT": tokens_in(self.text_bytes)}
@@ -73,7 +64,18 @@ def read_ask(request: Json) -> Ask:
                 media += _media_of(part)
         if content is not None and texts:
             last_texts = texts
-    return Ask(request, get_object(request, "generationConfig"), "\n".join(last_texts), text_bytes, tuple(media))
+    config = get_object(request, "generationConfig")
+    content = to_json([request[name] for name in sorted(request) if name != "model"])
+    return Ask(
+        request,
+        config,
+        prompt="\n".join(last_texts),
+        text_bytes=text_bytes,
+        media=tuple(media),
+        tools=tuple(tool for tool in get_list(request, "tools") if isinstance(tool, dict)),
+        modalities=tuple(str(name).upper() for name in get_list(config, "responseModalities")),
+        digest=int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "big"),
+    )
 
 
 def tokens_in(size: int) -> int:

@@ -43,7 +43,7 @@ def _candidate(ask: Ask, index: int) -> Json:
     if call is not None:
         return {"content": {"parts": [{"functionCall": call}], "role": "model"}, "finishReason": "STOP", "index": index}
     text, reason = _within_limits(_text(ask, index), ask.config)
-    parts: list[Json] = [{"text": text}] if text and ask.modalities != ["IMAGE"] else []
+    parts: list[Json] = [{"text": text}] if text and ask.modalities != ("IMAGE",) else []
     if "IMAGE" in ask.modalities:
         data = base64.b64encode(png(ask.digest + index)).decode()
         parts.append({"inlineData": {"mimeType": "image/png", "data": data}})
@@ -93,6 +93,8 @@ def _thoughts(ask: Ask) -> str:
 
 def _function_call(ask: Ask) -> Json | None:
     """A call of one of the declared functions, unless the mode forbids it."""
+    if not ask.tools:
+        return None
     calling = get_object(get_object(ask.request, "toolConfig"), "functionCallingConfig")
     allowed = get_list(calling, "allowedFunctionNames")
     declared = [
