@@ -23,7 +23,8 @@ def _module_name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {_module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+#: Without the programs: importing ``__main__`` runs it.
+MODULES = {_module_name(file): file for file in sorted(PACKAGE.rglob("*.py")) if file.stem != "__main__"}
 
 
 def _imports(node: ast.AST) -> Iterator[str]:
