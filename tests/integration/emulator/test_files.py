@@ -1,0 +1,101 @@
+"""Files once they are there: seen, listed, downloaded, forgotten."""
+
+from __future__ import annotations
+
+import pytest
+from google.genai import errors
+
+
+def test_a_file_lives_for_forty_eight_hours(emulator, client, desk):
+    file = desk.upload(["x"])
+
+    emulator.advance(47.9 * 3600)
+    assert client.files.get(name=file.name).name == file.name
+    emulator.advance(0.2 * 3600)
+
+    with pytest.raises(errors.ClientError, match="You do not have permission to access the File") as caught:
+        client.files.get(name=file.name)
+    assert caught.value.code == 403
+    assert list(client.files.list()) == []
+
+
+def test_an_unknown_file_answers_403(client):
+    with pytest.raises(errors.ClientError) as caught:
+        client.files.get(name="files/abc123")
+
+    assert caught.value.details["error"] == {
+        "code": 403,
+        "message": "You do not have permission to access the File abc123 or it may not exist.",
+        "status": "PERMISSION_DENIED",
+    }
+
+
+def test_listing_pages_through_all_files(client, desk, http):
+    assert http.get("/v1/files").json() == {}
+    names = [desk.upload([str(number)]).name for number in range(12)]
+
+    assert [file.name for file in client.files.list(config={"page_size": 5})] == list(reversed(names))
+    assert len(http.get("/v1/files").json()["files"]) == 10
+
+
+def test_a_deleted_file_is_gone_and_its_name_free(client, desk):
+    desk.upload(["x"], name="mine")
+
+    client.files.delete(name="files/mine")
+
+    with pytest.raises(errors.ClientError, match="403"):
+        client.files.get(name="files/mine")
+    assert desk.upload(["y"], name="mine").name == "files/mine"
+
+
+def test_uploads_cannot_be_downloaded(client, desk):
+    file = desk.upload(["x"])
+
+    with pytest.raises(errors.ClientError, match="400"):
+        client.files.download(file=file.name)
+
+
+def test_output_files_have_long_ids_and_cannot_be_deleted(emulator, client, desk):
+    job = desk.submit()
+    emulator.advance(1000)
+    name = client.batches.get(name=job.name).dest.file_name
+
+    assert len(name.removeprefix("files/")) == 42
+    assert client.files.get(name=name).source.name == "GENERATED"
+    with pytest.raises(errors.ClientError, match="cannot be more than 40 characters") as caught:
+        client.files.delete(name=name)
+    assert caught.value.code == 400
+
+
+def test_output_files_expire_as_well(emulator, client, desk):
+    job = desk.submit()
+    emulator.advance(1000)
+    name = client.batches.get(name=job.name).dest.file_name
+
+    emulator.advance(48 * 3600)
+
+    with pytest.raises(errors.ClientError, match="403"):
+        client.files.download(file=name)
+
+
+def test_a_job_keeps_its_input_when_the_file_is_deleted(emulator, client, desk):
+    file = desk.upload([desk.line("a")])
+    job = client.batches.create(model="gemini-2.5-flash", src=file.name)
+
+    client.files.delete(name=file.name)
+    emulator.advance(1000)
+
+    assert [row["key"] for row in desk.rows(job)] == ["a"]
+
+
+def test_a_download_to_a_path_equals_the_download_to_memory(emulator, client, desk, tmp_path):
+    job = desk.submit(5000)
+    emulator.advance(1000)
+    name = client.batches.get(name=job.name).dest.file_name
+
+    client.files.download(file=name, destination=str(tmp_path / "out.jsonl"))
+
+    content = (tmp_path / "out.jsonl").read_bytes()
+    assert content == client.files.download(file=name)
+    assert len(content) == client.files.get(name=name).size_bytes
+    assert content.count(b"\n") == 5000

@@ -1,0 +1,164 @@
+"""The resumable upload and its other forms, as a client sees them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+
+import httpx
+import pytest
+from google.genai import errors, types
+
+from airflow_gemini_batch.emulator import HttpFault
+
+JSONL = types.UploadFileConfig(mime_type="jsonl")
+
+
+def begin(http: httpx.Client, size: int, **file: str) -> str:
+    headers = {
+        "X-Goog-Upload-Protocol": "resumable",
+        "X-Goog-Upload-Command": "start",
+        "X-Goog-Upload-Header-Content-Length": str(size),
+    }
+    return http.post("/upload/v1beta/files", headers=headers, json={"file": file}).headers["x-goog-upload-url"]
+
+
+def tell(http: httpx.Client, url: str, command: str, offset: int = 0, content: bytes = b"") -> httpx.Response:
+    headers = {"X-Goog-Upload-Command": command, "X-Goog-Upload-Offset": str(offset)}
+    return httpx.post(url, headers=headers, content=content, trust_env=False)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 << 20, (8 << 20) + 1, 20 << 20])
+def test_a_file_of_any_number_of_chunks_arrives_whole(client, size):
+    content = os.urandom(size)
+
+    file = client.files.upload(file=io.BytesIO(content), config=JSONL)
+
+    assert file.size_bytes == size
+    assert base64.b64decode(file.sha256_hash) == hashlib.sha256(content).hexdigest().encode()
+    assert file.state.name == "ACTIVE"
+
+
+def test_a_broken_upload_goes_on_where_query_says(http):
+    url = begin(http, 10)
+    tell(http, url, "upload", 0, b"01234")
+
+    asked = tell(http, url, "query")
+    last = tell(http, url, "upload, finalize", 5, b"56789")
+
+    assert asked.headers["x-goog-upload-size-received"] == "5"
+    assert asked.headers["x-goog-upload-status"] == "active"
+    assert last.headers["x-goog-upload-status"] == "final"
+    assert last.json()["file"]["sizeBytes"] == "10"
+
+
+def test_a_chunk_sent_twice_is_written_once(http):
+    url = begin(http, 6)
+    tell(http, url, "upload", 0, b"abc")
+    tell(http, url, "upload", 0, b"abc")
+
+    file = tell(http, url, "upload, finalize", 3, b"def").json()["file"]
+
+    assert base64.b64decode(file["sha256Hash"]).decode() == hashlib.sha256(b"abcdef").hexdigest()
+
+
+def test_a_finalize_said_again_gets_the_same_file(http):
+    url = begin(http, 3)
+
+    first = tell(http, url, "upload, finalize", 0, b"abc").json()
+    again = tell(http, url, "upload, finalize", 0, b"abc").json()
+
+    assert first == again
+
+
+def test_a_gap_in_the_offsets_is_refused(http):
+    url = begin(http, 10)
+
+    answer = tell(http, url, "upload", 5, b"56789")
+
+    assert answer.status_code == 400
+
+
+def test_a_cancelled_upload_is_gone(http):
+    url = begin(http, 10)
+    tell(http, url, "cancel")
+
+    assert tell(http, url, "upload", 0, b"x").status_code == 404
+
+
+def test_fewer_bytes_than_announced_make_no_file(http):
+    url = begin(http, 10, name="files/short")
+
+    assert tell(http, url, "upload, finalize", 0, b"abc").status_code == 400
+    assert http.get("/v1/files/short").status_code == 403
+
+
+def test_a_taken_name_is_refused_after_the_bytes(client, http):
+    client.files.upload(file=io.BytesIO(b"one"), config=types.UploadFileConfig(mime_type="jsonl", name="mine"))
+    url = begin(http, 3, name="files/mine")
+
+    refused = tell(http, url, "upload, finalize", 0, b"two")
+
+    assert refused.status_code == 409
+    assert refused.json() == {"error": {"message": "mine already exists.", "code": 409}}
+    with pytest.raises(errors.ClientError) as caught:
+        client.files.upload(file=io.BytesIO(b"one"), config=types.UploadFileConfig(mime_type="jsonl", name="mine"))
+    assert caught.value.code == 409
+
+
+def test_a_taken_name_can_be_refused_at_the_start(start, connect):
+    client = connect(start(taken_name="start").url)
+    config = types.UploadFileConfig(mime_type="jsonl", name="mine")
+    client.files.upload(file=io.BytesIO(b"one"), config=config)
+
+    with pytest.raises(errors.ClientError, match="409"):
+        client.files.upload(file=io.BytesIO(b"one"), config=config)
+
+
+@pytest.mark.parametrize("name", ["files/Upper", "files/-dash", "files/dash-", "files/" + "a" * 41])
+def test_an_impossible_name_is_refused_before_the_bytes(http, name):
+    headers = {"X-Goog-Upload-Protocol": "resumable", "X-Goog-Upload-Command": "start"}
+
+    answer = http.post("/upload/v1/files", headers=headers, json={"file": {"name": name}})
+
+    assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
+
+
+def test_full_storage_is_told_at_the_start(start, connect):
+    client = connect(start(max_storage_bytes=10).url)
+    client.files.upload(file=io.BytesIO(b"12345678"), config=JSONL)
+
+    with pytest.raises(errors.ClientError, match="file_storage_bytes") as caught:
+        client.files.upload(file=io.BytesIO(b"12345678"), config=JSONL)
+    assert caught.value.code == 429
+    assert caught.value.details["error"]["details"][0]["violations"][0]["quotaId"] == "FileStorageBytesPerProject"
+
+
+def test_one_call_uploads_work_too(http):
+    plain = http.post("/upload/v1beta/files", content=b"abc", headers={"Content-Type": "text/plain"}).json()["file"]
+    body = (
+        b'--x\r\nContent-Type: application/json\r\n\r\n{"file": {"displayName": "two parts"}}\r\n'
+        b"--x\r\nContent-Type: application/jsonl\r\n\r\n\x00\r\n\xff\n\r\n--x--\r\n"
+    )
+    parts = http.post(
+        "/upload/v1beta/files?uploadType=multipart", content=body, headers={"Content-Type": "multipart/related; boundary=x"}
+    ).json()["file"]
+    empty = http.post("/v1beta/files", json={"file": {"display_name": "no bytes"}}).json()["file"]
+
+    assert (plain["sizeBytes"], plain["mimeType"]) == ("3", "text/plain")
+    assert (parts["sizeBytes"], parts["displayName"], parts["mimeType"]) == ("5", "two parts", "application/jsonl")
+    assert (empty["sizeBytes"], empty["displayName"]) == ("0", "no bytes")
+
+
+def test_a_chunk_cut_by_the_network_keeps_what_arrived(emulator, http):
+    url = begin(http, 1_000_000)
+    emulator.faults.add(HttpFault(do="cut_upload", path="upload_id=", bytes=500_000, nth=1))
+
+    with pytest.raises(httpx.TransportError):
+        tell(http, url, "upload", 0, b"x" * 1_000_000)
+
+    received = int(tell(http, url, "query").headers["x-goog-upload-size-received"])
+    assert received == 500_000
+    assert tell(http, url, "upload, finalize", received, b"x" * 500_000).json()["file"]["sizeBytes"] == "1000000"
