@@ -112,11 +112,11 @@ def _read(run: Run, part: ShardAttempt, file: Location, names: Sequence[str]) ->
                 return parquet.read(columns=list(names))
         found = f"a table without {', '.join(sorted(absent))}"
     except pa.ArrowInvalid as error:
-        found = str(error)
+        found = " ".join(str(error).split())
     except OSError as error:
         if error.errno is not None:  # the storage's own trouble says nothing about the file
             raise
-        found = str(error)
+        found = " ".join(str(error).split())
     raise CorruptRunError(
         f"{file} is torn or was written by something else: expected a part of this run, found {found}. Delete it and "
         f"{run.landed_file(part)}, then run the same again: the part is written anew from what the run holds, at no cost."
