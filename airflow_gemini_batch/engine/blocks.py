@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.columns import strings
+
 #: Enough to make the cost of a batch vanish behind that of its rows; the inputs file is read back in these units.
 MAX_BLOCK_ROWS = 4096
 #: With the requests made of it, a few of these are in memory at a time.
@@ -80,6 +82,21 @@ def copied(batch: pa.RecordBatch) -> pa.RecordBatch:
     return _joined([batch], batch.schema)
 
 
+def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows, with U+FFFD where a string column holds what is no UTF-8: no reader of a table takes that."""
+    columns = []
+    for column in batch.columns:
+        if _types.is_string(column.type) or _types.is_large_string(column.type):
+            try:
+                column.validate(full=True)
+            except pa.ArrowInvalid:
+                values = column.cast(pa.large_binary()).to_pylist()
+                texts = [None if value is None else value.decode(errors="replace") for value in values]
+                column = strings(texts).cast(column.type)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
 def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     for index, field in enumerate(schema):
@@ -115,8 +132,8 @@ def _value_bytes(column: pa.Array) -> Any:
         if not len(sizes):
             return np.zeros(length, dtype=np.int64)
         indices = column.indices.fill_null(0)
-        width = np.dtype(str(indices.type))
-        return sizes[np.frombuffer(indices.buffers()[1], width)[indices.offset : indices.offset + length]]
+        positions = np.frombuffer(indices.buffers()[1], np.dtype(str(indices.type)))
+        return sizes[positions[indices.offset : indices.offset + length]]
     if _types.is_string(type) or _types.is_binary(type):
         return np.diff(_offsets(column, np.int32)).astype(np.int64)
     if _types.is_large_string(type) or _types.is_large_binary(type):

@@ -13,7 +13,7 @@ import itertools
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -188,7 +188,8 @@ def _with_schema(config: Any, response_schema: Any) -> Any:
             checked.response_json_schema = pydantic.TypeAdapter(response_schema).json_schema()
         except (pydantic.errors.PydanticUserError, TypeError) as error:
             raise InputError(
-                f"response_schema must be a pydantic model, a list[Model] or a JSON Schema as a dict, not {response_schema!r}: {error}"
+                "response_schema must be a pydantic model, a list[Model] or a JSON Schema as a dict, "
+                f"not {response_schema!r}: {error}"
             ) from error
     if checked.response_mime_type is None:
         checked.response_mime_type = "application/json"
@@ -288,17 +289,19 @@ class CallableEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
         try:
-            rows: Sequence[Any] = batch.to_pylist()
-        except UnicodeDecodeError:
-            rows = [batch.slice(row, 1) for row in range(batch.num_rows)]
-        return [self._encode_row(row) for row in rows]
+            return [self._encode_row(row) for row in batch.to_pylist()]
+        except UnicodeDecodeError:  # in some row, found before the function saw any
+            return [self._encode_alone(batch.slice(row, 1)) for row in range(batch.num_rows)]
 
-    def _encode_row(self, row: Any) -> bytes | InvalidRow:
-        if isinstance(row, pa.RecordBatch):
-            try:
-                row = row.to_pylist()[0]
-            except UnicodeDecodeError as error:
-                return InvalidRow(f"the row is not valid UTF-8: {error.reason} at byte {error.start}")
+    def _encode_alone(self, batch: pa.RecordBatch) -> bytes | InvalidRow:
+        try:
+            (row,) = batch.to_pylist()
+        except UnicodeDecodeError as error:
+            return InvalidRow(f"the row is not valid UTF-8: {error.reason} at byte {error.start}")
+        return self._encode_row(row)
+
+    def _encode_row(self, row: dict[str, Any]) -> bytes | InvalidRow:
+        request: Any
         try:
             request = self.function(row)
         except Exception as error:

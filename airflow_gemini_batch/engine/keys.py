@@ -83,7 +83,7 @@ class KeyIndex:
 
     def __init__(self, hash: Callable[[str], int] = hash) -> None:
         self._hash = hash
-        self._file = tempfile.TemporaryFile(prefix="gemini-batch-keys-")
+        self._file = tempfile.TemporaryFile(prefix="gemini-batch-keys-")  # noqa: SIM115 - close() closes it
 
     def close(self) -> None:
         self._file.close()
@@ -111,7 +111,8 @@ class KeyIndex:
             extent = "the first ten are named here" if len(offenders) == MAX_NAMED else "these are all"
             raise InputError(
                 f"The key column {key!r} holds keys twice: {named} (counted from 0; {extent}). "
-                "A key tells one row from all others: drop the repeated rows, choose another column, or leave key out to number the rows."
+                "A key tells one row from all others: drop the repeated rows, choose another column, or leave key out "
+                "to number the rows."
             )
 
     def _doubled_hashes(self) -> Any:

@@ -33,7 +33,7 @@ class GenerateRequest:
     response_schema: Any | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RawRequest:
     """The table already holds REST requests.
 

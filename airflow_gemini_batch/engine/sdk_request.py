@@ -35,7 +35,8 @@ class Words(Enum):
     OPAQUE = "the user's own, all the way down"
 
 
-#: What lies under a key, where that is not simply another message. By key alone, or by (key above, key) where one key means two things.
+#: What lies under a key, where that is not simply another message.
+#: By key alone, or by (key above, key) where one key means two things.
 WORDS: dict[str | tuple[str, str], Words] = {
     "properties": Words.NAMES,  # Schema: names of the answer's fields
     "defs": Words.NAMES,

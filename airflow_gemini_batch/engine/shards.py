@@ -23,7 +23,7 @@ import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine import columns, placeholders
-from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS, copied
+from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS, copied, readable
 from airflow_gemini_batch.engine.encoding import InvalidRow, RequestEncoder
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
@@ -270,7 +270,7 @@ def _rows(
         if index is not None and key is not None:
             index.add(keys)
         requests = encoder.encode(block.select(encoder.columns) if encoder.columns else block)
-        yield Rows.of(keys, requests, block.select(carried.names) if carried.names else None, max_bytes)
+        yield Rows.of(keys, requests, readable(block.select(carried.names)) if carried.names else None, max_bytes)
         first_row += block.num_rows
 
 

@@ -48,16 +48,17 @@ class File:
 
 def open_files(uris: Sequence[str], locate: Callable[[str], Location]) -> FileSource:
     """All files that the URIs name. Raises InputError when there is none, or when they cannot be one table."""
-    files: dict[tuple[str, str], File] = {}
+    files: dict[tuple[Any, str], File] = {}
     for uri in uris:
         for file in _find(uri, locate):
-            files.setdefault((type(file.location.fs).__name__, file.location.path), file)
+            files.setdefault((file.location.fs, file.location.path), file)
     described = uris[0] if len(uris) == 1 else f"{uris[0]} and {len(uris) - 1} more"
     if not files:
         raise InputError(
-            f"{described} holds no file to read. Names that begin with an underscore or a dot are skipped; accepted are {ACCEPTED}."
+            f"{described} holds no file to read. Accepted are {ACCEPTED}; "
+            "names that begin with an underscore or a dot are skipped."
         )
-    found = [files[place] for place in sorted(files)] if len(uris) == 1 else list(files.values())
+    found = list(files.values())
     kinds = {_format(file.location): file.location for file in found}
     if len(kinds) > 1:
         raise InputError(
@@ -73,7 +74,7 @@ class FileSource(Source):
     def __init__(self, uri: str, files: Sequence[File], kind: str) -> None:
         self._files = files
         self._kind = kind
-        schemas = [_reading(file, lambda file=file: _reader(kind).schema(file.location)) for file in files]
+        schemas = [_reading(file, _reader(kind).schema) for file in files]
         schema = _unified(schemas, files)
         for field in _partition_fields(files):
             if field.name in schema.names:
@@ -87,14 +88,15 @@ class FileSource(Source):
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for file in self._files:
-            identity = _reading(file, lambda file=file: _identity(file.location))
+            identity = _reading(file, _identity)
             digest.update(f"{file.location.uri}\0{identity}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         reader = _reader(self._kind)
         for file, schema in zip(self._files, self._schemas, strict=True):
-            own = [name for name in columns if name in schema.names]
+            # A file that has none of them is read all the same, for its number of rows.
+            own = [name for name in columns if name in schema.names] or schema.names[:1]
             try:
                 for batch in reader.read(file.location, own, self.schema):
                     yield self._completed(batch, columns, file)
@@ -140,13 +142,15 @@ def _batch_rows(group: Any, columns: Sequence[str]) -> int:
     needed = set(columns)
     chunks = [group.column(index) for index in range(group.num_columns)]
     size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in needed)
-    return max(1, min(MAX_BLOCK_ROWS, MAX_BLOCK_BYTES * group.num_rows // max(size, 1)))
+    rows: int = MAX_BLOCK_BYTES * group.num_rows // max(size, 1)
+    return max(1, min(MAX_BLOCK_ROWS, rows))
 
 
 class _Csv:
     @classmethod
     def schema(cls, location: Location) -> pa.Schema:
-        return pa.schema([(name, pa.string()) for name in cls._format(location, []).inspect(location.path, location.arrow_fs).names])
+        found = cls._format(location, []).inspect(location.path, location.arrow_fs)
+        return pa.schema([(name, pa.string()) for name in found.names])
 
     @classmethod
     def read(cls, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -154,7 +158,7 @@ class _Csv:
 
     @staticmethod
     def _format(location: Location, names: Sequence[str]) -> ds.CsvFileFormat:
-        tabs = ".tsv" in location.name.lower()
+        tabs = _extension(location) == ".tsv"
         return ds.CsvFileFormat(
             parse_options=pa_csv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True),
             read_options=pa_csv.ReadOptions(block_size=TEXT_BLOCK_BYTES),
@@ -219,7 +223,7 @@ def _find(uri: str, locate: Callable[[str], Location]) -> list[File]:
         if not _GLOB.search(place.path):
             raise InputError(f"{uri} does not exist: there is neither a file nor a folder. Check the path.")
         root = _GLOB.split(place.path, maxsplit=1)[0].rpartition("/")[0]
-        matches = [_at(place, path, uri) for path in place.fs.glob(place.path)]
+        matches = [_at(place, path, uri) for path in sorted(map(str, place.fs.glob(place.path)))]
         found: list[File] = []
         for match in matches:
             if _is_hidden(match.path, root):
@@ -263,18 +267,23 @@ def _partition_fields(files: Sequence[File]) -> list[pa.Field]:
     for file in files:
         for name, value in file.partitions.items():
             values.setdefault(name, []).extend([] if value is None else [value])
-    return [pa.field(name, pa.int64() if found and all(map(_is_integer, found)) else pa.string()) for name, found in values.items()]
+    return [
+        pa.field(name, pa.int64() if found and all(map(_is_integer, found)) else pa.string())
+        for name, found in values.items()
+    ]
 
 
 def _is_integer(text: str) -> bool:
     return re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) is not None
 
 
+def _extension(location: Location) -> str:
+    return os.path.splitext(location.name.lower().removesuffix(".gz"))[1]
+
+
 def _format(location: Location) -> str:
-    name = location.name.lower()
-    compressed = name.endswith(".gz")
-    kind = FORMATS.get(os.path.splitext(name.removesuffix(".gz"))[1])
-    if kind is None or (compressed and kind == "Parquet"):
+    kind = FORMATS.get(_extension(location))
+    if kind is None or (kind == "Parquet" and location.name.lower().endswith(".gz")):
         raise InputError(f"{location} is of no format that can be read, going by its name. Accepted are {ACCEPTED}.")
     return kind
 
@@ -294,9 +303,9 @@ def _identity(location: Location) -> str:
 # --- errors
 
 
-def _reading(file: File, read: Callable[[], Any]) -> Any:
+def _reading(file: File, read: Callable[[Location], Any]) -> Any:
     try:
-        return read()
+        return read(file.location)
     except InputError:
         raise
     except Exception as error:
@@ -308,8 +317,10 @@ def _cannot_read(file: File, error: Exception) -> NoReturn:
     if "straddling" in str(error):
         remedy = f" A line may hold {TEXT_BLOCK_BYTES >> 20} MB at most; write such rows as Parquet."
     elif _format(file.location) == "JSON Lines":
-        remedy = " Expected is one JSON object a line, of the same types throughout; RawRequest needs them as text in a column."
-    raise InputError(f"Cannot read {file.location} as {_format(file.location)}: {type(error).__name__}: {error}.{remedy}") from error
+        remedy = " Expected is one JSON object a line, with the same types throughout."
+    kind = _format(file.location)
+    reason = str(error).rstrip(".")
+    raise InputError(f"Cannot read {file.location} as {kind}: {type(error).__name__}: {reason}.{remedy}") from error
 
 
 def _unified(schemas: Sequence[pa.Schema], files: Sequence[File]) -> pa.Schema:

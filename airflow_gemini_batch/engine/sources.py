@@ -51,14 +51,8 @@ class Source(ABC):
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Those columns in that order, in input order, in blocks that do not depend on how the rows are stored."""
         schema = pa.schema([self.schema.field(name) for name in columns])
-        with contextlib.closing(self._guarded(columns)) as read:  # type: ignore[type-var]
-            yield from blocks(read, schema)
-
-    def _guarded(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._read(columns)
-        except InputError:
-            raise
+            yield from blocks(self._read(columns), schema)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"Cannot read {self.description}: {type(error).__name__}: {error}") from error
 
@@ -134,17 +128,18 @@ class StreamSource(Source):
         batches, self._batches = self._batches, None
         if batches is None:
             raise InputError(
-                f"The source, a {self.description}, has been read already and cannot be read twice. "
+                f"The source ({self.description}) has been read already and cannot be read twice. "
                 "Give a new one, or a table or files."
             )
         for number, batch in enumerate(batches):
             if not isinstance(batch, pa.RecordBatch):
                 raise InputError(
-                    f"Item {number} of the source, a {self.description}, is of type {type(batch).__name__}; expected pyarrow.RecordBatch."
+                    f"Item {number} of the source ({self.description}) is of type {type(batch).__name__}; "
+                    "expected pyarrow.RecordBatch."
                 )
             if not batch.schema.equals(self._arrow_schema):
                 raise InputError(
-                    f"Batch {number} of the source, a {self.description}, has another schema than the first one: "
+                    f"Batch {number} of the source ({self.description}) has another schema than the first one: "
                     f"{_in_words(batch.schema)} instead of {_in_words(self._arrow_schema)}. Cast the batches to one schema."
                 )
             yield batch.select(list(columns))
