@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,8 +20,9 @@ from airflow_gemini_batch.engine.collecting import collect, landed
 from airflow_gemini_batch.engine.errors import InputError, NotFoundError, QuotaError, ServiceError, WaitTimeoutError
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.ledger import Ledger
+from airflow_gemini_batch.engine.progress import Progress
 from airflow_gemini_batch.engine.requests import RequestSpec
-from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
+from airflow_gemini_batch.engine.runs import Run, ShardAttempt
 from airflow_gemini_batch.engine.shards import MAX_SHARD_BYTES, MAX_SHARD_REQUESTS
 from airflow_gemini_batch.engine.storage import locate
 from airflow_gemini_batch.engine.submission import Caution, Submission
@@ -41,6 +42,7 @@ class Policy:
     :param max_active_jobs: jobs of this run in flight at once.
     :param max_dead_letter_ratio: from 0 to 1; above it the run ends with an error, after everything has been written.
     :param keep_response: whether the results keep each raw answer.
+    :param cancel_on_timeout: whether jobs that still run are cancelled when the patience is used up.
     :param caution: how long to wait before believing that an earlier try has created no job.
     """
 
@@ -48,6 +50,7 @@ class Policy:
     max_dead_letter_ratio: float = 1.0
     keep_response: bool = True
     caution: Caution = Caution()
+    cancel_on_timeout: bool = False
 
     def __post_init__(self) -> None:
         if self.max_active_jobs < 1:
@@ -87,7 +90,7 @@ def advance(run: Run, client: GeminiClient, policy: Policy, *, refusals: int = 0
     jobs = look(client, list(submitted.values()))
     active: list[str] = []
     for shard, name in submitted.items():
-        job = _known(jobs, ledger, shard, name)
+        job = _known(jobs, ledger, shard.id, name)
         if is_settled(job):
             collect(run, client, shard, job, keep_response=policy.keep_response)
         else:
@@ -129,6 +132,36 @@ def look(client: GeminiClient, names: Sequence[str]) -> dict[str, Job | None]:
             except NotFoundError:
                 found[name] = None
     return found
+
+
+def look_at(run: Run, client: GeminiClient, part: ShardAttempt, name: str) -> Job:
+    """One job as it is now, or as it was when it was last seen to have ended. Raises NotFoundError."""
+    return _known(look(client, [name]), Ledger(run), part, name)
+
+
+def in_flight(run: Run) -> list[str]:
+    """The jobs of this run whose output has not been collected, as far as the ledger knows; none where nothing is built."""
+    manifest = run.manifest()
+    if manifest is None:
+        return []
+    ledger = Ledger(run)
+    uncollected = (shard for shard in manifest.shards if landed(run, shard) is None)
+    return [record.job for shard in uncollected if (record := ledger.submitted(shard.id)) is not None]
+
+
+def cancel_run(run: Run, client: GeminiClient) -> list[str]:
+    """Cancel the jobs of this run that still run, and name them. What has ended stays as it is and can be collected."""
+    cancelled: list[str] = []
+    for name, job in look(client, in_flight(run)).items():
+        if job is not None and not job.is_terminal:
+            try:
+                client.cancel_job(name)
+            except ServiceError as error:  # one that cannot be cancelled must not keep the others alive
+                log.warning("%s It may run on and be billed.", error)
+            else:
+                log.info("Cancelled %s.", name)
+                cancelled.append(name)
+    return cancelled
 
 
 def run_batch(
@@ -202,42 +235,51 @@ def drive(
         refusals = state.refusals
         wake = wait(client, state, deadline=deadline, poll_interval=poll_interval, sleep=sleep)
         if wake.why == "timeout":
-            raise timed_out(run, state.jobs)
-        if wake.why == "error":
-            raise ServiceError(wake.message)
+            raise give_up(run, client, policy)
 
 
 def wait(
     client: GeminiClient, state: Waiting, *, deadline: float, poll_interval: float, sleep: Callable[[float], None] = time.sleep
 ) -> Wake:
-    """Sleep in this process until the run can go on."""
+    """Sleep in this process until the run can go on. Raises what the service refuses for good."""
     wake_at = None if state.retry_in is None else time.time() + state.retry_in
     watch = Watch(state.jobs, poll_interval, deadline, wake_at)
+    progress = Progress()
     while True:
         try:
-            decision: Sleep | Wake = watch.on_jobs(look(client, state.jobs).values(), now=time.time())
+            jobs = look(client, state.jobs).values()
+            for line in progress.lines(filter(None, jobs), now=time.monotonic()):
+                log.info("%s", line)
+            decision: Sleep | Wake = watch.on_jobs(jobs, now=time.time())
         except ServiceError as error:
             decision = watch.on_error(error, now=time.time())
+            if decision == Wake("error", str(error)):
+                raise
         if isinstance(decision, Wake):
             return decision
         sleep(decision.seconds)
 
 
-def timed_out(run: Run, jobs: Iterable[str]) -> WaitTimeoutError:
+def give_up(run: Run, client: GeminiClient, policy: Policy) -> WaitTimeoutError:
+    """The error of a run whose time is up. Its jobs are cancelled first where the policy says so."""
+    if policy.cancel_on_timeout:
+        names, fate, then = cancel_run(run, client), "were cancelled", "collect what they have done"
+    else:
+        names, fate, then = in_flight(run), "run on", "go on waiting for them"
     return WaitTimeoutError(
-        f"{run.destination} is not finished and the timeout has passed. These jobs run on: {', '.join(jobs) or 'none'}. "
-        "Run the same again to go on waiting for them; what has arrived is kept."
+        f"{run.destination} is not finished and the timeout has passed. These jobs {fate}: {', '.join(names) or 'none'}. "
+        f"Run the same again to {then}; what has arrived is kept."
     )
 
 
-def _known(jobs: dict[str, Job | None], ledger: Ledger, shard: Shard, name: str) -> Job:
+def _known(jobs: dict[str, Job | None], ledger: Ledger, part: ShardAttempt, name: str) -> Job:
     """The job as it is now, or as it was when it was last seen to have ended."""
-    job = jobs.get(name) or ledger.ended(shard.id)
+    job = jobs.get(name) or ledger.ended(part)
     if job is None:
         raise NotFoundError(
-            f"Shard {shard.id} was submitted as {name}, and the service does not find that job. It is visible only to keys of the "
+            f"Shard {part} was submitted as {name}, and the service does not find that job. It is visible only to keys of the "
             "project that made it: check that the connection's key is the one that submitted. Nothing was submitted again. "
-            f"If the job is lost, delete {ledger.run.ledger_folder}/{shard.id}.job.json and its intent to pay for the shard once more.",
+            f"If the job is lost, delete {ledger.run.ledger_folder}/{part}.job.json and its intent, to pay for the shard again.",
             code=404,
         )
     return job

@@ -1,0 +1,151 @@
+"""The connection to the Gemini API: an Airflow connection becomes the engine's endpoint.
+
+The API key is the connection's password and nothing else; it is masked before anyone else sees it, and it leaves this
+module only inside an ``Endpoint``, whose repr does not show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook, Connection
+from airflow.sdk.log import mask_secret
+
+from airflow_gemini_batch._compat import AirflowNotFoundException, amask_secret
+from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, InputError
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+
+
+class GeminiHook(BaseHook):
+    """Talk to the Gemini API with an Airflow connection of type ``gemini``.
+
+    The connection's fields: *password* is the API key (empty: ``GOOGLE_API_KEY``, then ``GEMINI_API_KEY`` from the environment
+    of the process that calls); *host* the base URL, with or without a scheme (empty: Google's); *port* and *schema*
+    (``http`` or ``https``) complete a host that lacks them; *extra* may hold ``api_version`` (default ``v1beta``) and
+    ``timeout`` (seconds that one request may be silent, default 60).
+
+    :param gemini_conn_id: The connection's id. Default: ``gemini_default``.
+    """
+
+    conn_name_attr = "gemini_conn_id"
+    default_conn_name = "gemini_default"
+    conn_type = "gemini"
+    hook_name = "Gemini"
+
+    def __init__(self, gemini_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gemini_conn_id = gemini_conn_id
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """Where the API is and who asks.
+
+        Raises InputError when the connection is missing or says something impossible, ApiKeyError when there is no key.
+        """
+        try:
+            connection = self.get_connection(self.gemini_conn_id)
+        except AirflowNotFoundException:
+            raise self._missing() from None
+        endpoint, key = self._endpoint(connection, connection.extra_dejson)
+        mask_secret(key)
+        return endpoint
+
+    async def aendpoint(self) -> Endpoint:
+        """The same from inside an event loop, without blocking it."""
+        try:
+            connection = await self.aget_connection(self.gemini_conn_id)
+        except AirflowNotFoundException:
+            raise self._missing() from None
+        # In a thread, which then is what imports the SDK: that takes a second.
+        endpoint, key = await asyncio.to_thread(self._endpoint, connection, _extra(connection))
+        await amask_secret(key)
+        return endpoint
+
+    @cached_property
+    def client(self) -> GeminiClient:
+        """A client that lives as long as the hook. Where it can be closed, prefer ``with GeminiClient(hook.endpoint)``."""
+        from airflow_gemini_batch.engine.client import GeminiClient
+
+        return GeminiClient(self.endpoint)
+
+    def get_conn(self) -> GeminiClient:
+        """Airflow's name for :attr:`client`."""
+        return self.client
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for one page of batch jobs, which costs nothing."""
+        from airflow_gemini_batch.engine.client import GeminiClient
+
+        try:
+            with GeminiClient(self.endpoint) as client:
+                some_job = next(client.list_jobs(), None)
+        except GeminiBatchError as error:
+            return False, str(error)
+        return True, "The key is good" + (": it sees batch jobs." if some_job else "; it sees no batch job yet.")
+
+    def _endpoint(self, connection: Connection, extra: dict[str, Any]) -> tuple[Endpoint, str]:
+        """The endpoint with its key beside it, to be masked."""
+        from airflow_gemini_batch.engine.client import DEFAULT_API_VERSION, DEFAULT_TIMEOUT, Endpoint
+
+        endpoint = Endpoint(
+            api_key=connection.password or None,
+            base_url=base_url(connection.host, connection.port, connection.schema),
+            api_version=extra.get("api_version") or DEFAULT_API_VERSION,
+            timeout=self._seconds(extra.get("timeout"), DEFAULT_TIMEOUT),
+        )
+        try:
+            return endpoint, endpoint.key()
+        except ApiKeyError as error:
+            raise ApiKeyError(f"Connection {self.gemini_conn_id!r}: {error}") from None
+
+    def _seconds(self, value: Any, default: float) -> float:
+        if value in (None, ""):
+            return default
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = 0.0
+        if not 0.0 < seconds < float("inf"):
+            raise InputError(f"Connection {self.gemini_conn_id!r}: extra field timeout is {value!r}; expected seconds above 0.")
+        return seconds
+
+    def _missing(self) -> InputError:
+        name = self.gemini_conn_id
+        variable = f"AIRFLOW_CONN_{name.upper()}"
+        return InputError(
+            f"There is no Airflow connection {name!r}. Create it: airflow connections add {name} --conn-type gemini "
+            f"--conn-password <API key>, or set the environment variable {variable}="
+            '\'{"conn_type": "gemini", "password": "<API key>"}\' for every Airflow process.'
+        )
+
+
+def base_url(host: str | None, port: int | None, schema: str | None) -> str | None:
+    """The base URL that a connection's fields mean; None for Google's own.
+
+    ``https`` unless the host or the schema says otherwise; a port in the host wins over the port field.
+    """
+    host = (host or "").strip().rstrip("/")
+    if not host:
+        return None
+    scheme, separator, rest = host.partition("://")
+    if not separator:
+        scheme, rest = (schema or "https"), host
+    authority, slash, path = rest.partition("/")
+    if port and not re.search(r":\d+$", authority):
+        authority = f"{authority}:{port}"
+    return f"{scheme}://{authority}{slash}{path}"
+
+
+def _extra(connection: Connection) -> dict[str, Any]:
+    """Not ``extra_dejson``: it masks synchronously, which an event loop must not wait for, and no secret is in there."""
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError:
+        return {}
+    return extra if isinstance(extra, dict) else {}

@@ -1,0 +1,169 @@
+"""What the operators have in common: the connection, and what is asked of the service for each row.
+
+Nothing heavy is imported while a DAG file is parsed, which Airflow does all the time: the engine is imported where a task runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from airflow.sdk import BaseOperator
+
+from airflow_gemini_batch.engine.requests import GenerateRequest, RequestSpec
+from airflow_gemini_batch.hooks.gemini import GeminiHook
+from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_gemini_batch.engine.building import Question
+    from airflow_gemini_batch.engine.client import GeminiClient
+    from airflow_gemini_batch.engine.runs import Run
+
+#: Longer than the turnaround of the service, which ends what has not been done after 48 hours.
+DEFAULT_TIMEOUT = timedelta(hours=48)
+
+#: Seconds. Jobs take minutes to hours, and Airflow itself stumbles over deferrals that end within its scheduler's loop.
+DEFAULT_POLL_INTERVAL = 30.0
+
+#: How much longer than the trigger's own deadline Airflow waits before it fails the task by itself.
+BACKSTOP = timedelta(minutes=5)
+
+
+class GeminiOperator(BaseOperator):
+    """An operator with a Gemini connection.
+
+    :param gemini_conn_id: The connection's id. Default: ``gemini_default``.
+    """
+
+    template_fields: Sequence[str] = ("gemini_conn_id",)
+    ui_color = "#e8f0fe"
+
+    def __init__(self, *, gemini_conn_id: str = GeminiHook.default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gemini_conn_id = gemini_conn_id
+
+    @cached_property
+    def hook(self) -> GeminiHook:
+        return GeminiHook(self.gemini_conn_id)
+
+    def connect(self) -> GeminiClient:
+        """A client for one leg of the task, to be closed after it."""
+        from airflow_gemini_batch.engine.client import GeminiClient
+
+        return GeminiClient(self.hook.endpoint)
+
+    def wait_in_triggerer(self, *, jobs: Sequence[str], poll_interval: float, deadline: float, **trigger: Any) -> NoReturn:
+        """Give the worker slot back until ``execute_complete`` has something to do; the arguments are the trigger's."""
+        self.defer(
+            trigger=GeminiBatchTrigger(
+                gemini_conn_id=self.gemini_conn_id, jobs=jobs, poll_interval=poll_interval, deadline=deadline, **trigger
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
+        )
+
+
+class AskingOperator(GeminiOperator):
+    """An operator that makes a run out of a table.
+
+    Jinja is rendered in ``prompt`` and ``system_instruction`` of a ``GenerateRequest``, for what belongs to the DAG run; there,
+    ``${column}`` stands for what belongs to the row. What is in the rows is never rendered.
+    """
+
+    #: ``prompt`` and ``system_instruction`` live in the request; the properties below show them to Airflow as fields of the
+    #: operator, so that it renders them, and shows them rendered, as it does all others.
+    template_fields: Sequence[str] = (
+        "source",
+        "model",
+        "destination",
+        "key",
+        "prompt",
+        "system_instruction",
+        *GeminiOperator.template_fields,
+    )
+
+    def __init__(
+        self,
+        *,
+        source: Any,
+        request: RequestSpec,
+        model: str,
+        destination: Any,
+        key: str | None = None,
+        carry: Sequence[str] = (),
+        max_shard_bytes: int | None = None,
+        max_shard_requests: int | None = None,
+        if_exists: Literal["resume", "replace"] = "resume",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(carry, str):
+            raise ValueError(f"carry is the text {carry!r}; expected a list of column names, such as [{carry!r}].")
+        self.source = source
+        self.request = request
+        self.model = model
+        self.destination = destination
+        self.key = key
+        self.carry = carry
+        self.max_shard_bytes = max_shard_bytes
+        self.max_shard_requests = max_shard_requests
+        self.if_exists = if_exists
+
+    @property
+    def prompt(self) -> Any:
+        """The request's prompt, where it has one."""
+        return self.request.prompt if isinstance(self.request, GenerateRequest) else None
+
+    @prompt.setter
+    def prompt(self, rendered: Any) -> None:
+        self._replace_in_request(prompt=rendered)
+
+    @property
+    def system_instruction(self) -> Any:
+        """The request's system instruction, where it has one."""
+        return self.request.system_instruction if isinstance(self.request, GenerateRequest) else None
+
+    @system_instruction.setter
+    def system_instruction(self, rendered: Any) -> None:
+        self._replace_in_request(system_instruction=rendered)
+
+    @property
+    def run_here(self) -> Run:
+        """The run at the destination."""
+        from airflow_gemini_batch.engine.runs import Run
+        from airflow_gemini_batch.places import locate
+
+        return Run(locate(self.destination))
+
+    @property
+    def question(self) -> Question:
+        """What is asked, in the engine's words."""
+        from airflow_gemini_batch.engine.building import Question
+        from airflow_gemini_batch.places import locate, plain_source
+
+        limits = {"max_shard_bytes": self.max_shard_bytes, "max_shard_requests": self.max_shard_requests}
+        return Question(
+            source=plain_source(self.source),
+            request=self.request,
+            model=self.model,
+            key=self.key,
+            carry=tuple(self.carry),
+            locate=locate,
+            **{name: limit for name, limit in limits.items() if limit is not None},
+        )
+
+    def _replace_in_request(self, **texts: Any) -> None:
+        # A copy: the DAG's own request may be shared by several tasks.
+        self.request = dataclasses.replace(self.request, **texts)  # type: ignore[type-var]
+
+
+def owner_of(context: Context) -> str:
+    """Who asks: the task instance without its try, so that a retry finds the run that the first try began."""
+    ti = context["ti"]
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"

@@ -1,0 +1,246 @@
+"""The trip in steps, for mapping: one task instance for each shard, and each step repeatable on its own.
+
+    build -> [shard] -> submit -> wait -> download -> finish
+
+What goes from task to task is a reference (``references``): plain JSON, never data. A shard without requests has no job and
+passes through all steps.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, QuotaError, RefusedError, WaitTimeoutError
+from airflow_gemini_batch.engine.waiting import is_settled, quota_wait
+from airflow_gemini_batch.failures import told_to_airflow
+from airflow_gemini_batch.links import GeminiBatchRunLink
+from airflow_gemini_batch.operators.base import DEFAULT_TIMEOUT, AskingOperator, GeminiOperator, owner_of
+from airflow_gemini_batch.references import JobReference, PartReference, ShardReference, as_json, read_reference
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_gemini_batch.engine.runs import Run, Shard
+
+
+class GeminiBatchBuildOperator(AskingOperator):
+    """Turn a table into request files, and return one reference for each shard, to be mapped over.
+
+    Nothing is sent and nothing is paid. A table without rows makes no shard: the mapped steps are skipped, and
+    ``GeminiBatchFinishOperator`` writes the summary of zero rows.
+
+    :param source: The input table: a URI of Parquet, CSV or JSON Lines (file, folder, glob) or a list of them, an
+        ``ObjectStoragePath``, a pandas DataFrame or an Arrow table. (templated)
+    :param request: What to ask for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), a
+        ``RawRequest``, or a function that makes a REST request of a row given as dict.
+    :param model: The model's name. (templated)
+    :param destination: URI of the folder that receives the run. (templated)
+    :param key: The column that tells rows apart. Default: the row's number. (templated)
+    :param carry: Input columns repeated in both tables. Default: none.
+    :param max_shard_bytes: Size of one request file at most. Default: somewhat under the service's limit of 2 GB.
+    :param max_shard_requests: Requests in one job at most. Default: the engine's. Airflow maps over 1,024 shards at most
+        (``[core] max_map_length``).
+    :param if_exists: ``resume`` the run at the destination when it is the same (default), or ``replace`` it.
+    :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises AirflowFailException when the source, the request, the destination or the connection cannot be used.
+    """
+
+    operator_extra_links = (GeminiBatchRunLink(),)
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        from airflow_gemini_batch.engine.building import build_run
+
+        # A missing connection is told now, and not after the table has been read.
+        with told_to_airflow(), self.connect() as client:
+            run = self.run_here
+            manifest = build_run(run, self.question, if_exists=self.if_exists, owner=owner_of(context), client=client)
+        return [
+            as_json(
+                ShardReference(
+                    destination=run.destination.uri,
+                    shard=shard.number,
+                    attempt=shard.attempt,
+                    rows=shard.rows,
+                    requests=shard.requests,
+                )
+            )
+            for shard in manifest.shards
+        ]
+
+
+class GeminiBatchSubmitOperator(GeminiOperator):
+    """Make sure that a shard has its one job, and return the job's reference.
+
+    Repeated, it finds the job that an earlier try created. A submission that the service refuses for quota (429) is tried again
+    at growing distances; the wait is spent in the triggerer.
+
+    :param shard: A shard reference, from ``GeminiBatchBuildOperator``. (templated)
+    :param timeout: How long to go on when the service refuses for quota. Default: 48 hours.
+    :param deferrable: Whether to wait in the triggerer (default) or in the worker slot.
+    :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises AirflowFailException for a definite refusal, such as an unknown model or a wrong key; what ends without an answer
+    raises OutcomeUnknownError, and the retry looks for the job before it creates one.
+    """
+
+    template_fields: Sequence[str] = ("shard", *GeminiOperator.template_fields)
+    operator_extra_links = (GeminiBatchRunLink(),)
+
+    def __init__(
+        self, *, shard: dict[str, Any], timeout: timedelta = DEFAULT_TIMEOUT, deferrable: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.shard = shard
+        self.timeout = timeout
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with told_to_airflow():
+            return self._submit(time.time() + self.timeout.total_seconds(), refusals=0)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Try again after a refusal.
+
+        :param event: The trigger's.
+        """
+        with told_to_airflow():
+            if event["why"] == "error":
+                raise RefusedError(event["message"])
+            return self._submit(event["deadline"], event["refusals"])
+
+    def _submit(self, deadline: float, refusals: int) -> dict[str, Any]:
+        from airflow_gemini_batch.engine.submission import Submission
+
+        reference = read_reference(self.shard, ShardReference, argument="shard")
+        run, shard = shard_of(reference)
+        if shard.requests == 0:
+            return as_json(_with_job(reference, None))
+        with self.connect() as client:
+            while True:
+                try:
+                    submitted = Submission(run, run.built(), client).submit(shard)
+                    return as_json(_with_job(reference, submitted.job))
+                except QuotaError as error:
+                    refusals += 1
+                    self._after_refusal(error, deadline, refusals)
+
+    def _after_refusal(self, error: QuotaError, deadline: float, refusals: int) -> None:
+        wait = quota_wait(refusals, error.retry_after, jitter=random.random())
+        now = time.time()
+        if now + wait > deadline:
+            raise WaitTimeoutError(f"{error} It was refused {refusals} times, and the timeout passes before the next try.")
+        self.log.warning("%s Trying again in %.0f s.", error, wait)
+        if not self.deferrable:
+            time.sleep(wait)
+            return
+        self.wait_in_triggerer(jobs=(), poll_interval=wait, deadline=deadline, wake_at=now + wait, refusals=refusals)
+
+
+class GeminiBatchDownloadOperator(GeminiOperator):
+    """Bring a settled job's output into the run and write the shard's part of ``results`` and ``dead_letter``.
+
+    Returns the counts and the parts' URIs. Finished work is found and not repeated.
+
+    :param job: A job reference, from ``GeminiBatchSensor``. (templated)
+    :param keep_response: Whether ``results`` keeps each raw answer. Default: True.
+    :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises AirflowFailException when the output is gone; OutcomeUnknownError, to be retried, when the job has not ended.
+    """
+
+    template_fields: Sequence[str] = ("job", *GeminiOperator.template_fields)
+    operator_extra_links = (GeminiBatchRunLink(),)
+
+    def __init__(self, *, job: dict[str, Any], keep_response: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.keep_response = keep_response
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_gemini_batch.engine.collecting import collect, landed
+        from airflow_gemini_batch.engine.trip import look_at
+
+        with told_to_airflow(), self.connect() as client:
+            reference = read_reference(self.job, JobReference, argument="job")
+            run, shard = shard_of(reference)
+            counts = landed(run, shard)
+            if counts is None:
+                job = None if reference.job is None else look_at(run, client, shard.id, reference.job)
+                if job is not None and not is_settled(job):
+                    raise OutcomeUnknownError(f"There is nothing to download yet: {job}. Wait for it with GeminiBatchSensor.")
+                counts = collect(run, client, shard, job, keep_response=self.keep_response)
+        return as_json(
+            PartReference(
+                **msgspec.structs.asdict(reference),
+                results=counts.results,
+                dead_letter=counts.dead_letter,
+                reasons=dict(counts.reasons),
+                results_uri=run.results_part(shard.id).uri,
+                dead_letter_uri=run.dead_letter_part(shard.id).uri,
+            )
+        )
+
+
+class GeminiBatchFinishOperator(GeminiOperator):
+    """Balance the books of a run, write ``summary.json`` and return it as a plain dict.
+
+    It runs when all steps before it have ended, well or not, and fails when a shard is missing: repeat that shard's tasks, then
+    this one.
+
+    :param destination: URI of the run, as given to ``GeminiBatchBuildOperator``. (templated)
+    :param max_dead_letter_ratio: From 0 to 1; above it the task fails, after everything has been written. Default: 1.0, never.
+    :param trigger_rule: Default here: ``all_done``.
+
+    Raises AirflowFailException when a shard is missing, the tables do not balance, or too many rows died.
+    """
+
+    template_fields: Sequence[str] = ("destination", *GeminiOperator.template_fields)
+    operator_extra_links = (GeminiBatchRunLink(),)
+
+    def __init__(
+        self, *, destination: Any, max_dead_letter_ratio: float = 1.0, trigger_rule: str = "all_done", **kwargs: Any
+    ) -> None:
+        super().__init__(trigger_rule=trigger_rule, **kwargs)
+        self.destination = destination
+        self.max_dead_letter_ratio = max_dead_letter_ratio
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_gemini_batch.engine.runs import Run
+        from airflow_gemini_batch.engine.summary import finish_run
+        from airflow_gemini_batch.places import locate
+
+        with told_to_airflow():
+            return finish_run(Run(locate(self.destination)), max_dead_letter_ratio=self.max_dead_letter_ratio).as_dict()
+
+
+def shard_of(reference: ShardReference) -> tuple[Run, Shard]:
+    """The run that a reference points into, and its shard. Raises InputError when the run has no such shard."""
+    from airflow_gemini_batch.engine.runs import Run, ShardAttempt
+    from airflow_gemini_batch.places import locate
+
+    run = Run(locate(reference.destination))
+    wanted = ShardAttempt(reference.shard, reference.attempt)
+    shard = next((shard for shard in run.built().shards if shard.id == wanted), None)
+    if shard is None:
+        raise InputError(
+            f"{run.destination} has no shard {wanted}: the reference is of a run that was replaced. Clear the build task too."
+        )
+    return run, shard
+
+
+def _with_job(shard: ShardReference, job: str | None) -> JobReference:
+    return JobReference(
+        destination=shard.destination,
+        shard=shard.shard,
+        attempt=shard.attempt,
+        rows=shard.rows,
+        requests=shard.requests,
+        job=job,
+    )

@@ -1,0 +1,126 @@
+"""Waiting for one job, as a sensor: in the triggerer, or in a worker slot with Airflow's own poke and reschedule modes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_gemini_batch._compat import AirflowSensorTimeout
+from airflow_gemini_batch.engine.errors import RefusedError, ServiceError
+from airflow_gemini_batch.engine.waiting import Sleep, Watch, is_settled
+from airflow_gemini_batch.failures import told_to_airflow
+from airflow_gemini_batch.links import GeminiBatchRunLink
+from airflow_gemini_batch.operators.base import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, GeminiOperator
+from airflow_gemini_batch.references import JobReference, as_json, read_reference
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_gemini_batch.engine.jobs import Job
+
+
+class GeminiBatchSensor(GeminiOperator, BaseSensorOperator):
+    """Wait until a job can be collected, and return its reference with the terminal state.
+
+    A job that failed, expired or was cancelled is an end like any other: its rows become dead letters at the download.
+
+    :param job: A job reference, from ``GeminiBatchSubmitOperator``. (templated)
+    :param deferrable: Whether to wait in the triggerer (default) or in the worker slot, as ``mode`` says.
+    :param poll_interval: Seconds between two looks at the job. Default: 30. Takes the place of ``poke_interval``.
+    :param timeout: How long to wait, as timedelta or in seconds; then the task fails, without a retry. Default: 48 hours.
+    :param cancel_on_kill: Whether to cancel the job when a user clears this task or sets its state while it is deferred (Airflow
+        3.3). Default: False: this task did not create the job, and waits for it again when it has been cleared.
+    :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises AirflowSensorTimeout; AirflowFailException when the service refuses to be asked or does not find the job.
+    """
+
+    template_fields: Sequence[str] = ("job", *GeminiOperator.template_fields)
+    operator_extra_links = (GeminiBatchRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        job: dict[str, Any],
+        deferrable: bool = True,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        cancel_on_kill: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(timeout=timeout, **{"poke_interval": poll_interval, **kwargs})
+        self.job = job
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.cancel_on_kill = cancel_on_kill
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        deadline = time.time() + self.timeout
+        with told_to_airflow():
+            return self._go_on(deadline)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Look at the job once more after the wait.
+
+        :param event: The trigger's.
+        """
+        with told_to_airflow():
+            if event["why"] == "error":
+                raise RefusedError(event["message"])
+            if event["why"] == "timeout" and self._look() is None:
+                raise AirflowSensorTimeout(f"{self._reference.job} has not ended and the timeout has passed. It runs on.")
+            return self._go_on(event["deadline"])
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """One look, in the worker slot. Outages are waited out, as they are in the triggerer."""
+        with told_to_airflow():
+            try:
+                settled = self._look()
+            except ServiceError as error:
+                decision = Watch((), self.poll_interval, math.inf).on_error(error, now=time.time())
+                if not isinstance(decision, Sleep):
+                    raise
+                self.log.warning("%s Looking again.", error)
+                settled = None
+        return PokeReturnValue(is_done=settled is not None, xcom_value=settled)
+
+    @property
+    def _reference(self) -> JobReference:
+        return read_reference(self.job, JobReference, argument="job")
+
+    def _look(self) -> dict[str, Any] | None:
+        """The reference with its state when there is nothing to wait for any more, else None."""
+        reference = self._reference
+        if reference.job is None:
+            return as_json(reference)
+        job = self._job_now(reference, reference.job)
+        self.log.info("%s", job)
+        return as_json(msgspec.structs.replace(reference, state=job.state.value)) if is_settled(job) else None
+
+    def _job_now(self, reference: JobReference, name: str) -> Job:
+        from airflow_gemini_batch.engine.runs import Run, ShardAttempt
+        from airflow_gemini_batch.engine.trip import look_at
+        from airflow_gemini_batch.places import locate
+
+        run = Run(locate(reference.destination))
+        with self.connect() as client:
+            return look_at(run, client, ShardAttempt(reference.shard, reference.attempt), name)
+
+    def _go_on(self, deadline: float) -> dict[str, Any]:
+        settled = self._look()
+        if settled is not None:
+            return settled
+        self.wait_in_triggerer(
+            jobs=[self._reference.job or ""],
+            poll_interval=self.poll_interval,
+            deadline=deadline,
+            cancel_on_kill=self.cancel_on_kill,
+        )

@@ -1,0 +1,135 @@
+"""Waiting for batch jobs in the triggerer.
+
+The trigger decides nothing: ``engine.waiting.Watch`` says when to look again and when to wake the task, the same as it does for
+tasks that wait in their worker slot. What must stay true: the arguments lie in the metadata database in plain text and are JSON
+without a secret; the one event is small; and remote work is cancelled in ``on_kill`` only, never in ``cleanup``, which also
+runs when a triggerer is restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_gemini_batch.engine.errors import GeminiBatchError, ServiceError
+from airflow_gemini_batch.engine.jobs import Job
+from airflow_gemini_batch.engine.progress import Progress
+from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch, is_settled
+from airflow_gemini_batch.hooks.gemini import GeminiHook
+from airflow_gemini_batch.triggers.poller import Seen, shared_poller
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.engine.client import Endpoint
+
+
+class GeminiBatchTrigger(BaseTrigger):
+    """Wait until one of some jobs needs attention, a time comes, or patience is used up; fire one event and end.
+
+    The event is ``{"why": "settled" | "time" | "timeout" | "error", "message": str, "deadline": float, "refusals": int}``: what
+    the task needs to go on where it stopped, apart from what the run and the service know.
+
+    :param gemini_conn_id: The connection's id; the key is read from it here and stored nowhere.
+    :param jobs: Names of the jobs (``batches/…``). None: only wait for ``wake_at``.
+    :param poll_interval: Seconds between two looks while all is well.
+    :param deadline: When to give up, in seconds since the epoch: by the wall clock, because the trigger may go on in another
+        process.
+    :param wake_at: When there is something else to do, in seconds since the epoch. Default: never.
+    :param refusals: How often in a row a submission has been refused for quota; handed back in the event.
+    :param cancel_on_kill: Whether to cancel the jobs when a user clears the task or sets its state while it is deferred.
+        Needs Airflow 3.3, which tells triggers of it; before, the jobs run on.
+    """
+
+    def __init__(
+        self,
+        *,
+        gemini_conn_id: str,
+        jobs: Sequence[str],
+        poll_interval: float,
+        deadline: float,
+        wake_at: float | None = None,
+        refusals: int = 0,
+        cancel_on_kill: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.gemini_conn_id = gemini_conn_id
+        self.jobs = list(jobs)
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.wake_at = wake_at
+        self.refusals = refusals
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "airflow_gemini_batch.triggers.batch.GeminiBatchTrigger",
+            {
+                "gemini_conn_id": self.gemini_conn_id,
+                "jobs": self.jobs,
+                "poll_interval": self.poll_interval,
+                "deadline": self.deadline,
+                "wake_at": self.wake_at,
+                "refusals": self.refusals,
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        watch = Watch(self.jobs, self.poll_interval, self.deadline, self.wake_at)
+        try:
+            wake = await (self._watch_jobs(watch) if self.jobs else _sleep_through(watch))
+        except GeminiBatchError as error:
+            wake = Wake("error", str(error))
+        event = {"why": wake.why, "message": wake.message, "deadline": self.deadline, "refusals": self.refusals}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Cancel the jobs: a user has ended the wait, and what nobody waits for should not run on and be billed."""
+        if not (self.cancel_on_kill and self.jobs):
+            return
+        async with shared_poller(await self._endpoint()) as poller:
+            outcomes = await asyncio.gather(*map(poller.client.cancel_job, self.jobs), return_exceptions=True)
+        for job, outcome in zip(self.jobs, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                self.log.warning("%s It may run on and be billed.", outcome)
+            else:
+                self.log.info("Cancelled %s.", job)
+
+    async def _watch_jobs(self, watch: Watch) -> Wake:
+        progress = Progress()
+        # The task has looked at the jobs right before it deferred, so the first look is not at once.
+        decision = watch.on_jobs((), now=time.time())
+        async with shared_poller(await self._endpoint()) as poller:
+            while True:
+                # A time that has passed already still gets its look: a job may have ended in the meantime.
+                seen = await poller.look(self.jobs, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
+                for line in progress.lines((job for job in seen.values() if isinstance(job, Job)), now=time.monotonic()):
+                    self.log.info("%s", line)
+                decision = decide(watch, seen, now=time.time())
+                if isinstance(decision, Wake):
+                    return decision
+                for error in {str(answer) for answer in seen.values() if isinstance(answer, ServiceError)}:
+                    self.log.warning("%s Looking again in %.0f s.", error, decision.seconds)
+
+    async def _endpoint(self) -> Endpoint:
+        return await GeminiHook(self.gemini_conn_id).aendpoint()
+
+
+async def _sleep_through(watch: Watch) -> Wake:
+    while True:
+        decision = watch.on_jobs((), now=time.time())
+        if isinstance(decision, Wake):
+            return decision
+        await asyncio.sleep(decision.seconds)
+
+
+def decide(watch: Watch, seen: Mapping[str, Seen], *, now: float) -> Sleep | Wake:
+    """What to do after a look: a job that can be collected counts more than others that could not be seen."""
+    errors = [answer for answer in seen.values() if isinstance(answer, ServiceError)]
+    jobs = [answer for answer in seen.values() if not isinstance(answer, ServiceError)]
+    if errors and not any(job is None or is_settled(job) for job in jobs):
+        return watch.on_error(errors[0], now=now)
+    return watch.on_jobs(jobs, now=now)
