@@ -121,7 +121,7 @@ def test_airflow_shows_the_connection_form() -> None:
 def test_everything_imported_is_declared() -> None:
     provided = metadata.packages_distributions()
     declared = {_normal(requirement) for requirement in metadata.requires(DISTRIBUTION) or () if "extra ==" not in requirement}
-    # Airflow's own parts come with it, numpy with pandas, and google-genai brings the transport that its major version speaks through.
+    # Airflow's own parts come with it, numpy with pandas, and with google-genai the transport that its major version uses.
     implied = {"apache-airflow-core", "apache-airflow-task-sdk", "numpy", "httpx2"}
 
     undeclared = {
