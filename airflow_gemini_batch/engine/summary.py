@@ -65,7 +65,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return plain
 
 
