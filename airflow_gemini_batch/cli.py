@@ -11,7 +11,7 @@ from airflow_gemini_batch import __version__
 
 #: Command -> what adds its arguments to the program's parser (and sets ``run``), and what the list of commands says of it.
 COMMANDS = {
-    "demo": ("airflow_gemini_batch.demo:add_demo_command", "take a real table through the emulator, inside Airflow"),
+    "demo": ("airflow_gemini_batch.demo.cli:add_demo_command", "take a real table through the emulator, inside Airflow"),
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
 }
 

@@ -1,0 +1,79 @@
+"""What a person sees while the demo runs: one line for each step, redrawn in place on a terminal, told once elsewhere."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+_ENDED = {"done": Text("✓", "green"), "failed": Text("✗", "red"), "waiting": Text("·", "dim")}
+
+
+@dataclass
+class Step:
+    """
+    :param state: ``waiting``, ``working``, ``done`` or ``failed``.
+    :param text: what there is to say; every change of it is told.
+    :param done, total: rows, where there are any to count; only a terminal shows them.
+    """
+
+    name: str
+    state: str
+    text: str
+    done: int
+    total: int
+
+
+class Screen:
+    """
+    with Screen(console) as screen:
+        screen.show("Airflow", "working", "starting four processes")
+        screen.show("Airflow", "done", "up")
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._steps: dict[str, Step] = {}
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=8) if console.is_terminal else None
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Screen:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+    def show(self, name: str, state: str, text: str = "", *, done: int = 0, total: int = 0) -> None:
+        """Tell how a step stands now."""
+        before = self._steps.get(name)
+        self._steps[name] = step = Step(name, state, text, done, total)
+        if self._live is None and (before is None or (before.state, before.text) != (state, text)):
+            self._console.print(f"{self.elapsed:4.0f} s  {step.name}: {step.text or step.state}", highlight=False, soft_wrap=True)
+
+    def _picture(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=1)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_column(no_wrap=True)
+        for step in list(self._steps.values()):
+            bar = ProgressBar(total=step.total, completed=step.done, width=16) if step.total else ""
+            count = Text.assemble((f"{step.done:,} of {step.total:,} rows  " if step.total else "", "cyan"), (step.text, ""))
+            grid.add_row(_ENDED.get(step.state, self._spinner), Text(step.name, "bold"), count, bar)
+        grid.add_row("", Text(f"{self.elapsed:.0f} s", "dim"), "", "")
+        return grid

@@ -1,0 +1,41 @@
+"""One table in, two tables out, in one deferrable task: Python's standard library, each of its names described by Gemini.
+
+Start it with ``airflow dags trigger describe_stdlib``, or with another place for the tables:
+``--conf '{"folder": "s3://my-bucket/describe-stdlib"}'``. What it finds without documentation ends in the dead letters.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, task
+
+from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
+from airflow_gemini_batch.examples.stdlib import Description, collect_stdlib
+
+# One folder for each DAG run: a retry or a cleared task resumes the run that it finds there, and pays for nothing twice.
+FOLDER = "{{ params.folder }}/{{ dag_run.run_after | ts_nodash }}"
+
+with DAG(
+    dag_id="describe_stdlib",
+    schedule=None,
+    params={"folder": str(Path.home() / "describe-stdlib")},
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=15)},
+    tags=["gemini", "example"],
+    doc_md=__doc__,
+):
+    table = task(collect_stdlib)(f"{FOLDER}/stdlib.parquet")
+
+    GeminiBatchOperator(
+        task_id="describe",
+        source=table,
+        request=GenerateRequest(
+            prompt="Describe the Python ${kind} ${module}.${name}${signature} in one line:\n\n${documentation}",
+            response_schema=Description,
+        ),
+        model="gemini-3.6-flash",
+        destination=f"{FOLDER}/described",
+        key="qualified_name",
+        carry=["module", "kind"],
+        max_shard_requests=2_000,  # several jobs, for the show: left alone, a table of this size makes one
+        poll_interval=10,
+    )

@@ -1,0 +1,45 @@
+"""The way of ``describe_stdlib`` in its five steps, with one mapped task for each shard: to see, retry and limit each alone."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, task
+
+from airflow_gemini_batch import (
+    GeminiBatchBuildOperator,
+    GeminiBatchDownloadOperator,
+    GeminiBatchFinishOperator,
+    GeminiBatchSensor,
+    GeminiBatchSubmitOperator,
+    GenerateRequest,
+)
+from airflow_gemini_batch.examples.stdlib import Description, collect_stdlib
+
+FOLDER = "{{ params.folder }}/{{ dag_run.run_after | ts_nodash }}"
+
+with DAG(
+    dag_id="describe_stdlib_in_steps",
+    schedule=None,
+    params={"folder": str(Path.home() / "describe-stdlib-in-steps")},
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=15)},
+    tags=["gemini", "example"],
+    doc_md=__doc__,
+):
+    shards = GeminiBatchBuildOperator(
+        task_id="build",
+        source=task(collect_stdlib)(f"{FOLDER}/stdlib.parquet"),
+        request=GenerateRequest(
+            prompt="Describe the Python ${kind} ${module}.${name}${signature} in one line:\n\n${documentation}",
+            response_schema=Description,
+        ),
+        model="gemini-3.6-flash",
+        destination=f"{FOLDER}/described",
+        key="qualified_name",
+        carry=["module", "kind"],
+        max_shard_requests=2_000,
+    )
+    jobs = GeminiBatchSubmitOperator.partial(task_id="submit").expand(shard=shards.output)
+    done = GeminiBatchSensor.partial(task_id="wait", deferrable=True).expand(job=jobs.output)
+    parts = GeminiBatchDownloadOperator.partial(task_id="download").expand(job=done.output)
+    # Runs whatever became of the shards, so that it can say which one is missing.
+    parts >> GeminiBatchFinishOperator(task_id="finish", destination=f"{FOLDER}/described", trigger_rule="all_done")
