@@ -1,0 +1,44 @@
+"""Which errors burn no retries."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_gemini_batch._compat import AirflowFailException
+from airflow_gemini_batch.engine import errors
+from airflow_gemini_batch.failures import told_to_airflow
+
+FOR_A_PERSON = [
+    errors.InputError("x"),
+    errors.DestinationError("x"),
+    errors.CorruptRunError("x"),
+    errors.BalanceError("x"),
+    errors.DeadLetterRatioError("x"),
+    errors.WaitTimeoutError("x"),
+    errors.ApiKeyError("x", code=400),
+    errors.RefusedError("x", code=400),
+    errors.NotFoundError("x", code=404),
+]
+PASSING = [errors.OutcomeUnknownError("x", code=503), errors.QuotaError("x"), errors.UnreachableError("x"), ValueError("x")]
+
+
+@pytest.mark.parametrize("error", FOR_A_PERSON, ids=lambda error: type(error).__name__)
+def test_what_needs_a_person_is_not_retried(error: Exception) -> None:
+    with pytest.raises(AirflowFailException, match=f"{type(error).__name__}: x") as failed, told_to_airflow():
+        raise error
+
+    assert failed.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_what_passes_by_itself_is_left_to_the_retries(error: Exception) -> None:
+    with pytest.raises(type(error)) as failed, told_to_airflow():
+        raise error
+
+    assert failed.value is error
+
+
+def test_every_error_of_the_engine_is_one_or_the_other() -> None:
+    known = {type(error) for error in [*FOR_A_PERSON, *PASSING]} | {errors.GeminiBatchError, errors.ServiceError}
+
+    assert {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)} <= known

@@ -1,0 +1,93 @@
+"""An Airflow connection becomes an endpoint, and its key stays where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch.engine.client import DEFAULT_TIMEOUT, Endpoint
+from airflow_gemini_batch.engine.errors import ApiKeyError, InputError
+from airflow_gemini_batch.hooks.gemini import GeminiHook, base_url
+
+KEY = "AIzaCanaryKeyThatMustNotLeak0123456789"
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def connect(**fields: Any) -> GeminiHook:
+        monkeypatch.setenv("AIRFLOW_CONN_GEMINI_TEST", json.dumps({"conn_type": "gemini", **fields}))
+        return GeminiHook("gemini_test")
+
+    return connect
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "schema", "url"),
+    [
+        (None, None, None, None),
+        ("", 8080, "http", None),
+        ("https://gateway.example/gemini/", None, None, "https://gateway.example/gemini"),
+        ("gateway.example", None, None, "https://gateway.example"),
+        ("gateway.example/gemini", 8443, None, "https://gateway.example:8443/gemini"),
+        ("localhost", 8080, "http", "http://localhost:8080"),
+        ("http://127.0.0.1:9000", 8080, "https", "http://127.0.0.1:9000"),
+        ("[::1]", 8080, "http", "http://[::1]:8080"),
+    ],
+)
+def test_the_base_url_of_a_connection(host: str | None, port: int | None, schema: str | None, url: str | None) -> None:
+    assert base_url(host, port, schema) == url
+
+
+def test_a_connection_from_the_environment_is_an_endpoint(connect: Any) -> None:
+    hook = connect(password=KEY, host="http://localhost:1234", extra={"api_version": "v1", "timeout": "7.5"})
+
+    assert hook.endpoint == Endpoint(api_key=KEY, base_url="http://localhost:1234", api_version="v1", timeout=7.5)
+    assert asyncio.run(hook.aendpoint()) == hook.endpoint
+
+
+def test_an_empty_connection_means_google_and_the_defaults(connect: Any) -> None:
+    hook = connect(password=KEY, extra={"api_version": None, "timeout": None})
+
+    assert hook.endpoint == Endpoint(api_key=KEY, timeout=DEFAULT_TIMEOUT)
+
+
+@pytest.mark.parametrize("variable", ["GOOGLE_API_KEY", "GEMINI_API_KEY"])
+def test_without_a_password_the_environment_has_the_key(variable: str, connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, KEY)
+
+    assert connect().endpoint.key() == KEY
+
+
+def test_no_key_anywhere_names_the_connection(connect: Any) -> None:
+    with pytest.raises(ApiKeyError, match="Connection 'gemini_test': No Gemini API key"):
+        connect().endpoint  # noqa: B018
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_a_missing_connection_says_how_to_create_it(how: str) -> None:
+    hook = GeminiHook("nowhere")
+
+    with pytest.raises(InputError) as missing:
+        hook.endpoint if how == "sync" else asyncio.run(hook.aendpoint())
+
+    assert "There is no Airflow connection 'nowhere'" in str(missing.value)
+    assert "airflow connections add nowhere --conn-type gemini" in str(missing.value)
+    assert "AIRFLOW_CONN_NOWHERE=" in str(missing.value)
+
+
+@pytest.mark.parametrize("timeout", ["soon", 0, -1, float("inf")])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: Any, connect: Any) -> None:
+    with pytest.raises(InputError, match=r"Connection 'gemini_test': extra field timeout is"):
+        connect(password=KEY, extra={"timeout": timeout}).endpoint  # noqa: B018
+
+
+def test_the_key_is_masked_and_shown_nowhere(connect: Any) -> None:
+    from airflow.sdk._shared.secrets_masker import redact
+
+    hook = connect(password=KEY)
+
+    assert KEY not in f"{hook.endpoint!r} {hook!r} {vars(hook)!r}"
+    assert redact(f"the key is {KEY}") == "the key is ***"

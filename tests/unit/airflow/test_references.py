@@ -1,0 +1,58 @@
+"""What the steps hand on: plain, small, and checked when it comes back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.references import JobReference, PartReference, ShardReference, as_json, read_reference
+
+SHARD = ShardReference(destination="s3://lake@bucket/runs/2026-11-21", shard=3, rows=1_000, requests=998)
+JOB = JobReference(**as_json(SHARD), job="batches/fkmtjmkqxbtgvr5u18j626nskf3iiacjtc0x", state="SUCCEEDED")
+PART = PartReference(
+    **as_json(JOB),
+    results=990,
+    dead_letter=10,
+    reasons={"REQUEST_ERROR": 7, "BLOCKED": 1, "INVALID_INPUT": 2},
+    results_uri="s3://lake@bucket/runs/2026-11-21/results/part-00003-0.parquet",
+    dead_letter_uri="s3://lake@bucket/runs/2026-11-21/dead_letter/part-00003-0.parquet",
+)
+
+
+@pytest.mark.parametrize("reference", [SHARD, JOB, PART], ids=lambda reference: type(reference).__name__)
+def test_a_reference_survives_xcom(reference: ShardReference) -> None:
+    through_xcom = json.loads(json.dumps(as_json(reference)))
+
+    assert read_reference(through_xcom, type(reference), argument="job") == reference
+
+
+def test_a_reference_stays_under_a_kilobyte() -> None:
+    long = {"destination": f"s3://connection_of_the_team@{'bucket' * 10}/{'folder/' * 20}"}
+    part = {**as_json(PART), **long, "reasons": dict.fromkeys(["REQUEST_ERROR", "BLOCKED", "TRUNCATED", "INVALID_OUTPUT"], 123_456)}
+    part |= {name: f"{long['destination']}/{name}/part-00003-0.parquet" for name in ("results_uri", "dead_letter_uri")}
+
+    assert len(json.dumps(as_json(PART))) < 600
+    assert len(json.dumps(part)) < 1_200  # a destination of 240 characters, three times
+
+
+def test_a_later_reference_serves_an_earlier_step() -> None:
+    assert read_reference(as_json(PART), ShardReference, argument="shard") == SHARD
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (as_json(SHARD), "missing required field `job`"),
+        ([as_json(JOB)], r"It is a list: map over it with .expand\(job=...\)"),
+        ("batches/abc", "Expected `object`, got `str`"),
+        (None, "Expected `object`, got `null`"),
+        ({**as_json(JOB), "shard": "3"}, r"Expected `int`, got `str` - at `\$.shard`"),
+        ({**as_json(JOB), "job": "batches/a?key=x"}, r"expected batches/<id>"),
+    ],
+)
+def test_what_is_no_reference_is_said_plainly(value: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        read_reference(value, JobReference, argument="job")

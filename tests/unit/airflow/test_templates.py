@@ -1,0 +1,172 @@
+"""Jinja for the DAG run, ``${column}`` for the row, and nothing at all for what is in the rows."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_gemini_batch import (
+    GeminiBatchBuildOperator,
+    GeminiBatchDownloadOperator,
+    GeminiBatchFinishOperator,
+    GeminiBatchOperator,
+    GeminiBatchSensor,
+    GeminiBatchSubmitOperator,
+    GenerateRequest,
+    RawRequest,
+)
+
+CONTEXT: Any = {"ds": "2026-11-21", "params": {"lang": "French"}}
+REQUEST = GenerateRequest(
+    prompt="Since {{ ds }}, in {{ params.lang }}: ${text} costs $$5",
+    system_instruction="You write {{ params.lang }} for ${reader}.",
+    config={"temperature": 0.2},
+)
+
+
+def as_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {"contents": [{"parts": [{"text": row["text"]}]}]}
+
+
+def operator(**arguments: Any) -> GeminiBatchOperator:
+    given = {
+        "task_id": "describe",
+        "source": "s3://bucket/{{ ds }}/*.parquet",
+        "request": REQUEST,
+        "model": "gemini-3.6-flash",
+        "destination": "s3://bucket/out/{{ ds }}",
+    }
+    return GeminiBatchOperator(**{**given, **arguments})
+
+
+@pytest.mark.parametrize("kind", [GeminiBatchOperator, GeminiBatchBuildOperator])
+def test_the_request_is_rendered_and_its_placeholders_survive(kind: type[BaseOperator]) -> None:
+    task = kind(task_id="t", source="in-{{ ds }}", request=REQUEST, model="{{ params.lang }}-model", destination="out-{{ ds }}", key="k{{ ds }}")
+
+    task.render_template_fields(CONTEXT)
+
+    assert task.request == GenerateRequest(
+        prompt="Since 2026-11-21, in French: ${text} costs $$5",
+        system_instruction="You write French for ${reader}.",
+        config={"temperature": 0.2},
+    )
+    assert (task.source, task.model, task.destination, task.key) == ("in-2026-11-21", "French-model", "out-2026-11-21", "k2026-11-21")
+
+
+def test_a_request_that_several_tasks_share_is_not_changed() -> None:
+    first, second = operator(), operator(task_id="other")
+
+    first.render_template_fields(CONTEXT)
+    second.render_template_fields({**CONTEXT, "ds": "2027-01-01"})
+
+    assert "{{ ds }}" in REQUEST.prompt
+    assert "2026-11-21" in first.request.prompt
+    assert "2027-01-01" in second.request.prompt
+
+
+@pytest.mark.parametrize("request_", [RawRequest("request"), as_row, lambda row: {}], ids=["raw", "function", "lambda"])
+def test_other_requests_pass_as_they_are(request_: Any) -> None:
+    task = operator(request=request_)
+
+    task.render_template_fields(CONTEXT)
+
+    assert task.request is request_
+
+
+@pytest.mark.parametrize("table", [pd.DataFrame, pa.table], ids=["pandas", "arrow"])
+def test_what_is_in_the_rows_is_never_rendered(table: Any) -> None:
+    rows = {"text": ["{{ ds }}", "${text}", "{% raw %}"]}
+    task = operator(source=table(rows))
+
+    task.render_template_fields(CONTEXT)
+
+    assert list(task.source["text"])[0] in ("{{ ds }}", pa.scalar("{{ ds }}"))
+
+
+def test_what_an_upstream_task_returned_is_never_rendered() -> None:
+    """References and tables come out of XCom as they went in, even where they look like templates."""
+
+    class Upstream:
+        def resolve(self, context: Any) -> Any:
+            return {"destination": "{{ ds }}", "shard": 0, "rows": 1, "requests": 1}
+
+    task = GeminiBatchSubmitOperator(task_id="submit", shard=Upstream())  # type: ignore[arg-type]
+
+    task.render_template_fields(CONTEXT)
+
+    assert task.shard["destination"] == "{{ ds }}"
+
+
+def dag_with(**arguments: Any) -> dict[str, Any]:
+    with DAG("whole", schedule=None) as dag:
+        operator(**arguments)
+    data = DagSerialization.to_dict(dag)
+    DagSerialization.from_dict(json.loads(json.dumps(data)))
+    [task] = data["dag"]["tasks"]
+    return dict(task["__var"])
+
+
+@pytest.mark.parametrize("request_", [REQUEST, RawRequest("request"), as_row, lambda row: {}], ids=["generate", "raw", "function", "lambda"])
+def test_a_dag_with_any_request_is_serialized(request_: Any) -> None:
+    assert dag_with(request=request_, timeout=timedelta(hours=1)) == dag_with(request=request_, timeout=timedelta(hours=1))
+
+
+def test_the_templates_are_seen_in_the_serialized_dag() -> None:
+    task = dag_with()
+
+    assert task["prompt"] == REQUEST.prompt
+    assert task["system_instruction"] == REQUEST.system_instruction
+    assert "request" not in task
+
+
+def test_a_table_given_in_the_dag_file_does_not_go_into_the_serialized_dag() -> None:
+    table = pd.DataFrame({"text": ["x" * 100] * 50_000})
+
+    assert len(json.dumps(dag_with(source=table))) < 10_000
+
+
+def test_the_mapped_steps_are_serialized_with_their_dependencies() -> None:
+    with DAG("steps", schedule=None) as dag:
+        built = GeminiBatchBuildOperator(task_id="build", source="in", request=as_row, model="m", destination="out")
+        jobs = GeminiBatchSubmitOperator.partial(task_id="submit").expand(shard=built.output)
+        done = GeminiBatchSensor.partial(task_id="wait", deferrable=True, poll_interval=1).expand(job=jobs.output)
+        parts = GeminiBatchDownloadOperator.partial(task_id="download").expand(job=done.output)
+        finish = GeminiBatchFinishOperator(task_id="finish", destination="out")
+        parts >> finish  # type: ignore[operator]
+
+    scheduled = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+
+    assert {name: sorted(task.downstream_task_ids) for name, task in scheduled.task_dict.items()} == {
+        "build": ["submit"],
+        "submit": ["wait"],
+        "wait": ["download"],
+        "download": ["finish"],
+        "finish": [],
+    }
+    assert scheduled.task_dict["finish"].trigger_rule == "all_done"
+    assert isinstance(jobs, MappedOperator)
+
+
+def test_one_operator_can_be_mapped_over_sources() -> None:
+    with DAG("many", schedule=None) as dag:
+        GeminiBatchOperator.partial(task_id="describe", request=REQUEST, model="m").expand_kwargs(
+            [{"source": f"in-{n}", "destination": f"out-{n}"} for n in range(2)]
+        )
+
+    DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+
+
+def test_an_argument_from_an_upstream_task_makes_a_dependency() -> None:
+    with DAG("flow", schedule=None) as dag:
+        built = GeminiBatchBuildOperator(task_id="first", source="in", request=as_row, model="m", destination="out")
+        operator(source=built.output, request=GenerateRequest(prompt=built.output))  # type: ignore[arg-type]
+
+    assert dag.task_dict["first"].downstream_task_ids == {"describe"}

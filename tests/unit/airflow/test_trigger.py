@@ -1,0 +1,90 @@
+"""What lies in the metadata database, and what the trigger makes of a look."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch.engine.errors import ApiKeyError, OutcomeUnknownError
+from airflow_gemini_batch.engine.jobs import Job, JobState
+from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch
+from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger, decide
+
+RUNNING = Job("batches/a", JobState.RUNNING)
+SETTLED = Job("batches/b", JobState.FAILED, done=True)
+OUTAGE = OutcomeUnknownError("503", code=503)
+WRONG_KEY = ApiKeyError("400", code=400)
+
+
+def trigger(**arguments: Any) -> GeminiBatchTrigger:
+    given = {"gemini_conn_id": "gemini_default", "jobs": ["batches/a"], "poll_interval": 30.0, "deadline": time.time() + 60}
+    return GeminiBatchTrigger(**{**given, **arguments})
+
+
+def only_event(trigger: GeminiBatchTrigger) -> dict[str, Any]:
+    async def events() -> list[Any]:
+        return [event.payload async for event in trigger.run()]
+
+    [payload] = asyncio.run(events())
+    return dict(payload)
+
+
+def test_the_arguments_are_plain_json_that_make_the_same_trigger() -> None:
+    original = trigger(jobs=("batches/a", "batches/b"), wake_at=time.time(), refusals=2, cancel_on_kill=True)
+    path, arguments = original.serialize()
+
+    again = GeminiBatchTrigger(**json.loads(json.dumps(arguments)))
+
+    assert path == f"{GeminiBatchTrigger.__module__}.{GeminiBatchTrigger.__name__}"
+    assert again.serialize() == (path, arguments)
+
+
+def test_the_arguments_hold_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "AIzaCanaryKeyThatMustNotLeak0123456789"
+    monkeypatch.setenv("AIRFLOW_CONN_GEMINI_DEFAULT", json.dumps({"conn_type": "gemini", "password": key}))
+
+    assert key not in json.dumps(trigger().serialize())
+    assert key not in repr(trigger())
+
+
+@pytest.mark.parametrize(
+    ("answers", "decision"),
+    [
+        ([RUNNING], Sleep),
+        ([RUNNING, SETTLED], Wake("settled")),
+        ([RUNNING, None], Wake("settled")),
+        ([RUNNING, OUTAGE], Sleep),
+        ([OUTAGE, SETTLED], Wake("settled")),
+        ([OUTAGE], Sleep),
+        ([WRONG_KEY], Wake("error", "400")),
+    ],
+)
+def test_a_job_that_can_be_collected_counts_more_than_one_that_could_not_be_seen(answers: list[Any], decision: Any) -> None:
+    watch = Watch((), poll_interval=30.0, deadline=1_000.0)
+
+    decided = decide(watch, dict(enumerate(answers)), now=0.0)  # type: ignore[arg-type]
+
+    assert isinstance(decided, Sleep) if decision is Sleep else decided == decision
+
+
+def test_without_jobs_it_waits_for_a_time_and_needs_no_connection() -> None:
+    deadline = time.time() + 60
+
+    event = only_event(trigger(gemini_conn_id="nowhere", jobs=[], wake_at=time.time() + 0.1, deadline=deadline, refusals=3))
+
+    assert event == {"why": "time", "message": "", "deadline": deadline, "refusals": 3}
+
+
+def test_patience_ends_at_the_deadline() -> None:
+    assert only_event(trigger(jobs=[], wake_at=time.time() + 60, deadline=time.time() + 0.1))["why"] == "timeout"
+
+
+def test_a_missing_connection_is_an_event_and_not_a_traceback() -> None:
+    event = only_event(trigger(gemini_conn_id="nowhere"))
+
+    assert event["why"] == "error"
+    assert "There is no Airflow connection 'nowhere'" in event["message"]
