@@ -60,9 +60,7 @@ def blocks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
         start = 0
         while start < batch.num_rows:
             before = int(ends[start - 1]) if start else 0
-            stop = min(
-                int(np.searchsorted(ends, before + MAX_BLOCK_BYTES - size, side="right")), start + MAX_BLOCK_ROWS - rows
-            )
+            stop = min(int(np.searchsorted(ends, before + MAX_BLOCK_BYTES - size, side="right")), start + MAX_BLOCK_ROWS - rows)
             if stop <= start and not rows:
                 stop = start + 1  # a row that is a block by itself
             if stop > start:

@@ -116,9 +116,9 @@ def _escaped(name: str, column: pa.Array, problems: dict[int, InvalidRow]) -> li
         earlier = problems.get(row)
         problems[row] = InvalidRow(f"{earlier.message}; {problem}" if earlier else problem)
         values[row] = ""
-    # One call for the whole column. An escaped string holds no newline, so the lines are the values.
-    lines: list[bytes] = _strings.encode_lines(values).split(b"\n")
-    return [line[1:-1] for line in lines[:-1]]
+    # One call for the whole column. An escaped string holds no newline, so what stands between two is one value.
+    lines: list[bytes] = _strings.encode_lines(values)[1:-2].split(b'"\n"')
+    return lines
 
 
 _strings = msgspec.json.Encoder()

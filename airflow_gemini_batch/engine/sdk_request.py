@@ -109,9 +109,7 @@ def checked_config(config: Mapping[str, Any] | types.GenerateContentConfig | Non
         except pydantic.ValidationError as error:
             _explain(error)
     else:
-        raise InputError(
-            f"config must be a dict or a google.genai.types.GenerateContentConfig, not {type(config).__name__}."
-        )
+        raise InputError(f"config must be a dict or a google.genai.types.GenerateContentConfig, not {type(config).__name__}.")
     for field in _NOT_OF_THE_REQUEST:
         if getattr(checked, field) is not None:
             raise InputError(
@@ -130,9 +128,7 @@ def _explain(error: pydantic.ValidationError) -> NoReturn:
         unknown = "is no field of google.genai.types.GenerateContentConfig"
         is_unknown = finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1
         findings.setdefault(field, f"{field!r} {unknown}" if is_unknown else f"{place}: {finding['msg']}")
-    raise InputError(
-        f"config is refused by google-genai {genai.__version__}: {'; '.join(findings.values())}."
-    ) from error
+    raise InputError(f"config is refused by google-genai {genai.__version__}: {'; '.join(findings.values())}.") from error
 
 
 class _CapturedError(Exception):

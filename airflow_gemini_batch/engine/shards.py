@@ -12,14 +12,15 @@ the inputs file holds every row, so that in the end each is accounted for.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from types import TracebackType
 from typing import IO, Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine import columns, placeholders
@@ -73,16 +74,14 @@ class ShardLimits:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Consecutive rows and what became of them: at each position either a line and its request's digest, or a problem.
+    """Consecutive rows, as they stand in the two files of a shard.
 
-    :param lines: of the requests file, each with its newline.
+    :param lines: of the requests file, each with its newline; None for a row with a problem.
+    :param inputs: of the inputs file.
     """
 
-    keys: Sequence[str]
     lines: Sequence[bytes | None]
-    sha256s: Sequence[str | None]
-    problems: Sequence[str | None]
-    carried: pa.RecordBatch | None
+    inputs: pa.RecordBatch
 
     @classmethod
     def of(
@@ -94,33 +93,57 @@ class Rows:
         :param max_bytes: a longer line is a problem of its row.
         """
         lines: list[bytes | None] = []
-        sha256s: list[str | None] = []
-        problems: list[str | None] = []
+        digests: list[bytes | None] = []
+        problems: dict[int, str] = {}
         for key, request in zip(_in_json(keys), requests, strict=True):
-            if isinstance(request, bytes):
-                line = b'{"key":%b,"request":%b}\n' % (key, request)
-                if len(line) <= max_bytes:
-                    lines.append(line)
-                    sha256s.append(hashlib.sha256(request).hexdigest())
-                    problems.append(None)
-                    continue
-                problem = f"the request makes a line of {len(line):,} bytes; a batch input file holds at most {max_bytes:,}"
-            else:
-                problem = request.message
+            if request.__class__ is bytes and len(line := b'{"key":%b,"request":%b}\n' % (key, request)) <= max_bytes:
+                lines.append(line)
+                digests.append(sha256(request).digest())
+                continue
+            problems[len(lines)] = (
+                request.message
+                if isinstance(request, InvalidRow)
+                else f"the request makes a line of {len(line):,} bytes; a batch input file holds at most {max_bytes:,}"
+            )
             lines.append(None)
-            sha256s.append(None)
-            problems.append(problem)
-        return cls(keys, lines, sha256s, problems, carried)
+            digests.append(None)
+        arrays = [columns.strings(keys), _hex(digests), _sparse(problems, len(keys))]
+        schema = list(INPUT_FIELDS)
+        if carried is not None:
+            arrays += carried.columns
+            schema += carried.schema
+        return cls(lines, pa.RecordBatch.from_arrays(arrays, schema=pa.schema(schema)))
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.lines)
 
     def between(self, start: int, stop: int) -> Rows:
         if start == 0 and stop == len(self):
             return self
-        part = slice(start, stop)
-        carried = None if self.carried is None else copied(self.carried.slice(start, stop - start))
-        return Rows(self.keys[part], self.lines[part], self.sha256s[part], self.problems[part], carried)
+        return Rows(self.lines[start:stop], copied(self.inputs.slice(start, stop - start)))
+
+
+def _hex(digests: Sequence[bytes | None]) -> pa.Array:
+    if None in digests:
+        return columns.utf8([None if digest is None else digest.hex().encode() for digest in digests])
+    content = b"".join(digests).hex().encode()  # type: ignore[arg-type]
+    offsets = np.arange(0, len(content) + 1, 2 * sha256().digest_size, dtype=np.int32)
+    return pa.Array.from_buffers(pa.string(), len(digests), [None, pa.py_buffer(offsets), pa.py_buffer(content)])
+
+
+def _sparse(texts: dict[int, str], length: int) -> pa.Array:
+    if not texts:
+        return pa.nulls(length, pa.string())
+    return columns.strings([texts.get(row) for row in range(length)])
+
+
+def _in_json(keys: Sequence[str]) -> list[bytes]:
+    """Each key as a JSON string; it holds no newline, so all can be written in one call."""
+    lines: list[bytes] = _json.encode_lines(keys).split(b"\n")
+    return lines[:-1]
+
+
+_json = msgspec.json.Encoder()
 
 
 def build_shards(
@@ -171,7 +194,7 @@ def digest_shards(
     rows = _rows(source, encoder, key, no_carry, max_bytes, None)
     digests = []
     for _, pieces in _grouped(_cut_as(rows, cut)):
-        count, digest = 0, hashlib.sha256()
+        count, digest = 0, sha256()
         for piece in pieces:
             count += len(piece)
             digest.update(b"".join(filter(None, piece.lines)))
@@ -210,7 +233,7 @@ class ShardWriter:
         self._run = run
         self._id = id
         self._schema = pa.schema([*INPUT_FIELDS, *carried])
-        self._digest = hashlib.sha256()
+        self._digest = sha256()
         self._rows = self._requests = self._bytes = 0
         self._files = contextlib.ExitStack()
         self._requests_file: IO[bytes]
@@ -225,18 +248,15 @@ class ShardWriter:
         return self
 
     def write(self, rows: Rows) -> None:
-        lines = [line for line in rows.lines if line is not None]
+        lines = list(filter(None, rows.lines))
         content = b"".join(lines)
         self._requests_file.write(content)
         self._digest.update(content)
         self._rows += len(rows)
         self._requests += len(lines)
         self._bytes += len(content)
-        carried = rows.carried.columns if rows.carried is not None else []
-        arrays = [columns.strings(rows.keys), columns.strings(rows.sha256s), columns.strings(rows.problems), *carried]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         for start in range(0, len(rows), MAX_BLOCK_ROWS):
-            self._inputs_file.write_batch(batch.slice(start, MAX_BLOCK_ROWS))
+            self._inputs_file.write_batch(rows.inputs.slice(start, MAX_BLOCK_ROWS))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._files.__exit__(kind, error, trace)
@@ -280,15 +300,6 @@ def _numbered(blocks: Iterable[pa.RecordBatch], first_row: int) -> Iterator[tupl
         first_row += block.num_rows
 
 
-def _in_json(keys: Sequence[str]) -> list[bytes]:
-    """Each key as a JSON string; it holds no newline, so all can be written in one call."""
-    lines: list[bytes] = _json.encode_lines(keys).split(b"\n")
-    return lines[:-1]
-
-
-_json = msgspec.json.Encoder()
-
-
 def _written_keys(run: Run, shards: Sequence[Shard]) -> Iterator[str]:
     for shard in shards:
         with run.inputs_file(shard.id).open() as file, pa.ipc.open_file(file) as inputs:
@@ -313,15 +324,21 @@ def _cut(blocks: Iterable[Rows], limits: ShardLimits) -> Iterator[tuple[int, Row
     """Rows with the number of their shard. A shard ends before the row that would take it past a limit."""
     number = rows = requests = size = 0
     for block in blocks:
+        lines = list(filter(None, block.lines))
+        added = sum(map(len, lines))
+        if (
+            rows + len(block) <= limits.max_rows
+            and requests + len(lines) <= limits.max_requests
+            and size + added <= limits.max_bytes
+        ):  # what happens to nearly every block
+            rows, requests, size = rows + len(block), requests + len(lines), size + added
+            yield number, block
+            continue
         start = 0
         for position, line in enumerate(block.lines):
             is_request = line is not None
             length = 0 if line is None else len(line)
-            if (
-                rows == limits.max_rows
-                or size + length > limits.max_bytes
-                or (is_request and requests == limits.max_requests)
-            ):
+            if rows == limits.max_rows or size + length > limits.max_bytes or (is_request and requests == limits.max_requests):
                 if position > start:
                     yield number, block.between(start, position)
                 start = position

@@ -1,7 +1,7 @@
 """Files as a source: Parquet, CSV and JSON Lines, one or many, on any file system.
 
-The files are read one after the other in the order of their names. Text formats are read as text: a CSV column is the
-strings that stand in the file, so that ``007`` stays ``007``, and only an empty unquoted field is a null.
+The files are read one after the other in the order of their names, as one table: what a file lacks is null in its rows,
+and folders called ``name=value`` make a column.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from typing import Any, NoReturn
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.dataset as ds
-import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
@@ -32,8 +29,6 @@ FORMATS = {
     ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".json": "JSON Lines",
 }  # fmt: skip
 ACCEPTED = ".parquet, .csv, .tsv, .jsonl, .ndjson, .json, and .gz after those of text"
-#: The longest line of CSV or JSON that can be read; Arrow wants it whole in one block.
-TEXT_BLOCK_BYTES = 16 << 20
 _GLOB = re.compile(r"[*?\[]")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
@@ -146,69 +141,13 @@ def _batch_rows(group: Any, columns: Sequence[str]) -> int:
     return max(1, min(MAX_BLOCK_ROWS, rows))
 
 
-class _Csv:
-    @classmethod
-    def schema(cls, location: Location) -> pa.Schema:
-        found = cls._format(location, []).inspect(location.path, location.arrow_fs)
-        return pa.schema([(name, pa.string()) for name in found.names])
-
-    @classmethod
-    def read(cls, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        return _scan(cls._format(location, schema.names), location, columns, schema)
-
-    @staticmethod
-    def _format(location: Location, names: Sequence[str]) -> ds.CsvFileFormat:
-        tabs = _extension(location) == ".tsv"
-        return ds.CsvFileFormat(
-            parse_options=pa_csv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True),
-            read_options=pa_csv.ReadOptions(block_size=TEXT_BLOCK_BYTES),
-            convert_options=pa_csv.ConvertOptions(
-                column_types={name: pa.string() for name in names},
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-                check_utf8=False,  # one bad row must not cost the others; the encoder tells which it is
-            ),
-        )
-
-
-class _JsonLines:
-    @classmethod
-    def schema(cls, location: Location) -> pa.Schema:
-        schema = cls._format().inspect(location.path, location.arrow_fs)
-        return pa.schema([pa.field(field.name, _without_guesses(field.type)) for field in schema])
-
-    @classmethod
-    def read(cls, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        return _scan(cls._format(), location, columns, schema)
-
-    @staticmethod
-    def _format() -> ds.JsonFileFormat:
-        return ds.JsonFileFormat(read_options=pa_json.ReadOptions(block_size=TEXT_BLOCK_BYTES))
-
-
-def _without_guesses(type: pa.DataType) -> pa.DataType:
-    """Arrow takes a JSON string that looks like a time for one; it shall stay the string that it is."""
-    if pa.types.is_timestamp(type):
-        return pa.string()
-    if pa.types.is_list(type):
-        return pa.list_(_without_guesses(type.value_type))
-    if pa.types.is_struct(type):
-        return pa.struct([pa.field(type.field(i).name, _without_guesses(type.field(i).type)) for i in range(type.num_fields)])
-    return type
-
-
-def _scan(format: ds.FileFormat, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    fragment = format.make_fragment(location.path, location.arrow_fs)
-    scanner = fragment.scanner(
-        schema=schema, columns=list(columns), batch_size=MAX_BLOCK_ROWS,
-        batch_readahead=1, fragment_readahead=1, use_threads=False,
-    )  # fmt: skip
-    yield from scanner.to_batches()
-
-
 def _reader(kind: str) -> Any:
-    return {"Parquet": _Parquet, "CSV": _Csv, "JSON Lines": _JsonLines}[kind]
+    if kind == "Parquet":
+        return _Parquet
+    # Here, since it imports pyarrow's datasets and those import pandas: seconds, where all that is read is Parquet.
+    from airflow_gemini_batch.engine import text_files
+
+    return {"CSV": text_files.Csv, "JSON Lines": text_files.JsonLines}[kind]
 
 
 # --- finding files
@@ -268,8 +207,7 @@ def _partition_fields(files: Sequence[File]) -> list[pa.Field]:
         for name, value in file.partitions.items():
             values.setdefault(name, []).extend([] if value is None else [value])
     return [
-        pa.field(name, pa.int64() if found and all(map(_is_integer, found)) else pa.string())
-        for name, found in values.items()
+        pa.field(name, pa.int64() if found and all(map(_is_integer, found)) else pa.string()) for name, found in values.items()
     ]
 
 
@@ -277,12 +215,12 @@ def _is_integer(text: str) -> bool:
     return re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) is not None
 
 
-def _extension(location: Location) -> str:
+def extension(location: Location) -> str:
     return os.path.splitext(location.name.lower().removesuffix(".gz"))[1]
 
 
 def _format(location: Location) -> str:
-    kind = FORMATS.get(_extension(location))
+    kind = FORMATS.get(extension(location))
     if kind is None or (kind == "Parquet" and location.name.lower().endswith(".gz")):
         raise InputError(f"{location} is of no format that can be read, going by its name. Accepted are {ACCEPTED}.")
     return kind
@@ -315,7 +253,7 @@ def _reading(file: File, read: Callable[[Location], Any]) -> Any:
 def _cannot_read(file: File, error: Exception) -> NoReturn:
     remedy = ""
     if "straddling" in str(error):
-        remedy = f" A line may hold {TEXT_BLOCK_BYTES >> 20} MB at most; write such rows as Parquet."
+        remedy = " A line is too long to be read; write such rows as Parquet."
     elif _format(file.location) == "JSON Lines":
         remedy = " Expected is one JSON object a line, with the same types throughout."
     kind = _format(file.location)

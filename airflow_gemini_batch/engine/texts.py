@@ -152,10 +152,7 @@ _WRITERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[T
 
 def _is_bytes(type: pa.DataType) -> bool:
     return bool(
-        _types.is_binary(type)
-        or _types.is_large_binary(type)
-        or _types.is_binary_view(type)
-        or _types.is_fixed_size_binary(type)
+        _types.is_binary(type) or _types.is_large_binary(type) or _types.is_binary_view(type) or _types.is_fixed_size_binary(type)
     )
 
 

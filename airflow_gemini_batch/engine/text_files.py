@@ -1,0 +1,83 @@
+"""CSV and JSON Lines as Arrow batches, without guessing at what the text means.
+
+CSV has no types: every column is the strings that stand in the file, so that ``007`` stays ``007`` and ``1.10`` stays
+``1.10``; only an empty field without quotes is a null. JSON has types of its own, and a string stays a string even
+where it looks like a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.dataset as ds
+import pyarrow.json as pa_json
+
+from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS
+from airflow_gemini_batch.engine.storage import Location
+
+#: The longest line that can be read; Arrow wants it whole in one block.
+TEXT_BLOCK_BYTES = 16 << 20
+
+
+class Csv:
+    @classmethod
+    def schema(cls, location: Location) -> pa.Schema:
+        found = cls._format(location, []).inspect(location.path, location.arrow_fs)
+        return pa.schema([(name, pa.string()) for name in found.names])
+
+    @classmethod
+    def read(cls, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        return _scan(cls._format(location, schema.names), location, columns, schema)
+
+    @staticmethod
+    def _format(location: Location, names: Sequence[str]) -> ds.CsvFileFormat:
+        tabs = os.path.splitext(location.name.lower().removesuffix(".gz"))[1] == ".tsv"
+        return ds.CsvFileFormat(
+            parse_options=pa_csv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True),
+            read_options=pa_csv.ReadOptions(block_size=TEXT_BLOCK_BYTES),
+            convert_options=pa_csv.ConvertOptions(
+                column_types={name: pa.string() for name in names},
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                check_utf8=False,  # one bad row must not cost the others; the encoder tells which it is
+            ),
+        )
+
+
+class JsonLines:
+    @classmethod
+    def schema(cls, location: Location) -> pa.Schema:
+        schema = cls._format().inspect(location.path, location.arrow_fs)
+        return pa.schema([pa.field(field.name, _without_guesses(field.type)) for field in schema])
+
+    @classmethod
+    def read(cls, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        return _scan(cls._format(), location, columns, schema)
+
+    @staticmethod
+    def _format() -> ds.JsonFileFormat:
+        return ds.JsonFileFormat(read_options=pa_json.ReadOptions(block_size=TEXT_BLOCK_BYTES))
+
+
+def _without_guesses(type: pa.DataType) -> pa.DataType:
+    """Arrow takes a JSON string that looks like a time for one; it shall stay the string that it is."""
+    if pa.types.is_timestamp(type):
+        return pa.string()
+    if pa.types.is_list(type):
+        return pa.list_(_without_guesses(type.value_type))
+    if pa.types.is_struct(type):
+        return pa.struct([pa.field(type.field(i).name, _without_guesses(type.field(i).type)) for i in range(type.num_fields)])
+    return type
+
+
+def _scan(format: ds.FileFormat, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    fragment = format.make_fragment(location.path, location.arrow_fs)
+    scanner = fragment.scanner(
+        schema=schema, columns=list(columns), batch_size=MAX_BLOCK_ROWS,
+        batch_readahead=1, fragment_readahead=1, use_threads=False,
+    )  # fmt: skip
+    yield from scanner.to_batches()
