@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from itertools import accumulate
 
 import pyarrow as pa
 
@@ -23,18 +24,12 @@ def strings(values: Sequence[str | None]) -> pa.Array:
     return utf8([None if value is None else value.encode() for value in values])
 
 
-def utf8(values: Sequence[bytes | bytearray | memoryview | None]) -> pa.Array:
+def utf8(values: Sequence[bytes | None]) -> pa.Array:
     """Strings from bytes that are known to be UTF-8. Together they must stay under 2 GB."""
-    offsets = array("i", bytes(4 * (len(values) + 1)))
-    end = 0
-    for position, value in enumerate(values, 1):
-        if value is not None:
-            end += len(value)
-        offsets[position] = end
-    content = b"".join([value for value in values if value is not None])
-    return pa.Array.from_buffers(
-        pa.string(), len(values), [_validity(values), pa.py_buffer(offsets), pa.py_buffer(content)]
-    )
+    content = [value or b"" for value in values]
+    offsets = array("i", accumulate(map(len, content), initial=0))
+    buffers = [_validity(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(content))]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
 
 
 def int64s(values: Sequence[int | None]) -> pa.Array:

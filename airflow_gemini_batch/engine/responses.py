@@ -15,11 +15,10 @@ JSON) is read leniently from plain objects. A test holds the two ways together.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from airflow_gemini_batch.engine.columns import fits_int64
 from airflow_gemini_batch.engine.lenient import as_code, as_count, as_dict, as_list, as_text, field, mended, read_object, shown
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, STATUSES, Reason, is_retryable, status_of
 
@@ -103,12 +102,15 @@ class _Candidate(msgspec.Struct, rename="camel", gc=False):
     finish_reason: str | None = None
 
 
+_Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class _Usage(msgspec.Struct, rename="camel", gc=False):
-    prompt_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    total_token_count: int | None = None
+    prompt_token_count: _Count | None = None
+    candidates_token_count: _Count | None = None
+    thoughts_token_count: _Count | None = None
+    cached_content_token_count: _Count | None = None
+    total_token_count: _Count | None = None
 
 
 class _Response(msgspec.Struct, rename="camel", gc=False):
@@ -140,16 +142,6 @@ def _plain_answer(line: bytes) -> Answer | None:
     texts = [part.text for part in candidate.content.parts or () if part.text and not part.thought]
     if not texts:
         return None
-    counts = (
-        usage.prompt_token_count,
-        usage.candidates_token_count,
-        usage.thoughts_token_count,
-        usage.cached_content_token_count,
-        usage.total_token_count,
-    )
-    for count in counts:
-        if count is not None and not fits_int64(count):
-            return None
     if not line.isascii():
         line.decode()  # what was skipped has not been looked at yet, and the raw answer becomes an Arrow string
     return Answer(
@@ -157,7 +149,11 @@ def _plain_answer(line: bytes) -> Answer | None:
         bytes(outer.response),
         texts[0] if len(texts) == 1 else "".join(texts),
         candidate.finish_reason,
-        *counts,
+        usage.prompt_token_count,
+        usage.candidates_token_count,
+        usage.thoughts_token_count,
+        usage.cached_content_token_count,
+        usage.total_token_count,
         response.model_version or None,
         response.response_id or None,
     )
