@@ -84,8 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"Cannot listen on {arguments.host}:{arguments.port}: {error}. Choose another --port.", file=sys.stderr)
         return 1
     server = server_for(arguments.state, Options(**chosen))
-    # The socket takes connections from here on; they are answered as soon as the server is up.
-    listener.listen(2048)
+    # The socket takes connections already; they are answered as soon as the server is up.
     print(READY + url_of(listener), flush=True)
     server.run(sockets=[listener])
     return 0

@@ -55,10 +55,7 @@ def server_for(state_dir: Path | str, options: Options) -> uvicorn.Server:
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes a free one."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    return listener
+    return socket.create_server((host, port), backlog=2048)
 
 
 def url_of(listener: socket.socket) -> str:

@@ -108,7 +108,7 @@ def test_a_slow_answer_after_the_work_looks_like_a_timeout(emulator, client, des
     file = desk.upload([desk.line("a")])
     source = {"model": "gemini-2.5-flash", "src": file.name}
 
-    with pytest.raises(Exception, match="(?i)time"):
+    with pytest.raises(Exception, match=r"(?i)time"):
         client.batches.create(**source, config={"display_name": "late", "http_options": {"timeout": 200}})
 
     assert names(client) == ["late"]

@@ -62,10 +62,8 @@ def test_a_job_from_an_uploaded_file_leaves_a_file_of_answers(emulator, client, 
 
 
 def test_embeddings_from_a_file(emulator, client, desk):
-    texts = ["1", "2"]
-    uploaded = desk.upload(
-        [{"key": f"request_{text}", "request": {"output_dimensionality": 3, "content": {"parts": [{"text": text}]}}} for text in texts]
-    )
+    requests = [{"output_dimensionality": 3, "content": {"parts": [{"text": text}]}} for text in ("1", "2")]
+    uploaded = desk.upload([{"key": f"request_{number}", "request": request} for number, request in enumerate(requests, 1)])
 
     job = client.batches.create_embeddings(
         model="gemini-embedding-2", src={"file_name": uploaded.name}, config={"display_name": "embeddings"}

@@ -111,7 +111,7 @@ def test_candidates_are_an_empty_list(output):
 def test_a_line_is_torn(output):
     lines = output(RowFault(do="torn", keys=(VICTIM,)))
 
-    with pytest.raises(ValueError, match="Unterminated|Expecting"):
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
         json.loads(lines[7])
     assert len(lines) == ROWS
 
