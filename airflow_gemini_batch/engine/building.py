@@ -99,13 +99,12 @@ def build_run(
         owner=owner,
     )
     if there is not None:
-        _require_same(run, there, asked, lambda: _digests(source, encoder, question, there))
-        log.info("%s holds this run already: %s.", run.destination, _in_words(there))
-        return there
+        found = there
+        _require_same(run, found, asked, lambda: _digests(source, encoder, question, found))
+        log.info("%s holds this run already: %s.", run.destination, _in_words(found))
+        return found
     _require_empty(run)
-    shards = build_shards(
-        source, encoder, run=run, key=question.key, carry=question.carry, limits=question.limits
-    )
+    shards = build_shards(source, encoder, run=run, key=question.key, carry=question.carry, limits=question.limits)
     manifest = msgspec.structs.replace(asked, shards=shards)
     if not run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
         there = run.built()

@@ -11,10 +11,10 @@ import base64
 import functools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import tenacity
 from google import genai
@@ -22,6 +22,7 @@ from google.genai import types
 
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
+    DroppedError,
     InputError,
     NotFoundError,
     OutcomeUnknownError,
@@ -47,6 +48,11 @@ _JSONL = "jsonl"
 #: Attempts and delays (seconds) of the SDK's own retries, for calls that may be repeated.
 _RETRIES = types.HttpRetryOptions(attempts=4, initial_delay=1.0, max_delay=15.0)
 _NO_RETRIES = types.HttpRetryOptions(attempts=1)
+
+#: What is repeated on transfers, for which the SDK has no retries.
+_TRANSIENT = (OutcomeUnknownError, UnreachableError)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +126,7 @@ class GeminiClient:
 
         Raises OutcomeUnknownError when the job may exist all the same.
         """
-        config = types.CreateBatchJobConfig(
-            display_name=display_name, http_options=types.HttpOptions(retry_options=_NO_RETRIES)
-        )
+        config = types.CreateBatchJobConfig(display_name=display_name, http_options=types.HttpOptions(retry_options=_NO_RETRIES))
         with translated(f"create a batch job for model {model}"), captured() as raw:
             raw.run(lambda: self._sdk.batches.create(model=model, src=input_file, config=config))
         return _job(raw.json(), "create a batch job")
@@ -185,7 +189,7 @@ class GeminiClient:
             with translated(f"upload {display_name}"):
                 return _remote(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
 
-        return _patiently(send, also=(OutcomeUnknownError,))
+        return _patiently(send, over=_TRANSIENT)
 
     def get_file(self, name: str) -> RemoteFile | None:
         """What the service knows of a file; None when it has no such file, or none for this key: it says 403 for both."""
@@ -196,7 +200,7 @@ class GeminiClient:
 
         try:
             return _patiently(look)
-        except (NotFoundError, RefusedError) as error:
+        except RefusedError as error:
             if error.code in (403, 404):
                 return None
             raise
@@ -221,7 +225,7 @@ class GeminiClient:
             with translated(f"download {name}"):
                 self._sdk.files.download(file=name, destination=path)
 
-        _patiently(fetch, also=(OutcomeUnknownError,))
+        _patiently(fetch, over=_TRANSIENT)
 
     def _page(self, token: str | None) -> dict[str, Any]:
         with translated("list batch jobs"), captured() as raw:
@@ -329,17 +333,13 @@ def _hex_digest(sha256_hash: str | None) -> str | None:
     return text if len(text) == 64 else None
 
 
-def _patiently(call: Any, *, also: tuple[type[ServiceError], ...] = ()) -> Any:
-    """Repeat a call that may be repeated, over what the SDK itself does not retry: connections dropped or refused.
+def _patiently(call: Callable[[], _T], *, over: tuple[type[ServiceError], ...] = (DroppedError,)) -> _T:
+    """Repeat a call that may be repeated.
 
-    :param also: what is retried besides, on calls for which the SDK has no retries (upload and download).
+    :param over: the failures that are repeated; by default the one that the SDK's own retries leave out.
     """
-
-    def again(error: BaseException) -> bool:
-        return isinstance(error, (UnreachableError, *also)) or (isinstance(error, OutcomeUnknownError) and error.code is None)
-
     attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(again),
+        retry=tenacity.retry_if_exception_type(over),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
         stop=tenacity.stop_after_attempt(4),
         reraise=True,

@@ -30,8 +30,7 @@ _REASONS: dict[JobState, Reason] = {
 
 def landed(run: Run, shard: Shard) -> Landed | None:
     """The counts of a shard that has been collected, or None."""
-    counts: Landed | None = read_json(run.landed_file(shard.id), Landed)
-    return counts
+    return read_json(run.landed_file(shard.id), Landed)
 
 
 def collect(run: Run, client: GeminiClient, shard: Shard, job: Job | None, *, keep_response: bool = True) -> Landed:

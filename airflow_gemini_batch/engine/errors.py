@@ -73,6 +73,10 @@ class OutcomeUnknownError(ServiceError):
     """Timeout, dropped connection or 5xx: the service may or may not have done what was asked."""
 
 
+class DroppedError(OutcomeUnknownError):
+    """The connection broke after it had been made."""
+
+
 class UnreachableError(ServiceError):
     """No connection to the service was made, so nothing was done."""
 

@@ -82,7 +82,7 @@ class Ledger:
         self._intent_file(part, intent.generation).delete()
 
     def submitted(self, part: ShardAttempt) -> Submitted | None:
-        record: Submitted | None = read_json(self._job_file(part), Submitted)
+        record = read_json(self._job_file(part), Submitted)
         if record is not None and not is_job_name(record.job):
             raise CorruptRunError(f"{self._job_file(part)} names {record.job!r}, which is no batch job. Look at it.")
         return record
@@ -96,8 +96,7 @@ class Ledger:
 
     def ended(self, part: ShardAttempt) -> Job | None:
         """How the job ended, or None while nobody has seen it end."""
-        job: Job | None = read_json(self._end_file(part), Job)
-        return job
+        return read_json(self._end_file(part), Job)
 
     def record_end(self, part: ShardAttempt, job: Job) -> None:
         self._end_file(part).create(msgspec.json.encode(job))

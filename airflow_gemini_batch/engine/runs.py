@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,6 +28,9 @@ from airflow_gemini_batch.engine.storage import Location
 
 MANIFEST_VERSION = 1
 _PART_NAME = re.compile(r"part-(\d{5,})-(\d+)\.parquet")
+
+
+_T = TypeVar("_T")
 
 
 class ShardAttempt(msgspec.Struct, frozen=True, order=True):
@@ -156,7 +159,7 @@ class Run:
         return manifest
 
 
-def read_json(file: Location, kind: type[Any]) -> Any:
+def read_json(file: Location, kind: type[_T]) -> _T | None:
     """The file decoded as ``kind``, or None when it is absent. Raises CorruptRunError when it is there and makes no sense."""
     try:
         content = file.read()

@@ -118,7 +118,9 @@ class Submission:
 
     def _create(self, shard: Shard, token: str, input_file: str, claim: Intent) -> Submitted:
         if self.clock() - claim.claimed_at > self.caution.lease / 2:
-            raise OutcomeUnknownError(f"This process stood still for {self.caution.lease / 2:.0f} s with a claim on shard {shard.id}")
+            raise OutcomeUnknownError(
+                f"This process stood still for {self.caution.lease / 2:.0f} s with a claim on shard {shard.id}"
+            )
         try:
             job = self.client.create_job(
                 model=self.manifest.model, input_file=input_file, display_name=display_name(token, shard)

@@ -71,8 +71,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 def summary_of(run: Run) -> Summary | None:
     """The summary of a finished run, or None."""
-    summary: Summary | None = read_json(run.summary_file, Summary)
-    return summary
+    return read_json(run.summary_file, Summary)
 
 
 def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
@@ -90,7 +89,13 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
             raise BalanceError(f"{run.destination} does not balance: {balance.problem} The summary was not written.")
         summary = _summarise(run, manifest, counts, balance)
         run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
-        log.info("Finished %s: %d rows, %d results, %d dead letters.", run.destination, summary.rows, summary.results, summary.dead_letter)
+        log.info(
+            "Finished %s: %d rows, %d results, %d dead letters.",
+            run.destination,
+            summary.rows,
+            summary.results,
+            summary.dead_letter,
+        )
     dead = summary.dead_letter / summary.rows if summary.rows else 0.0
     if dead > max_dead_letter_ratio:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]))

@@ -96,5 +96,5 @@ def quota_wait(refusals: int, retry_after: float | None, *, jitter: float) -> fl
     :param retry_after: what the service asked for, if anything (on batch creates it never has so far).
     :param jitter: a random number from 0 to 1, so that many runs do not come back together.
     """
-    wait = min(_QUOTA_WAIT * 2 ** min(refusals - 1, 16), _LONGEST_QUOTA_WAIT) * (0.5 + jitter)
+    wait: float = min(_QUOTA_WAIT * 2 ** min(refusals - 1, 16), _LONGEST_QUOTA_WAIT) * (0.5 + jitter)
     return max(wait, retry_after or 0.0)

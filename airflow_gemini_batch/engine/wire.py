@@ -20,6 +20,7 @@ from google.genai import errors as sdk_errors
 
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
+    DroppedError,
     GeminiBatchError,
     NotFoundError,
     OutcomeUnknownError,
@@ -145,6 +146,8 @@ def _of_transport(error: Exception, doing: str) -> ServiceError | None:
     text = f"Could not {doing}: {type(error).__name__}: {error}"
     if kinds & {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "InvalidURL"}:
         return UnreachableError(f"{text}. No connection was made; check the base URL and the network.")
+    if kinds & {"NetworkError", "ProtocolError"}:
+        return DroppedError(text)
     if kinds:
         return OutcomeUnknownError(text)
     # 200 with a body that is no JSON; an upload whose last answer names no file.

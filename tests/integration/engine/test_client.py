@@ -10,6 +10,7 @@ import pytest
 from airflow_gemini_batch.engine.client import AsyncGeminiClient, Endpoint, GeminiClient
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
+    DroppedError,
     InputError,
     NotFoundError,
     OutcomeUnknownError,
@@ -36,7 +37,9 @@ BAD_KEY = {
         "code": 400,
         "message": "API key not valid. Please pass a valid API key.",
         "status": "INVALID_ARGUMENT",
-        "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}],
+        "details": [
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}
+        ],
     }
 }
 
@@ -63,7 +66,7 @@ def client(url: str) -> GeminiClient:
         (Answer(503, b"<html>Service Unavailable</html>", {"Content-Type": "text/html"}), OutcomeUnknownError),
         (Answer(200, b"not json"), OutcomeUnknownError),
         (Answer(200, {}), OutcomeUnknownError),
-        (Answer(body=None), OutcomeUnknownError),
+        (Answer(body=None), DroppedError),
     ],
 )
 def test_a_create_is_sent_once_and_its_failure_says_what_may_have_happened(answer: Answer, kind: type[ServiceError]) -> None:
@@ -113,7 +116,11 @@ def test_an_answer_that_the_sdk_cannot_parse_is_read_all_the_same() -> None:
     inline = {
         "name": NAME,
         "done": True,
-        "metadata": {"state": "BATCH_STATE_SUCCEEDED", "output": {"inlinedResponses": {"inlinedResponses": [item]}}, "name": NAME},
+        "metadata": {
+            "state": "BATCH_STATE_SUCCEEDED",
+            "output": {"inlinedResponses": {"inlinedResponses": [item]}},
+            "name": NAME,
+        },
     }
     with serving(lambda method, path: Answer(body=inline)) as script, client(script.url) as gemini:
         job = gemini.get_job(NAME)

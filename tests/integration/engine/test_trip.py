@@ -204,7 +204,9 @@ def test_a_quota_refusal_is_waited_out(go: Go, emulator: Emulator, monkeypatch: 
     assert len(creates(emulator)) == 3
 
 
-def test_above_the_dead_letter_ratio_the_call_fails_after_everything_is_written(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+def test_above_the_dead_letter_ratio_the_call_fails_after_everything_is_written(
+    go: Go, tmp_path: Path, emulator: Emulator
+) -> None:
     emulator.faults.add(RowFault(do="error", fraction=1.0, code=3))
 
     with pytest.raises(DeadLetterRatioError, match="12 of 12 rows"):
@@ -243,7 +245,9 @@ def test_other_rows_at_the_same_destination_are_an_error_and_equal_rows_are_not(
         go(source=table(12, start=1))
 
 
-def test_a_source_file_that_was_written_again_with_the_same_rows_is_the_same_run(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+def test_a_source_file_that_was_written_again_with_the_same_rows_is_the_same_run(
+    go: Go, tmp_path: Path, emulator: Emulator
+) -> None:
     pq.write_table(table(12), tmp_path / "source.parquet")
     first = go(source=str(tmp_path / "source.parquet"))
     pq.write_table(table(12), tmp_path / "source.parquet", compression="gzip")
@@ -252,7 +256,9 @@ def test_a_source_file_that_was_written_again_with_the_same_rows_is_the_same_run
     assert go(source=str(tmp_path / "source.parquet")) == first
 
 
-def test_replace_throws_the_old_run_away_but_never_what_the_same_owner_has_begun(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+def test_replace_throws_the_old_run_away_but_never_what_the_same_owner_has_begun(
+    go: Go, tmp_path: Path, emulator: Emulator
+) -> None:
     go()
 
     assert go(source=table(3), if_exists="replace").rows == 3
@@ -322,4 +328,3 @@ def test_a_listing_in_small_pages_with_holes_is_read_to_its_end(go: Go, emulator
     emulator.faults.add(ListingFault(page_size=1, empty_pages=(1, 3)))
 
     assert go(max_shard_requests=2).results == 12
-

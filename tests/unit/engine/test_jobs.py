@@ -49,7 +49,9 @@ def test_an_unknown_state_is_judged_by_done_and_output() -> None:
 
 
 def test_stats_are_strings_on_the_wire_and_zeros_are_omitted() -> None:
-    job = parse_job(operation(metadata={"batchStats": {"requestCount": "5", "pendingRequestCount": "3", "failedRequestCount": "2"}}))
+    job = parse_job(
+        operation(metadata={"batchStats": {"requestCount": "5", "pendingRequestCount": "3", "failedRequestCount": "2"}})
+    )
 
     assert job.stats == JobStats(total=5, succeeded=0, failed=2, pending=3)
 

@@ -1,0 +1,229 @@
+"""Exactly one job per shard and attempt, whatever the network, the service and other tries do meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.emulator.faults import Fault, HttpFault, JobFault, ListingFault
+from airflow_gemini_batch.engine.building import Question, build_run
+from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.errors import OutcomeUnknownError, QuotaError, RefusedError, UnreachableError
+from airflow_gemini_batch.engine.jobs import JobState
+from airflow_gemini_batch.engine.ledger import Ledger, display_name, input_file_name, token_of
+from airflow_gemini_batch.engine.requests import GenerateRequest
+from airflow_gemini_batch.engine.runs import Run, Shard
+from airflow_gemini_batch.engine.storage import locate
+from airflow_gemini_batch.engine.submission import Submission
+from tests.integration.engine.conftest import CAUTION, MODEL, creates, table
+
+pytestmark = pytest.mark.integration
+
+CREATE = ":batchGenerateContent"
+
+
+@pytest.fixture
+def submission(client: GeminiClient, tmp_path: Path) -> Submission:
+    run = Run(locate(str(tmp_path / "run")))
+    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"))
+    return Submission(run, manifest, client, CAUTION)
+
+
+@pytest.fixture
+def shard(submission: Submission) -> Shard:
+    return submission.manifest.shards[0]
+
+
+def a_lost_create(submission: Submission, shard: Shard) -> str:
+    """What a worker leaves that was killed between the create and its record: an intent, and a job that nobody knows."""
+    token = token_of(submission.manifest, shard)
+    file = submission._upload(shard, token)
+    Ledger(submission.run).claim(shard.id, token, 1)
+    return submission.client.create_job(model=MODEL, input_file=file, display_name=display_name(token, shard)).name
+
+
+def test_a_submitted_shard_is_not_submitted_again(submission: Submission, shard: Shard, emulator: Emulator) -> None:
+    first = submission.submit(shard)
+
+    assert submission.submit(shard) == first
+    assert len(creates(emulator)) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        HttpFault(do="drop", when="after", path=CREATE, count=1),
+        HttpFault(do="status", when="after", status=503, path=CREATE, count=1),
+        HttpFault(do="status", when="after", status=500, body="<html>", path=CREATE, count=1),
+    ],
+)
+def test_an_unanswered_create_is_looked_up_not_repeated(
+    fault: Fault, submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    emulator.faults.add(fault)
+
+    record = submission.submit(shard)
+
+    assert record.adopted
+    assert len(creates(emulator)) == 1
+
+
+def test_a_create_that_timed_out_is_looked_up_not_repeated(submission: Submission, shard: Shard, emulator: Emulator) -> None:
+    emulator.faults.add(HttpFault(do="delay", when="after", seconds=2, path=CREATE, count=1))
+    with GeminiClient(Endpoint(api_key="k", base_url=emulator.url, timeout=0.5)) as impatient:
+        record = replace(submission, client=impatient).submit(shard)
+
+    assert record.adopted
+    assert len(creates(emulator)) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [HttpFault(do="drop", path=CREATE, count=2), HttpFault(do="status", status=503, path=CREATE, count=2)],
+)
+def test_a_create_that_was_lost_on_the_way_is_made_after_looking(
+    fault: Fault, submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    emulator.faults.add(fault)
+
+    assert not submission.submit(shard).adopted
+    assert len(creates(emulator)) == 1
+
+
+def test_a_service_that_never_answers_a_create_is_not_flooded(submission: Submission, shard: Shard, emulator: Emulator) -> None:
+    rule = emulator.faults.add(HttpFault(do="status", status=503, path=CREATE))[0]
+    with pytest.raises(OutcomeUnknownError):
+        replace(submission, caution=replace(CAUTION, settle=0.01)).submit(shard)
+    emulator.faults.remove(rule)
+
+    submission.submit(shard)
+
+    assert len(creates(emulator)) == 1
+
+
+def test_a_listing_that_lags_is_given_its_time(submission: Submission, shard: Shard, emulator: Emulator) -> None:
+    emulator.faults.add(
+        HttpFault(do="drop", when="after", path=CREATE, count=1), ListingFault(lag_seconds=0.5, page_size=1, empty_pages=(1,))
+    )
+
+    record = replace(submission, caution=replace(CAUTION, settle=3.0)).submit(shard)
+
+    assert record.adopted
+    assert len(creates(emulator)) == 1
+
+
+def test_a_job_left_by_a_killed_worker_is_found_on_the_last_page(
+    submission: Submission, shard: Shard, client: GeminiClient, emulator: Emulator
+) -> None:
+    job = a_lost_create(submission, shard)
+    file = input_file_name(token_of(submission.manifest, shard))
+    for number in range(6):
+        client.create_job(model=MODEL, input_file=file, display_name=f"somebody else's {number}")
+    emulator.faults.add(ListingFault(page_size=2, bury="^gb-"))
+
+    record = submission.submit(shard)
+
+    assert (record.job, record.adopted) == (job, True)
+
+
+def test_a_claim_left_by_a_worker_that_never_created_is_taken_over(
+    submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    Ledger(submission.run).claim(shard.id, token_of(submission.manifest, shard), 1)
+
+    record = submission.submit(shard)
+
+    assert not record.adopted
+    assert len(creates(emulator)) == 1
+
+
+def test_of_many_tries_at_once_one_creates_and_all_get_its_job(submission: Submission, shard: Shard, emulator: Emulator) -> None:
+    emulator.faults.add(HttpFault(do="delay", seconds=0.2, path=CREATE))
+    jobs: list[str] = []
+    ready = threading.Barrier(4)
+
+    def submit() -> None:
+        ready.wait()
+        jobs.append(submission.submit(shard).job)
+
+    _together(submit, 4)
+
+    assert len(jobs) == 4
+    assert len(set(jobs)) == 1
+    assert len(creates(emulator)) == 1
+
+
+def test_of_two_jobs_for_the_same_requests_the_older_is_kept_and_the_other_cancelled(
+    submission: Submission, shard: Shard, client: GeminiClient, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(pending_seconds=3600))
+    first = a_lost_create(submission, shard)
+    token = token_of(submission.manifest, shard)
+    second = client.create_job(model=MODEL, input_file=input_file_name(token), display_name=display_name(token, shard)).name
+
+    assert submission.submit(shard).job == first
+    assert client.get_job(first).state is JobState.PENDING
+    assert client.get_job(second).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (HttpFault(do="status", status=429, path=CREATE), QuotaError),
+        (HttpFault(do="status", status=400, path=CREATE), RefusedError),
+        (HttpFault(do="status", status=429, path="/upload/"), QuotaError),
+    ],
+)
+def test_after_a_definite_refusal_the_next_call_creates_without_looking(
+    fault: Fault, kind: type[Exception], submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    rule = emulator.faults.add(fault)[0]
+    with pytest.raises(kind):
+        submission.submit(shard)
+    emulator.faults.remove(rule)
+    assert Ledger(submission.run).intent(shard.id) is None
+
+    assert not submission.submit(shard).adopted
+    assert not [call for call in emulator.calls() if call["route"].endswith("/batches") and call["method"] == "GET"]
+
+
+def test_no_connection_leaves_no_claim(submission: Submission, shard: Shard) -> None:
+    with GeminiClient(Endpoint(api_key="k", base_url="http://127.0.0.1:9")) as unreachable, pytest.raises(UnreachableError):
+        replace(submission, client=unreachable).submit(shard)
+
+    assert Ledger(submission.run).intent(shard.id) is None
+
+
+def test_an_input_file_that_is_there_already_is_not_sent_again(submission: Submission, shard: Shard, emulator: Emulator) -> None:
+    submission._upload(shard, token_of(submission.manifest, shard))
+
+    submission.submit(shard)
+
+    assert len(emulator.journal("upload")) == 1
+
+
+def test_a_file_name_taken_by_something_else_is_gone_around(
+    submission: Submission, shard: Shard, client: GeminiClient, tmp_path: Path, emulator: Emulator
+) -> None:
+    name = input_file_name(token_of(submission.manifest, shard))
+    (tmp_path / "other").write_bytes(b"something else")
+    with open(tmp_path / "other", "rb") as other:
+        client.upload(other, name=name, display_name="other")
+
+    record = submission.submit(shard)
+
+    assert record.input_file != name
+    assert len(creates(emulator)) == 1
+
+
+def _together(call: Callable[[], None], times: int) -> None:
+    threads = [threading.Thread(target=call) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
