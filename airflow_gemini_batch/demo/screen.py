@@ -8,7 +8,6 @@ from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -40,10 +39,10 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._began = time.monotonic()
         self._steps: dict[str, Step] = {}
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=8) if console.is_terminal else None
-        self._began = time.monotonic()
 
     def __enter__(self) -> Screen:
         if self._live is not None:
@@ -66,14 +65,12 @@ class Screen:
             self._console.print(f"{self.elapsed:4.0f} s  {step.name}: {step.text or step.state}", highlight=False, soft_wrap=True)
 
     def _picture(self) -> RenderableType:
-        grid = Table.grid(padding=(0, 1))
+        grid = Table.grid(padding=(0, 1, 0, 0), expand=True)
         grid.add_column(width=1)
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-        grid.add_column(no_wrap=True)
+        grid.add_column(width=max(map(len, self._steps), default=0), style="bold")
+        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for step in list(self._steps.values()):
-            bar = ProgressBar(total=step.total, completed=step.done, width=16) if step.total else ""
-            count = Text.assemble((f"{step.done:,} of {step.total:,} rows  " if step.total else "", "cyan"), (step.text, ""))
-            grid.add_row(_ENDED.get(step.state, self._spinner), Text(step.name, "bold"), count, bar)
-        grid.add_row("", Text(f"{self.elapsed:.0f} s", "dim"), "", "")
+            count = f"{step.done:,} of {step.total:,} rows" if step.total else ""
+            grid.add_row(_ENDED.get(step.state, self._spinner), step.name, Text("  ".join(filter(None, [count, step.text]))))
+        grid.add_row("", "", Text(f"{self.elapsed:.0f} s", "dim"))
         return grid
