@@ -102,7 +102,8 @@ class JobList:
     def settle(self) -> None:
         """Brings the store up to the clock: frees resting jobs, and puts finished jobs' output among the files."""
         now = self._world.clock.now()
-        for job in self._unsettled():
+        unsettled = self._unsettled()
+        for job in unsettled:
             seen = look(job, now)
             if seen.done and not awaits_output(job, seen):
                 with self._store.transaction():
@@ -110,7 +111,8 @@ class JobList:
                         self._publish(job, seen.ended_ns or now)
                     self._store.run("UPDATE jobs SET settled_ns = ? WHERE id = ?", seen.ended_ns, job.id)
                 self._store.content(f"{job.id}.in").unlink(missing_ok=True)
-        self._release_resting(now)
+        if any(job.released_ns is None for job in unsettled):
+            self._release_resting(now)
 
     def _publish(self, job: Job, ended_ns: int) -> None:
         if job.inline or self._shelf.find(job.project, job.output_id):

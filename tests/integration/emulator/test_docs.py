@@ -1,0 +1,32 @@
+"""What docs/emulator.md shows works as it stands there, and its tables name what there is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+from airflow_gemini_batch.emulator import JobFault, Options
+from airflow_gemini_batch.emulator.faults import RowTrouble
+
+PAGE = (Path(__file__).parents[3] / "docs" / "emulator.md").read_text()
+
+
+def test_the_snippets_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snippets = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, object] = {}
+
+    for snippet in snippets:
+        exec(snippet, names)  # noqa: S102
+
+    assert len(snippets) == 3
+
+
+def test_every_option_and_every_row_fault_is_told():
+    told = set(re.findall(r"`(\w+)`", PAGE))
+
+    assert {field.name for field in fields(Options)} <= told
+    assert set(get_args(RowTrouble)) <= told
+    assert set(JobFault.__struct_fields__) - {"nth", "count", "probability", "seed"} <= told
