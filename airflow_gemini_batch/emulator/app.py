@@ -45,7 +45,7 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
 
     apis = (
         UploadsApi(world, shelf),
-        FilesApi(world, shelf),
+        FilesApi(world, shelf, jobs.settle),
         BatchesApi(world, shelf, jobs, runner),
         InteractiveApi(world, shelf),
         ControlApi(world, jobs, runner),

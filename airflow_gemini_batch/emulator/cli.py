@@ -75,6 +75,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     # The server is loaded only now: the program's other commands do not pay for it.
     from airflow_gemini_batch.emulator.serving import READY, listen, server_for, url_of
+    from airflow_gemini_batch.emulator.store import StateInUse
 
     chosen = {field.name: getattr(arguments, field.name) for field in fields(Options)}
     chosen["keys"] = tuple(chosen["keys"] or Options.from_environment().keys)
@@ -83,8 +84,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         print(f"Cannot listen on {arguments.host}:{arguments.port}: {error}. Choose another --port.", file=sys.stderr)
         return 1
-    server = server_for(arguments.state, Options(**chosen))
-    # The socket takes connections already; they are answered as soon as the server is up.
-    print(READY + url_of(listener), flush=True)
-    server.run(sockets=[listener])
+    with listener:
+        try:
+            server = server_for(arguments.state, Options(**chosen))
+        except (StateInUse, OSError) as error:
+            print(f"Cannot keep the state in {arguments.state}: {error}", file=sys.stderr)
+            return 1
+        # The socket takes connections already; they are answered as soon as the server is up.
+        print(READY + url_of(listener), flush=True)
+        server.run(sockets=[listener])
     return 0

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -140,11 +140,12 @@ class FileShelf:
 
 
 class FilesApi:
-    """get, list, delete and download."""
+    """get, list, delete and download. `settle` puts the outputs of jobs that have just ended on the shelf."""
 
-    def __init__(self, world: World, shelf: FileShelf) -> None:
+    def __init__(self, world: World, shelf: FileShelf, settle: Callable[[], None]) -> None:
         self._world = world
         self._shelf = shelf
+        self._settle = settle
 
     def routes(self) -> list[Route]:
         found = []
@@ -159,13 +160,14 @@ class FilesApi:
         return found
 
     async def _get(self, request: Request) -> Response:
-        file = self._shelf.get(self._world.project_of(request), request.path_params["id"])
+        file = self._asked_for(request)
         if request.query_params.get("alt") == "media":
             return self._media(file)
         return answer(file.resource(base_url_of(request), version_of(request)))
 
     async def _list(self, request: Request) -> Response:
         project = self._world.project_of(request)
+        self._settle()
         size = page_size_of(request, default=10, most=100)
         files, more = self._shelf.page(project, size, request.query_params.get("pageToken"))
         body: dict[str, Any] = {}
@@ -187,8 +189,12 @@ class FilesApi:
         return answer({})
 
     async def _download(self, request: Request) -> Response:
-        file = self._shelf.get(self._world.project_of(request), request.path_params["id"])
-        return self._media(file)
+        return self._media(self._asked_for(request))
+
+    def _asked_for(self, request: Request) -> File:
+        project = self._world.project_of(request)
+        self._settle()
+        return self._shelf.get(project, request.path_params["id"])
 
     def _media(self, file: File) -> Response:
         if file.source != "GENERATED":

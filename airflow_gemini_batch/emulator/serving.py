@@ -71,9 +71,9 @@ class Emulator(Remote):
     """
 
     def __init__(self, state_dir: Path | str, port: int = 0, host: str = "127.0.0.1", **options: Any) -> None:
+        self._server = server_for(state_dir, Options(**options))
         self._listener = listen(host, port)
         super().__init__(url_of(self._listener))
-        self._server = server_for(state_dir, Options(**options))
         self._thread = threading.Thread(target=self._serve, name="emulator", daemon=True)
 
     def start(self) -> Emulator:
@@ -83,7 +83,8 @@ class Emulator(Remote):
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._listener.close()
 
     def _serve(self) -> None:

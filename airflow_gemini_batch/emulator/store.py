@@ -13,7 +13,12 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -51,6 +56,7 @@ class Store:
         self.folder = folder
         self.contents = folder / "contents"
         self.contents.mkdir(parents=True, exist_ok=True)
+        self._claim = _claim(folder)
         self._lock = threading.RLock()
         self._db = sqlite3.connect(folder / "emulator.sqlite3", check_same_thread=False, isolation_level=None)
         self._db.row_factory = sqlite3.Row
@@ -61,6 +67,7 @@ class Store:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+            self._claim.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -121,6 +128,22 @@ class Store:
         for path in self.contents.iterdir():
             if path.name not in named and path.name.partition(".")[0] not in jobs:
                 path.unlink(missing_ok=True)
+
+
+class StateInUse(Exception):
+    """Two emulators on one folder would each answer for the other's jobs."""
+
+
+def _claim(folder: Path) -> IO[str]:
+    """Holds the folder for this process, until the file is closed or the process is killed."""
+    claim = (folder / "lock").open("w")
+    if fcntl is not None:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            claim.close()
+            raise StateInUse(f"Another emulator runs on {folder}: stop it, or give this one a folder of its own.") from error
+    return claim
 
 
 def _regexp(pattern: str, text: str) -> bool:

@@ -56,6 +56,14 @@ def test_options_come_from_the_environment_too(parser, monkeypatch):
     assert options.projects_by_key() == {"a": "one", "b": "two"}
 
 
+def test_a_folder_serves_one_emulator_at_a_time(start, tmp_path, capsys):
+    start()
+
+    assert main(["--port", "0", "--state", str(tmp_path / "state")]) == 1
+
+    assert "Another emulator runs on" in capsys.readouterr().err
+
+
 def test_a_taken_port_is_one_clear_line(tmp_path, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
