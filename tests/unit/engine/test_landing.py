@@ -330,48 +330,6 @@ def test_it_works_on_an_object_store() -> None:
     assert run.aside_file(PART).read() == b"{\n"
 
 
-class TestFilesThatLie:
-    def test_absent_inputs(self, run: Run) -> None:
-        shard = write_shard(run, ["a"])
-        run.inputs_file(PART).delete()
-
-        with pytest.raises(CorruptRunError, match=r"shard-00000-0\.arrow is absent"):
-            land(run, shard, WELL)
-
-    @pytest.mark.parametrize("content", [b"", b"ARROW1\0\0 and then nothing", b"x" * 1000])
-    def test_torn_inputs(self, run: Run, content: bytes) -> None:
-        shard = write_shard(run, ["a"])
-        run.inputs_file(PART).write(content)
-
-        with pytest.raises(CorruptRunError, match=r"shard-00000-0\.arrow is torn"):
-            land(run, shard, WELL)
-
-    def test_inputs_of_another_shard(self, run: Run) -> None:
-        shard = write_shard(run, ["a"])
-        write_shard(run, ["a", "b"])
-
-        with pytest.raises(CorruptRunError, match="holds 2 rows, the manifest says 1"):
-            land(run, shard, WELL)
-
-    @pytest.mark.parametrize(
-        ("content", "found"),
-        [
-            (b'{"key":"a","request":{}}\n', "line 2: expected the request of row 'b', found the end of the file"),
-            (b'{"key":"a","request":{}}\n{"key":"c","request":{}}\n', "found the request of 'c'"),
-            (b'{"key":"a","request":{}}\n{"key":"b","requ\n', "found no request"),
-        ],
-    )
-    def test_requests_that_are_not_the_rows(self, run: Run, content: bytes, found: str) -> None:
-        shard = write_shard(run, ["a", "b"])
-        receive(run, shard, [answer("a")])
-        run.requests_file(PART).write(content)
-
-        with pytest.raises(CorruptRunError, match=found):
-            land(run, shard, WELL)
-
-        assert not run.dead_letter_part(PART).exists()
-
-
 keys_of_rows = st.lists(st.text(max_size=4), unique=True, min_size=1, max_size=12)
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from google.genai import types
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.reasons import (
     REASON_BY_FINISH,
@@ -18,7 +16,7 @@ from airflow_gemini_batch.engine.reasons import (
     Reason,
     is_retryable,
 )
-from airflow_gemini_batch.engine.responses import Answer, Garbage, Refusal, _plain_answer, _read, classify
+from airflow_gemini_batch.engine.responses import Answer, Garbage, Refusal, classify
 
 SUCCESS = (
     b'{"response":{"responseId":"6VFkaIDwEPXVjMcP4-XW6Qo","usageMetadata":{"totalTokenCount":848,"promptTokensDetails":'
@@ -344,70 +342,3 @@ def test_retryable_is_settled_for_every_reason() -> None:
     }
     assert is_retryable(Reason.JOB_FAILED, 13)
     assert not is_retryable(Reason.JOB_FAILED, 3)
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),  # lone surrogates too
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["key", "response", "error", "status", "code", "message", "candidates", "content", "parts", "text", "thought",
-             "finishReason", "finish_reason", "promptFeedback", "blockReason", "usageMetadata", "promptTokenCount", "metadata",
-             "embedding", "modelVersion", "tokenCount"]
-        ),
-        inner,
-        max_size=4,
-    ),
-    max_leaves=20,
-)  # fmt: skip
-
-
-def check_storable(read: Answer | Refusal | Garbage) -> None:
-    """What goes into a column can be stored there."""
-    if isinstance(read, Answer):
-        read.response.decode()
-        for text in (read.key, read.text or "", read.finish_reason or "", read.model_version or "", read.response_id or ""):
-            text.encode()
-        assert read.text != ""
-    elif isinstance(read, Refusal):
-        for text in (read.key, read.status or "", read.message or ""):
-            text.encode()
-        assert read.code is None or -(2**31) <= read.code < 2**31
-    else:
-        (read.key or "").encode()
-
-
-@given(st.binary(max_size=300) | st.tuples(st.integers(0, 400), st.binary(max_size=3)))
-def test_any_bytes_are_one_of_the_three(raw: bytes | tuple[int, bytes]) -> None:
-    if isinstance(raw, tuple):  # a good line with a wound
-        at, wound = raw
-        raw = SUCCESS[:at] + wound + SUCCESS[at + len(wound) + 1 :]
-
-    check_storable(classify(raw))
-
-
-@given(st.dictionaries(st.sampled_from(["key", "response", "error", "status", "metadata"]), anything, min_size=1))
-def test_any_json_is_one_of_the_three(value: dict[str, Any]) -> None:
-    check_storable(classify(json.dumps(value).encode()))
-
-
-@given(
-    key=st.text(),
-    texts=st.lists(st.tuples(st.text(), st.booleans() | st.none()), min_size=1),
-    finish_reason=st.sampled_from([*REASON_BY_FINISH, "A_NEW_ONE"]),
-    usage=st.fixed_dictionaries({}, optional={"promptTokenCount": st.integers(), "totalTokenCount": st.integers() | st.none()}),
-    model_version=st.text() | st.none(),
-    ascii=st.booleans(),
-)
-def test_the_plain_and_the_lenient_way_read_the_same(
-    key: str, texts: list[Any], finish_reason: str, usage: Any, model_version: str | None, ascii: bool
-) -> None:
-    parts = [{"text": text, "thought": thought} for text, thought in texts]
-    candidate = {"content": {"parts": parts}, "finishReason": finish_reason}
-    value = {"key": key, "response": {"candidates": [candidate], "usageMetadata": usage, "modelVersion": model_version}}
-    raw = json.dumps(value, ensure_ascii=ascii).encode()
-
-    plain = _plain_answer(raw)
-
-    assert plain is None or plain == _read(raw)
-    assert classify(raw) == _read(raw)
