@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +40,7 @@ def test_booleans(values: list[bool]) -> None:
     assert array.to_pylist() == values
 
 
+ROOT = Path(__file__).parents[3]
 NOON = datetime(2026, 11, 1, 12, 0, 0, 5, tzinfo=timezone.utc)
 
 
@@ -60,12 +62,12 @@ def test_constants(make: Any, value: Any, length: int) -> None:
 
 
 LAND_ONE_ROW = """
-import sys, tempfile
+import sys
 from airflow_gemini_batch.engine.balance import check_run
 from airflow_gemini_batch.engine.landing import Ending, land
 from tests.unit.engine.shard_files import answer, error, receive, run_at, write_shard
 
-run = run_at(tempfile.mkdtemp())
+run = run_at(sys.argv[1])
 shard = write_shard(run, ["a", "b"])
 receive(run, shard, [answer("a"), error("b", 8)])
 land(run, shard, Ending(job="batches/j1"))
@@ -74,8 +76,10 @@ assert "pandas" not in sys.modules
 """
 
 
-def test_landing_does_not_import_pandas() -> None:
+def test_landing_does_not_import_pandas(tmp_path: Path) -> None:
     # A process of its own: pandas is long imported in this one.
-    done = subprocess.run([sys.executable, "-c", LAND_ONE_ROW], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LAND_ONE_ROW, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
     assert done.returncode == 0, done.stderr
