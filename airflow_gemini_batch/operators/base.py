@@ -69,6 +69,19 @@ class GeminiOperator(BaseOperator):
         )
 
 
+class ShardStep(GeminiOperator):
+    """A step for one shard, usually mapped over all.
+
+    Mapped with ``partial().expand()``, it goes on with the shards that have come so far although others have failed: what has
+    been paid for is collected while the service still has it. ``GeminiBatchFinishOperator`` tells which shards are missing.
+    """
+
+    @classmethod
+    def partial(cls, **arguments: Any) -> Any:
+        # Airflow's own default would mark the step of every shard as upstream_failed when one shard fails.
+        return super().partial(**{"trigger_rule": "all_done_min_one_success", **arguments})
+
+
 class AskingOperator(GeminiOperator):
     """An operator that makes a run out of a table.
 

@@ -69,5 +69,5 @@ def test_paths_in_a_source_become_uris_and_tables_stay() -> None:
     table = object()
 
     assert plain_source(table) is table
-    assert plain_source([ObjectStoragePath("s3://lake@bucket/a.parquet"), "b.parquet"]) == ["s3://lake@bucket/a.parquet", "b.parquet"]
+    assert plain_source([ObjectStoragePath("s3://lake@bucket/a"), "b"]) == ["s3://lake@bucket/a", "b"]
     assert uri_of(ObjectStoragePath("s3://bucket/a", conn_id="lake")) == "s3://lake@bucket/a"

@@ -30,12 +30,11 @@ def test_a_reference_survives_xcom(reference: ShardReference) -> None:
 
 
 def test_a_reference_stays_under_a_kilobyte() -> None:
-    long = {"destination": f"s3://connection_of_the_team@{'bucket' * 10}/{'folder/' * 20}"}
-    part = {**as_json(PART), **long, "reasons": dict.fromkeys(["REQUEST_ERROR", "BLOCKED", "TRUNCATED", "INVALID_OUTPUT"], 123_456)}
-    part |= {name: f"{long['destination']}/{name}/part-00003-0.parquet" for name in ("results_uri", "dead_letter_uri")}
+    destination = f"s3://connection_of_the_team@{'bucket' * 5}/{'folder/' * 14}"
+    reasons = dict.fromkeys(["REQUEST_ERROR", "BLOCKED", "TRUNCATED", "INVALID_OUTPUT", "INVALID_INPUT", "EMPTY"], 123_456)
+    uris = {name: f"{destination}/{name}/part-00003-0.parquet" for name in ("results_uri", "dead_letter_uri")}
 
-    assert len(json.dumps(as_json(PART))) < 600
-    assert len(json.dumps(part)) < 1_200  # a destination of 240 characters, three times
+    assert len(json.dumps({**as_json(PART), **uris, "destination": destination, "reasons": reasons})) < 1_024
 
 
 def test_a_later_reference_serves_an_earlier_step() -> None:

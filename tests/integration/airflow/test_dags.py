@@ -1,0 +1,148 @@
+"""What only Airflow itself can show: real serialization, mapping, trigger rules and retries, through ``dag.test()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch.emulator import Emulator, JobFault
+from tests.integration.airflow.conftest import created, read
+
+RunDag = Callable[..., Any]
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_one_operator_makes_the_whole_trip(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
+    ran = run_dag(
+        """
+        GeminiBatchOperator(
+            task_id="describe",
+            source=SOURCE,
+            request=GenerateRequest(prompt="On {{ ds }} repeat: ${body}"),
+            model=MODEL,
+            destination=DESTINATION + "/{{ dag.dag_id }}",
+            key="id",
+            carry=["body"],
+            max_shard_requests=5,
+            poll_interval=0.2,
+        )
+        """,
+        SOURCE=source,
+        DESTINATION=str(tmp_path),
+    )
+
+    assert (ran.state, ran.tasks, ran.errors) == ("success", {"describe": ["success"]}, [])
+    assert (ran["describe"]["results"], ran["describe"]["balanced"]) == (12, True)
+    assert len(read(tmp_path / "test_one_operator_makes_the_whole_trip" / "results")) == 12
+    assert len(created(emulator)) == 3
+
+
+def test_a_table_from_an_upstream_task_is_a_source(run_dag: RunDag, tmp_path: Path) -> None:
+    ran = run_dag(
+        """
+        @task
+        def collect():
+            import pandas as pd
+            return pd.DataFrame({"text": ["{{ ds }}", "${text}", None]})
+
+        def ask(row):
+            return {"contents": [{"parts": [{"text": "Repeat: " + row["text"]}]}]}
+
+        GeminiBatchOperator(
+            task_id="describe", source=collect(), request=ask, model=MODEL, destination=DESTINATION, poll_interval=0.2
+        )
+        """,
+        DESTINATION=str(tmp_path / "run"),
+    )
+
+    assert ran.state == "success"
+    assert (ran["describe"]["results"], ran["describe"]["reasons"]) == (2, {"INVALID_INPUT": 1})
+    assert ["{{ ds }}" in row["text"] or "${text}" in row["text"] for row in read(tmp_path / "run" / "results")] == [True, True]
+
+
+STEPS = """
+built = GeminiBatchBuildOperator(
+    task_id="build",
+    source=SOURCE,
+    request=GenerateRequest(prompt="Repeat: ${body}"),
+    model=MODEL,
+    destination=DESTINATION,
+    key="id",
+    max_shard_requests=5,
+)
+jobs = GeminiBatchSubmitOperator.partial(task_id="submit").expand(shard=built.output)
+done = GeminiBatchSensor.partial(task_id="wait", poll_interval=0.2).expand(job=jobs.output)
+parts = GeminiBatchDownloadOperator.partial(task_id="download").expand(job=done.output)
+parts >> GeminiBatchFinishOperator(task_id="finish", destination=DESTINATION)
+"""
+
+
+def test_the_mapped_steps_make_the_whole_trip(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
+    ran = run_dag(STEPS, SOURCE=source, DESTINATION=str(tmp_path / "run"))
+
+    assert (ran.state, ran.errors) == ("success", [])
+    assert ran.tasks["download"] == ["success"] * 3
+    assert [part["results"] for part in ran.returned["download"]] == [5, 5, 2]
+    assert ran["finish"]["balanced"]
+    assert len(created(emulator)) == 3
+
+
+IN_A_GROUP = """
+built = GeminiBatchBuildOperator(
+    task_id="build",
+    source=SOURCE,
+    request=GenerateRequest(prompt="Repeat: ${body}"),
+    model=MODEL,
+    destination=DESTINATION,
+    key="id",
+    max_shard_requests=5,
+)
+
+@task_group
+def trip(shard):
+    job = GeminiBatchSubmitOperator(task_id="submit", shard=shard)
+    done = GeminiBatchSensor(task_id="wait", job=job.output, poll_interval=0.2)
+    GeminiBatchDownloadOperator(task_id="download", job=done.output)
+
+trip.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination=DESTINATION)
+"""
+
+
+def test_a_mapped_group_of_steps_makes_the_whole_trip(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
+    ran = run_dag(IN_A_GROUP, SOURCE=source, DESTINATION=str(tmp_path / "run"))
+
+    assert (ran.state, ran.errors) == ("success", [])
+    assert ran.tasks["trip.download"] == ["success"] * 3
+    assert ran["finish"]["balanced"]
+    assert len(created(emulator)) == 3
+
+
+@pytest.mark.parametrize("form", [STEPS, IN_A_GROUP], ids=["steps", "group"])
+def test_a_shard_that_fails_holds_no_other_back(
+    form: str, run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="hang", display_name="shard 1"))
+
+    ran = run_dag(
+        form.replace("poll_interval=0.2", "poll_interval=0.2, timeout=3"), SOURCE=source, DESTINATION=str(tmp_path / "run")
+    )
+
+    assert ran.state == "failed"
+    assert len(read(tmp_path / "run" / "results")) == 7
+    assert "1 of 3 shards have not been collected (00001-0)" in str(ran.errors[-1])
+
+
+def test_a_definite_refusal_burns_no_retry(
+    run_dag: RunDag, source: str, tmp_path: Path, connect: Any, emulator: Emulator
+) -> None:
+    connect(password="invalid-key-of-someone")
+
+    ran = run_dag(STEPS, SOURCE=source, DESTINATION=str(tmp_path / "run"))
+
+    assert ran.tasks["submit"] == ["failed"] * 3
+    assert len([error for error in ran.errors if "API key not valid" in str(error)]) == 3
+    assert created(emulator) == []

@@ -1,0 +1,198 @@
+"""Many triggers in one triggerer: what they ask of the service, counted by the service."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault
+from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+from airflow_gemini_batch.triggers import poller
+from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
+from airflow_gemini_batch.triggers.poller import shared_poller
+from tests.integration.airflow.conftest import KEY, MODEL
+
+
+@pytest.fixture
+def jobs(emulator: Emulator, connect: Callable[..., None], tmp_path: Path) -> Callable[[int], list[str]]:
+    """Make jobs that run until they are told to end."""
+
+    def make(count: int) -> list[str]:
+        line = b'{"key": "a", "request": {"contents": [{"parts": [{"text": "hello"}]}]}}\n'
+        (tmp_path / "one.jsonl").write_bytes(line)
+        with GeminiClient(Endpoint(api_key=KEY, base_url=emulator.url)) as client, open(tmp_path / "one.jsonl", "rb") as file:
+            uploaded = client.upload(file, name=None, display_name="one").name
+            return [client.create_job(model=MODEL, input_file=uploaded, display_name=f"job {n}").name for n in range(count)]
+
+    return make
+
+
+def hang(emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(do="hang", hang_in="RUNNING"))
+
+
+def waits(jobs: list[str], *, seconds: float, poll_interval: float = 0.5, each: int = 1) -> list[GeminiBatchTrigger]:
+    return [
+        GeminiBatchTrigger(
+            gemini_conn_id="gemini_default",
+            jobs=jobs[first : first + each],
+            poll_interval=poll_interval,
+            deadline=time.time() + seconds,
+        )
+        for first in range(0, len(jobs), each)
+    ]
+
+
+async def events_of(triggers: list[GeminiBatchTrigger]) -> list[dict[str, Any]]:
+    async def event(trigger: GeminiBatchTrigger) -> dict[str, Any]:
+        return dict((await anext(trigger.run())).payload)
+
+    return await asyncio.gather(*map(event, triggers))
+
+
+def looks(emulator: Emulator) -> Counter[str]:
+    """Calls that look at jobs, by kind."""
+    kinds = {"/v1beta/batches": "list", "/v1beta/batches/*": "get"}
+    counted: Counter[str] = Counter()
+    for call in emulator.calls():
+        if call["method"] == "GET" and call["route"] in kinds:
+            counted[kinds[call["route"]]] += call["count"]
+    return counted
+
+
+def test_fifty_waiting_jobs_cost_one_listing_for_each_interval(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    hang(emulator)
+    triggers = waits(jobs(50), seconds=3.0)
+
+    events = asyncio.run(events_of(triggers))
+
+    assert {event["why"] for event in events} == {"timeout"}
+    # Six intervals of half a second, each shortened by up to a tenth, and a last look at the deadline.
+    assert 5 <= looks(emulator)["list"] <= 9
+    assert looks(emulator)["get"] == 0
+
+
+def test_a_few_jobs_are_asked_for_by_name(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    hang(emulator)
+    triggers = waits(jobs(2), seconds=1.0)
+
+    asyncio.run(events_of(triggers))
+
+    assert looks(emulator)["list"] == 0
+    assert 4 <= looks(emulator)["get"] <= 8
+
+
+def test_each_trigger_fires_when_one_of_its_jobs_has_ended(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    emulator.faults.add(JobFault(do="hang", display_name="job [0-8]$"))
+    triggers = waits(jobs(10), seconds=2.0, poll_interval=0.2, each=5)
+
+    events = asyncio.run(events_of(triggers))
+
+    assert [event["why"] for event in events] == ["timeout", "settled"]
+
+
+def test_jobs_that_the_listing_does_not_show_yet_are_not_missing(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    hang(emulator)
+    emulator.faults.add(ListingFault(lag_seconds=3_600))
+    triggers = waits(jobs(5), seconds=0.6, poll_interval=0.2)
+
+    events = asyncio.run(events_of(triggers))
+
+    assert {event["why"] for event in events} == {"timeout"}
+    assert looks(emulator)["get"] >= 5
+
+
+def test_a_job_on_a_late_page_is_found(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    hang(emulator)
+    emulator.faults.add(ListingFault(page_size=2, empty_pages=(2,)))
+    names = jobs(9)
+
+    async def look() -> dict[str, Any]:
+        async with shared_poller(Endpoint(api_key=KEY, base_url=emulator.url)) as shared:
+            return await shared.look(names, within=0)
+
+    seen = asyncio.run(look())
+
+    assert [seen[name].name for name in names] == names
+    assert looks(emulator)["list"] + looks(emulator)["get"] < 2 * len(names)
+
+
+def test_a_job_that_is_gone_is_told_as_such(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    hang(emulator)
+    names = [*jobs(4), "batches/neverheardof"]
+
+    async def look() -> dict[str, Any]:
+        async with shared_poller(Endpoint(api_key=KEY, base_url=emulator.url)) as shared:
+            return await shared.look(names, within=0)
+
+    seen = asyncio.run(look())
+
+    assert seen["batches/neverheardof"] is None
+    assert all(seen[name] is not None for name in names[:4])
+
+
+@pytest.mark.parametrize("fault", [{"do": "drop"}, {"do": "status", "status": 403}], ids=["outage", "refusal"])
+def test_one_answer_is_told_to_all_who_wait(fault: dict[str, Any], emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    names = jobs(5)
+    emulator.faults.add(HttpFault(**fault, method="GET", path="/batches", count=1))
+
+    events = asyncio.run(events_of(waits(names, seconds=10.0, poll_interval=0.2)))
+
+    assert {event["why"] for event in events} == {"settled" if fault["do"] == "drop" else "error"}
+
+
+def test_the_client_is_closed_when_the_last_one_has_left(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    names = jobs(2)
+    endpoint = Endpoint(api_key=KEY, base_url=emulator.url)
+
+    async def come_and_go() -> None:
+        async with shared_poller(endpoint) as first:
+            async with shared_poller(endpoint) as second:
+                assert second is first
+                await second.look(names, within=0)
+            await first.look(names, within=0)
+        async with shared_poller(endpoint) as third:
+            assert third is not first
+        assert not poller._shared[asyncio.get_running_loop()]
+
+    asyncio.run(come_and_go())
+
+
+def test_who_is_cancelled_leaves_the_others_waiting(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    """A triggerer that shuts down, or moves a trigger to another one, cancels it; the jobs and the other triggers go on."""
+    hang(emulator)
+    triggers = waits(jobs(2), seconds=1.0, poll_interval=0.2)
+
+    async def cancel_the_first() -> dict[str, Any]:
+        first, second = (asyncio.create_task(events_of([trigger])) for trigger in triggers)
+        await asyncio.sleep(0.3)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        [event] = await second
+        return event
+
+    assert asyncio.run(cancel_the_first())["why"] == "timeout"
+    assert {job["state"] for job in emulator.jobs()} == {"BATCH_STATE_RUNNING"}
+
+
+def test_the_event_loop_is_not_blocked_by_building_a_client(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+    hang(emulator)
+    triggers = waits(jobs(1), seconds=0.5, poll_interval=0.2)
+
+    async def longest_pause() -> float:
+        waiting = asyncio.create_task(events_of(triggers))
+        longest = 0.0
+        while not waiting.done():
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.perf_counter() - before)
+        return longest
+
+    # Airflow warns at 0.2 s. Threads share the interpreter, so some pause is left.
+    assert asyncio.run(longest_pause()) < 0.15
