@@ -2,6 +2,16 @@
 
     build -> [shard] -> submit -> wait -> download -> finish
 
+Mapped step by step, no shard is downloaded before all have ended. Inside a mapped task group each shard goes its own way:
+
+    @task_group
+    def trip(shard):
+        job = GeminiBatchSubmitOperator(task_id="submit", shard=shard)
+        done = GeminiBatchSensor(task_id="wait", job=job.output)
+        GeminiBatchDownloadOperator(task_id="download", job=done.output)
+
+    trip.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination=...)
+
 What goes from task to task is a reference (``references``): plain JSON, never data. A shard without requests has no job and
 passes through all steps.
 """
@@ -20,7 +30,7 @@ from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, 
 from airflow_gemini_batch.engine.waiting import is_settled, quota_wait
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
-from airflow_gemini_batch.operators.base import DEFAULT_TIMEOUT, AskingOperator, GeminiOperator, owner_of
+from airflow_gemini_batch.operators.base import DEFAULT_TIMEOUT, AskingOperator, GeminiOperator, ShardStep, owner_of
 from airflow_gemini_batch.references import JobReference, PartReference, ShardReference, as_json, read_reference
 
 if TYPE_CHECKING:
@@ -32,8 +42,7 @@ if TYPE_CHECKING:
 class GeminiBatchBuildOperator(AskingOperator):
     """Turn a table into request files, and return one reference for each shard, to be mapped over.
 
-    Nothing is sent and nothing is paid. A table without rows makes no shard: the mapped steps are skipped, and
-    ``GeminiBatchFinishOperator`` writes the summary of zero rows.
+    Nothing is sent and nothing is paid. A table without rows makes one shard without requests, which passes through all steps.
 
     :param source: The input table: a URI of Parquet, CSV or JSON Lines (file, folder, glob) or a list of them, an
         ``ObjectStoragePath``, a pandas DataFrame or an Arrow table. (templated)
@@ -143,7 +152,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         self.wait_in_triggerer(jobs=(), poll_interval=wait, deadline=deadline, wake_at=now + wait, refusals=refusals)
 
 
-class GeminiBatchDownloadOperator(GeminiOperator):
+class GeminiBatchDownloadOperator(ShardStep):
     """Bring a settled job's output into the run and write the shard's part of ``results`` and ``dead_letter``.
 
     Returns the counts and the parts' URIs. Finished work is found and not repeated.

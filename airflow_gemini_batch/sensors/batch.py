@@ -16,7 +16,7 @@ from airflow_gemini_batch.engine.errors import RefusedError, ServiceError
 from airflow_gemini_batch.engine.waiting import Sleep, Watch, is_settled
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
-from airflow_gemini_batch.operators.base import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, GeminiOperator
+from airflow_gemini_batch.operators.base import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, ShardStep
 from airflow_gemini_batch.references import JobReference, as_json, read_reference
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.jobs import Job
 
 
-class GeminiBatchSensor(GeminiOperator, BaseSensorOperator):
+class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     """Wait until a job can be collected, and return its reference with the terminal state.
 
     A job that failed, expired or was cancelled is an end like any other: its rows become dead letters at the download.
@@ -41,7 +41,7 @@ class GeminiBatchSensor(GeminiOperator, BaseSensorOperator):
     Raises AirflowSensorTimeout; AirflowFailException when the service refuses to be asked or does not find the job.
     """
 
-    template_fields: Sequence[str] = ("job", *GeminiOperator.template_fields)
+    template_fields: Sequence[str] = ("job", *ShardStep.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
 
     def __init__(
@@ -106,8 +106,8 @@ class GeminiBatchSensor(GeminiOperator, BaseSensorOperator):
         return as_json(msgspec.structs.replace(reference, state=job.state.value)) if is_settled(job) else None
 
     def _job_now(self, reference: JobReference, name: str) -> Job:
-        from airflow_gemini_batch.engine.runs import Run, ShardAttempt
         from airflow_gemini_batch.engine.trip import look_at
+        from airflow_gemini_batch.engine.runs import Run, ShardAttempt
         from airflow_gemini_batch.places import locate
 
         run = Run(locate(reference.destination))
