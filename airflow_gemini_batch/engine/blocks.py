@@ -51,7 +51,13 @@ def _plain_field(field: pa.Field) -> pa.Field:
     return pa.field(field.name, plain_type(field.type), field.nullable)
 
 
-def blocks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def blocks(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    *,
+    max_rows: int = MAX_BLOCK_ROWS,
+    max_bytes: int = MAX_BLOCK_BYTES,
+) -> Iterator[pa.RecordBatch]:
     """The rows of ``batches`` in order, in blocks of ``schema``, which is plain."""
     pending: list[pa.RecordBatch] = []
     rows = size = 0
@@ -60,7 +66,7 @@ def blocks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
         start = 0
         while start < batch.num_rows:
             before = int(ends[start - 1]) if start else 0
-            stop = min(int(np.searchsorted(ends, before + MAX_BLOCK_BYTES - size, side="right")), start + MAX_BLOCK_ROWS - rows)
+            stop = min(int(np.searchsorted(ends, before + max_bytes - size, side="right")), start + max_rows - rows)
             if stop <= start and not rows:
                 stop = start + 1  # a row that is a block by itself
             if stop > start:
@@ -68,7 +74,7 @@ def blocks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
                 rows += stop - start
                 size += int(ends[stop - 1]) - before
                 start = stop
-            if start < batch.num_rows or rows == MAX_BLOCK_ROWS:
+            if start < batch.num_rows or rows == max_rows:
                 yield _joined(pending, schema)
                 pending, rows, size = [], 0, 0
     if rows:
@@ -126,12 +132,9 @@ def _value_bytes(column: pa.Array) -> Any:
     if isinstance(column, pa.ExtensionArray):
         return _value_bytes(column.storage)
     if _types.is_dictionary(type):
-        sizes = _value_bytes(column.dictionary)
-        if not len(sizes):
-            return np.zeros(length, dtype=np.int64)
-        indices = column.indices.fill_null(0)
-        positions = np.frombuffer(indices.buffers()[1], np.dtype(str(indices.type)))
-        return sizes[positions[indices.offset : indices.offset + length]]
+        sizes = np.append(_value_bytes(column.dictionary), 0)  # the last one is what a null points to
+        indices = column.indices.cast(pa.int64()).fill_null(len(sizes) - 1)
+        return sizes[np.frombuffer(indices.buffers()[1], np.int64)[indices.offset : indices.offset + length]]
     if _types.is_string(type) or _types.is_binary(type):
         return np.diff(_offsets(column, np.int32)).astype(np.int64)
     if _types.is_large_string(type) or _types.is_large_binary(type):

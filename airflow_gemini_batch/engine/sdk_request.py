@@ -46,6 +46,7 @@ WORDS: dict[str | tuple[str, str], Words] = {
     "response_json_schema": Words.OPAQUE,  # JSON Schema has camelCase keywords
     "parameters_json_schema": Words.OPAQUE,
     "labels": Words.OPAQUE,
+    "custom_configs": Words.OPAQUE,  # of search tools
     "args": Words.OPAQUE,  # FunctionCall, ToolCall
     ("function_response", "response"): Words.OPAQUE,  # but a message, a Schema, in a FunctionDeclaration
     ("tool_response", "response"): Words.OPAQUE,
@@ -69,10 +70,10 @@ def write_request(
         checked.system_instruction = system_instruction
     request = types.InlinedRequest(contents=prompt, config=checked if checked.model_fields_set else None)
     try:
-        body = _capture(request)
+        body = json.loads(_capture(request), parse_constant=_no_constant)
     except Exception as error:
         raise InputError(f"config cannot be sent: google-genai {genai.__version__} says: {error}") from error
-    written: dict[str, Any] = json.loads(body)["batch"]["inputConfig"]["requests"]["requests"][0]["request"]
+    written: dict[str, Any] = body["batch"]["inputConfig"]["requests"]["requests"][0]["request"]
     written.pop("model", None)  # the job's URL carries it
     message = snake_case(written)
     assert isinstance(message, dict)
@@ -129,6 +130,10 @@ def _explain(error: pydantic.ValidationError) -> NoReturn:
         is_unknown = finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1
         findings.setdefault(field, f"{field!r} {unknown}" if is_unknown else f"{place}: {finding['msg']}")
     raise InputError(f"config is refused by google-genai {genai.__version__}: {'; '.join(findings.values())}.") from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} cannot be written in JSON")
 
 
 class _CapturedError(Exception):

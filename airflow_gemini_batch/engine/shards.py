@@ -92,21 +92,19 @@ class Rows:
         :param carried: the carried columns of these rows; None when there are none.
         :param max_bytes: a longer line is a problem of its row.
         """
-        lines: list[bytes | None] = []
-        digests: list[bytes | None] = []
-        problems: dict[int, str] = {}
-        for key, request in zip(_in_json(keys), requests, strict=True):
-            if request.__class__ is bytes and len(line := b'{"key":%b,"request":%b}\n' % (key, request)) <= max_bytes:
-                lines.append(line)
-                digests.append(sha256(request).digest())
-                continue
-            problems[len(lines)] = (
-                request.message
-                if isinstance(request, InvalidRow)
-                else f"the request makes a line of {len(line):,} bytes; a batch input file holds at most {max_bytes:,}"
-            )
-            lines.append(None)
-            digests.append(None)
+        lines = [
+            b'{"key":%b,"request":%b}\n' % (key, request) if isinstance(request, bytes) else None
+            for key, request in zip(_in_json(keys), requests, strict=True)
+        ]
+        problems = {row: request.message for row, request in enumerate(requests) if isinstance(request, InvalidRow)}
+        for row, line in enumerate(lines):
+            if line is not None and len(line) > max_bytes:
+                problems[row] = f"the request makes a line of {len(line):,} bytes; a batch input file holds at most {max_bytes:,}"
+                lines[row] = None
+        digests = [
+            sha256(request).digest() if line is not None and isinstance(request, bytes) else None
+            for line, request in zip(lines, requests, strict=True)
+        ]
         arrays = [columns.strings(keys), _hex(digests), _sparse(problems, len(keys))]
         schema = list(INPUT_FIELDS)
         if carried is not None:
@@ -222,7 +220,7 @@ def carried_schema(schema: pa.Schema, *, key: str | None, carry: Sequence[str]) 
 
 
 class ShardWriter:
-    """Writes the two files of one attempt at one shard. They appear together when the block ends well, and not at all otherwise.
+    """Writes the two files of one attempt at one shard. They appear when the block ends well, and not at all when it fails.
 
     ``shard`` says what was written, once the block has ended.
     """

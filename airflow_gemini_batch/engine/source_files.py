@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.sources import Source
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES, Location
+from airflow_gemini_batch.engine.tables import Source
 
 #: By the end of the name; ``.gz`` may follow those of text.
 FORMATS = {
@@ -125,7 +125,7 @@ class _Parquet:
 
     @staticmethod
     def read(location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        # Not by way of a dataset: that holds whole row groups, and row groups can be as large as memory.
+        # Not by way of a dataset: that holds two row groups, and row groups can be as large as memory.
         with location.open() as opened, pq.ParquetFile(opened, buffer_size=BLOCK_BYTES, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
                 rows = _batch_rows(file.metadata.row_group(group), columns)
