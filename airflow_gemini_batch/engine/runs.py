@@ -165,6 +165,10 @@ def read_json(file: Location, kind: type[_T]) -> _T | None:
         content = file.read()
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise DestinationError(
+            f"Cannot read {file}: a part of that path is a file, not a folder. Choose another destination."
+        ) from error
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.MsgspecError as error:

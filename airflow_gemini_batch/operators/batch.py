@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_gemini_batch.engine.errors import RefusedError
+from airflow_gemini_batch.engine.errors import GeminiBatchError, RefusedError
 from airflow_gemini_batch.engine.requests import RequestSpec
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
@@ -141,8 +141,11 @@ class GeminiBatchOperator(AskingOperator):
             return
         from airflow_gemini_batch.engine.trip import cancel_run
 
-        with self.connect() as client:
-            cancel_run(self.run_here, client)
+        try:
+            with self.connect() as client:
+                cancel_run(self.run_here, client)
+        except GeminiBatchError as error:  # inside a signal handler there is nobody to raise it to
+            self.log.warning("%s What runs may run on and be billed.", error)
 
     @property
     def _policy(self) -> Policy:
