@@ -164,7 +164,7 @@ def test_what_the_triggerer_is_refused_ends_the_task(describe: Describe, connect
         ({"request": "Repeat ${body}"}, "InputError: request must be"),
         ({"key": "sku"}, "InputError: .*sku"),
         ({"max_active_jobs": 0}, "InputError: max_active_jobs is 0"),
-        ({"destination": "/dev/null/run"}, "DestinationError: Cannot write /dev/null/run.* a file, not a folder"),
+        ({"destination": "/dev/null/run"}, "DestinationError: Cannot read /dev/null/run.* a file, not a folder"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -19,7 +19,13 @@ FOR_A_PERSON = [
     errors.RefusedError("x", code=400),
     errors.NotFoundError("x", code=404),
 ]
-PASSING = [errors.OutcomeUnknownError("x", code=503), errors.QuotaError("x"), errors.UnreachableError("x"), ValueError("x")]
+PASSING = [
+    errors.OutcomeUnknownError("x", code=503),
+    errors.DroppedError("x"),
+    errors.QuotaError("x"),
+    errors.UnreachableError("x"),
+    ValueError("x"),
+]
 
 
 @pytest.mark.parametrize("error", FOR_A_PERSON, ids=lambda error: type(error).__name__)
