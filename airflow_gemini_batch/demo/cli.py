@@ -14,6 +14,8 @@ _ABOUT = (
     "emulator of the Gemini Batch API. Needs no key and no network; the emulator's answers are synthetic."
 )
 
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def add_demo_command(subparsers: Any) -> argparse.ArgumentParser:
     """Adds `demo` to a program's commands; `arguments.run(arguments)` runs it and answers the exit code."""
@@ -28,13 +30,14 @@ def add_demo_command(subparsers: Any) -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Airflow, Arrow and the emulator are loaded only now: the program's other commands do not pay for them.
+    import httpx
     from rich.console import Console
 
     from airflow_gemini_batch.demo.local_airflow import LocalAirflowError
     from airflow_gemini_batch.demo.show import show
 
     console = Console()
-    for ending in (signal.SIGTERM, signal.SIGHUP):
+    for ending in _ENDINGS:
         signal.signal(ending, _interrupt)
     try:
         folder = prepared(arguments.folder)
@@ -42,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         console.print("Stopped. No process is left running.")
         return 130
-    except (LocalAirflowError, OSError, RuntimeError, TimeoutError) as error:
+    except (LocalAirflowError, OSError, RuntimeError, httpx.HTTPError) as error:
         console.print(f"The demo failed: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
 
@@ -61,4 +64,7 @@ def prepared(folder: Path) -> Path:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    # Once is enough: a second Ctrl-C must not break off the tidying up.
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt

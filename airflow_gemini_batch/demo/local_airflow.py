@@ -76,7 +76,9 @@ class LocalAirflow:
         """Make the database and start the processes; ``wait_until_healthy`` waits for them."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.start_process("migrate", "db", "migrate")
-        if self._processes.pop("migrate").wait():
+        code = self._processes["migrate"].wait()
+        del self._processes["migrate"]
+        if code:
             raise LocalAirflowError(f"Airflow could not make its database in {self.home}:\n{self.log_tail('migrate')}")
         for name in PROCESSES:
             self.start_process(name)

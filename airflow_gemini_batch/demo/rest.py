@@ -16,6 +16,9 @@ ENDED = ("success", "failed")
 
 _LOOK_EVERY = 0.5
 
+#: SQLite under several processes is locked now and then, which Airflow tells as 500.
+_TRIES_OF_GET = 5
+
 
 class AirflowRest:
     """An Airflow whose users are all admins.
@@ -68,7 +71,14 @@ class AirflowRest:
         return "\n".join(_line(event) for event in content)
 
     def call(self, method: str, path: str, **kwargs: Any) -> Json:
-        return _checked(self._http.request(method, path, **kwargs))
+        """Any call, below ``/api/v2``. Raises RuntimeError with Airflow's answer when it is an error."""
+        answer = self._http.request(method, path, **kwargs)
+        for _ in range(_TRIES_OF_GET if method == "GET" else 0):
+            if not answer.is_server_error:
+                break
+            time.sleep(_LOOK_EVERY)
+            answer = self._http.request(method, path, **kwargs)
+        return _checked(answer)
 
 
 def wait_for(look: Callable[[], T | None], what: str, timeout: float) -> T:

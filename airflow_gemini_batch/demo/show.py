@@ -89,7 +89,8 @@ def _run(console: Console, folder: Path, emulator: Emulator, airflow: LocalAirfl
         _print_places(console, Path(summary["destination"]))
         if stay:
             console.print(f"\nAirflow stays up at {airflow.url} until you press Ctrl-C.", highlight=False)
-            signal.pause()
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
         return bool(summary["balanced"])
 
 

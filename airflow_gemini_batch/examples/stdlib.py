@@ -92,6 +92,7 @@ def _public_names(module: ModuleType) -> list[str]:
 
 
 def _is_home(module: ModuleType, value: object) -> bool:
+    """Where a module does not say what is public: what it defines itself, and not what it imports."""
     return not inspect.ismodule(value) and getattr(value, "__module__", module.__name__) == module.__name__
 
 
@@ -117,7 +118,7 @@ def _signature(value: Any) -> str:
     """As Python writes it, with ``...`` for defaults that are objects: these would print addresses, or the environment."""
     try:
         signature = inspect.signature(value)
-    except (TypeError, ValueError):  # many functions written in C tell nothing
+    except Exception:  # many functions written in C tell nothing, or name defaults that do not exist
         return ""
     parameters = [
         parameter if _is_literal(parameter.default) else parameter.replace(default=...)

@@ -1,0 +1,58 @@
+"""What the demo says at its end, of a real run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from airflow_gemini_batch import GenerateRequest, run_batch
+from airflow_gemini_batch.demo.report import print_report
+from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.engine.client import Endpoint
+from airflow_gemini_batch.examples.stdlib import Description
+
+#: One row has no documentation; what looks like markup or a new line in the data is neither on the screen.
+ROWS = [
+    {"name": "bisect.insort_left", "documentation": "Insert item x in list a.\n\n[bold]Keep it sorted.[/bold]"},
+    {"name": "aifc.open", "documentation": None},
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    import pyarrow as pa
+
+    folder: Path = tmp_path_factory.mktemp("report")
+    with Emulator(folder / "emulator", pending_seconds=0, running_seconds=0) as emulator:
+        summary = run_batch(
+            pa.Table.from_pylist(ROWS),
+            GenerateRequest(prompt="Describe ${name}: ${documentation}", response_schema=Description),
+            model="gemini-3.6-flash",
+            destination=str(folder / "run"),
+            key="name",
+            poll_interval=0.1,
+            endpoint=Endpoint(api_key="any-key", base_url=emulator.url),
+        )
+    said = io.StringIO()
+    print_report(Console(file=said, width=80), summary.as_dict(), seconds=12.0)
+    return said.getvalue()
+
+
+def test_it_shows_the_books(report: str) -> None:
+    assert "every key is in one of them, once" in report
+    assert "INVALID_INPUT 1" in report
+    assert "SUCCEEDED 1" in report
+
+
+def test_it_shows_a_row_of_each_table_on_one_line(report: str) -> None:
+    lines = report.splitlines()
+
+    assert [line for line in lines if line.split()[:1] == ["bisect.insort_left"]]
+    assert [line for line in lines if line.split()[:2] == ["aifc.open", "INVALID_INPUT"] and "${documentation}" in line]
+
+
+def test_it_fits_the_terminal(report: str) -> None:
+    assert max(map(len, report.splitlines())) <= 80

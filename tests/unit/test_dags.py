@@ -1,0 +1,55 @@
+"""The example DAGs, as Airflow reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # Airflow 3.1
+    from airflow.models.dagbag import DagBag
+
+DAGS = Path(__file__).parents[2] / "dags"
+FILES = sorted(DAGS.glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def dags() -> dict[str, Any]:
+    bag = DagBag(DAGS)
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_a_file_holds_the_dag_of_its_name(dags: dict[str, Any], name: str) -> None:
+    assert dags[name].fileloc == str(DAGS / f"{name}.py")
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_a_lost_worker_costs_no_run(dags: dict[str, Any], name: str) -> None:
+    assert all(task.retries >= 1 for task in dags[name].tasks)
+
+
+def test_the_whole_trip_is_one_task_after_the_table(dags: dict[str, Any]) -> None:
+    dag = dags["describe_stdlib"]
+
+    assert dag.get_task("describe").upstream_task_ids == {"collect_stdlib"}
+    assert len(dag.tasks) == 2
+
+
+def test_the_steps_follow_the_way_of_the_data(dags: dict[str, Any]) -> None:
+    dag = dags["describe_stdlib_in_steps"]
+
+    way = ["collect_stdlib", "build", "submit", "wait", "download", "finish"]
+    assert [dag.get_task(after).upstream_task_ids for after in way[1:]] == [{before} for before in way[:-1]]
+
+
+def test_both_ask_the_same_question(dags: dict[str, Any]) -> None:
+    one_task = dags["describe_stdlib"].get_task("describe")
+    in_steps = dags["describe_stdlib_in_steps"].get_task("build")
+
+    assert one_task.request == in_steps.request
+    assert (one_task.model, one_task.key, one_task.carry) == (in_steps.model, in_steps.key, in_steps.carry)
