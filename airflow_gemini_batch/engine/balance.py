@@ -7,7 +7,7 @@ that somebody kept along the way are not believed.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.inputs import open_inputs
-from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt, attempt_of_part
+from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt, attempt_of_part, root_of
 from airflow_gemini_batch.engine.storage import Location
 
 #: Offenders that a message names; the counts say how many there are.
@@ -42,30 +42,33 @@ class Balance(msgspec.Struct, frozen=True):
         return not self.problem
 
 
-def check_run(run: Run, shards: Iterable[Shard]) -> Balance:
+def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
     """Hold the run's tables against its inputs.
 
-    :param shards: those of the manifest.
+    :param shards: those of the manifest, in its order, and those that were sent again (attempts above 0).
 
     Raises CorruptRunError for a part or an inputs file that cannot be read.
     """
+    roots = [shard for shard in shards if shard.attempt == 0]
+    families: dict[int, list[ShardAttempt]] = defaultdict(list)
+    for shard in shards:
+        families[root_of(shard.number, len(roots))].append(shard.id)
     results, strange_results = _parts(run.destination / "results")
     dead_letter, strange_letters = _parts(run.destination / "dead_letter")
     strangers = strange_results + strange_letters
-    rows = 0
     counted = {"results": 0, "dead_letter": 0}
     reasons: Counter[str] = Counter()
     problems: list[str] = []
-    for shard in shards:
-        rows += shard.rows
+    for shard in roots:
         keys: list[pa.ChunkedArray] = []
         absent = []
-        for table, parts in (("results", results), ("dead_letter", dead_letter)):
-            files = parts.pop(shard.number, {})
-            if shard.attempt not in files:
-                absent.append(f"{table}/part-{shard.id}.parquet")
-            for part, file in files.items():
-                content = _read(run, ShardAttempt(shard.number, part), file, ["key"] if table == "results" else ["key", "reason"])
+        for part in families[shard.number]:
+            for table, parts in (("results", results), ("dead_letter", dead_letter)):
+                file = parts.pop(part, None)
+                if file is None:
+                    absent.append(f"{table}/part-{part}.parquet")
+                    continue
+                content = _read(run, part, file, ["key"] if table == "results" else ["key", "reason"])
                 keys.append(content.column("key"))
                 counted[table] += content.num_rows
                 if table == "dead_letter":
@@ -74,7 +77,7 @@ def check_run(run: Run, shards: Iterable[Shard]) -> Balance:
             problems.append(f"shard {shard.id} has not arrived: {' and '.join(absent)} absent.")
         elif problem := _compare(run, shard, keys):
             problems.append(problem)
-    strangers += [file for parts in (results, dead_letter) for files in parts.values() for file in files.values()]
+    strangers += [*results.values(), *dead_letter.values()]
     if strangers:
         problems.append(
             f"{len(strangers)} files in the table folders are no parts of this run, and readers would take them for some: "
@@ -82,7 +85,7 @@ def check_run(run: Run, shards: Iterable[Shard]) -> Balance:
         )
     more = f" And {len(problems) - _NAMED} more shards." if len(problems) > _NAMED else ""
     return Balance(
-        rows=rows,
+        rows=sum(shard.rows for shard in roots),
         results=counted["results"],
         dead_letter=counted["dead_letter"],
         reasons=dict(sorted(reasons.items())),
@@ -90,9 +93,9 @@ def check_run(run: Run, shards: Iterable[Shard]) -> Balance:
     )
 
 
-def _parts(folder: Location) -> tuple[dict[int, dict[int, Location]], list[Location]]:
-    """The parts in a folder by shard and attempt, and what else a reader of the folder would take for one."""
-    parts: dict[int, dict[int, Location]] = defaultdict(dict)
+def _parts(folder: Location) -> tuple[dict[ShardAttempt, Location], list[Location]]:
+    """The parts in a folder, and what else a reader of the folder would take for one."""
+    parts: dict[ShardAttempt, Location] = {}
     strangers = []
     for file in folder.children():
         if file.name.startswith(("_", ".")):
@@ -100,7 +103,7 @@ def _parts(folder: Location) -> tuple[dict[int, dict[int, Location]], list[Locat
         if (part := attempt_of_part(file.name)) is None:
             strangers.append(file)
         else:
-            parts[part.shard][part.attempt] = file
+            parts[part] = file
     return parts, strangers
 
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from pathlib import Path
 
 from airflow_gemini_batch.engine.client import GeminiClient
-from airflow_gemini_batch.engine.errors import NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
+from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.jobs import Job, JobState
 from airflow_gemini_batch.engine.landing import Ending, Landed, land
 from airflow_gemini_batch.engine.ledger import Ledger
 from airflow_gemini_batch.engine.reasons import Reason, is_retryable
 from airflow_gemini_batch.engine.runs import Run, Shard, read_json
+from airflow_gemini_batch.engine.storage import BLOCK_BYTES, Location
 
 log = logging.getLogger(__name__)
+
+#: An output with fewer lines than the job has counted is fetched again this often before it is believed.
+_MOST_DOWNLOADS = 3
 
 #: What becomes of the rows for which a job has no answer, by the job's state.
 _REASONS: dict[JobState, Reason] = {
@@ -29,23 +34,39 @@ _REASONS: dict[JobState, Reason] = {
 
 
 def landed(run: Run, shard: Shard) -> Landed | None:
-    """The counts of a shard that has been collected, or None."""
-    return read_json(run.landed_file(shard.id), Landed)
+    """The counts of a shard that has been collected, or None. Torn counts are as good as none: landing again costs nothing."""
+    try:
+        return read_json(run.landed_file(shard.id), Landed)
+    except CorruptRunError as torn:
+        log.warning("%s The shard is landed again.", torn)
+        return None
 
 
-def collect(run: Run, client: GeminiClient, shard: Shard, job: Job | None, *, keep_response: bool = True) -> Landed:
+def collect(
+    run: Run, client: GeminiClient, shard: Shard, job: Job | None, *, keep_response: bool = True, resubmit_lost: bool = False
+) -> Landed:
     """Download a settled job's output and write the shard's parts; finished work is found and not repeated.
 
     :param job: None for a shard without a request, which becomes no job.
+    :param resubmit_lost: whether the rows of an output that the service has no more become retryable letters; else NotFoundError.
     """
     done = landed(run, shard)
     if done is not None:
         return done
+    cancelled_by_us = False
     if job is not None:
-        Ledger(run).record_end(shard.id, job)
+        ledger = Ledger(run)
+        ledger.record_end(shard.id, job)
+        cancelled_by_us = ledger.cancellation(shard.id) is not None
         if job.output_file is not None:
-            download(run, client, shard, job)
-    counts = land(run, shard, ending_of(job), keep_response=keep_response)
+            try:
+                download(run, client, shard, job)
+            except NotFoundError as error:
+                if not resubmit_lost:
+                    raise
+                log.warning("%s Its rows are sent again.", error)
+    ending = ending_of(job, cancelled_by_us=cancelled_by_us)
+    counts = land(run, shard, ending, keep_response=keep_response)
     log.info(
         "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else ""
     )
@@ -61,25 +82,70 @@ def download(run: Run, client: GeminiClient, shard: Shard, job: Job) -> None:
     expected = _size(client, job.output_file)
     if target.exists() and expected in (None, target.size()):
         return
-    try:
-        with target.receiving() as path:
-            client.download(job.output_file, path)
-            received = path.stat().st_size
-            if expected is not None and received != expected:
-                raise OutcomeUnknownError(
-                    f"{job.output_file} came with {received} of {expected} bytes. Nothing was kept; run the same again."
-                )
-    except NotFoundError as error:
-        raise _gone(job, error) from error
-    except RefusedError as error:
-        if error.code == 403:
-            raise _gone(job, error) from error
-        raise
-    log.info("Downloaded %s: %.1f MB.", job.output_file, received / 1e6)
+    counted = job.stats.succeeded + job.stats.failed
+    for _ in range(_MOST_DOWNLOADS):
+        try:
+            lines = _fetch(client, job.output_file, target, expected)
+        except RefusedError as error:
+            if error.code in (403, 404):
+                raise _gone(job, error) from error
+            raise
+        if lines >= counted:
+            return
+        log.warning("%s has %d lines, its job counts %d. Downloading it again.", job.output_file, lines, counted)
+    log.warning("%s stays short: what is missing goes to the dead letter.", job.output_file)
 
 
-def ending_of(job: Job | None) -> Ending:
-    """What becomes of the rows that the output does not answer."""
+def _fetch(client: GeminiClient, name: str, target: Location, expected: int | None) -> int:
+    """The number of lines that arrived."""
+    with target.receiving() as path:
+        client.download(name, path)
+        received = path.stat().st_size
+        if expected is not None and received != expected:
+            raise OutcomeUnknownError(f"{name} came with {received} of {expected} bytes. Nothing was kept; run the same again.")
+        lines = _count_lines(path)
+    log.info("Downloaded %s: %d lines, %.1f MB.", name, lines, received / 1e6)
+    return lines
+
+
+def _count_lines(path: Path) -> int:
+    """Lines that are not empty, without looking into them."""
+    lines, last = 0, b"\n"
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            lines += block.count(b"\n") - block.count(b"\n\n")
+            last = block[-1:]
+    return lines + (last != b"\n")
+
+
+def reland(run: Run, shard: Shard, *, keep_response: bool = True) -> Landed:
+    """Write a shard's parts anew from what the run holds, for when they turn out to be torn. Costs nothing."""
+    ledger = Ledger(run)
+    job = ledger.ended(shard.id)
+    if job is None and shard.requests > 0:
+        raise CorruptRunError(f"{run.results_part(shard.id)} cannot be written anew: nobody has recorded how its job ended.")
+    ending = ending_of(job, cancelled_by_us=ledger.cancellation(shard.id) is not None)
+    return land(run, shard, ending, keep_response=keep_response)
+
+
+def lost_job(run: Run, shard: Shard, name: str, *, keep_response: bool = True) -> Landed:
+    """Give up a job that the service does not find: its rows become retryable letters."""
+    ending = Ending(
+        job=name,
+        reason=Reason.JOB_FAILED,
+        code=404,
+        status="NOT_FOUND",
+        message=f"the service does not find {name} any more",
+        retryable=True,
+    )
+    return land(run, shard, ending, keep_response=keep_response)
+
+
+def ending_of(job: Job | None, *, cancelled_by_us: bool = False) -> Ending:
+    """What becomes of the rows that the output does not answer.
+
+    :param cancelled_by_us: what we stopped ourselves may be sent again; what somebody else stopped, only they may want again.
+    """
     if job is None:
         return Ending(job=None, reason=Reason.MISSING)
     reason = Reason.MISSING if job.ended_well else _REASONS.get(job.state, Reason.JOB_FAILED)
@@ -88,7 +154,7 @@ def ending_of(job: Job | None) -> Ending:
         reason=reason,
         code=job.error_code,
         message=job.error_message or f"{job.name} ended as {job.wire_state or job.state.value} without an answer for this row",
-        retryable=is_retryable(reason, job.error_code),
+        retryable=cancelled_by_us or is_retryable(reason, job.error_code),
         ended_at=_time(job.end_time or job.update_time),
     )
 

@@ -51,6 +51,7 @@ class Shard(msgspec.Struct, frozen=True):
     :param bytes: size of the request file; it holds nothing, and no job is made of it, when ``requests`` is 0.
     :param sha256: hex digest of the request file.
     :param attempt: 0 for the rows' first try; n+1 for those of attempt n that are sent again.
+    :param redrives: how many of the attempts before count against ``max_redrives``; one that we cancelled ourselves does not.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Shard(msgspec.Struct, frozen=True):
     bytes: int
     sha256: str
     attempt: int = 0
+    redrives: int = 0
 
     @property
     def id(self) -> ShardAttempt:
@@ -182,3 +184,11 @@ def attempt_of_part(name: str) -> ShardAttempt | None:
     """``part-00003-1.parquet`` -> ``ShardAttempt(3, 1)``; None for a name that no run gives."""
     match = _PART_NAME.fullmatch(name)
     return ShardAttempt(int(match[1]), int(match[2])) if match else None
+
+
+def root_of(number: int, roots: int) -> int:
+    """The shard of the manifest that a shard's rows come from. Shards that are sent again in pieces are numbered so.
+
+    :param roots: shards in the manifest.
+    """
+    return number % roots

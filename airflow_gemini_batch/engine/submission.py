@@ -20,6 +20,7 @@ from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     CorruptRunError,
+    NotFoundError,
     OutcomeUnknownError,
     QuotaError,
     RefusedError,
@@ -36,7 +37,7 @@ from airflow_gemini_batch.engine.ledger import (
     token_of,
     token_of_display_name,
 )
-from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
+from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Caution:
 class Submission:
     """Submits the shards of one run.
 
+    :param max_active_jobs: jobs of the run in flight at once, over all tasks that submit for it; None: no limit here.
     :param sleep, clock: ``time.sleep`` and ``time.time``, to be replaced where time is simulated.
     """
 
@@ -72,6 +74,7 @@ class Submission:
     manifest: Manifest
     client: GeminiClient
     caution: Caution = Caution()
+    max_active_jobs: int | None = None
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
@@ -85,15 +88,19 @@ class Submission:
         Raises QuotaError (nothing was created; try later), RefusedError (nothing was created; repeating is of no use),
         OutcomeUnknownError (call again: the next call looks before it creates).
         """
-        known = self.ledger.submitted(shard.id)
+        token = token_of(self.manifest, shard)
+        try:
+            known = self.ledger.submitted(shard.id)
+        except CorruptRunError as torn:
+            return self._repair(shard, token, torn)
         if known is not None:
             return known
-        token = token_of(self.manifest, shard)
-        intent = self.ledger.intent(shard.id)
+        intent = self._intent(shard)
         if intent is not None:
             found = self._look_for(shard, token, since=intent)
             if found is not None:
                 return found
+        self._require_room(shard)
         input_file = self._upload(shard, token)
         failure: ServiceError | None = None
         generation = intent.generation if intent else 0
@@ -102,6 +109,7 @@ class Submission:
             claim = self.ledger.claim(shard.id, token, generation)
             if claim is not None:
                 try:
+                    self._require_room(shard, claim)
                     return self._create(shard, token, input_file, claim)
                 except OutcomeUnknownError as error:
                     log.warning("%s. Looking for the job before anything else.", error)
@@ -115,6 +123,55 @@ class Submission:
         raise failure or OutcomeUnknownError(
             f"Shard {shard.id} could not be submitted: {_MOST_CREATES} claims by other tries came to nothing. Run the same again."
         )
+
+    def _intent(self, shard: Shard) -> Intent | None:
+        """The latest claim; one that cannot be read may be as young as a claim can be."""
+        try:
+            return self.ledger.intent(shard.id)
+        except CorruptRunError as torn:
+            log.warning("%s Taken for a claim that somebody has just made.", torn)
+            return Intent("", self.ledger.generation(shard.id), self.clock(), "unknown")
+
+    def _repair(self, shard: Shard, token: str, torn: CorruptRunError) -> Submitted:
+        """A torn record says that there is a job; the service knows its name."""
+        twins = [job for job in self.client.list_jobs() if token_of_display_name(job.display_name) == token]
+        if not twins:
+            raise torn
+        record = Submitted(token, choose(twins)[0].name, input_file_name(token), self.clock(), adopted=True)
+        self.ledger.repair_job(shard.id, record)
+        log.warning("%s Repaired: the service knows it as %s.", torn, record.job)
+        return record
+
+    def _require_room(self, shard: Shard, claim: Intent | None = None) -> None:
+        """Raise QuotaError, and withdraw the claim, while too many jobs of the run are in flight.
+
+        With a claim, other tasks' claims count too, and the lower shard goes first: so the limit holds, and somebody gets on.
+        """
+        if self.max_active_jobs is None:
+            return
+        flying = self.ledger.flying(self.manifest)
+        if len(flying) >= self.max_active_jobs:
+            flying = {part: name for part, name in flying.items() if not self._has_ended(part, name)}
+        ahead = len(flying)
+        if claim is not None:
+            fresh = self.clock() - self.caution.lease - self.caution.settle
+            ahead += sum(part < shard.id for part in self.ledger.claimed(self.manifest, since=fresh) if part not in flying)
+        if ahead >= self.max_active_jobs:
+            if claim is not None:
+                self.ledger.withdraw(shard.id, claim)
+            raise QuotaError(
+                f"{ahead} jobs of this run are active, max_active_jobs is {self.max_active_jobs}; shard {shard.id} has to wait.",
+                code=None,
+            )
+
+    def _has_ended(self, part: ShardAttempt, name: str) -> bool:
+        try:
+            job = self.client.get_job(name)
+        except NotFoundError:
+            return True
+        if job.is_terminal:
+            self.ledger.record_end(part, job)
+        return job.is_terminal
 
     def _create(self, shard: Shard, token: str, input_file: str, claim: Intent) -> Submitted:
         if self.clock() - claim.claimed_at > self.caution.lease / 2:

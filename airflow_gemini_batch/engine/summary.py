@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from airflow_gemini_batch.engine.balance import check_run
-from airflow_gemini_batch.engine.collecting import landed
-from airflow_gemini_batch.engine.errors import BalanceError, DeadLetterRatioError
+from airflow_gemini_batch.engine.balance import Balance, check_run
+from airflow_gemini_batch.engine.collecting import landed, reland
+from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError, GeminiBatchError
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.landing import Landed
 from airflow_gemini_batch.engine.ledger import Ledger
+from airflow_gemini_batch.engine.redrive import prune
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, read_json
 
 log = logging.getLogger(__name__)
@@ -70,8 +71,12 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summary_of(run: Run) -> Summary | None:
-    """The summary of a finished run, or None."""
-    return read_json(run.summary_file, Summary)
+    """The summary of a finished run, or None. A torn one is as good as none: it is made anew from the run."""
+    try:
+        return read_json(run.summary_file, Summary)
+    except CorruptRunError as torn:
+        log.warning("%s It is written anew.", torn)
+        return None
 
 
 def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
@@ -83,11 +88,10 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
     summary = summary_of(run)
     if summary is None:
         manifest = run.built()
-        counts = _all_landed(run, manifest)
-        balance = check_run(run, manifest.shards)
-        if not balance.balanced:
-            raise BalanceError(f"{run.destination} does not balance: {balance.problem} The summary was not written.")
-        summary = _summarise(run, manifest, counts, balance)
+        shards = Ledger(run).shards(manifest)
+        counts = _all_landed(run, shards)
+        balance = _balanced(run, shards)
+        summary = _summarise(run, manifest, shards, counts, balance)
         run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
         log.info(
             "Finished %s: %d rows, %d results, %d dead letters.",
@@ -106,9 +110,9 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
     return summary
 
 
-def _all_landed(run: Run, manifest: Manifest) -> list[Landed]:
-    counts = [landed(run, shard) for shard in manifest.shards]
-    absent = [shard.number for shard, count in zip(manifest.shards, counts, strict=True) if count is None]
+def _all_landed(run: Run, shards: list[Shard]) -> list[Landed]:
+    counts = [landed(run, shard) for shard in shards]
+    absent = [str(shard.id) for shard, count in zip(shards, counts, strict=True) if count is None]
     if absent:
         raise BalanceError(
             f"{run.destination} is not complete: {len(absent)} of {len(counts)} shards have not been collected "
@@ -117,7 +121,28 @@ def _all_landed(run: Run, manifest: Manifest) -> list[Landed]:
     return [count for count in counts if count is not None]
 
 
-def _summarise(run: Run, manifest: Manifest, counts: list[Landed], balance: Any) -> Summary:
+def _balanced(run: Run, shards: list[Shard]) -> Balance:
+    """The balance of the tables. Parts that turn out to be torn, or to hold other rows, are written anew once."""
+    for last in (False, True):
+        try:
+            prune(run, shards)
+            balance = check_run(run, shards)
+            if balance.balanced:
+                return balance
+            problem: GeminiBatchError = BalanceError(
+                f"{run.destination} does not balance: {balance.problem} No summary was written."
+            )
+        except CorruptRunError as error:
+            problem = error
+        if last:
+            raise problem
+        log.warning("%s Writing all parts anew from what the run holds.", problem)
+        for shard in shards:
+            reland(run, shard)
+    raise AssertionError("unreachable")
+
+
+def _summarise(run: Run, manifest: Manifest, shards: list[Shard], counts: list[Landed], balance: Balance) -> Summary:
     ledger = Ledger(run)
     return Summary(
         run_id=manifest.run_id,
@@ -131,7 +156,7 @@ def _summarise(run: Run, manifest: Manifest, counts: list[Landed], balance: Any)
         aside=_sum(count.aside for count in counts),
         tokens=_sum(count.tokens for count in counts),
         cost_usd=None,
-        jobs=tuple(_job(shard, job) for shard in manifest.shards if (job := ledger.ended(shard.id)) is not None),
+        jobs=tuple(_job(shard, job) for shard in shards if (job := ledger.ended(shard.id)) is not None),
         balanced=balance.balanced,
         started_at=manifest.created_at,
         finished_at=dt.datetime.now(dt.timezone.utc).isoformat(),
@@ -157,5 +182,5 @@ def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _some(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")

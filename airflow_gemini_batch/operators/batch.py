@@ -20,9 +20,9 @@ from airflow_gemini_batch.operators.base import DEFAULT_POLL_INTERVAL, DEFAULT_T
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_gemini_batch.engine.advance import Policy
     from airflow_gemini_batch.engine.client import GeminiClient
     from airflow_gemini_batch.engine.runs import Run
-    from airflow_gemini_batch.engine.trip import Policy
 
 
 class GeminiBatchOperator(AskingOperator):
@@ -139,17 +139,17 @@ class GeminiBatchOperator(AskingOperator):
         """Cancel what runs, as far as the ledger knows it. Airflow gives this about five seconds."""
         if not self.cancel_on_kill:
             return
-        from airflow_gemini_batch.engine.trip import cancel_run
+        from airflow_gemini_batch.engine.flight import cancel_run
 
         try:
             with self.connect() as client:
-                cancel_run(self.run_here, client)
+                cancel_run(self.run_here, client, why="killed")
         except GeminiBatchError as error:  # inside a signal handler there is nobody to raise it to
             self.log.warning("%s What runs may run on and be billed.", error)
 
     @property
     def _policy(self) -> Policy:
-        from airflow_gemini_batch.engine.trip import MAX_ACTIVE_JOBS, Policy
+        from airflow_gemini_batch.engine.advance import MAX_ACTIVE_JOBS, Policy
 
         return Policy(
             max_active_jobs=MAX_ACTIVE_JOBS if self.max_active_jobs is None else self.max_active_jobs,
@@ -160,7 +160,7 @@ class GeminiBatchOperator(AskingOperator):
 
     def _go_on(self, run: Run, client: GeminiClient, deadline: float, refusals: int = 0) -> dict[str, Any]:
         """Take the run as far as it will go now; return its summary or defer."""
-        from airflow_gemini_batch.engine.trip import Waiting, advance
+        from airflow_gemini_batch.engine.advance import Waiting, advance
 
         state = advance(run, client, self._policy, refusals=refusals)
         if not isinstance(state, Waiting):
@@ -168,7 +168,7 @@ class GeminiBatchOperator(AskingOperator):
         self.wait_in_triggerer(
             jobs=state.jobs,
             poll_interval=self.poll_interval,
-            deadline=deadline,
+            deadline=state.until(deadline, now=time.time()),
             wake_at=None if state.retry_in is None else time.time() + state.retry_in,
             refusals=state.refusals,
             cancel_on_kill=self.cancel_on_kill,

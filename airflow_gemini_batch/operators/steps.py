@@ -174,7 +174,7 @@ class GeminiBatchDownloadOperator(ShardStep):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.collecting import collect, landed
-        from airflow_gemini_batch.engine.trip import look_at
+        from airflow_gemini_batch.engine.flight import look_at
 
         with told_to_airflow(), self.connect() as client:
             reference = read_reference(self.job, JobReference, argument="job")

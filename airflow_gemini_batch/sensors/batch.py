@@ -106,7 +106,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
         return as_json(msgspec.structs.replace(reference, state=job.state.value)) if is_settled(job) else None
 
     def _job_now(self, reference: JobReference, name: str) -> Job:
-        from airflow_gemini_batch.engine.trip import look_at
+        from airflow_gemini_batch.engine.flight import look_at
         from airflow_gemini_batch.engine.runs import Run, ShardAttempt
         from airflow_gemini_batch.places import locate
 

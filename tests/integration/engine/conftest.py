@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.engine.advance import Policy
 from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.requests import GenerateRequest
 from airflow_gemini_batch.engine.submission import Caution
 from airflow_gemini_batch.engine.summary import Summary
@@ -61,9 +64,10 @@ def go(endpoint: Endpoint, tmp_path: Path) -> Callable[..., Summary]:
             "max_shard_requests": 5,
             "poll_interval": 0.05,
             "endpoint": endpoint,
-            "caution": CAUTION,
         }
         given.update(arguments)
+        carried = {field.name: given.pop(field.name) for field in fields(Policy) if field.name in given}
+        given["policy"] = Policy(**{"caution": CAUTION, "redrive": RedrivePolicy(max_redrives=0), **carried})
         return run_batch(given.pop("source"), given.pop("request"), **given)
 
     return call

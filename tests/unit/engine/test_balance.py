@@ -71,11 +71,11 @@ def test_rows_that_were_sent_again_count_where_they_ended(run: Run, shards: list
     again = write_shard(run, ["1-1"], part=ShardAttempt(1, 1))
     receive(run, again, [answer("1-1")])
     land(run, again, Ending(job="batches/again"))
-    assert not check_run(run, shards).balanced
+    assert not check_run(run, [*shards, again]).balanced
 
     keep(run.dead_letter_part(shards[1].id), ["1-0"])
 
-    balance = check_run(run, shards)
+    balance = check_run(run, [*shards, again])
     assert balance.balanced
     assert (balance.results, balance.dead_letter) == (19, 5)
 

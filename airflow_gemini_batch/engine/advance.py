@@ -1,0 +1,233 @@
+"""Taking a run as far as it will go now.
+
+All that ``advance`` knows it reads from the run and the service, so it may be called by anyone, after any crash, any number of
+times; whoever waits in between decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from airflow_gemini_batch.engine.client import GeminiClient
+from airflow_gemini_batch.engine.collecting import collect, landed, lost_job
+from airflow_gemini_batch.engine.errors import CorruptRunError, InputError, OutcomeUnknownError, QuotaError, UnreachableError
+from airflow_gemini_batch.engine.flight import cancel, look, lost, stuck_in
+from airflow_gemini_batch.engine.jobs import Job
+from airflow_gemini_batch.engine.ledger import Ledger, Submitted
+from airflow_gemini_batch.engine.redrive import RedrivePolicy, redrive
+from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
+from airflow_gemini_batch.engine.submission import Caution, Submission
+from airflow_gemini_batch.engine.summary import Summary, finish_run, summary_of
+from airflow_gemini_batch.engine.waiting import is_settled, quota_wait
+
+log = logging.getLogger(__name__)
+
+#: Jobs of one run in flight at once. The service allows 100 per project; some room is left for others.
+MAX_ACTIVE_JOBS = 20
+
+#: Seconds until an output is asked for again that the service could not give.
+_COLLECT_AGAIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a run is carried through; none of it changes what is asked.
+
+    :param max_active_jobs: jobs of this run in flight at once.
+    :param max_dead_letter_ratio: from 0 to 1; above it the run ends with an error, after everything has been written.
+    :param keep_response: whether the results keep each raw answer.
+    :param cancel_on_timeout: whether jobs that still run are cancelled when the patience is used up.
+    :param redrive: which dead letters are sent again.
+    :param resubmit_stuck_after: a job without progress for so long is cancelled, and what it left undone is sent again.
+    :param resubmit_lost: whether the rows of a job, or of an output, that the service does not find any more are sent again, and
+        paid again. Otherwise that is an error.
+    :param collect_timeout: how long to go on asking for an output that the service cannot give, after the job has ended.
+    :param caution: how long to wait before believing that an earlier try has created no job.
+    """
+
+    max_active_jobs: int = MAX_ACTIVE_JOBS
+    max_dead_letter_ratio: float = 1.0
+    keep_response: bool = True
+    cancel_on_timeout: bool = False
+    redrive: RedrivePolicy = RedrivePolicy()
+    resubmit_stuck_after: timedelta | None = None
+    resubmit_lost: bool = False
+    collect_timeout: timedelta = timedelta(hours=12)
+    caution: Caution = Caution()
+
+    def __post_init__(self) -> None:
+        if self.max_active_jobs < 1:
+            raise InputError(f"max_active_jobs is {self.max_active_jobs}; expected 1 or more.")
+        if not 0.0 <= self.max_dead_letter_ratio <= 1.0:
+            raise InputError(f"max_dead_letter_ratio is {self.max_dead_letter_ratio}; expected a number from 0 to 1.")
+        if self.resubmit_stuck_after is not None and self.resubmit_stuck_after <= timedelta(0):
+            raise InputError(f"resubmit_stuck_after is {self.resubmit_stuck_after}; expected a time above zero.")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What an unfinished run waits for.
+
+    :param jobs: names of the jobs in flight.
+    :param retry_in: seconds until there is something to do other than wait for them: a submission that was refused for quota,
+        an output that could not be had, a job that may be stuck by then.
+    :param refusals: how often in a row a submission has been refused for quota.
+    :param done: shards that have been collected, of ``shards``.
+    """
+
+    jobs: tuple[str, ...]
+    retry_in: float | None = None
+    refusals: int = 0
+    done: int = 0
+    shards: int = 0
+    only_collecting: bool = False
+
+    def until(self, deadline: float, *, now: float) -> float:
+        """When to give up waiting. Collecting what has been paid for has a patience of its own, which ``advance`` keeps."""
+        return max(deadline, now + 2 * (self.retry_in or 0.0)) if self.only_collecting else deadline
+
+
+def advance(run: Run, client: GeminiClient, policy: Policy, *, refusals: int = 0) -> Waiting | Summary:
+    """Collect what has ended, submit what may be, finish when all is there.
+
+    :param refusals: how often in a row a submission has been refused for quota (from the last ``Waiting``).
+    """
+    if summary_of(run) is None:
+        leg = _Leg(run, run.built(), client, policy, refusals)
+        leg.collect()
+        leg.submit()
+        if not leg.is_done:
+            return leg.waiting()
+    return finish_run(run, max_dead_letter_ratio=policy.max_dead_letter_ratio)
+
+
+@dataclass(slots=True)
+class _Leg:
+    """One call of ``advance``. ``wake``: seconds until each thing that there is to do besides waiting."""
+
+    run: Run
+    manifest: Manifest
+    client: GeminiClient
+    policy: Policy
+    refusals: int
+    active: list[str] = field(default_factory=list)
+    wake: list[float] = field(default_factory=list)
+    unsubmitted: list[Shard] = field(default_factory=list)
+    again: list[Shard] = field(default_factory=list)
+    uncollected: int = 0
+    done: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return not (self.active or self.unsubmitted or self.uncollected)
+
+    def collect(self) -> None:
+        """Look at every job in flight, collect what is settled, and decide what is sent again."""
+        generation: list[Shard] = list(self.manifest.shards)
+        while generation:
+            self._see_to_all(generation)
+            generation, self.again = self.again, []
+
+    def submit(self) -> None:
+        """Submit what has no job yet, as far as the limit and the service's quota allow."""
+        submission = Submission(self.run, self.manifest, self.client, self.policy.caution)
+        while self.unsubmitted and len(self.active) < self.policy.max_active_jobs:
+            try:
+                self.active.append(submission.submit(self.unsubmitted[0]).job)
+            except QuotaError as error:
+                self.refusals += 1
+                wait = quota_wait(self.refusals, error.retry_after, jitter=random.random())
+                self.wake.append(wait)
+                log.warning("%s %s Trying again in %.0f s.", error, self._held(), wait)
+                return
+            del self.unsubmitted[0]
+            self.refusals = 0
+            if self.policy.resubmit_stuck_after is not None:
+                self.wake.append(self.policy.resubmit_stuck_after.total_seconds() / 4)
+
+    def waiting(self) -> Waiting:
+        shards = self.done + self.uncollected + len(self.unsubmitted) + len(self.active)
+        log.info("%s: %d of %d shards done, %d jobs active.", self.run.destination, self.done, shards, len(self.active))
+        only_collecting = self.uncollected > 0 and not self.active and not self.unsubmitted
+        return Waiting(tuple(self.active), min(self.wake, default=None), self.refusals, self.done, shards, only_collecting)
+
+    def _see_to_all(self, shards: list[Shard]) -> None:
+        ledger = Ledger(self.run)
+        open_shards: list[Shard] = []
+        for shard in shards:
+            if landed(self.run, shard) is None:
+                open_shards.append(shard)
+            else:
+                self._redrive(shard)
+        submitted = {shard: record.job for shard in open_shards if (record := _submitted(ledger, shard)) is not None}
+        jobs = look(self.client, list(submitted.values()))
+        for shard in open_shards:
+            if shard in submitted:
+                self._see_to(shard, submitted[shard], jobs[submitted[shard]] or ledger.ended(shard.id))
+            elif shard.requests == 0:
+                self._collect(shard, None)
+            else:
+                self.unsubmitted.append(shard)
+
+    def _see_to(self, shard: Shard, name: str, job: Job | None) -> None:
+        if job is None:
+            if not self.policy.resubmit_lost:
+                raise lost(self.run, shard.id, name)
+            log.warning("The service does not find %s of shard %s; its rows are sent again.", name, shard.id)
+            lost_job(self.run, shard, name, keep_response=self.policy.keep_response)
+            self._redrive(shard)
+        elif is_settled(job):
+            self._collect(shard, job)
+        else:
+            self.active.append(name)
+            self._watch_progress(shard, job)
+
+    def _collect(self, shard: Shard, job: Job | None) -> None:
+        policy = self.policy
+        try:
+            collect(self.run, self.client, shard, job, keep_response=policy.keep_response, resubmit_lost=policy.resubmit_lost)
+        except (OutcomeUnknownError, UnreachableError, QuotaError) as error:
+            since = Ledger(self.run).ended_at(shard.id)
+            if since is None or time.time() - since > policy.collect_timeout.total_seconds():
+                raise
+            self.uncollected += 1
+            self.wake.append(_COLLECT_AGAIN * (0.5 + random.random()))
+            log.warning("%s The job of shard %s has ended; asking for its output again later.", error, shard.id)
+        else:
+            self._redrive(shard)
+
+    def _redrive(self, shard: Shard) -> None:
+        """What dies for good is done; what is sent again is new work."""
+        self.done += 1
+        self.again.extend(redrive(self.run, self.manifest, shard, self.policy.redrive))
+
+    def _watch_progress(self, shard: Shard, job: Job) -> None:
+        if self.policy.resubmit_stuck_after is None:
+            return
+        after = self.policy.resubmit_stuck_after.total_seconds()
+        cancellation = Ledger(self.run).cancellation(shard.id)
+        left = stuck_in(self.run, shard.id, job, after=after)
+        if left <= 0 or (cancellation is not None and cancellation.why == "stuck"):
+            # Repeated until the job has ended: the first request may have been lost.
+            cancel(self.run, self.client, shard.id, job.name, why="stuck")
+            self.wake.append(_COLLECT_AGAIN)
+        else:
+            # Looked at more often than needed, since progress is only seen when somebody looks.
+            self.wake.append(min(left, after / 4))
+
+    def _held(self) -> str:
+        size = sum(shard.bytes for shard in Ledger(self.run).shards(self.manifest)) / 1e6
+        return (
+            f"This run has {len(self.active)} jobs active and {len(self.unsubmitted)} to come, {size:.0f} MB of requests in all."
+        )
+
+
+def _submitted(ledger: Ledger, shard: Shard) -> Submitted | None:
+    try:
+        return ledger.submitted(shard.id)
+    except CorruptRunError:
+        return None  # submitting it repairs the record: there is a job, and it is looked for

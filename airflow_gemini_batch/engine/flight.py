@@ -1,0 +1,107 @@
+"""The jobs of a run that are in flight: looking at them, ending them, and noticing that they stand still."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from airflow_gemini_batch.engine.client import GeminiClient
+from airflow_gemini_batch.engine.collecting import landed
+from airflow_gemini_batch.engine.errors import NotFoundError, ServiceError
+from airflow_gemini_batch.engine.jobs import Job
+from airflow_gemini_batch.engine.ledger import Ledger, Seen
+from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.waiting import LIST_ABOVE
+
+log = logging.getLogger(__name__)
+
+
+def look(client: GeminiClient, names: Sequence[str]) -> dict[str, Job | None]:
+    """The jobs as they are now; None for one that the service does not find. Many are looked up in one listing."""
+    found: dict[str, Job | None] = {}
+    if len(names) > LIST_ABOVE:
+        wanted = set(names)
+        for job in client.list_jobs():
+            if job.name in wanted:
+                found[job.name] = job
+                if len(found) == len(wanted):
+                    break
+    for name in names:
+        if name not in found:
+            try:
+                found[name] = client.get_job(name)
+            except NotFoundError:
+                found[name] = None
+    return found
+
+
+def look_at(run: Run, client: GeminiClient, part: ShardAttempt, name: str) -> Job:
+    """One job as it is now, or as it was when it was last seen to have ended. Raises NotFoundError."""
+    job = look(client, [name])[name] or Ledger(run).ended(part)
+    if job is None:
+        raise lost(run, part, name)
+    return job
+
+
+def in_flight(run: Run) -> dict[Shard, str]:
+    """The shards whose job has not been collected, as far as the ledger knows, with the job's name."""
+    manifest = run.manifest()
+    if manifest is None:
+        return {}
+    ledger = Ledger(run)
+    uncollected = (shard for shard in ledger.shards(manifest) if landed(run, shard) is None)
+    return {shard: record.job for shard in uncollected if (record := ledger.submitted(shard.id)) is not None}
+
+
+def cancel_run(run: Run, client: GeminiClient, *, why: str) -> list[str]:
+    """Cancel the jobs of this run that still run, and name them. What has ended stays as it is and can be collected.
+
+    The ledger says so first: what these jobs leave undone is sent again when the run goes on.
+
+    :param why: killed or timeout.
+    """
+    flying = in_flight(run)
+    jobs = look(client, list(flying.values()))
+    cancelled: list[str] = []
+    for shard, name in flying.items():
+        job = jobs[name]
+        if job is not None and not job.is_terminal:
+            try:
+                cancel(run, client, shard.id, name, why=why)
+            except ServiceError as error:  # one that cannot be cancelled must not keep the others alive
+                log.warning("%s It may run on and be billed.", error)
+            else:
+                cancelled.append(name)
+    return cancelled
+
+
+def cancel(run: Run, client: GeminiClient, part: ShardAttempt, name: str, *, why: str) -> None:
+    """Ask for the end of one job. It may end well all the same: whoever goes on looks before anything is sent again."""
+    Ledger(run).record_cancellation(part, why)
+    client.cancel_job(name)
+    log.info("Cancelled %s of shard %s (%s).", name, part, why)
+
+
+def stuck_in(run: Run, part: ShardAttempt, job: Job, *, after: float, now: float | None = None) -> float:
+    """Seconds until this job counts as stuck; 0 or less: it does now.
+
+    :param after: seconds without progress: neither its state nor its counts of done requests have changed.
+    """
+    now = time.time() if now is None else now
+    ledger = Ledger(run)
+    seen = ledger.seen(part)
+    done = job.stats.succeeded + job.stats.failed
+    if seen is None or (seen.state, seen.done) != (job.wire_state, done):
+        ledger.record_seen(part, Seen(job.wire_state, done, now))
+        return after
+    return seen.since + after - now
+
+
+def lost(run: Run, part: ShardAttempt, name: str) -> NotFoundError:
+    return NotFoundError(
+        f"Shard {part} was submitted as {name}, and the service does not find that job. It is visible only to keys of the project "
+        "that made it: check that the connection's key is the one that submitted. Nothing was submitted again, because a job "
+        "that cannot be seen may still run. If it is lost for sure, say resubmit_lost=True: its rows are then paid once more.",
+        code=404,
+    )
