@@ -133,7 +133,7 @@ def test_a_shard_that_fails_holds_no_other_back(
 
     assert ran.state == "failed"
     assert len(read(tmp_path / "run" / "results")) == 7
-    assert "1 of 3 shards have not been collected (00001-0)" in str(ran.errors[-1])
+    assert "1 of 3 shards have not been collected" in str(ran.errors[-1])
 
 
 def test_a_definite_refusal_burns_no_retry(
