@@ -70,7 +70,7 @@ class Screen:
         grid.add_column(width=max(map(len, self._steps), default=0), style="bold")
         grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for step in list(self._steps.values()):
-            count = f"{step.done:,} of {step.total:,} rows" if step.total else ""
+            count = f"{step.done:>5,} of {step.total:>5,} rows" if step.total else ""
             grid.add_row(_ENDED.get(step.state, self._spinner), step.name, Text("  ".join(filter(None, [count, step.text]))))
         grid.add_row("", "", Text(f"{self.elapsed:.0f} s", "dim"))
         return grid

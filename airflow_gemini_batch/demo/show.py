@@ -75,7 +75,7 @@ def _run(console: Console, folder: Path, emulator: Emulator, airflow: LocalAirfl
             screen.show("Airflow", "working", "makes its database; starts scheduler, DAG processor, triggerer, API server")
             running.enter_context(airflow)
             airflow.wait_until_healthy()
-            screen.show("Airflow", "done", f"up, with a home of its own; watch it at {airflow.url}/dags/{DAG_ID}")
+            screen.show("Airflow", "done", f"up: {airflow.url}/dags/{DAG_ID}")
             airflow.rest.wait_for_dag(DAG_ID)
             run_id = airflow.rest.trigger(DAG_ID, {"folder": str(folder)})
             screen.show("DAG run", "working", run_id)
