@@ -137,7 +137,7 @@ class LocalAirflow:
     def _ill(self) -> list[str]:
         try:
             health = self.rest.health()
-        except httpx.HTTPError:
+        except (httpx.HTTPError, RuntimeError):
             return ["api-server"]
         return [
             part for part in ("metadatabase", "scheduler", "dag_processor", "triggerer") if health[part]["status"] != "healthy"
