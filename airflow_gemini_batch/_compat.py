@@ -11,15 +11,17 @@ try:  # Airflow 3.2 on
         AirflowFailException,
         AirflowNotFoundException,
         AirflowSensorTimeout,
+        TaskDeferred,
     )
 except ImportError:
     from airflow.exceptions import (  # type: ignore[no-redef, attr-defined]
         AirflowFailException,
         AirflowNotFoundException,
         AirflowSensorTimeout,
+        TaskDeferred,
     )
 
-__all__ = ["AirflowFailException", "AirflowNotFoundException", "AirflowSensorTimeout", "amask_secret"]
+__all__ = ["AirflowFailException", "AirflowNotFoundException", "AirflowSensorTimeout", "TaskDeferred", "amask_secret"]
 
 
 async def amask_secret(secret: str) -> None:

@@ -51,8 +51,9 @@ def uri_of(place: str | os.PathLike[str] | ObjectStoragePath) -> str:
         uri = str(place)
         scheme, separator, rest = uri.partition("://")
         # Whether the text of a path names its connection depends on the release of Airflow.
-        if place.conn_id and separator and not rest.startswith(f"{place.conn_id}@"):
-            return f"{scheme}://{place.conn_id}@{rest}"
+        conn_id = getattr(place, "conn_id", None)
+        if conn_id and separator and not rest.startswith(f"{conn_id}@"):
+            return f"{scheme}://{conn_id}@{rest}"
         return uri
     return os.fspath(place)
 

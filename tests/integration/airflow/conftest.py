@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
+from airflow_gemini_batch._compat import TaskDeferred
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 

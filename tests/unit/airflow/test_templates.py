@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.definitions.mappedoperator import MappedOperator
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_gemini_batch import (
     GeminiBatchBuildOperator,
@@ -23,6 +22,11 @@ from airflow_gemini_batch import (
     GenerateRequest,
     RawRequest,
 )
+
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # Airflow 3.1
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
 CONTEXT: Any = {"ds": "2026-11-21", "params": {"lang": "French"}}
 REQUEST = GenerateRequest(
