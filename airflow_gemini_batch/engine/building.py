@@ -135,7 +135,8 @@ def discard_run(run: Run, client: GeminiClient | None) -> None:
 def _digests(source: Source, encoder: RequestEncoder, question: Question, there: Manifest) -> list[tuple[int, str]]:
     """What the rows would become, cut as the run that is there was cut."""
     log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
-    return digest_shards(source, encoder, key=question.key, cut=[shard.rows for shard in there.shards])
+    cut = [shard.rows for shard in there.shards]
+    return digest_shards(source, encoder, key=question.key, cut=cut, max_bytes=question.max_shard_bytes)
 
 
 def _require_same(run: Run, there: Manifest, asked: Manifest, digests: Callable[[], list[tuple[int, str]]]) -> None:
