@@ -67,6 +67,7 @@ class Location:
 
     def exists(self) -> bool:
         # Not fs.exists(): fsspec's answers False to every exception, also to a refused or failed connection.
+        self._forget()
         try:
             self.fs.info(self.path)
         except FileNotFoundError:
@@ -75,6 +76,7 @@ class Location:
 
     def size(self) -> int:
         """Bytes. Raises FileNotFoundError when there is no such file."""
+        self._forget()
         return int(self.fs.info(self.path)["size"])
 
     def read(self) -> bytes:
@@ -85,6 +87,7 @@ class Location:
     def open(self) -> BinaryIO:
         if self.is_local:
             return open(self.path, "rb")
+        self._forget()
         return cast(BinaryIO, self.fs.open(self.path, "rb"))
 
     def sha256(self) -> str:
@@ -179,6 +182,7 @@ class Location:
                 finally:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(temporary)
+            self._forget()
             try:
                 self.fs.pipe_file(self.path, data, mode="create")
             except FileExistsError:
@@ -196,14 +200,20 @@ class Location:
 
     def children(self) -> list[Location]:
         """The files and folders directly below, by name; empty when the folder does not exist."""
-        # Object stores cache listings, and a stale one would hide what another worker has just written.
-        self.fs.invalidate_cache(self.path)
+        self._forget()
         try:
             paths: list[Any] = self.fs.ls(self.path, detail=False)
         except FileNotFoundError:
             return []
+        finally:
+            self._forget()
         names = sorted({str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths} - {self.name, ""})
         return [self / name for name in names]
+
+    def _forget(self) -> None:
+        """Make the file system look again: it keeps listings, in which what another worker has just written does not exist."""
+        self.fs.invalidate_cache(self.path)
+        self.fs.invalidate_cache(self.path.rpartition("/")[0])
 
     def _claim(self, temporary: str, data: bytes) -> bool:
         try:

@@ -1,0 +1,106 @@
+"""The run on an object store: S3's protocol over HTTP, through the same fsspec file system that users have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
+
+from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.emulator.faults import HttpFault, RowFault
+from airflow_gemini_batch.engine.errors import RefusedError
+from airflow_gemini_batch.engine.redrive import RedrivePolicy
+from airflow_gemini_batch.engine.storage import Location, locate
+from airflow_gemini_batch.engine.summary import Summary
+from tests.integration.engine.conftest import creates, table
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, Any]]:
+    """Storage options for a store of its own."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"endpoint_url": f"http://{host}:{port}", "key": "any", "secret": "any", "client_kwargs": {"region_name": "us-east-1"}}
+    s3fs.S3FileSystem(**options).call_s3("create_bucket", Bucket="lake")
+    yield options
+    server.stop()
+
+
+def elsewhere(uri: str, options: dict[str, Any]) -> Location:
+    """The place as another worker sees it: a file system object of its own, with caches of its own."""
+    return locate(uri, skip_instance_cache=True, **options)
+
+
+def test_only_the_first_of_two_creates_wins(s3: dict[str, Any]) -> None:
+    claim = "s3://lake/claims/one.json"
+
+    assert [elsewhere(claim, s3).create(b"mine"), elsewhere(claim, s3).create(b"yours")] == [True, False]
+    assert elsewhere(claim, s3).read() == b"mine"
+
+
+def test_what_another_worker_has_written_is_seen_at_once(s3: dict[str, Any]) -> None:
+    here, there = elsewhere("s3://lake/seen", s3), elsewhere("s3://lake/seen", s3)
+    (here / "first").write(b"1")
+    assert [file.name for file in here.children()] == ["first"]
+
+    (there / "second").write(b"22")
+
+    assert (here / "second").exists()
+    assert (here / "second").read() == b"22"
+    assert (here / "second").size() == 2
+    assert [file.name for file in here.children()] == ["first", "second"]
+
+
+def test_a_write_that_fails_leaves_nothing(s3: dict[str, Any]) -> None:
+    file = elsewhere("s3://lake/torn/part", s3)
+
+    def interrupted() -> None:
+        with file.writing() as out:
+            out.write(b"x" * 6_000_000)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+    assert not file.exists()
+
+
+def test_a_store_that_refuses_is_not_an_empty_one(s3: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match=r".") as caught:
+        elsewhere("s3://no-such-bucket/x", {**s3, "endpoint_url": "http://127.0.0.1:9"}).exists()
+
+    assert not isinstance(caught.value, FileNotFoundError)
+
+
+def test_a_table_in_the_store_becomes_two_tables_in_the_store(
+    go: Callable[..., Summary], s3: dict[str, Any], emulator: Emulator, tmp_path: Path
+) -> None:
+    with elsewhere("s3://lake/in/a.parquet", s3).writing() as file:
+        pq.write_table(table(12), file)
+    arguments = {
+        "source": "s3://lake/in/*.parquet",
+        "destination": "s3://lake/run",
+        "storage_options": s3,
+        "redrive": RedrivePolicy(max_redrives=1),
+    }
+    emulator.faults.add(RowFault(do="error", code=14, keys=("k1",), display_name="attempt 0"))
+    rule = emulator.faults.add(HttpFault(do="status", status=400, path=":batchGenerateContent", nth=2, count=100))[0]
+    with pytest.raises(RefusedError):
+        go(**arguments)
+    emulator.faults.remove(rule)
+
+    summary = go(**arguments)
+
+    assert (summary.results, summary.dead_letter, summary.balanced) == (12, 0, True)
+    assert len(creates(emulator)) == 4
+    filesystem = elsewhere("s3://lake/run", s3).arrow_fs
+    assert ds.dataset("lake/run/results", filesystem=filesystem).to_table().num_rows == 12
