@@ -30,6 +30,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("operators.batch", "operators.steps"),
         "sensors": _modules("sensors.batch"),
         "triggers": _modules("triggers.batch"),
+        "extra-links": ["airflow_gemini_batch.links.GeminiBatchRunLink"],
         "plugins": [{"name": "gemini_batch", "plugin-class": "airflow_gemini_batch.plugin.GeminiBatchPlugin"}],
         "connection-types": [_CONNECTION_TYPE],
     }

@@ -33,6 +33,10 @@ from airflow_gemini_batch.engine.storage import Location, locate
 
 log = logging.getLogger(__name__)
 
+_WAY_OUT = "Choose another destination, or pass if_exists='replace' to throw that run away."
+#: if_exists='replace' spares what the same owner has begun, so it would not help here.
+_OWN_WAY_OUT = "This very task began that run with another question. Choose another destination, or remove that folder."
+
 IfExists = Literal["resume", "replace"]
 
 
@@ -159,7 +163,7 @@ def _require_same(run: Run, there: Manifest, asked: Manifest, digests: Callable[
     if differs:
         raise DestinationError(
             f"{run.destination} holds another run ({there.run_id}, built {there.created_at}): {'; '.join(differs)}. "
-            "Choose another destination, or pass if_exists='replace' to throw that run away."
+            f"{_WAY_OUT if asked.owner is None or asked.owner != there.owner else _OWN_WAY_OUT}"
         )
 
 
