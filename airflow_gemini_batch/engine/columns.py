@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from itertools import accumulate
 
 import pyarrow as pa
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH_DAY = _EPOCH.toordinal()
+_MICROSECOND = timedelta(microseconds=1)
 _INT64 = range(-(2**63), 2**63)
 
 #: What ``failed_at`` is.
@@ -28,7 +30,7 @@ def utf8(values: Sequence[bytes | None]) -> pa.Array:
     """Strings from bytes that are known to be UTF-8. Together they must stay under 2 GB."""
     content = [value or b"" for value in values]
     offsets = array("i", accumulate(map(len, content), initial=0))
-    buffers = [_validity(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(content))]
+    buffers = [validity(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(content))]
     return pa.Array.from_buffers(pa.string(), len(values), buffers)
 
 
@@ -40,8 +42,21 @@ def int32s(values: Sequence[int | None]) -> pa.Array:
     return _numbers(pa.int32(), "i", values)
 
 
-def bools(values: Sequence[bool]) -> pa.Array:
-    return pa.Array.from_buffers(pa.bool_(), len(values), [None, _bits(values)])
+def doubles(values: Sequence[float | None]) -> pa.Array:
+    return _numbers(pa.float64(), "d", values)
+
+
+def bools(values: Sequence[bool | None]) -> pa.Array:
+    return pa.Array.from_buffers(pa.bool_(), len(values), [validity(values), _bits(values)])
+
+
+def dates(values: Sequence[date | None]) -> pa.Array:
+    return _numbers(pa.date32(), "i", [None if value is None else value.toordinal() - _EPOCH_DAY for value in values])
+
+
+def times(values: Sequence[datetime | None]) -> pa.Array:
+    """Of datetimes that know their offset."""
+    return _numbers(TIMESTAMP, "q", [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values])
 
 
 def constant_string(value: str | None, length: int) -> pa.Array:
@@ -54,7 +69,7 @@ def constant_int32(value: int, length: int) -> pa.Array:
 
 
 def constant_time(value: datetime, length: int) -> pa.Array:
-    microseconds = (value - _EPOCH) // timedelta(microseconds=1)
+    microseconds = (value - _EPOCH) // _MICROSECOND
     return pa.Array.from_buffers(TIMESTAMP, length, [None, pa.py_buffer(array("q", [microseconds]) * length)])
 
 
@@ -62,18 +77,19 @@ def fits_int64(value: int) -> bool:
     return value in _INT64
 
 
-def _numbers(kind: pa.DataType, code: str, values: Sequence[int | None]) -> pa.Array:
+def _numbers(kind: pa.DataType, code: str, values: Sequence[float | None]) -> pa.Array:
     content = array(code, [0 if value is None else value for value in values])
-    return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(content)])
+    return pa.Array.from_buffers(kind, len(values), [validity(values), pa.py_buffer(content)])
 
 
-def _validity(values: Sequence[object]) -> pa.Buffer | None:
+def validity(values: Sequence[object]) -> pa.Buffer | None:
+    """Which of them are not None; None where all are not."""
     if None not in values:
         return None
     return _bits([value is not None for value in values])
 
 
-def _bits(flags: Sequence[bool]) -> pa.Buffer:
+def _bits(flags: Sequence[bool | None]) -> pa.Buffer:
     """One bit a flag, the first in the lowest bit, as Arrow wants it."""
     digits = "".join(["1" if flag else "0" for flag in reversed(flags)])
     return pa.py_buffer(int(digits or "0", 2).to_bytes((len(flags) + 7) // 8, "little"))

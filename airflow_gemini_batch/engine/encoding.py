@@ -26,6 +26,7 @@ from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.placeholders import Template
 from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest, RequestSpec
+from airflow_gemini_batch.engine.structured import ENUM, JSON, ParsedColumn
 from airflow_gemini_batch.engine.texts import texts, why_no_text
 
 #: What is kept of an error of the user's code: enough for the cause, too little to fill a table with tracebacks.
@@ -129,11 +130,12 @@ def _compile_generate(spec: GenerateRequest, schema: pa.Schema) -> TemplateEncod
     if not any(prompt.texts) and not prompt.columns:
         raise InputError("prompt is empty. Write what the model is to be asked, with ${column} where the row's value belongs.")
     system = None if spec.system_instruction is None else _template(spec.system_instruction, "system_instruction", schema)
+    answer_schema = None if spec.response_schema is None else _json_schema(spec.response_schema)
     marks = Marks.random()
     written = sdk_request.write_request(
         prompt=marks.prompt,
         system_instruction=None if system is None else marks.system_instruction,
-        config=_with_schema(spec.config, spec.response_schema),
+        config=spec.config if answer_schema is None else _with_schema(spec.config, answer_schema),
     )
     try:
         content = json.dumps(written, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -141,9 +143,10 @@ def _compile_generate(spec: GenerateRequest, schema: pa.Schema) -> TemplateEncod
     except ValueError as error:  # UnicodeEncodeError is one
         raise InputError(f"The request cannot be written as JSON in UTF-8: {error}.") from error
     plain = json.loads(content.replace(marks.prompt.encode(), b"").replace(marks.system_instruction.encode(), b""))
-    return TemplateEncoder(
-        pieces, values, {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
-    )
+    asked = {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
+    if answer_schema is not None:
+        asked["response_schema"] = answer_schema
+    return TemplateEncoder(pieces, values, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,26 +177,38 @@ def _template(text: Any, argument: str, schema: pa.Schema) -> Template:
     return template
 
 
-def _with_schema(config: Any, response_schema: Any) -> Any:
+def _with_schema(config: Any, schema: dict[str, Any]) -> Any:
     """config with the answer's form in it, as JSON Schema: the only form that can say all that pydantic can."""
-    if response_schema is None:
-        return config
     checked = sdk_request.checked_config(config)
     if checked.response_schema is not None or checked.response_json_schema is not None:
         raise InputError("The request has two response schemas: its own and config's. Leave one of them out.")
+    if checked.response_mime_type not in (None, JSON, ENUM):
+        raise InputError(
+            f"config.response_mime_type is {checked.response_mime_type!r}; with a response_schema it is {JSON!r} or {ENUM!r}."
+        )
+    checked.response_json_schema = schema
+    checked.response_mime_type = checked.response_mime_type or JSON
+    return checked
+
+
+def _json_schema(response_schema: Any) -> dict[str, Any]:
+    """response_schema as JSON Schema. Raises InputError for one that landing could not use."""
     if isinstance(response_schema, dict):
-        checked.response_json_schema = response_schema
+        schema = response_schema
     else:
         try:
-            checked.response_json_schema = pydantic.TypeAdapter(response_schema).json_schema()
+            schema = pydantic.TypeAdapter(response_schema).json_schema()
         except (pydantic.errors.PydanticUserError, TypeError) as error:
             raise InputError(
                 "response_schema must be a pydantic model, a list[Model] or a JSON Schema as a dict, "
                 f"not {response_schema!r}: {error}"
             ) from error
-    if checked.response_mime_type is None:
-        checked.response_mime_type = "application/json"
-    return checked
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"response_schema cannot be written as JSON: {error}.") from error
+    ParsedColumn(plain)
+    return plain
 
 
 def _cut(content: bytes, templates: dict[str, Template | None]) -> tuple[tuple[bytes, ...], tuple[str, ...]]:

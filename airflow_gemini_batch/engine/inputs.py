@@ -61,7 +61,7 @@ class Inputs:
 
     def take(self, rows: Sequence[int]) -> pa.RecordBatch:
         """Key, request_sha256 and the carried columns of some rows, given in ascending order. Only these rows are copied."""
-        pieces: list[pa.RecordBatch] = []
+        pieces: list[pa.RecordBatch] = [] if rows else [_taken(self.batches[0], rows)]
         position = 0
         while position < len(rows):
             batch = bisect_right(self.starts, rows[position]) - 1

@@ -60,6 +60,10 @@ class Join:
         self.state[number] = ANSWERED
         return number
 
+    def refuse(self, number: int, at: int) -> None:
+        """The answer that decided about this row is not in the form that was asked for."""
+        self.state[number], self.line_at[number] = REFUSED, at
+
     def _put_aside(self, why: str, at: int) -> None:
         self.aside_at.append(at)
         self.aside[why] += 1

@@ -15,17 +15,18 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine import columns
+from airflow_gemini_batch.engine.extras import Extras, extra_columns
 from airflow_gemini_batch.engine.inputs import Inputs, open_inputs
 from airflow_gemini_batch.engine.joining import ANSWERED, AWAITED, NOT_SENT, Join
 from airflow_gemini_batch.engine.lines import OutputLines, RequestLines, open_output
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable
-from airflow_gemini_batch.engine.responses import Answer, Garbage, Refusal, classify
+from airflow_gemini_batch.engine.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.runs import Run, Shard
 from airflow_gemini_batch.engine.sinks import TOKEN_COLUMNS, PartWriter, dead_letter_schema, results_schema
 
@@ -79,20 +80,21 @@ def land(run: Run, shard: Shard, ending: Ending, *, keep_response: bool = True) 
 
     Raises CorruptRunError when the shard's inputs or requests are absent or were changed.
     """
+    extras = extra_columns(run.built().request)
     # Its presence says that both parts are whole and belong together: not while they are being replaced.
     run.landed_file(shard.id).delete()
     with open_inputs(run, shard) as inputs, open_output(run, shard) as output:
         join = Join(inputs.numbers(), inputs.rows)
-        results = _Results(shard, ending, inputs, keep_response)
+        results = _Results(shard, ending, inputs, extras, keep_response)
         with PartWriter(run.results_part(shard.id), results.schema) as part:
             for answers in _answers(output, join, inputs):
-                part.write(results.batch(answers))
+                part.write(results.batch(answers, join))
         letters = _DeadLetter(shard, ending, inputs)
         with (
             PartWriter(run.dead_letter_part(shard.id), letters.schema) as part,
             RequestLines(run.requests_file(shard.id)) as requests,
         ):
-            for batch in _letters(output, join, inputs, requests, ending):
+            for batch in _letters(output, join, inputs, requests, ending, extras):
                 part.write(letters.batch(batch))
         _write_aside(run, shard, output, join)
     landed = Landed(
@@ -113,6 +115,14 @@ def land(run: Run, shard: Shard, ending: Ending, *, keep_response: bool = True) 
 # --- what each row's fate is -------------------------------------------------------------------------------------------
 
 
+class _Found(msgspec.Struct, gc=False):
+    """An answer that decides about a row, and where its line begins."""
+
+    number: int
+    at: int
+    answer: Answer
+
+
 class _Letter(msgspec.Struct, gc=False):
     """A row without a result. ``request`` is None when nothing was sent, ``line`` when nothing came back."""
 
@@ -122,10 +132,10 @@ class _Letter(msgspec.Struct, gc=False):
     line: bytes | None
 
 
-def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[tuple[int, Answer]]]:
-    """The answers that decide about a row, with its number, some megabytes at a time."""
+def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_Found]]:
+    """The answers that decide about a row, some megabytes at a time."""
     unknown: set[str] = set()
-    answers: list[tuple[int, Answer]] = []
+    answers: list[_Found] = []
     size = 0
     for at, line in output:
         read = classify(line)
@@ -138,7 +148,7 @@ def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[t
         if answers and (len(answers) == _BATCH_ROWS or size + weight > _BATCH_BYTES):
             yield answers
             answers, size = [], 0
-        answers.append((number, read))
+        answers.append(_Found(number, at, read))
         size += weight
     if answers:
         yield answers
@@ -147,7 +157,9 @@ def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[t
         log.warning("Unknown finish reason %s: answers with content count as results.", finish_reason)
 
 
-def _letters(output: OutputLines, join: Join, inputs: Inputs, requests: RequestLines, ending: Ending) -> Iterator[list[_Letter]]:
+def _letters(
+    output: OutputLines, join: Join, inputs: Inputs, requests: RequestLines, ending: Ending, extras: Extras
+) -> Iterator[list[_Letter]]:
     """The rows without a result, in input order, some megabytes at a time."""
     for position, (start, batch) in enumerate(zip(inputs.starts, inputs.batches, strict=True)):
         states = join.state[start : start + batch.num_rows]
@@ -170,7 +182,7 @@ def _letters(output: OutputLines, join: Join, inputs: Inputs, requests: RequestL
                     refusal = _unanswered(key, ending)
                 else:
                     line = output.line(join.line_at[start + place])
-                    refusal = _refused(key, line)
+                    refusal = _refused(key, line, extras)
             weight = len(request or b"") + len(line or b"") + inputs.row_bytes(start + place)
             if letters and size + weight > _BATCH_BYTES:
                 yield letters
@@ -188,16 +200,17 @@ def _unanswered(key: str, ending: Ending) -> Refusal:
     return Refusal(key, ending.reason, ending.code, ending.status, message, retryable, b"")
 
 
-def _refused(key: str, line: bytes) -> Refusal:
+def _refused(key: str, line: bytes, extras: Extras) -> Refusal:
     read = classify(line)
     if isinstance(read, Refusal):
         return read
-    message = f"the line of this row is torn: {read.message}" if isinstance(read, Garbage) else "the line of this row is torn"
-    return _refusal(key, Reason.MALFORMED_LINE, message)
+    if isinstance(read, Answer):
+        return _refusal(key, Reason.INVALID_OUTPUT, extras.complaint(read) or "", read.finish_reason)
+    return _refusal(key, Reason.MALFORMED_LINE, f"the line of this row is torn: {read.message}")
 
 
-def _refusal(key: str, reason: Reason, message: str) -> Refusal:
-    return Refusal(key, reason, None, None, message, is_retryable(reason), b"")
+def _refusal(key: str, reason: Reason, message: str, status: str | None = None) -> Refusal:
+    return Refusal(key, reason, None, status, message, is_retryable(reason), b"")
 
 
 def _write_aside(run: Run, shard: Shard, output: OutputLines, join: Join) -> None:
@@ -217,18 +230,26 @@ def _write_aside(run: Run, shard: Shard, output: OutputLines, join: Join) -> Non
 class _Results:
     """Makes batches of the results table, and counts what it makes."""
 
-    def __init__(self, shard: Shard, ending: Ending, inputs: Inputs, keep_response: bool) -> None:
-        self.schema = results_schema(inputs.carry, keep_response=keep_response)
+    def __init__(self, shard: Shard, ending: Ending, inputs: Inputs, extras: Extras, keep_response: bool) -> None:
+        self.schema = results_schema(inputs.carry, extra=extras.fields, keep_response=keep_response)
         self.rows = 0
         self.tokens = dict.fromkeys(TOKEN_COLUMNS, 0)
         self._origin = _Origin(shard, inputs)
         self._job = ending.job
+        self._extras = extras
         self._keep_response = keep_response
 
-    def batch(self, answers: list[tuple[int, Answer]]) -> pa.RecordBatch:
-        answers.sort(key=itemgetter(0))
-        content = [answer for _, answer in answers]
+    def batch(self, found: list[_Found], join: Join) -> pa.RecordBatch:
+        """The rows of the answers that are in the form that was asked for; the others are refused."""
+        found.sort(key=attrgetter("number"))
+        extra, problems = self._extras.read([one.answer for one in found])
+        for place in problems:
+            join.refuse(found[place].number, found[place].at)
+        if problems:
+            found = [one for place, one in enumerate(found) if place not in problems]
+        content = [one.answer for one in found]
         own = {
+            **extra,
             "text": columns.strings([answer.text for answer in content]),
             "finish_reason": columns.strings([answer.finish_reason for answer in content]),
             "model_version": columns.strings([answer.model_version for answer in content]),
@@ -242,7 +263,7 @@ class _Results:
         if self._keep_response:
             own["response"] = columns.utf8([answer.response for answer in content])
         self.rows += len(content)
-        return self._origin.batch([number for number, _ in answers], own, self.schema)
+        return self._origin.batch([one.number for one in found], own, self.schema)
 
 
 class _DeadLetter:

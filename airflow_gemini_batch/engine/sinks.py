@@ -1,6 +1,6 @@
 """The two tables that come out: their columns, and the writer of their parts.
 
-The columns and their order are public; every part of a run has the same ones. What a later kind of request adds to the results
+The columns and their order are public; every part of a run has the same ones. What a kind of request adds to the results
 (typed columns, embeddings, media) goes between ``text`` and ``finish_reason`` and is decided by the run's request, never by
 what happens to be in an answer.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 
 import pyarrow as pa
@@ -39,8 +40,8 @@ _ORIGIN = (
     pa.field("shard", pa.int32()),
     pa.field("attempt", pa.int32()),
 )
+_TEXT = pa.field("text", pa.string())
 _ANSWER = (
-    pa.field("text", pa.string()),
     pa.field("finish_reason", pa.string()),
     *(pa.field(name, pa.int64()) for name in TOKEN_COLUMNS),
     pa.field("model_version", pa.string()),
@@ -58,12 +59,16 @@ _LETTER = (
     pa.field("failed_at", TIMESTAMP),
 )
 
-#: Names that a carried column may not have, in either table; with those that structured output, embeddings and media use.
-RESERVED_COLUMNS = frozenset(field.name for field in (_KEY, *_ANSWER, *_LETTER)) | {"parsed", "embedding", "media"}
+#: What a run's request can add to the results (see ``extras``).
+EXTRA_COLUMNS = ("parsed", "embedding", "media", "grounding", "citations", "function_calls", "thoughts")
+
+#: Names that a carried column may not have, in either table, whether or not this run has a column of its own of that name.
+RESERVED_COLUMNS = frozenset(field.name for field in (_KEY, _TEXT, *_ANSWER, *_LETTER)).union(EXTRA_COLUMNS)
 
 
-def results_schema(carry: pa.Schema, *, keep_response: bool = True) -> pa.Schema:
-    return _schema(carry, (*_ANSWER, *([_RESPONSE] if keep_response else []), *_ORIGIN))
+def results_schema(carry: pa.Schema, *, extra: Sequence[pa.Field] = (), keep_response: bool = True) -> pa.Schema:
+    """:param extra: the columns that the run's request adds."""
+    return _schema(carry, (_TEXT, *extra, *_ANSWER, *([_RESPONSE] if keep_response else []), *_ORIGIN))
 
 
 def dead_letter_schema(carry: pa.Schema) -> pa.Schema:

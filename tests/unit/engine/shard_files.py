@@ -7,17 +7,27 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.encoding import InvalidRow
-from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt, SourceInfo
 from airflow_gemini_batch.engine.shards import Rows, ShardWriter
 from airflow_gemini_batch.engine.storage import Location, locate
 
 
-def run_at(uri: str | Path) -> Run:
-    return Run(locate(str(uri)))
+def run_at(uri: str | Path, request: dict[str, Any] | None = None) -> Run:
+    """A run whose manifest holds that request."""
+    run = Run(locate(str(uri)))
+    ask_anew(run, request or {})
+    return run
+
+
+def ask_anew(run: Run, request: dict[str, Any]) -> None:
+    """Another request in the manifest of the run."""
+    manifest = Manifest("r", "m", SourceInfo("a table", None), request, None, (), (), "2026-11-01T00:00:00+00:00")
+    run.manifest_file.write(msgspec.json.encode(manifest))
 
 
 def write_shard(

@@ -1,0 +1,28 @@
+"""The pages about the capabilities work as they stand there, against the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_gemini_batch.emulator import Emulator
+from tests.doc_snippets import run_snippets
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a reader has: a key in the environment, and a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    with Emulator(tmp_path / "service", pending_seconds=0, running_seconds=0) as emulator:
+        monkeypatch.setenv("GOOGLE_API_KEY", "AIzaAnyKey")
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", emulator.url)
+        yield
+
+
+@pytest.mark.parametrize("page", ["structured-output.md"])
+def test_the_snippets_run(page: str, service: None) -> None:
+    assert run_snippets(page) >= 1
