@@ -8,6 +8,7 @@ done it (``OutcomeUnknownError``); and the API key leaves this module only in th
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import functools
 import math
 import os
@@ -93,12 +94,19 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file that the service holds. ``size`` in bytes and ``sha256`` (hex) are None where the service is silent."""
+    """A file that the service holds. ``size`` in bytes and ``sha256`` (hex) are None where the service is silent.
+
+    :param is_output: written by the service itself; such a file expires, and cannot be deleted.
+    """
 
     name: str
     size: int | None
     sha256: str | None
     is_usable: bool
+    is_output: bool = False
+    display_name: str = ""
+    create_time: dt.datetime | None = None
+    expires: dt.datetime | None = None
 
 
 class GeminiClient:
@@ -205,6 +213,18 @@ class GeminiClient:
                 return None
             raise
 
+    def list_files(self) -> Iterator[RemoteFile]:
+        """Every file of this key's project, page by page, to the end."""
+        token: str | None = None
+        while True:
+            files, following = _patiently(functools.partial(self._page_of_files, token))
+            yield from files
+            if following is None:
+                return
+            if following == token:
+                raise OutcomeUnknownError("The listing of files does not end: the service gave the same page token twice.")
+            token = following
+
     def delete_file(self, name: str) -> None:
         """Give storage back. No error when the file is gone; output files cannot be deleted (RefusedError 400)."""
 
@@ -226,6 +246,11 @@ class GeminiClient:
                 self._sdk.files.download(file=name, destination=path)
 
         _patiently(fetch, over=_TRANSIENT)
+
+    def _page_of_files(self, token: str | None) -> tuple[list[RemoteFile], str | None]:
+        with translated("list files"):
+            pager = self._sdk.files.list(config=types.ListFilesConfig(page_size=LIST_PAGE_SIZE, page_token=token))
+        return [_remote(file) for file in pager.page], pager.config.get("page_token") or None
 
     def _page(self, token: str | None) -> dict[str, Any]:
         with translated("list batch jobs"), captured() as raw:
@@ -316,6 +341,10 @@ def _remote(file: types.File) -> RemoteFile:
         size=file.size_bytes,
         sha256=_hex_digest(file.sha256_hash),
         is_usable=file.state is None or file.state.name in ("ACTIVE", "STATE_UNSPECIFIED"),
+        is_output=file.source is not None and file.source.name == "GENERATED",
+        display_name=file.display_name or "",
+        create_time=file.create_time,
+        expires=file.expiration_time,
     )
 
 
