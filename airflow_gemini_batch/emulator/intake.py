@@ -66,8 +66,9 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[InputRow]:
     for number, text in enumerate(lines, 1):
         if text := text.strip():
             line = from_json(text)
-            key = line.get("key")
-            yield InputRow(number, key, request_of(line) or {}, line.get("metadata"))
+            metadata = line.get("metadata")
+            key = line.get("key", metadata.get("key") if isinstance(metadata, dict) else None)
+            yield InputRow(number, key, request_of(line) or {}, metadata)
 
 
 def _complaint(text: bytes, message: str) -> str | None:

@@ -16,6 +16,7 @@ from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.collecting import collect, landed, lost_job
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError, OutcomeUnknownError, QuotaError, UnreachableError
 from airflow_gemini_batch.engine.flight import cancel, look, lost, stuck_in
+from airflow_gemini_batch.engine.inline import Transport
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.ledger import Ledger, Submitted
 from airflow_gemini_batch.engine.redrive import RedrivePolicy, redrive
@@ -46,6 +47,7 @@ class Policy:
     :param resubmit_lost: whether the rows of a job, or of an output, that the service does not find any more are sent again, and
         paid again. Otherwise that is an error.
     :param collect_timeout: how long to go on asking for an output that the service cannot give, after the job has ended.
+    :param transport: ``file``, ``inline``, or ``auto``: inline where a shard is small.
     :param caution: how long to wait before believing that an earlier try has created no job.
     """
 
@@ -57,6 +59,7 @@ class Policy:
     resubmit_stuck_after: timedelta | None = None
     resubmit_lost: bool = False
     collect_timeout: timedelta = timedelta(hours=12)
+    transport: Transport = "file"
     caution: Caution = Caution()
 
     def __post_init__(self) -> None:
@@ -64,6 +67,8 @@ class Policy:
             raise InputError(f"max_active_jobs is {self.max_active_jobs}; expected 1 or more.")
         if not 0.0 <= self.max_dead_letter_ratio <= 1.0:
             raise InputError(f"max_dead_letter_ratio is {self.max_dead_letter_ratio}; expected a number from 0 to 1.")
+        if self.transport not in ("file", "inline", "auto"):
+            raise InputError(f"transport is {self.transport!r}; expected 'file', 'inline' or 'auto'.")
         if self.resubmit_stuck_after is not None and self.resubmit_stuck_after <= timedelta(0):
             raise InputError(f"resubmit_stuck_after is {self.resubmit_stuck_after}; expected a time above zero.")
 
@@ -134,7 +139,7 @@ class _Leg:
 
     def submit(self) -> None:
         """Submit what has no job yet, as far as the limit and the service's quota allow."""
-        submission = Submission(self.run, self.manifest, self.client, self.policy.caution)
+        submission = Submission(self.run, self.manifest, self.client, self.policy.caution, transport=self.policy.transport)
         while self.unsubmitted and len(self.active) < self.policy.max_active_jobs:
             try:
                 self.active.append(submission.submit(self.unsubmitted[0]).job)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
+from airflow_gemini_batch.engine.inline import receive_inline
 from airflow_gemini_batch.engine.jobs import Job, JobState
 from airflow_gemini_batch.engine.landing import Ending, Landed, land
 from airflow_gemini_batch.engine.ledger import Ledger
@@ -58,7 +59,7 @@ def collect(
         ledger = Ledger(run)
         ledger.record_end(shard.id, job)
         cancelled_by_us = ledger.cancellation(shard.id) is not None
-        if job.output_file is not None:
+        if job.output_file is not None or job.ended_well:
             try:
                 download(run, client, shard, job)
             except NotFoundError as error:
@@ -76,9 +77,15 @@ def collect(
 
 
 def download(run: Run, client: GeminiClient, shard: Shard, job: Job) -> None:
-    """Bring the job's output into the run, whole. A copy of the right size is not fetched again."""
-    assert job.output_file is not None
+    """Bring the job's output into the run, whole. A copy of the right size is not fetched again.
+
+    Raises OutcomeUnknownError when the service does not give it yet.
+    """
     target = run.responses_file(shard.id)
+    if job.output_file is None:
+        if not target.exists():
+            receive_inline(run, shard, client.get_operation(job.name))
+        return
     expected = _size(client, job.output_file)
     if target.exists() and expected in (None, target.size()):
         return

@@ -27,6 +27,7 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
+from airflow_gemini_batch.engine.inline import Transport, goes_inline, inline_requests
 from airflow_gemini_batch.engine.jobs import Job, JobState
 from airflow_gemini_batch.engine.ledger import (
     Intent,
@@ -67,6 +68,7 @@ class Submission:
     """Submits the shards of one run.
 
     :param max_active_jobs: jobs of the run in flight at once, over all tasks that submit for it; None: no limit here.
+    :param transport: whether the requests go by file, or inline where they can.
     :param sleep, clock: ``time.sleep`` and ``time.time``, to be replaced where time is simulated.
     """
 
@@ -75,6 +77,7 @@ class Submission:
     client: GeminiClient
     caution: Caution = Caution()
     max_active_jobs: int | None = None
+    transport: Transport = "file"
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
@@ -101,7 +104,7 @@ class Submission:
             if found is not None:
                 return found
         self._require_room(shard)
-        input_file = self._upload(shard, token)
+        input_file = None if goes_inline(shard, self.transport) else self._upload(shard, token)
         failure: ServiceError | None = None
         generation = intent.generation if intent else 0
         for _ in range(_MOST_CREATES):
@@ -173,14 +176,17 @@ class Submission:
             self.ledger.record_end(part, job)
         return job.is_terminal
 
-    def _create(self, shard: Shard, token: str, input_file: str, claim: Intent) -> Submitted:
+    def _create(self, shard: Shard, token: str, input_file: str | None, claim: Intent) -> Submitted:
         if self.clock() - claim.claimed_at > self.caution.lease / 2:
             raise OutcomeUnknownError(
                 f"This process stood still for {self.caution.lease / 2:.0f} s with a claim on shard {shard.id}"
             )
         try:
             job = self.client.create_job(
-                model=self.manifest.model, input_file=input_file, display_name=display_name(token, shard)
+                model=self.manifest.model,
+                display_name=display_name(token, shard),
+                input_file=input_file,
+                requests=inline_requests(self.run, shard) if input_file is None else None,
             )
         except (QuotaError, RefusedError, ApiKeyError, UnreachableError):  # nothing was created
             self.ledger.withdraw(shard.id, claim)
@@ -203,6 +209,7 @@ class Submission:
         """
         until = self.clock() + patience(since, now=self.clock(), caution=self.caution)
         while True:
+            began = self.clock()
             record = self.ledger.submitted(shard.id)
             if record is not None:
                 return record
@@ -213,10 +220,9 @@ class Submission:
                     log.warning("Shard %s has more than one job; keeping %s, cancelling %s.", shard.id, chosen.name, job.name)
                     self.client.cancel_job(job.name)
                 return self._record(shard, token, chosen, adopted=True)
-            left = until - self.clock()
-            if left <= 0:
+            if began >= until:  # one that began earlier may have been read before it could show the job, however late it ended
                 return None
-            self.sleep(min(_LOOK_EVERY, left))
+            self.sleep(max(0.0, min(_LOOK_EVERY, until - self.clock())))
 
     def _upload(self, shard: Shard, token: str) -> str:
         """The name of the uploaded input file: sent by an earlier try, or now."""

@@ -85,8 +85,11 @@ class Watch:
 
 
 def is_settled(job: Job) -> bool:
-    """Whether the job can be collected. A job that ended well may name its output only some time later."""
-    return job.is_terminal and (job.has_output or not job.ended_well)
+    """Whether the job can be collected. A file job that ended well may name its output only some time later.
+
+    The answers of an inline job are in no listing; whoever collects it asks for them.
+    """
+    return job.is_terminal and (job.has_output or not job.ended_well or job.input_file is None)
 
 
 def quota_wait(refusals: int, retry_after: float | None, *, jitter: float) -> float:

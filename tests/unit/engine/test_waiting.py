@@ -18,7 +18,8 @@ from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch, is_settled, 
 
 RUNNING = Job("batches/a", JobState.RUNNING)
 DONE = Job("batches/b", JobState.SUCCEEDED, done=True, output_file="files/batch-b")
-WITHOUT_OUTPUT = Job("batches/c", JobState.SUCCEEDED, done=True)
+WITHOUT_OUTPUT = Job("batches/c", JobState.SUCCEEDED, done=True, input_file="files/in")
+INLINE = Job("batches/c", JobState.SUCCEEDED, done=True)
 FAILED = Job("batches/d", JobState.FAILED, done=True)
 
 
@@ -28,9 +29,16 @@ def watch(**changes: float) -> Watch:
 
 @pytest.mark.parametrize(
     ("job", "settled"),
-    [(RUNNING, False), (DONE, True), (WITHOUT_OUTPUT, False), (FAILED, True), (Job("batches/e", JobState.EXPIRED), True)],
+    [
+        (RUNNING, False),
+        (DONE, True),
+        (WITHOUT_OUTPUT, False),
+        (INLINE, True),
+        (FAILED, True),
+        (Job("batches/e", JobState.EXPIRED), True),
+    ],
 )
-def test_a_job_that_ended_well_is_settled_only_when_its_output_is_named(job: Job, settled: bool) -> None:
+def test_a_file_job_that_ended_well_is_settled_only_when_its_output_is_named(job: Job, settled: bool) -> None:
     assert is_settled(job) is settled
 
 

@@ -1,0 +1,133 @@
+"""Inline jobs: the same ledger, the same parser, the same tables, and no file at the service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
+from airflow_gemini_batch.engine.client import GeminiClient
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.inline import MAX_INLINE_BYTES, goes_inline
+from airflow_gemini_batch.engine.redrive import RedrivePolicy
+from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
+from airflow_gemini_batch.engine.runs import Shard
+from airflow_gemini_batch.engine.summary import Summary
+from tests.integration.engine.conftest import creates, read, table
+
+pytestmark = pytest.mark.integration
+
+Go = Callable[..., Summary]
+
+
+def test_an_inline_run_gives_the_same_tables_as_one_by_file(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+    inline = go(transport="inline")
+    rows = read(tmp_path, "results")
+    by_file = go(destination=str(tmp_path / "by_file" / "run"))
+
+    apart = {"job", "response", "response_id"}
+    told = [{name: value for name, value in row.items() if name not in apart} for row in rows]
+    assert told == [
+        {name: value for name, value in row.items() if name not in apart} for row in read(tmp_path / "by_file", "results")
+    ]
+    assert (inline.results, inline.tokens) == (12, by_file.tokens)
+    assert len(emulator.journal("upload")) == 3  # those of the second run
+
+
+def test_the_service_gets_exactly_the_requests_that_the_run_holds(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+    schema = {"type": "object", "properties": {"snake_case": {"type": "string"}, "camelCase": {"type": "integer"}}}
+    request = GenerateRequest(
+        prompt="${body}", config={"temperature": 0.5, "response_mime_type": "application/json", "response_json_schema": schema}
+    )
+
+    go(request=request, transport="inline")
+    texts = [json.loads(row["text"]) for row in read(tmp_path, "results")]
+
+    assert all(set(text) <= {"snake_case", "camelCase"} for text in texts)
+
+
+def test_auto_goes_inline_where_a_shard_is_small(go: Go, emulator: Emulator) -> None:
+    go(transport="auto")
+
+    assert emulator.journal("upload") == []
+
+
+@pytest.mark.parametrize(
+    ("size", "transport", "inline"),
+    [(1_000, "auto", True), (5_000_000, "auto", False), (1_000, "file", False), (5_000_000, "inline", True)],
+)
+def test_how_a_shard_goes(size: int, transport: str, inline: bool) -> None:
+    assert goes_inline(Shard(0, 1, 1, size, ""), transport) is inline  # type: ignore[arg-type]
+
+
+def test_a_shard_that_is_too_large_to_go_inline_is_told_before_anything_is_sent() -> None:
+    with pytest.raises(InputError, match="Nothing was sent"):
+        goes_inline(Shard(0, 1, 1, MAX_INLINE_BYTES + 1, ""), "inline")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_inline_create_without_an_answer_is_looked_up_too(when: str, go: Go, emulator: Emulator) -> None:
+    emulator.faults.add(HttpFault(do="drop", when=when, path=":batchGenerateContent", count=2))  # type: ignore[arg-type]
+
+    assert go(transport="inline").results == 12
+    assert len(creates(emulator)) == 3
+
+
+def test_what_fails_inline_is_told_and_sent_again_as_ever(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+    emulator.faults.add(
+        RowFault(do="error", keys=("k1",), code=14, display_name="attempt 0", details=[{"@type": "x", "reason": "y"}]),
+        RowFault(do="safety", keys=("k2",)),
+        RowFault(do="missing", keys=("k3",), display_name="attempt 0"),
+    )
+
+    summary = go(transport="inline", redrive=RedrivePolicy(max_redrives=1))
+
+    assert (summary.results, summary.reasons, summary.balanced) == (11, {"BLOCKED": 1}, True)
+
+
+def test_answers_that_the_service_cannot_give_yet_are_asked_for_again(
+    go: Go, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.advance._COLLECT_AGAIN", 0.1)
+    emulator.faults.add(JobFault(responses_file_late_polls=3))
+
+    assert go(transport="inline").results == 12
+
+
+def test_raw_answers_stay_as_they_came(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+    emulator.faults.add(RowFault(do="huge_integer", keys=("k0",)), RowFault(do="lone_surrogate", keys=("k1",)))
+
+    assert go(transport="inline").balanced
+    responses = {row["key"]: row["response"] for row in read(tmp_path, "results")}
+    assert any(len(digits) > 16 for digits in responses["k0"].replace(",", " ").replace("}", " ").split() if digits[-1].isdigit())
+    assert "\\ud" in responses["k1"]
+
+
+def test_dead_letters_go_again_inline_from_their_table_alone(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+    rule = emulator.faults.add(RowFault(do="error", keys=("k1",), code=3))[0]
+    go(transport="inline")
+    emulator.faults.remove(rule)
+
+    again = go(
+        source=str(tmp_path / "run/dead_letter"),
+        request=RawRequest("request"),
+        key="key",
+        destination=str(tmp_path / "again"),
+        transport="inline",
+    )
+
+    assert again.results == 1
+
+
+def test_looks_at_a_running_inline_job_bring_no_answers(go: Go, emulator: Emulator, client: GeminiClient) -> None:
+    emulator.faults.add(JobFault(pending_seconds=0.3))
+
+    go(source=table(3), transport="inline")
+
+    (job,) = client.list_jobs()
+    assert not job.has_inline_output
+    assert b"inlinedResponses" in client.get_operation(job.name)
