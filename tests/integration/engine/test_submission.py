@@ -117,6 +117,21 @@ def test_a_listing_that_lags_is_given_its_time(submission: Submission, shard: Sh
     assert len(creates(emulator)) == 1
 
 
+def test_a_listing_that_began_before_it_could_show_the_job_is_not_believed(
+    submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    # Many pages or a slow service: read when the job could not be seen yet, answered when it could have been.
+    slowly = CAUTION.settle + 0.2
+    emulator.faults.add(
+        HttpFault(do="drop", when="after", path=CREATE, count=1),
+        HttpFault(do="delay", when="after", seconds=slowly, method="GET", path=r"/batches($|\?)"),
+        ListingFault(lag_seconds=CAUTION.settle - 0.05),
+    )
+
+    assert submission.submit(shard).adopted
+    assert len(creates(emulator)) == 1
+
+
 def test_a_job_left_by_a_killed_worker_is_found_on_the_last_page(
     submission: Submission, shard: Shard, client: GeminiClient, emulator: Emulator
 ) -> None:
