@@ -6,6 +6,7 @@ here goes through its types. Everything read is from outside: a missing or odd f
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import logging
 import re
@@ -141,6 +142,15 @@ def parse_job(operation: Mapping[str, Any]) -> Job:
 
 def is_job_name(name: object) -> bool:
     return isinstance(name, str) and _JOB_NAME.fullmatch(name) is not None
+
+
+def time_of(text: str) -> dt.datetime | None:
+    """RFC 3339 as the service writes it, with up to nine digits of a second."""
+    head, _, rest = text.rstrip("Z").partition(".")
+    try:
+        return dt.datetime.fromisoformat(f"{head}.{(rest[:6] or '0').ljust(6, '0')}+00:00")
+    except ValueError:
+        return None
 
 
 def _output_file(output: Mapping[str, Any]) -> str | None:
