@@ -13,7 +13,7 @@ from pathlib import Path
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.inline import receive_inline
-from airflow_gemini_batch.engine.jobs import Job, JobState
+from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.landing import Ending, Landed, land
 from airflow_gemini_batch.engine.ledger import Ledger
 from airflow_gemini_batch.engine.reasons import Reason, is_retryable
@@ -162,7 +162,7 @@ def ending_of(job: Job | None, *, cancelled_by_us: bool = False) -> Ending:
         code=job.error_code,
         message=job.error_message or f"{job.name} ended as {job.wire_state or job.state.value} without an answer for this row",
         retryable=cancelled_by_us or is_retryable(reason, job.error_code),
-        ended_at=_time(job.end_time or job.update_time),
+        ended_at=time_of(job.end_time or job.update_time),
     )
 
 
@@ -184,7 +184,7 @@ def _size(client: GeminiClient, name: str) -> int | None:
 
 
 def _gone(job: Job, error: ServiceError) -> NotFoundError:
-    ended = _time(job.end_time)
+    ended = time_of(job.end_time)
     late = f" The job ended {(dt.datetime.now(dt.timezone.utc) - ended).total_seconds() / 3600:.0f} hours ago." if ended else ""
     return NotFoundError(
         f"The output {job.output_file} of {job.name} cannot be read: {error}{late} Output is kept for about 48 hours and is "
@@ -192,12 +192,3 @@ def _gone(job: Job, error: ServiceError) -> NotFoundError:
         code=error.code,
         status=error.status,
     )
-
-
-def _time(text: str) -> dt.datetime | None:
-    """RFC 3339 as the service writes it, with up to nine digits of a second."""
-    head, _, rest = text.rstrip("Z").partition(".")
-    try:
-        return dt.datetime.fromisoformat(f"{head}.{(rest[:6] or '0').ljust(6, '0')}+00:00")
-    except ValueError:
-        return None
