@@ -148,15 +148,15 @@ class GeminiClient:
         config = types.CreateBatchJobConfig(display_name=display_name, http_options=options)
         with translated(f"create a batch job for model {model}"), captured() as raw:
             raw.run(lambda: self._sdk.batches.create(model=model, src=source, config=config))
-        return _job(raw.json(), "create a batch job")
+        return job_of(raw.json(), "create a batch job")
 
     def get_job(self, name: str) -> Job:
         """Look at one job. Raises NotFoundError for 404: gone, or another project's."""
 
         def look() -> Job:
             with translated(f"look at {name}"), captured() as raw:
-                raw.run(lambda: self._sdk.batches.get(name=_checked(name)))
-            return _job(raw.json(), f"look at {name}")
+                raw.run(lambda: self._sdk.batches.get(name=checked(name)))
+            return job_of(raw.json(), f"look at {name}")
 
         return _patiently(look)
 
@@ -165,7 +165,7 @@ class GeminiClient:
 
         def look() -> bytes:
             with translated(f"look at {name}"), captured() as raw:
-                raw.run(lambda: self._sdk.batches.get(name=_checked(name)))
+                raw.run(lambda: self._sdk.batches.get(name=checked(name)))
             return raw.body or b""
 
         return _patiently(look)
@@ -185,7 +185,7 @@ class GeminiClient:
 
         def cancel() -> None:
             with translated(f"cancel {name}"):
-                self._sdk.batches.cancel(name=_checked(name))
+                self._sdk.batches.cancel(name=checked(name))
 
         try:
             _patiently(cancel)
@@ -197,7 +197,7 @@ class GeminiClient:
 
         def delete() -> None:
             with translated(f"delete {name}"):
-                self._sdk.batches.delete(name=_checked(name))
+                self._sdk.batches.delete(name=checked(name))
 
         try:
             _patiently(delete)
@@ -275,51 +275,8 @@ class GeminiClient:
 
     def _page(self, token: str | None) -> dict[str, Any]:
         with translated("list batch jobs"), captured() as raw:
-            raw.run(lambda: self._sdk.batches.list(config=_page_config(token)))
+            raw.run(lambda: self._sdk.batches.list(config=page_config(token)))
         return raw.json()
-
-
-class AsyncGeminiClient:
-    """The calls of a trigger. The same SDK options as the synchronous client; one per event loop."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self._http = hooked_client(asynchronous=True)
-        # The Client object must outlive .aio: when it is collected, it closes the connections of both.
-        self._sdk = genai.Client(
-            api_key=endpoint.key(), vertexai=False, http_options=endpoint.http_options(httpx_async_client=self._http)
-        )
-
-    async def __aenter__(self) -> AsyncGeminiClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._sdk.aio.aclose()
-        await self._http.aclose()
-
-    async def get_job(self, name: str) -> Job:
-        """Look at one job, once. Raises NotFoundError for 404."""
-        with translated(f"look at {name}"), captured() as raw:
-            await raw.arun(lambda: self._sdk.aio.batches.get(name=_checked(name)))
-        return _job(raw.json(), f"look at {name}")
-
-    async def page_of_jobs(self, token: str | None = None) -> tuple[list[Job], str | None]:
-        """One page of the listing and the token of the next, None at the end."""
-        with translated("list batch jobs"), captured() as raw:
-            await raw.arun(lambda: self._sdk.aio.batches.list(config=_page_config(token)))
-        page = raw.json()
-        return list(jobs_of_page(page)), next_page(page, after=token)
-
-    async def cancel_job(self, name: str) -> None:
-        """Ask for a job to end; no error when it is gone."""
-        try:
-            with translated(f"cancel {name}"):
-                await self._sdk.aio.batches.cancel(name=_checked(name))
-        except NotFoundError:
-            return
 
 
 def jobs_of_page(page: dict[str, Any]) -> Iterator[Job]:
@@ -338,18 +295,18 @@ def next_page(page: dict[str, Any], *, after: str | None) -> str | None:
     return token
 
 
-def _page_config(token: str | None) -> types.ListBatchJobsConfig:
+def page_config(token: str | None) -> types.ListBatchJobsConfig:
     # One page per call: the SDK's own pager breaks on an empty page in the middle.
     return types.ListBatchJobsConfig(page_size=LIST_PAGE_SIZE, page_token=token)
 
 
-def _checked(name: str) -> str:
+def checked(name: str) -> str:
     if not is_job_name(name):
         raise InputError(f"{name!r} is no name of a batch job; expected batches/<id>.")
     return name
 
 
-def _job(operation: dict[str, Any], doing: str) -> Job:
+def job_of(operation: dict[str, Any], doing: str) -> Job:
     try:
         return parse_job(operation)
     except ValueError as error:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.engine.client import AsyncGeminiClient, Endpoint, GeminiClient
+from airflow_gemini_batch.engine.async_client import AsyncGeminiClient
+from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     DroppedError,
