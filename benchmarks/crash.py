@@ -13,6 +13,7 @@ import json
 import multiprocessing.connection
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     home = Path(tempfile.mkdtemp(prefix="gemini-batch-crash-", dir=arguments.home))
     _isolate(home)
     # Only now: Airflow reads its settings when it is imported. All of it is imported here once, and forked from.
+    from crashing.haste import warm_up
     from crashing.lanes import Lane, Settings
     from crashing.plan import Plan
     from crashing.report import Report
@@ -49,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = arguments.rows if BY_NAME["large"] in scenarios else 0
     plan = Plan(scenarios, seed=arguments.seed, crashes=arguments.crashes, rows=rows, large=arguments.large)
     report = Report(arguments.seed)
+    warm_up(plain_http=not (arguments.url or "").startswith("https"))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     lanes = [Lane(number, settings) for number in range(arguments.lanes)]
     try:

@@ -143,6 +143,7 @@ class _Blocks(httpx.SyncByteStream):
         self._body.close()
 
 
+_VERBS = {"GET": "look at", "DELETE": "delete"}
 _TOKEN = re.compile(r"gb-([0-9a-f]{32})(?: shard (\d+) attempt (\d+))?")
 _JOB = re.compile(r"/(batches/[^/:]+)")
 _FILE = re.compile(r"/(files/[^/:]+)")
@@ -175,13 +176,17 @@ class _Names:
             self._uploading = self._of_token(body.decode())
             return f"begin the upload of {self._uploading}"
         if (job := _JOB.search(path)) is not None:
-            verb = "cancel" if path.endswith(":cancel") else {"GET": "look at", "DELETE": "delete"}.get(request.method, request.method)
+            verb = (
+                "cancel"
+                if path.endswith(":cancel")
+                else {"GET": "look at", "DELETE": "delete"}.get(request.method, request.method)
+            )
             return f"{verb} the job of {self._of(job[1])}"
         if path.endswith("/batches"):
             return "list the jobs"
         if (file := _FILE.search(path)) is not None:
             shard = self._of_token(path) if "gb-" in path else self._of(file[1])
-            verb = "download" if path.endswith(":download") else {"GET": "look at", "DELETE": "delete"}.get(request.method, "?")
+            verb = "download" if path.endswith(":download") else _VERBS.get(request.method, request.method)
             return f"{verb} the {'input' if 'gb-' in path else 'output'} file of {shard}"
         return f"{request.method} {path}"
 

@@ -94,7 +94,9 @@ class Report:
         for name, walk in walks.items():
             lines += [f"never died at        {name}: {boundary}" for boundary in sorted(walk.met - walk.hit)[:10]]
         for journey in self.bad[:20]:
-            lines.append(f"BAD  {journey.scenario} seed {journey.seed}: {journey.stuck or journey.findings}  kept in {journey.kept}")
+            lines.append(
+                f"BAD  {journey.scenario} seed {journey.seed}: {journey.stuck or journey.findings}  kept in {journey.kept}"
+            )
         return "\n".join(lines)
 
 

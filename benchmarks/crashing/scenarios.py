@@ -32,7 +32,7 @@ class Scenario:
     about: str
     way: Way = "engine"
     company: Company = "alone"
-    rows: int = 60
+    rows: int = 40
     shard_rows: int = 25
     faults: Callable[[random.Random], tuple[Fault, ...]] = lambda dice: _DISORDER
     walked: bool = False
@@ -59,8 +59,7 @@ def _dying_rows(dice: random.Random) -> tuple[Fault, ...]:
         RowFault(do="double", fraction=0.1, seed=seed + 2),
         RowFault(do="foreign_key", fraction=0.05, seed=seed + 3, display_name="attempt 0$"),
         RowFault(do="safety", fraction=0.05, seed=seed + 4),
-        JobFault(do="expire", display_name="shard 1 attempt 0$"),
-        JobFault(do="fail", error_code=14, display_name="shard 2 attempt 0$"),
+        JobFault(do=dice.choice(("expire", "fail")), error_code=14, display_name="shard 1 attempt 0$"),
     )
 
 
@@ -101,14 +100,22 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("engine", "a trip of the engine in one call", walked=True, weight=3),
     Scenario("operator", "the one-task operator: worker, triggerer, worker", way="operator", walked=True, weight=3),
     Scenario("steps", "the operators of the single steps", way="steps", walked=True, weight=2),
-    Scenario("redrive", "rows, jobs and lines that die and are sent again", faults=_dying_rows, walked=True, weight=3),
+    Scenario("redrive", "rows, jobs and lines that die and are sent again", faults=_dying_rows, slow=2.0, walked=True, weight=2),
     Scenario("network", "dropped connections, 5xx, late answers, torn transfers", faults=_bad_network, weight=3),
     Scenario("network-operator", "the same below the operator", way="operator", faults=_bad_network, weight=2),
     Scenario("listing", "lost creates; the orphan is late, and on a late page", faults=_late_listing, weight=3),
     Scenario("twins", "two tries at once", company="twins", weight=3),
     Scenario("twins-operator", "two tries of one task at once", way="operator", company="twins", weight=2),
-    Scenario("twins-redrive", "two tries at once, with rows that are sent again", company="twins", faults=_dying_rows, weight=2),
+    Scenario(
+        "twins-redrive",
+        "the same, with rows that are sent again",
+        company="twins",
+        faults=_dying_rows,
+        slow=2.0,
+        weight=2,
+    ),
     Scenario("zombie", "a try is frozen, another one works, the first wakes up", company="zombie", weight=3),
+    Scenario("zombie-redrive", "the same, with redrives", company="zombie", faults=_dying_rows, slow=2.5, weight=2),
     Scenario("service", "the service itself is killed and restarted", kills_service=True, weight=2),
     Scenario("large", "larger tables", rows=60_000, shard_rows=15_000, slow=6.0, weight=0),
 )
