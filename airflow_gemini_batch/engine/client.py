@@ -130,16 +130,23 @@ class GeminiClient:
         self._http.close()
 
     def create_job(
-        self, *, model: str, display_name: str, input_file: str | None = None, requests: list[dict[str, Any]] | None = None
+        self,
+        *,
+        model: str,
+        display_name: str,
+        input_file: str | None = None,
+        requests: list[dict[str, Any]] | None = None,
+        timeout: float | None = None,
     ) -> Job:
         """Create one batch job. Sent once: whatever fails, this method never sends it again.
 
         :param input_file: the uploaded requests; or
         :param requests: the requests themselves, each with its ``metadata``, for an inline job.
+        :param timeout: seconds without a byte; default: the endpoint's. The service reads the whole input file before it answers.
 
         Raises OutcomeUnknownError when the job may exist all the same.
         """
-        options = types.HttpOptions(retry_options=_NO_RETRIES)
+        options = types.HttpOptions(retry_options=_NO_RETRIES, timeout=math.ceil((timeout or self.endpoint.timeout) * 1000))
         source: Any = input_file
         if requests is not None:
             # The SDK's types would drop what they do not know; what stands here goes out as it is, in place of this stand-in.

@@ -52,15 +52,15 @@ _MOST_CREATES = 5
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """How long to wait before believing that there is no job.
+    """How long to wait before believing that there is no job. Only a crash between claim and record ever waits so long.
 
-    :param lease: seconds that a claimant has between its claim and the end of its create request. More than the endpoint's
-        timeout, so that the request of a claimant is over, one way or the other, when its lease is.
+    :param lease: seconds that a claimant has between its claim and the end of its create request. The request's own timeout is
+        a third of it, so that it is over, one way or the other, when the lease is.
     :param settle: seconds after which the service's listing shows every job that has been created.
     """
 
-    lease: float = 90.0
-    settle: float = 30.0
+    lease: float = 360.0
+    settle: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +177,16 @@ class Submission:
         return job.is_terminal
 
     def _create(self, shard: Shard, token: str, input_file: str | None, claim: Intent) -> Submitted:
-        if self.clock() - claim.claimed_at > self.caution.lease / 2:
-            raise OutcomeUnknownError(
-                f"This process stood still for {self.caution.lease / 2:.0f} s with a claim on shard {shard.id}"
-            )
+        share = self.caution.lease / 3
+        if self.clock() - claim.claimed_at > share:
+            raise OutcomeUnknownError(f"This process stood still for {share:.0f} s with a claim on shard {shard.id}")
         try:
             job = self.client.create_job(
                 model=self.manifest.model,
                 display_name=display_name(token, shard),
                 input_file=input_file,
                 requests=inline_requests(self.run, shard) if input_file is None else None,
+                timeout=share,
             )
         except (QuotaError, RefusedError, ApiKeyError, UnreachableError):  # nothing was created
             self.ledger.withdraw(shard.id, claim)

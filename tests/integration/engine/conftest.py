@@ -13,17 +13,18 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.engine.advance import Policy
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.client import DEFAULT_API_VERSION, Endpoint, GeminiClient
 from airflow_gemini_batch.engine.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.requests import GenerateRequest
 from airflow_gemini_batch.engine.submission import Caution
 from airflow_gemini_batch.engine.summary import Summary
 from airflow_gemini_batch.engine.trip import run_batch
+from tests.integration.api_version import API_VERSION
 
 MODEL = "gemini-3.6-flash"
 KEY = "AIzaCanaryKeyThatMustNotLeak0123456789"
 #: Long enough for a listing on loopback, short enough for a test.
-CAUTION = Caution(lease=0.6, settle=0.3)
+CAUTION = Caution(lease=3.0, settle=0.3)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
 
 @pytest.fixture
 def endpoint(emulator: Emulator) -> Endpoint:
-    return Endpoint(api_key=KEY, base_url=emulator.url, timeout=10.0)
+    return Endpoint(api_key=KEY, base_url=emulator.url, api_version=API_VERSION or DEFAULT_API_VERSION, timeout=10.0)
 
 
 @pytest.fixture
