@@ -55,12 +55,12 @@ class Policy:
     max_dead_letter_ratio: float = 1.0
     keep_response: bool = True
     cancel_on_timeout: bool = False
-    redrive: RedrivePolicy = RedrivePolicy()
+    redrive: RedrivePolicy = field(default_factory=RedrivePolicy)
     resubmit_stuck_after: timedelta | None = None
     resubmit_lost: bool = False
     collect_timeout: timedelta = timedelta(hours=12)
     transport: Transport = "file"
-    caution: Caution = Caution()
+    caution: Caution = field(default_factory=Caution)
 
     def __post_init__(self) -> None:
         if self.max_active_jobs < 1:

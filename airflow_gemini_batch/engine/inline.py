@@ -28,7 +28,7 @@ def goes_inline(shard: Shard, transport: Transport) -> bool:
     """Whether this shard has no input file. Raises InputError when it should have none and is too large for that."""
     if transport == "inline" and shard.bytes > MAX_INLINE_BYTES:
         raise InputError(
-            f"Shard {shard.id} has {shard.bytes / 1e6:.1f} MB of requests; an inline job holds less than 20 MB. Nothing was sent. "
+            f"Shard {shard.id} has {shard.bytes / 1e6:.1f} MB of requests; an inline job holds under 20 MB. Nothing was sent. "
             f"Use transport='auto' or 'file', or start anew with max_shard_bytes={MAX_INLINE_BYTES}."
         )
     return transport == "inline" or (transport == "auto" and shard.bytes <= AUTO_INLINE_BYTES)

@@ -245,7 +245,7 @@ class Submission:
                     raise
                 if self._is_there(name, shard):  # another try was faster
                     return name
-                log.warning("The file name %s is taken by something that cannot be used; letting the service choose one.", name)
+                log.warning("The file name %s is taken by something that cannot be used; the service chooses one.", name)
                 return self.client.upload(file, name=None, display_name=display_name(token, shard)).name
 
     def _is_there(self, name: str, shard: Shard) -> bool:

@@ -144,9 +144,12 @@ def test_the_listing_is_read_to_its_end_over_empty_pages_in_the_middle() -> None
 
 
 def test_a_listing_that_never_ends_is_an_error_not_a_loop() -> None:
-    with serving(lambda method, path: Answer(body={"nextPageToken": "same"})) as script, client(script.url) as gemini:
-        with pytest.raises(OutcomeUnknownError, match="does not end"):
-            list(gemini.list_jobs())
+    with (
+        serving(lambda method, path: Answer(body={"nextPageToken": "same"})) as script,
+        client(script.url) as gemini,
+        pytest.raises(OutcomeUnknownError, match="does not end"),
+    ):
+        list(gemini.list_jobs())
 
 
 def test_a_look_that_was_dropped_is_repeated() -> None:

@@ -29,7 +29,8 @@ def s3() -> Iterator[dict[str, Any]]:
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    options = {"endpoint_url": f"http://{host}:{port}", "key": "any", "secret": "any", "client_kwargs": {"region_name": "us-east-1"}}
+    region = {"region_name": "us-east-1"}
+    options = {"endpoint_url": f"http://{host}:{port}", "key": "any", "secret": "any", "client_kwargs": region}
     s3fs.S3FileSystem(**options).call_s3("create_bucket", Bucket="lake")
     yield options
     server.stop()
