@@ -24,6 +24,9 @@ from airflow_gemini_batch.emulator.options import Options
 from airflow_gemini_batch.emulator.refusals import Refusal
 from airflow_gemini_batch.emulator.runner import Runner
 from airflow_gemini_batch.emulator.uploads import UploadsApi
+from airflow_gemini_batch.emulator.webhook_list import WebhookList
+from airflow_gemini_batch.emulator.webhook_mail import Mail, Postman
+from airflow_gemini_batch.emulator.webhooks import WebhooksApi
 from airflow_gemini_batch.emulator.world import World
 
 
@@ -31,24 +34,30 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
     """The service on `state_dir`. Its thread and its database live as long as the application's lifespan."""
     world = World(Path(state_dir), options or Options())
     shelf = FileShelf(world)
-    jobs = JobList(world, shelf)
+    webhooks = WebhookList(world)
+    mail = Mail(world, webhooks)
+    jobs = JobList(world, shelf, mail.announce)
     runner = Runner(world, shelf, jobs)
+    postman = Postman(world, webhooks, mail, jobs.settle)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         shelf.drop_expired()
         world.store.sweep()
         runner.start()
+        postman.start()
         yield
+        postman.stop()
         runner.stop()
         world.close()
 
     apis = (
         UploadsApi(world, shelf),
         FilesApi(world, shelf, jobs.settle),
-        BatchesApi(world, shelf, jobs, runner),
+        BatchesApi(world, shelf, jobs, runner, webhooks),
         InteractiveApi(world, shelf),
-        ControlApi(world, jobs, runner),
+        WebhooksApi(world, webhooks, mail),
+        ControlApi(world, jobs, runner, mail),
     )
     return Starlette(
         routes=[route for api in apis for route in api.routes()],

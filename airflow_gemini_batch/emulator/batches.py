@@ -21,19 +21,21 @@ from airflow_gemini_batch.emulator.jobs import Job, look, rows_left_by_cancel, w
 from airflow_gemini_batch.emulator.operations import batch, operation
 from airflow_gemini_batch.emulator.runner import Runner
 from airflow_gemini_batch.emulator.spelling import Json, get_int, get_list, get_object, get_text
+from airflow_gemini_batch.emulator.webhook_list import WebhookList
 from airflow_gemini_batch.emulator.world import API_VERSIONS, World, known_model, new_id, version_of
 
 _KIND_BY_METHOD = {"batchGenerateContent": "generate", "asyncBatchEmbedContent": "embed"}
 
 
 class BatchesApi:
-    """The batch endpoints. Webhooks of a job (`webhookConfig`) would be noted in `_create` and sent at `settle`."""
+    """The batch endpoints."""
 
-    def __init__(self, world: World, shelf: FileShelf, jobs: JobList, runner: Runner) -> None:
+    def __init__(self, world: World, shelf: FileShelf, jobs: JobList, runner: Runner, webhooks: WebhookList) -> None:
         self._world = world
         self._shelf = shelf
         self._jobs = jobs
         self._runner = runner
+        self._webhooks = webhooks
 
     def routes(self) -> list[Route]:
         found = []
@@ -95,6 +97,7 @@ class BatchesApi:
             intake = await asyncio.to_thread(check, self._world.store.content(content), kind)
             with self._world.store.transaction():
                 job = self._new_job(job_id, project, model, kind, body, file_name or None, intake)
+                self._webhooks.note_of_job(job.id, body)
                 self._jobs.add(job, self._world.rules.for_rows(job.display_name, model))
                 entry = self._world.journal.write(
                     "create",

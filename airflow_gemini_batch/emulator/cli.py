@@ -22,11 +22,13 @@ _HELP = {
     "max_file_bytes": "size of one file",
     "max_storage_bytes": "size of a project's files together",
     "file_hours": "life of a file",
+    "webhook_retry_seconds": "between the first two tries of a webhook, doubled each time",
     "job_hours": "after which a job that has not ended is EXPIRED",
 }
-_CHOICES = {"overflow": ("refuse", "rest"), "taken_name": ("finalize", "start")}
+_CHOICES = {"overflow": ("refuse", "rest"), "taken_name": ("finalize", "start"), "webhook_targets": ("loopback", "any")}
 _CHOICE_HELP = {
     "overflow": "above --max-active-jobs: 429 at create, or a job that rests in PENDING",
+    "webhook_targets": "whom webhooks are sent to",
     "taken_name": "when an upload under a taken name is refused",
 }
 

@@ -21,6 +21,7 @@ from airflow_gemini_batch.emulator.joblist import JobList
 from airflow_gemini_batch.emulator.jobs import Job, look
 from airflow_gemini_batch.emulator.operations import stats
 from airflow_gemini_batch.emulator.runner import Runner
+from airflow_gemini_batch.emulator.webhook_mail import Mail
 from airflow_gemini_batch.emulator.world import World
 
 #: How long a call waits for outputs to be written unless it says otherwise.
@@ -28,10 +29,11 @@ _PATIENCE_SECONDS = 60.0
 
 
 class ControlApi:
-    def __init__(self, world: World, jobs: JobList, runner: Runner) -> None:
+    def __init__(self, world: World, jobs: JobList, runner: Runner, mail: Mail) -> None:
         self._world = world
         self._jobs = jobs
         self._runner = runner
+        self._mail = mail
 
     def routes(self) -> list[Route]:
         return [
@@ -46,6 +48,7 @@ class ControlApi:
             Route("/emulator/journal", self._journal, methods=["GET"]),
             Route("/emulator/calls", self._calls, methods=["GET"]),
             Route("/emulator/jobs", self._list_jobs, methods=["GET"]),
+            Route("/emulator/deliveries", self._list_deliveries, methods=["GET"]),
         ]
 
     async def _about(self, request: Request) -> Response:
@@ -111,6 +114,9 @@ class ControlApi:
         self._jobs.settle()
         now = self._world.clock.now()
         return answer({"jobs": [_job(job, now) for job in self._jobs.everything()]})
+
+    async def _list_deliveries(self, request: Request) -> Response:
+        return answer({"deliveries": [delivery.shown() for delivery in self._mail.deliveries()]})
 
     async def _wait_idle(self, timeout: float) -> bool:
         return await asyncio.to_thread(self._runner.wait_idle, timeout)

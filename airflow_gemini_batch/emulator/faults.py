@@ -147,7 +147,27 @@ class ListingFault(msgspec.Struct, tag="listing", tag_field="on", kw_only=True, 
     """Jobs whose display name matches this expression are listed last instead of by age."""
 
 
-Fault = Union[HttpFault, JobFault, RowFault, ListingFault]  # noqa: UP007  (a runtime value, for msgspec on 3.10)
+class WebhookFault(Occurrence, tag="webhook", tag_field="on", kw_only=True, frozen=True):
+    """A webhook whose event and receiver match goes wrong on its way."""
+
+    do: Literal["duplicate", "out_of_order", "bad_signature", "old_timestamp", "late", "lost"]
+    """`out_of_order`: held until the next one for the same receiver has arrived, `seconds` at most."""
+
+    event: str = ""
+    """A regular expression searched in the event's type, such as `succeeded$`."""
+
+    uri: str = ""
+    seconds: float = 600.0
+    """By how much `late` and `out_of_order` delay, and how old an `old_timestamp` is."""
+
+    times: int = 2
+    """How often a `duplicate` is sent."""
+
+    attempts: int = 1
+    """So many tries have a `bad_signature` or an `old_timestamp`; the ones after them are good."""
+
+
+Fault = Union[HttpFault, JobFault, RowFault, ListingFault, WebhookFault]  # noqa: UP007  (a runtime value, for msgspec on 3.10)
 
 
 @dataclass(slots=True)
@@ -185,6 +205,10 @@ def matches_job(fault: JobFault | RowFault, display_name: str, model: str) -> bo
     return re.search(fault.display_name, display_name) is not None and re.search(fault.model, model) is not None
 
 
+def matches_webhook(fault: WebhookFault, event: str, uri: str) -> bool:
+    return re.search(fault.event, event) is not None and re.search(fault.uri, uri) is not None
+
+
 def chance(seed: int, what: str) -> float:
     """A number in [0, 1) that depends on nothing else."""
     digest = hashlib.blake2b(f"{seed}:{what}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -197,7 +221,7 @@ _decoder = msgspec.json.Decoder(Fault)
 def parse_fault(text: bytes | str) -> Fault:
     """Raises msgspec.ValidationError, which names the field that is wrong; so does a broken expression."""
     fault: Fault = _decoder.decode(text)
-    for name in ("path", "display_name", "model", "bury"):
+    for name in ("path", "display_name", "model", "bury", "event", "uri"):
         try:
             re.compile(getattr(fault, name, None) or "")
         except re.error as error:

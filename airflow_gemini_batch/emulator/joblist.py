@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 import msgspec
@@ -12,7 +12,7 @@ from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.clock import HOUR
 from airflow_gemini_batch.emulator.faults import JobFault, RowFault
 from airflow_gemini_batch.emulator.files import File, FileShelf
-from airflow_gemini_batch.emulator.jobs import Job, awaits_output, look, writes_output
+from airflow_gemini_batch.emulator.jobs import Job, Look, awaits_output, look, writes_output
 from airflow_gemini_batch.emulator.pages import next_token, open_token
 from airflow_gemini_batch.emulator.world import World
 
@@ -20,10 +20,11 @@ from airflow_gemini_batch.emulator.world import World
 class JobList:
     """All jobs of all projects; deleted ones stay for the journal's sake, and are found by nobody."""
 
-    def __init__(self, world: World, shelf: FileShelf) -> None:
+    def __init__(self, world: World, shelf: FileShelf, announce: Callable[[Job, Look], None]) -> None:
         self._world = world
         self._store = world.store
         self._shelf = shelf
+        self._announce = announce
 
     def add(self, job: Job, row_faults: Sequence[RowFault]) -> None:
         values = {field.name: getattr(job, field.name) for field in fields(Job) if field.name != "number"}
@@ -110,6 +111,7 @@ class JobList:
                     if job.output_ns is not None and seen.successful + seen.failed:
                         self._publish(job, seen.ended_ns or now)
                     self._store.run("UPDATE jobs SET settled_ns = ? WHERE id = ?", seen.ended_ns, job.id)
+                    self._announce(job, seen)
                 self._store.content(f"{job.id}.in").unlink(missing_ok=True)
         if any(job.released_ns is None for job in unsettled):
             self._release_resting(now)

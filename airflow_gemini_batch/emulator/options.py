@@ -41,6 +41,12 @@ class Options:
     taken_name: Literal["finalize", "start"] = "finalize"
     """When an upload under a taken name is refused: after all bytes (as observed), or at once."""
 
+    webhook_targets: Literal["loopback", "any"] = "loopback"
+    """Whom webhooks are sent to: a stand-in must not tell the receivers of the real service that jobs have ended."""
+
+    webhook_retry_seconds: float = 5.0
+    """Between the first two tries of a webhook; doubled each time, by the emulator's clock."""
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Options:
         found = {
@@ -68,6 +74,7 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
     "max_storage_bytes": int,
     "file_hours": float,
     "job_hours": float,
+    "webhook_retry_seconds": float,
 }
 
 

@@ -37,6 +37,10 @@ class Remote:
         """Every job of every project as it stands now, deleted ones too."""
         return list(self._call("GET", "/jobs")["jobs"])
 
+    def deliveries(self) -> list[dict[str, Any]]:
+        """Every webhook that was to be sent, oldest first, and what has become of it."""
+        return list(self._call("GET", "/deliveries")["deliveries"])
+
     def advance(self, seconds: float) -> None:
         """Moves the clock. Outputs under way are written first: a job whose time has passed has ended then."""
         self._call("POST", "/clock", {"advance_seconds": seconds})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import msgspec
 
 from airflow_gemini_batch.emulator.faults import (
@@ -13,19 +11,23 @@ from airflow_gemini_batch.emulator.faults import (
     ListingFault,
     RowFault,
     Rule,
+    WebhookFault,
     matches_call,
     matches_job,
+    matches_webhook,
     parse_fault,
 )
 from airflow_gemini_batch.emulator.store import Store
 
 
 class Rulebook:
-    """Rules in the order in which they were set; for a call or a job the first that fires counts."""
+    """Rules in the order in which they were set; for a call or a job the first that fires counts.
+
+    They are asked inside transactions and outside of them, by several threads: so the store's own lock guards them too.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = threading.Lock()
         stored = store.rows("SELECT id, fault, seen, fired FROM faults ORDER BY id")
         self._rules = [Rule(row["id"], parse_fault(row["fault"]), row["seen"], row["fired"]) for row in stored]
 
@@ -33,13 +35,13 @@ class Rulebook:
         return list(self._rules)
 
     def add(self, fault: Fault) -> Rule:
-        with self._lock:
+        with self._store.transaction():
             rule = Rule(self._store.insert("faults", fault=msgspec.json.encode(fault).decode()), fault)
             self._rules = [*self._rules, rule]
             return rule
 
     def remove(self, rule_id: int) -> bool:
-        with self._lock:
+        with self._store.transaction():
             self._store.run("DELETE FROM faults WHERE id = ?", rule_id)
             left = [rule for rule in self._rules if rule.id != rule_id]
             removed = len(left) < len(self._rules)
@@ -47,7 +49,7 @@ class Rulebook:
             return removed
 
     def clear(self) -> None:
-        with self._lock:
+        with self._store.transaction():
             self._store.run("DELETE FROM faults")
             self._rules = []
 
@@ -76,8 +78,15 @@ class Rulebook:
         found = (r.fault for r in reversed(self._rules) if isinstance(r.fault, ListingFault) and r.fault.of == collection)
         return next(found, ListingFault())
 
+    def for_webhook(self, event: str, uri: str) -> WebhookFault | None:
+        for rule in self._rules:
+            fault = rule.fault
+            if isinstance(fault, WebhookFault) and matches_webhook(fault, event, uri) and self._fires(rule):
+                return fault
+        return None
+
     def _fires(self, rule: Rule) -> bool:
-        with self._lock:
+        with self._store.transaction():
             fires = rule.fires()
             self._store.run("UPDATE faults SET seen = ?, fired = ? WHERE id = ?", rule.seen, rule.fired, rule.id)
             return fires

@@ -42,6 +42,17 @@ CREATE TABLE IF NOT EXISTS journal (
     number INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, action TEXT NOT NULL, project TEXT NOT NULL,
     entry TEXT NOT NULL, answered TEXT);
 CREATE TABLE IF NOT EXISTS calls (method TEXT, route TEXT, answered TEXT, count INTEGER, PRIMARY KEY (method, route, answered));
+CREATE TABLE IF NOT EXISTS webhooks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, name TEXT NOT NULL,
+    uri TEXT NOT NULL, events TEXT NOT NULL, state TEXT NOT NULL, created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL,
+    secrets TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS job_webhooks (job TEXT PRIMARY KEY, uris TEXT NOT NULL, user_metadata TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS deliveries (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, webhook TEXT NOT NULL, uri TEXT NOT NULL, job TEXT,
+    event TEXT NOT NULL, body BLOB NOT NULL, created_ns INTEGER NOT NULL, due_ns INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'waiting', answered TEXT, fault TEXT,
+    planned INTEGER NOT NULL DEFAULT 0, UNIQUE (job, webhook, uri));
+CREATE INDEX IF NOT EXISTS undelivered ON deliveries (number) WHERE state = 'waiting';
 CREATE TABLE IF NOT EXISTS faults (
     id INTEGER PRIMARY KEY AUTOINCREMENT, fault TEXT NOT NULL, seen INTEGER NOT NULL DEFAULT 0,
     fired INTEGER NOT NULL DEFAULT 0);

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 from airflow_gemini_batch.emulator import JobFault, Options
-from airflow_gemini_batch.emulator.faults import RowTrouble
+from airflow_gemini_batch.emulator.faults import RowTrouble, WebhookFault
 
 PAGE = (Path(__file__).parents[3] / "docs" / "emulator.md").read_text()
 
@@ -24,9 +24,10 @@ def test_the_snippets_run(tmp_path, monkeypatch):
     assert len(snippets) == 3
 
 
-def test_every_option_and_every_row_fault_is_told():
+def test_every_option_and_every_fault_is_told():
     told = set(re.findall(r"`(\w+)`", PAGE))
 
     assert {field.name for field in fields(Options)} <= told
     assert set(get_args(RowTrouble)) <= told
+    assert set(get_args(get_type_hints(WebhookFault)["do"])) <= told
     assert set(JobFault.__struct_fields__) - {"nth", "count", "probability", "seed"} <= told

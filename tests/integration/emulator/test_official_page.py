@@ -1,4 +1,4 @@
-"""Each sample of the official Batch API page, done by the unmodified SDK (webhooks aside)."""
+"""Each sample of the official Batch API page, done by the unmodified SDK."""
 
 from __future__ import annotations
 
@@ -127,6 +127,16 @@ def test_monitoring_sees_each_state_on_the_way(emulator, client, desk):
         states.append(desk.state(job))
 
     assert states == ["JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
+
+
+def test_a_webhook_for_the_ends_of_jobs(client):
+    webhook = client.webhooks.create(
+        name="MyBatchWebhook", subscribed_events=["batch.succeeded", "batch.failed"], uri="https://my-api.com/gemini-callback"
+    )
+
+    assert webhook.name == "MyBatchWebhook"
+    assert webhook.new_signing_secret
+    assert [found.id for found in client.webhooks.list().webhooks] == [webhook.id]
 
 
 def test_listing_pages_through_all_jobs_newest_first(client, desk):
