@@ -39,11 +39,31 @@ def hurry(caution: Caution) -> None:
 
 #: The SDK's types that a trip uses. They complete themselves at their first use, which takes a third of a second in all.
 _TYPES = (
-    "BatchJob BatchJobDestination BatchJobSource CreateBatchJobConfig CreateFileConfig CreateFileResponse DeleteFileResponse File "
-    "GenerateContentConfig HttpOptions HttpResponse InlinedRequest ListBatchJobsConfig ListBatchJobsResponse Part UploadFileConfig "
-    "UserContent _CreateBatchJobParameters _CreateFileParameters _DeleteFileParameters _GetBatchJobParameters _GetFileParameters "
-    "_ListBatchJobsParameters _CancelBatchJobParameters"
-).split()
+    "BatchJob",
+    "BatchJobDestination",
+    "BatchJobSource",
+    "CreateBatchJobConfig",
+    "CreateFileConfig",
+    "CreateFileResponse",
+    "DeleteFileResponse",
+    "File",
+    "GenerateContentConfig",
+    "HttpOptions",
+    "HttpResponse",
+    "InlinedRequest",
+    "ListBatchJobsConfig",
+    "ListBatchJobsResponse",
+    "Part",
+    "UploadFileConfig",
+    "UserContent",
+    "_CreateBatchJobParameters",
+    "_CreateFileParameters",
+    "_DeleteFileParameters",
+    "_GetBatchJobParameters",
+    "_GetFileParameters",
+    "_ListBatchJobsParameters",
+    "_CancelBatchJobParameters",
+)
 
 
 def warm_up(*, plain_http: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
 import traceback
 from collections.abc import Callable
@@ -65,19 +65,14 @@ class Lane:
         return outcome  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        try:
-            os.kill(self.pid, signal.SIGTERM)
+        """End the lane at once, with its service and its children: they are a process group of their own."""
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.killpg(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            return
 
 
 def _serve(connection: Connection, settings: Settings, home: Path) -> None:
-    def leave(*_: object) -> None:
-        raise SystemExit
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgrp()
     home.mkdir(parents=True)
     service: Service | None = None
     try:
@@ -97,7 +92,6 @@ def _serve(connection: Connection, settings: Settings, home: Path) -> None:
     finally:
         if service is not None:
             service.close()
-        shutil.rmtree(home / "service", ignore_errors=True)
 
 
 def _service(settings: Settings, home: Path) -> Service:

@@ -86,7 +86,7 @@ class OwnEmulator:
 
     def close(self) -> None:
         if self._is_up:
-            self._process.stop()
+            self._process.kill()
 
 
 class Elsewhere:
