@@ -11,6 +11,7 @@ try:  # Airflow 3.2 on
         AirflowFailException,
         AirflowNotFoundException,
         AirflowSensorTimeout,
+        AirflowTaskTimeout,
         TaskDeferred,
     )
 except ImportError:
@@ -18,10 +19,18 @@ except ImportError:
         AirflowFailException,
         AirflowNotFoundException,
         AirflowSensorTimeout,
+        AirflowTaskTimeout,
         TaskDeferred,
     )
 
-__all__ = ["AirflowFailException", "AirflowNotFoundException", "AirflowSensorTimeout", "TaskDeferred", "amask_secret"]
+__all__ = [
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowSensorTimeout",
+    "AirflowTaskTimeout",
+    "TaskDeferred",
+    "amask_secret",
+]
 
 
 async def amask_secret(secret: str) -> None:

@@ -6,12 +6,15 @@ list that a mapped task gives has no gap where an instance failed; each has all 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.jobs import is_job_name
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.engine.runs import Run, ShardAttempt
 
 
 class ShardReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +71,21 @@ def read_reference(value: Any, kind: type[R], *, argument: str) -> R:
     if isinstance(reference, JobReference) and reference.job is not None and not is_job_name(reference.job):
         raise InputError(f"{argument} names {reference.job!r} as its job; expected batches/<id>.")
     return reference
+
+
+def run_of(reference: ShardReference) -> Run:
+    """The run that a reference points into."""
+    from airflow_gemini_batch.engine.runs import Run
+    from airflow_gemini_batch.places import locate
+
+    return Run(locate(reference.destination))
+
+
+def part_of(reference: ShardReference) -> ShardAttempt:
+    """The part of the run that it is for."""
+    from airflow_gemini_batch.engine.runs import ShardAttempt
+
+    return ShardAttempt(reference.shard, reference.attempt)
 
 
 _NAMES: dict[type[ShardReference], str] = {

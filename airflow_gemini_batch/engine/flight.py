@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.collecting import landed
 from airflow_gemini_batch.engine.errors import NotFoundError, ServiceError
 from airflow_gemini_batch.engine.jobs import Job
-from airflow_gemini_batch.engine.ledger import Ledger, Seen
+from airflow_gemini_batch.engine.ledger import Ledger, Seen, token_of, token_of_display_name
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.waiting import LIST_ABOVE
 
@@ -63,17 +63,49 @@ def cancel_run(run: Run, client: GeminiClient, *, why: str) -> list[str]:
     """
     flying = in_flight(run)
     jobs = look(client, list(flying.values()))
+    running = {shard: name for shard, name in flying.items() if (job := jobs[name]) is not None and not job.is_terminal}
+    cancelled = _cancel_all(run, client, running, why=why)
+    return cancelled + _cancel_all(run, client, _unrecorded(run, client), why=why)
+
+
+def announce_cancellation(run: Run, jobs: Collection[str], *, why: str) -> list[str]:
+    """Write into the ledger what ``cancel_run`` would, for one who then cancels these jobs himself.
+
+    Returns those that the ledger does not know: the run may lie where this process cannot see it.
+    """
+    known = {name: shard for shard, name in in_flight(run).items()}
+    for name in jobs:
+        if name in known:
+            Ledger(run).record_cancellation(known[name].id, why)
+    return [name for name in jobs if name not in known]
+
+
+def _cancel_all(run: Run, client: GeminiClient, running: dict[Shard, str], *, why: str) -> list[str]:
     cancelled: list[str] = []
-    for shard, name in flying.items():
-        job = jobs[name]
-        if job is not None and not job.is_terminal:
-            try:
-                cancel(run, client, shard.id, name, why=why)
-            except ServiceError as error:  # one that cannot be cancelled must not keep the others alive
-                log.warning("%s It may run on and be billed.", error)
-            else:
-                cancelled.append(name)
+    for shard, name in running.items():
+        try:
+            cancel(run, client, shard.id, name, why=why)
+        except ServiceError as error:  # one that cannot be cancelled must not keep the others alive
+            log.warning("%s It may run on and be billed.", error)
+        else:
+            cancelled.append(name)
     return cancelled
+
+
+def _unrecorded(run: Run, client: GeminiClient) -> dict[Shard, str]:
+    """The jobs whose creator was interrupted before it could record them; they are recorded now."""
+    manifest = run.manifest()
+    ledger = Ledger(run)
+    claimed = ledger.claimed(manifest, since=0.0) if manifest is not None else []
+    if manifest is None or not claimed:
+        return {}
+    shards = {token_of(manifest, shard): shard for shard in ledger.shards(manifest) if shard.id in claimed}
+    found: dict[Shard, str] = {}
+    for job in client.list_jobs():
+        token = token_of_display_name(job.display_name) or ""
+        if token in shards and not job.is_terminal:
+            found[shards[token]] = ledger.record(shards[token].id, token, job, adopted=True).job
+    return found
 
 
 def cancel(run: Run, client: GeminiClient, part: ShardAttempt, name: str, *, why: str) -> None:
@@ -100,8 +132,9 @@ def stuck_in(run: Run, part: ShardAttempt, job: Job, *, after: float, now: float
 
 def lost(run: Run, part: ShardAttempt, name: str) -> NotFoundError:
     return NotFoundError(
-        f"Shard {part} was submitted as {name}, and the service does not find that job. It is visible only to keys of the project "
-        "that made it: check that the connection's key is the one that submitted. Nothing was submitted again, because a job "
-        "that cannot be seen may still run. If it is lost for sure, say resubmit_lost=True: its rows are then paid once more.",
+        f"Shard {part} was submitted as {name}, and the service does not find that job. It is visible only to keys of the "
+        "project that made it: check that the connection's key is the one that submitted. Nothing was submitted again, because "
+        "a job that cannot be seen may still run. If it is lost for sure, say resubmit_lost=True: its rows are then paid once "
+        "more.",
         code=404,
     )

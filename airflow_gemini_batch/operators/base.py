@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_gemini_batch.engine.requests import GenerateRequest, RequestSpec
 from airflow_gemini_batch.hooks.gemini import GeminiHook
+from airflow_gemini_batch.operators.killing import Killable
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ DEFAULT_TIMEOUT = timedelta(hours=48)
 #: Seconds. Jobs take minutes to hours, and Airflow itself stumbles over deferrals that end within its scheduler's loop.
 DEFAULT_POLL_INTERVAL = 30.0
 
+#: The service keeps an output for about two days, so there is time left for a person after this.
+DEFAULT_COLLECT_TIMEOUT = timedelta(hours=12)
+
 #: How much longer than the trigger's own deadline Airflow waits before it fails the task by itself.
 BACKSTOP = timedelta(minutes=5)
 
 
-class GeminiOperator(BaseOperator):
+class GeminiOperator(Killable, BaseOperator):
     """An operator with a Gemini connection.
 
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``.
@@ -58,14 +62,22 @@ class GeminiOperator(BaseOperator):
 
         return GeminiClient(self.hook.endpoint)
 
-    def wait_in_triggerer(self, *, jobs: Sequence[str], poll_interval: float, deadline: float, **trigger: Any) -> NoReturn:
+    def wait_in_triggerer(
+        self, *, jobs: Sequence[str], poll_interval: float, deadline: float, until: float | None = None, **trigger: Any
+    ) -> NoReturn:
         """Give the worker slot back until ``execute_complete`` has something to do; the arguments are the trigger's."""
+        until = deadline if until is None else until
         self.defer(
             trigger=GeminiBatchTrigger(
-                gemini_conn_id=self.gemini_conn_id, jobs=jobs, poll_interval=poll_interval, deadline=deadline, **trigger
+                gemini_conn_id=self.gemini_conn_id,
+                jobs=jobs,
+                poll_interval=poll_interval,
+                deadline=deadline,
+                until=until,
+                **trigger,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
+            timeout=timedelta(seconds=max(0.0, until - time.time())) + BACKSTOP,
         )
 
 

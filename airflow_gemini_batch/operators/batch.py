@@ -11,11 +11,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_gemini_batch.engine.errors import GeminiBatchError, RefusedError
+from airflow_gemini_batch.engine.errors import RefusedError
 from airflow_gemini_batch.engine.requests import RequestSpec
-from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
-from airflow_gemini_batch.operators.base import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, AskingOperator, owner_of
+from airflow_gemini_batch.operators.base import (
+    DEFAULT_COLLECT_TIMEOUT,
+    DEFAULT_POLL_INTERVAL,
+    DEFAULT_TIMEOUT,
+    AskingOperator,
+    owner_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,18 +49,28 @@ class GeminiBatchOperator(AskingOperator):
     :param max_shard_bytes: Size of one request file at most. Default: somewhat under the service's limit of 2 GB.
     :param max_shard_requests: Requests in one job at most. Default: the engine's.
     :param max_active_jobs: Jobs of this task in flight at once. Default: 20; the service allows a project 100.
+    :param max_redrives: How often a row whose dead letter is retryable is sent again, in a job of its own within the same run.
+        Default: 1. What a job left undone that we cancelled ourselves goes again without being counted.
+    :param redrive_max_output_tokens: The limit of output tokens for rows that are sent again; with it, truncated answers are
+        worth sending again. Default: None, they are not.
+    :param resubmit_stuck_after: A job without any progress for so long is cancelled, and what it left undone is sent again as
+        two smaller jobs, once it has ended. Default: None, never.
+    :param resubmit_lost: Whether rows are sent again, and paid again, when the service does not find their job or its output
+        any more. Default: False, the task fails: the job may run on, visible to another key only.
     :param max_dead_letter_ratio: From 0 to 1; above it the task fails, after everything has been written. Default: 1.0, never.
     :param keep_response: Whether ``results`` keeps each raw answer. Default: True.
     :param if_exists: What to do when the destination holds a run: ``resume`` the same one (default) and fail at another one, or
         ``replace`` it. The run that this task instance has begun itself is resumed either way.
-    :param timeout: How long one try waits in all before it fails, without a retry. Default: 48 hours.
+    :param timeout: How long one try waits for its jobs before it fails, without a retry. Default: 48 hours.
+    :param collect_timeout: How long to go on asking for the output of a job that has ended well, which may outlast ``timeout``.
+        Default: 12 hours; the service keeps an output for about 48.
     :param poll_interval: Seconds between two looks at the jobs. Default: 30.
     :param deferrable: Whether to wait in the triggerer (default) or in the worker slot.
-    :param cancel_on_timeout: Whether to cancel the jobs at the timeout. Default: False; they run on, and a cleared task goes on
-        waiting for them.
-    :param cancel_on_kill: Whether to cancel the jobs when a user clears the task or sets its state. While deferred this needs
-        Airflow 3.3. Rows of a cancelled job without an answer become dead letters of reason ``JOB_CANCELLED`` when the task
-        runs again. Default: True.
+    :param cancel_on_timeout: Whether to cancel the jobs at the timeout, or at Airflow's own ``execution_timeout``. Default:
+        False; they run on, and a cleared task goes on waiting for them.
+    :param cancel_on_kill: Whether to cancel the jobs when a user clears the task or sets its state, or its worker is shut down.
+        While deferred this needs Airflow 3.3. When the task runs again, it keeps what the cancelled jobs had done and sends
+        the rest again. Default: True.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     Raises AirflowFailException, which ends the task without retries, for what a retry cannot mend: input or destination that
@@ -77,10 +92,15 @@ class GeminiBatchOperator(AskingOperator):
         max_shard_bytes: int | None = None,
         max_shard_requests: int | None = None,
         max_active_jobs: int | None = None,
+        max_redrives: int = 1,
+        redrive_max_output_tokens: int | None = None,
+        resubmit_stuck_after: timedelta | None = None,
+        resubmit_lost: bool = False,
         max_dead_letter_ratio: float = 1.0,
         keep_response: bool = True,
         if_exists: Literal["resume", "replace"] = "resume",
         timeout: timedelta = DEFAULT_TIMEOUT,
+        collect_timeout: timedelta = DEFAULT_COLLECT_TIMEOUT,
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         deferrable: bool = True,
         cancel_on_timeout: bool = False,
@@ -100,9 +120,14 @@ class GeminiBatchOperator(AskingOperator):
             **kwargs,
         )
         self.max_active_jobs = max_active_jobs
+        self.max_redrives = max_redrives
+        self.redrive_max_output_tokens = redrive_max_output_tokens
+        self.resubmit_stuck_after = resubmit_stuck_after
+        self.resubmit_lost = resubmit_lost
         self.max_dead_letter_ratio = max_dead_letter_ratio
         self.keep_response = keep_response
         self.timeout = timeout
+        self.collect_timeout = collect_timeout
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self.cancel_on_timeout = cancel_on_timeout
@@ -113,7 +138,7 @@ class GeminiBatchOperator(AskingOperator):
         from airflow_gemini_batch.engine.trip import drive
 
         deadline = time.time() + self.timeout.total_seconds()
-        with told_to_airflow(), self.connect() as client:
+        with self.leg(), self.connect() as client:
             run, policy = self.run_here, self._policy
             build_run(run, self.question, if_exists=self.if_exists, owner=owner_of(context), client=client)
             if not self.deferrable:
@@ -127,7 +152,7 @@ class GeminiBatchOperator(AskingOperator):
         """
         from airflow_gemini_batch.engine.trip import give_up
 
-        with told_to_airflow(), self.connect() as client:
+        with self.leg(), self.connect() as client:
             match event["why"]:
                 case "error":
                     raise RefusedError(event["message"])
@@ -135,27 +160,28 @@ class GeminiBatchOperator(AskingOperator):
                     raise give_up(self.run_here, client, self._policy)
             return self._go_on(self.run_here, client, event["deadline"], event["refusals"])
 
-    def on_kill(self) -> None:
-        """Cancel what runs, as far as the ledger knows it. Airflow gives this about five seconds."""
-        if not self.cancel_on_kill:
-            return
+    def cancel_jobs(self, why: str) -> None:
+        """Cancel what runs. Airflow gives a killed task about five seconds."""
         from airflow_gemini_batch.engine.flight import cancel_run
 
-        try:
+        if self.cancel_on_timeout if why == "timeout" else self.cancel_on_kill:
             with self.connect() as client:
-                cancel_run(self.run_here, client, why="killed")
-        except GeminiBatchError as error:  # inside a signal handler there is nobody to raise it to
-            self.log.warning("%s What runs may run on and be billed.", error)
+                cancel_run(self.run_here, client, why=why)
 
     @property
     def _policy(self) -> Policy:
         from airflow_gemini_batch.engine.advance import MAX_ACTIVE_JOBS, Policy
+        from airflow_gemini_batch.engine.redrive import RedrivePolicy
 
         return Policy(
             max_active_jobs=MAX_ACTIVE_JOBS if self.max_active_jobs is None else self.max_active_jobs,
             max_dead_letter_ratio=self.max_dead_letter_ratio,
             keep_response=self.keep_response,
             cancel_on_timeout=self.cancel_on_timeout,
+            redrive=RedrivePolicy(max_redrives=self.max_redrives, max_output_tokens=self.redrive_max_output_tokens),
+            resubmit_stuck_after=self.resubmit_stuck_after,
+            resubmit_lost=self.resubmit_lost,
+            collect_timeout=self.collect_timeout,
         )
 
     def _go_on(self, run: Run, client: GeminiClient, deadline: float, refusals: int = 0) -> dict[str, Any]:
@@ -168,8 +194,10 @@ class GeminiBatchOperator(AskingOperator):
         self.wait_in_triggerer(
             jobs=state.jobs,
             poll_interval=self.poll_interval,
-            deadline=state.until(deadline, now=time.time()),
+            deadline=deadline,
+            until=state.until(deadline, now=time.time()),
             wake_at=None if state.retry_in is None else time.time() + state.retry_in,
             refusals=state.refusals,
             cancel_on_kill=self.cancel_on_kill,
+            destination=run.destination.uri,
         )

@@ -14,6 +14,14 @@ Mapped step by step, no shard is downloaded before all have ended. Inside a mapp
 
 What goes from task to task is a reference (``references``): plain JSON, never data. A shard without requests has no job and
 passes through all steps.
+
+The steps send nothing twice: each lands what its job has left, whatever became of it. What died retryably is sent again by the
+form of one operator, which finds the rows by itself: ``GeminiBatchOperator`` at the same destination with the same arguments
+(before the finish), or, at a new one, from the table alone:
+
+    GeminiBatchOperator(
+        task_id="again", source=f"{destination}/dead_letter", request=RawRequest("request"), key="key", model=..., destination=...
+    )
 """
 
 from __future__ import annotations
@@ -28,10 +36,9 @@ import msgspec
 
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, QuotaError, RefusedError, WaitTimeoutError
 from airflow_gemini_batch.engine.waiting import is_settled, quota_wait
-from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import DEFAULT_TIMEOUT, AskingOperator, GeminiOperator, ShardStep, owner_of
-from airflow_gemini_batch.references import JobReference, PartReference, ShardReference, as_json, read_reference
+from airflow_gemini_batch.references import JobReference, PartReference, ShardReference, as_json, part_of, read_reference, run_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,7 +74,7 @@ class GeminiBatchBuildOperator(AskingOperator):
         from airflow_gemini_batch.engine.building import build_run
 
         # A missing connection is told now, and not after the table has been read.
-        with told_to_airflow(), self.connect() as client:
+        with self.leg(), self.connect() as client:
             run = self.run_here
             manifest = build_run(run, self.question, if_exists=self.if_exists, owner=owner_of(context), client=client)
         return [
@@ -87,11 +94,14 @@ class GeminiBatchBuildOperator(AskingOperator):
 class GeminiBatchSubmitOperator(GeminiOperator):
     """Make sure that a shard has its one job, and return the job's reference.
 
-    Repeated, it finds the job that an earlier try created. A submission that the service refuses for quota (429) is tried again
-    at growing distances; the wait is spent in the triggerer.
+    Repeated, it finds the job that an earlier try created. A submission that the service refuses for quota (429), or for which
+    there is no room, is tried again at growing distances; the wait is spent in the triggerer. Killed, it stops and cancels
+    nothing: a job that it may have created is found by the next try.
 
     :param shard: A shard reference, from ``GeminiBatchBuildOperator``. (templated)
-    :param timeout: How long to go on when the service refuses for quota. Default: 48 hours.
+    :param max_active_jobs: Jobs of the run in flight at once, over all tasks that submit for it. Default: None, no limit but the
+        service's own.
+    :param timeout: How long to go on when the service refuses for quota, or there is no room. Default: 48 hours.
     :param deferrable: Whether to wait in the triggerer (default) or in the worker slot.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
@@ -103,15 +113,24 @@ class GeminiBatchSubmitOperator(GeminiOperator):
     operator_extra_links = (GeminiBatchRunLink(),)
 
     def __init__(
-        self, *, shard: dict[str, Any], timeout: timedelta = DEFAULT_TIMEOUT, deferrable: bool = True, **kwargs: Any
+        self,
+        *,
+        shard: dict[str, Any],
+        max_active_jobs: int | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        deferrable: bool = True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if max_active_jobs is not None and max_active_jobs < 1:
+            raise ValueError(f"max_active_jobs is {max_active_jobs}; expected 1 or more, or None for no limit.")
         self.shard = shard
+        self.max_active_jobs = max_active_jobs
         self.timeout = timeout
         self.deferrable = deferrable
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with told_to_airflow():
+        with self.leg():
             return self._submit(time.time() + self.timeout.total_seconds(), refusals=0)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +138,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
 
         :param event: The trigger's.
         """
-        with told_to_airflow():
+        with self.leg():
             if event["why"] == "error":
                 raise RefusedError(event["message"])
             return self._submit(event["deadline"], event["refusals"])
@@ -132,9 +151,10 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         if shard.requests == 0:
             return as_json(_with_job(reference, None))
         with self.connect() as client:
+            submission = Submission(run, run.built(), client, max_active_jobs=self.max_active_jobs)
             while True:
                 try:
-                    submitted = Submission(run, run.built(), client).submit(shard)
+                    submitted = submission.submit(shard)
                     return as_json(_with_job(reference, submitted.job))
                 except QuotaError as error:
                     refusals += 1
@@ -155,7 +175,9 @@ class GeminiBatchSubmitOperator(GeminiOperator):
 class GeminiBatchDownloadOperator(ShardStep):
     """Bring a settled job's output into the run and write the shard's part of ``results`` and ``dead_letter``.
 
-    Returns the counts and the parts' URIs. Finished work is found and not repeated.
+    Returns the counts and the parts' URIs. Finished work is found and not repeated. Of a job that failed, expired or was
+    cancelled, what there is lands: its answers as results, the rest as dead letters, which are not sent again here (see the
+    module).
 
     :param job: A job reference, from ``GeminiBatchSensor``. (templated)
     :param keep_response: Whether ``results`` keeps each raw answer. Default: True.
@@ -176,7 +198,7 @@ class GeminiBatchDownloadOperator(ShardStep):
         from airflow_gemini_batch.engine.collecting import collect, landed
         from airflow_gemini_batch.engine.flight import look_at
 
-        with told_to_airflow(), self.connect() as client:
+        with self.leg(), self.connect() as client:
             reference = read_reference(self.job, JobReference, argument="job")
             run, shard = shard_of(reference)
             counts = landed(run, shard)
@@ -225,18 +247,17 @@ class GeminiBatchFinishOperator(GeminiOperator):
         from airflow_gemini_batch.engine.summary import finish_run
         from airflow_gemini_batch.places import locate
 
-        with told_to_airflow():
+        with self.leg():
             return finish_run(Run(locate(self.destination)), max_dead_letter_ratio=self.max_dead_letter_ratio).as_dict()
 
 
 def shard_of(reference: ShardReference) -> tuple[Run, Shard]:
     """The run that a reference points into, and its shard. Raises InputError when the run has no such shard."""
-    from airflow_gemini_batch.engine.runs import Run, ShardAttempt
-    from airflow_gemini_batch.places import locate
+    from airflow_gemini_batch.engine.ledger import Ledger
 
-    run = Run(locate(reference.destination))
-    wanted = ShardAttempt(reference.shard, reference.attempt)
-    shard = next((shard for shard in run.built().shards if shard.id == wanted), None)
+    run, wanted = run_of(reference), part_of(reference)
+    # The ledger's shards are those of the manifest and those that are sent again.
+    shard = next((shard for shard in Ledger(run).shards(run.built()) if shard.id == wanted), None)
     if shard is None:
         raise InputError(
             f"{run.destination} has no shard {wanted}: the reference is of a run that was replaced. Clear the build task too."

@@ -17,7 +17,7 @@ from airflow_gemini_batch.engine.waiting import Sleep, Watch, is_settled
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, ShardStep
-from airflow_gemini_batch.references import JobReference, as_json, read_reference
+from airflow_gemini_batch.references import JobReference, as_json, part_of, read_reference, run_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     """Wait until a job can be collected, and return its reference with the terminal state.
 
-    A job that failed, expired or was cancelled is an end like any other: its rows become dead letters at the download.
+    A job that failed, expired or was cancelled is an end like any other: what it has left is landed by the download.
 
     :param job: A job reference, from ``GeminiBatchSubmitOperator``. (templated)
     :param deferrable: Whether to wait in the triggerer (default) or in the worker slot, as ``mode`` says.
     :param poll_interval: Seconds between two looks at the job. Default: 30. Takes the place of ``poke_interval``.
     :param timeout: How long to wait, as timedelta or in seconds; then the task fails, without a retry. Default: 48 hours.
-    :param cancel_on_kill: Whether to cancel the job when a user clears this task or sets its state while it is deferred (Airflow
-        3.3). Default: False: this task did not create the job, and waits for it again when it has been cleared.
+    :param cancel_on_kill: Whether to cancel the job when a user clears this task or sets its state (while it is deferred, this
+        needs Airflow 3.3). Default: False: this task did not create the job, and waits for it again when it has been cleared.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     Raises AirflowSensorTimeout; AirflowFailException when the service refuses to be asked or does not find the job.
@@ -62,9 +62,10 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
-            return super().execute(context)
+            with self.leg():
+                return super().execute(context)
         deadline = time.time() + self.timeout
-        with told_to_airflow():
+        with self.leg():
             return self._go_on(deadline)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
         :param event: The trigger's.
         """
-        with told_to_airflow():
+        with self.leg():
             if event["why"] == "error":
                 raise RefusedError(event["message"])
             if event["why"] == "timeout" and self._look() is None:
@@ -92,6 +93,16 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
                 settled = None
         return PokeReturnValue(is_done=settled is not None, xcom_value=settled)
 
+    def cancel_jobs(self, why: str) -> None:
+        """Cancel the job, unless it has ended."""
+        from airflow_gemini_batch.engine.flight import cancel
+
+        reference = self._reference
+        if not self.cancel_on_kill or why != "killed" or reference.job is None or self._look() is not None:
+            return
+        with self.connect() as client:
+            cancel(run_of(reference), client, part_of(reference), reference.job, why=why)
+
     @property
     def _reference(self) -> JobReference:
         return read_reference(self.job, JobReference, argument="job")
@@ -107,12 +118,9 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def _job_now(self, reference: JobReference, name: str) -> Job:
         from airflow_gemini_batch.engine.flight import look_at
-        from airflow_gemini_batch.engine.runs import Run, ShardAttempt
-        from airflow_gemini_batch.places import locate
 
-        run = Run(locate(reference.destination))
         with self.connect() as client:
-            return look_at(run, client, ShardAttempt(reference.shard, reference.attempt), name)
+            return look_at(run_of(reference), client, part_of(reference), name)
 
     def _go_on(self, deadline: float) -> dict[str, Any]:
         settled = self._look()
@@ -123,4 +131,5 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
             poll_interval=self.poll_interval,
             deadline=deadline,
             cancel_on_kill=self.cancel_on_kill,
+            destination=self._reference.destination,
         )

@@ -3,7 +3,7 @@
 The trigger decides nothing: ``engine.waiting.Watch`` says when to look again and when to wake the task, the same as it does for
 tasks that wait in their worker slot. What must stay true: the arguments lie in the metadata database in plain text and are JSON
 without a secret; the one event is small; and remote work is cancelled in ``on_kill`` only, never in ``cleanup``, which also
-runs when a triggerer is restarted.
+runs when a triggerer is restarted, and there after the ledger says so: what a user has cancelled may be sent again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from airflow_gemini_batch.triggers.poller import Seen, shared_poller
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.client import Endpoint
 
+#: Seconds. Airflow gives ``on_kill`` 30 (``[triggerer] on_kill_timeout``), and the cancelling comes after the ledger.
+_LONGEST_LEDGER_WRITE = 15.0
+
 
 class GeminiBatchTrigger(BaseTrigger):
     """Wait until one of some jobs needs attention, a time comes, or patience is used up; fire one event and end.
@@ -36,11 +39,13 @@ class GeminiBatchTrigger(BaseTrigger):
     :param jobs: Names of the jobs (``batches/…``). None: only wait for ``wake_at``.
     :param poll_interval: Seconds between two looks while all is well.
     :param deadline: When to give up, in seconds since the epoch: by the wall clock, because the trigger may go on in another
-        process.
+        process. It is handed back in the event.
+    :param until: When to give up, where that is later than the deadline: the last wait for what has been paid for may be longer.
     :param wake_at: When there is something else to do, in seconds since the epoch. Default: never.
     :param refusals: How often in a row a submission has been refused for quota; handed back in the event.
     :param cancel_on_kill: Whether to cancel the jobs when a user clears the task or sets its state while it is deferred.
         Needs Airflow 3.3, which tells triggers of it; before, the jobs run on.
+    :param destination: URI of the run whose ledger is told before its jobs are cancelled. Default: none is.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class GeminiBatchTrigger(BaseTrigger):
         wake_at: float | None = None,
         refusals: int = 0,
         cancel_on_kill: bool = False,
+        destination: str | None = None,
+        until: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.gemini_conn_id = gemini_conn_id
@@ -62,6 +69,8 @@ class GeminiBatchTrigger(BaseTrigger):
         self.wake_at = wake_at
         self.refusals = refusals
         self.cancel_on_kill = cancel_on_kill
+        self.destination = destination
+        self.until = deadline if until is None else until
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -74,11 +83,13 @@ class GeminiBatchTrigger(BaseTrigger):
                 "wake_at": self.wake_at,
                 "refusals": self.refusals,
                 "cancel_on_kill": self.cancel_on_kill,
+                "destination": self.destination,
+                "until": self.until,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        watch = Watch(self.jobs, self.poll_interval, self.deadline, self.wake_at)
+        watch = Watch(self.jobs, self.poll_interval, self.until, self.wake_at)
         try:
             wake = await (self._watch_jobs(watch) if self.jobs else _sleep_through(watch))
         except GeminiBatchError as error:
@@ -90,6 +101,10 @@ class GeminiBatchTrigger(BaseTrigger):
         """Cancel the jobs: a user has ended the wait, and what nobody waits for should not run on and be billed."""
         if not (self.cancel_on_kill and self.jobs):
             return
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self._tell_ledger), _LONGEST_LEDGER_WRITE)
+        except Exception as error:  # whatever the storage does, the jobs must not run on
+            self.log.warning("The ledger of %s could not be told: %r", self.destination, error)
         async with shared_poller(await self._endpoint()) as poller:
             outcomes = await asyncio.gather(*map(poller.client.cancel_job, self.jobs), return_exceptions=True)
         for job, outcome in zip(self.jobs, outcomes, strict=True):
@@ -97,6 +112,17 @@ class GeminiBatchTrigger(BaseTrigger):
                 self.log.warning("%s It may run on and be billed.", outcome)
             else:
                 self.log.info("Cancelled %s.", job)
+
+    def _tell_ledger(self) -> None:
+        from airflow_gemini_batch.engine.flight import announce_cancellation
+        from airflow_gemini_batch.engine.runs import Run
+        from airflow_gemini_batch.places import locate
+
+        if self.destination is None:
+            return
+        unknown = announce_cancellation(Run(locate(self.destination)), self.jobs, why="killed")
+        if unknown:
+            self.log.warning("%s, as seen from here, knows nothing of %s.", self.destination, ", ".join(unknown))
 
     async def _watch_jobs(self, watch: Watch) -> Wake:
         progress = Progress()

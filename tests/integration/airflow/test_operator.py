@@ -15,7 +15,7 @@ import pytest
 from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
-from tests.integration.airflow.conftest import KEY, Legs, created, read, table
+from tests.integration.airflow.conftest import KEY, Legs, context, created, read, table
 
 Describe = Callable[..., GeminiBatchOperator]
 
@@ -191,7 +191,7 @@ def test_a_destination_that_holds_another_run_is_left_alone(describe: Describe, 
     Legs(describe()).finish()
 
     with pytest.raises(AirflowFailException, match=r"DestinationError: .* holds another run .* if_exists='replace'"):
-        Legs(describe(model="gemini-3.6-pro")).start()
+        Legs(describe(model="gemini-3.6-pro"), context(run_id="another")).start()
 
 
 def test_an_empty_table_is_a_finished_run_without_a_job(describe: Describe, emulator: Emulator) -> None:

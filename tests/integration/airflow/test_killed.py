@@ -1,0 +1,195 @@
+"""Killed, timed out, cleared: what becomes of the jobs, and how the task goes on when it runs again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch import GeminiBatchOperator, GeminiBatchSensor, GeminiBatchSubmitOperator
+from airflow_gemini_batch._compat import AirflowTaskTimeout
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
+from airflow_gemini_batch.engine.ledger import Ledger
+from airflow_gemini_batch.engine.runs import Run, ShardAttempt
+from airflow_gemini_batch.engine.storage import locate
+from airflow_gemini_batch.operators.killing import TaskKilled
+from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
+from tests.integration.airflow.conftest import Legs, created, read
+
+Describe = Callable[..., GeminiBatchOperator]
+
+CANCELLED = "BATCH_STATE_CANCELLED"
+
+
+def why_cancelled(run: Path, shards: int = 3) -> list[str | None]:
+    ledger = Ledger(Run(locate(str(run))))
+    found = [ledger.cancellation(ShardAttempt(number)) for number in range(shards)]
+    return [cancellation.why if cancellation else None for cancellation in found]
+
+
+def states(emulator: Emulator) -> set[str]:
+    return {job["state"] for job in emulator.jobs()}
+
+
+@pytest.fixture
+def as_airflow_kills() -> Iterator[Callable[[Any, Callable[[], bool]], None]]:
+    """SIGTERM as Airflow's task runner takes it, at the moment when something has come true."""
+    before = signal.getsignal(signal.SIGTERM)
+    waiting: list[threading.Thread] = []
+
+    def kill(operator: Any, when: Callable[[], bool]) -> None:
+        def on_term(number: int, frame: FrameType | None) -> None:
+            operator.on_kill()
+
+        def watch() -> None:
+            until = time.monotonic() + 20
+            while not when() and time.monotonic() < until:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        signal.signal(signal.SIGTERM, on_term)
+        waiting.append(threading.Thread(target=watch))
+        waiting[-1].start()
+
+    yield kill
+    for thread in waiting:
+        thread.join()
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_killed_while_deferred_the_ledger_says_why_and_the_next_try_sends_again(
+    describe: Describe, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="hang", display_name="attempt 0"))
+    legs = Legs(describe(max_redrives=0)).start()
+
+    asyncio.run(legs.trigger.on_kill())
+    assert (states(emulator), why_cancelled(tmp_path / "run")) == ({CANCELLED}, ["killed"] * 3)
+
+    summary = Legs(describe(max_redrives=0)).finish()
+    assert (summary["results"], summary["dead_letter"], summary["balanced"]) == (12, 0, True)
+    assert sorted(name.split(" ", 1)[1] for name in created(emulator)) == [
+        f"shard {shard} attempt {attempt}" for shard in range(3) for attempt in range(2)
+    ]
+
+
+def test_what_somebody_else_cancelled_is_not_sent_again(describe: Describe, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(do="cancel", display_name="shard 1"))
+
+    summary = Legs(describe()).finish()
+
+    assert (summary["results"], summary["reasons"]) == (7, {"JOB_CANCELLED": 5})
+    assert len(created(emulator)) == 3
+
+
+def test_a_triggerer_that_cannot_see_the_run_cancels_all_the_same(describe: Describe, tmp_path: Path, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    legs = Legs(describe()).start()
+    shutil.move(tmp_path / "run", tmp_path / "on another machine")
+
+    asyncio.run(legs.trigger.on_kill())
+
+    assert states(emulator) == {CANCELLED}
+
+
+def test_a_trigger_of_an_earlier_release_still_cancels(describe: Describe, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    _, arguments = Legs(describe()).start().trigger.serialize()
+    of_then = {name: value for name, value in arguments.items() if name not in ("destination", "until")}
+
+    asyncio.run(GeminiBatchTrigger(**of_then).on_kill())
+
+    assert states(emulator) == {CANCELLED}
+
+
+def test_killed_on_the_worker_the_task_stops_before_it_cancels(
+    describe: Describe, tmp_path: Path, emulator: Emulator, as_airflow_kills: Any
+) -> None:
+    emulator.faults.add(JobFault(do="hang", display_name="attempt 0"))
+    emulator.faults.add(HttpFault(do="delay", seconds=1.0, path=":batchGenerateContent", when="after", nth=2))
+    task = describe(deferrable=False)
+    as_airflow_kills(task, when=lambda: len(created(emulator)) == 2)
+
+    with pytest.raises(TaskKilled):
+        task.execute(Legs(task).context)
+
+    # The second was created and never answered; the third was not created any more.
+    assert (len(created(emulator)), states(emulator)) == (2, {CANCELLED})
+    assert why_cancelled(tmp_path / "run") == ["killed", "killed", None]
+    emulator.faults.clear()
+    assert Legs(describe()).finish()["results"] == 12
+    assert len(created(emulator)) == len(set(created(emulator))) == 5
+
+
+def test_killed_without_the_wish_to_cancel_the_task_stops_and_its_jobs_run_on(
+    describe: Describe, tmp_path: Path, emulator: Emulator, as_airflow_kills: Any
+) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    task = describe(deferrable=False, cancel_on_kill=False)
+    as_airflow_kills(task, when=lambda: len(created(emulator)) == 3)
+
+    with pytest.raises(TaskKilled):
+        task.execute(Legs(task).context)
+
+    assert CANCELLED not in states(emulator)
+    assert why_cancelled(tmp_path / "run") == [None] * 3
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_an_execution_timeout_is_a_timeout(cancel: bool, describe: Describe, tmp_path: Path, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    task = describe(cancel_on_timeout=cancel)
+    Legs(task).start()
+
+    try:
+        raise AirflowTaskTimeout
+    except AirflowTaskTimeout:
+        task.on_kill()  # as Airflow does it, when the leg is over
+
+    assert states(emulator) == {CANCELLED if cancel else "BATCH_STATE_PENDING"}
+    assert why_cancelled(tmp_path / "run") == ["timeout" if cancel else None] * 3
+
+
+def test_a_timeout_that_cancels_lets_a_cleared_task_send_the_rest_again(
+    describe: Describe, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="hang", display_name="shard 1 attempt 0"))
+    patience = {"timeout": timedelta(seconds=1.5), "cancel_on_timeout": True}
+    with pytest.raises(Exception, match="These jobs were cancelled: batches/"):
+        Legs(describe(**patience)).finish()
+
+    summary = Legs(describe(**patience)).finish()
+
+    assert summary["results"] == len(read(tmp_path / "run" / "results")) == 12
+    assert len(created(emulator)) == len(set(created(emulator))) == 4
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+@pytest.mark.parametrize("where", ["triggerer", "worker"])
+def test_a_killed_sensor_cancels_its_own_job_alone_and_only_when_asked_to(
+    cancel: bool, where: str, describe: Describe, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    Legs(describe()).start()
+    reference = {"destination": str(tmp_path / "run"), "shard": 1, "rows": 5, "requests": 5}
+    job = Legs(GeminiBatchSubmitOperator(task_id="submit", shard=reference)).finish()
+    sensor = GeminiBatchSensor(task_id="wait", job=job, poll_interval=0.1, cancel_on_kill=cancel)
+
+    if where == "triggerer":
+        asyncio.run(Legs(sensor).start().trigger.on_kill())
+    else:
+        sensor.on_kill()
+
+    assert [entry["state"] == CANCELLED for entry in emulator.jobs() if entry["name"] == job["job"]] == [cancel]
+    assert [entry["state"] for entry in emulator.jobs()].count(CANCELLED) == int(cancel)
+    assert why_cancelled(tmp_path / "run") == [None, "killed" if cancel else None, None]
