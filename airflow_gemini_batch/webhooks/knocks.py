@@ -1,0 +1,77 @@
+"""The knock folder: small files by which the API server tells the triggerer that jobs have ended.
+
+    <folder>/<job id>.succeeded                     somebody has knocked for this job
+    <folder>/fired/<watcher>/<job id>.succeeded     this watcher has made an event of it
+
+The two processes share nothing else that either may write. A name follows from the job alone, so that duplicates of a webhook
+leave one file; nobody removes it but ``sweep``, since several tasks, and a watcher beside them, may wait for the same job. A
+knock says nothing that counts: whoever finds one looks at the job.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from airflow_gemini_batch.engine.storage import Location
+from airflow_gemini_batch.webhooks.events import ENDINGS, JobEnded
+
+#: Longer than the day for which the service repeats a webhook: a late duplicate must still find what was made of the first.
+KEEP = dt.timedelta(days=3)
+
+_NAME = re.compile(rf"([A-Za-z0-9_-]{{1,128}})\.({'|'.join(sorted(set(ENDINGS.values())))})")
+_WATCHER = re.compile(r"[a-z0-9]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Knocks:
+    folder: Location
+
+    def leave(self, event: JobEnded) -> None:
+        """Durable when it returns."""
+        (self.folder / name_of(event)).write(b"")
+
+    def found(self) -> set[JobEnded]:
+        return _events(self.folder.children())
+
+    def fired(self, watcher: str) -> set[JobEnded]:
+        return _events(self._marks(watcher).children())
+
+    def mark(self, watcher: str, event: JobEnded) -> None:
+        (self._marks(watcher) / name_of(event)).write(b"")
+
+    def sweep(self, *, now: dt.datetime) -> int:
+        """Remove what is older than anybody waits for; answers how many files those were."""
+        fired = self.folder / "fired"
+        folders = [self.folder, *fired.children()]
+        old = [file for folder in folders for file in folder.children() if _NAME.fullmatch(file.name) and _age(file, now) > KEEP]
+        for file in old:
+            file.delete()
+        return len(old)
+
+    def _marks(self, watcher: str) -> Location:
+        if not _WATCHER.fullmatch(watcher):
+            raise ValueError(f"{watcher!r} is no name of a watcher")
+        return self.folder / "fired" / watcher
+
+
+def name_of(event: JobEnded) -> str:
+    name = f"{event.job.removeprefix('batches/')}.{event.ending}"
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{event} cannot name a file")
+    return name
+
+
+def _events(files: Iterable[Location]) -> set[JobEnded]:
+    matches = (_NAME.fullmatch(file.name) for file in files)
+    return {JobEnded(f"batches/{match[1]}", match[2]) for match in matches if match}
+
+
+def _age(file: Location, now: dt.datetime) -> dt.timedelta:
+    try:
+        modified: dt.datetime = file.fs.modified(file.path)
+    except (FileNotFoundError, NotImplementedError):
+        return dt.timedelta(0)
+    return now - (modified if modified.tzinfo else modified.replace(tzinfo=dt.timezone.utc))

@@ -1,0 +1,284 @@
+"""The receiver: whom it answers what, and that it can be asked anything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_gemini_batch.engine import storage
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.webhooks.keys import KeySet
+from airflow_gemini_batch.webhooks.receiver import MAX_BODY, Receiver
+from airflow_gemini_batch.webhooks.settings import WebhookSettings
+from tests.unit.webhooks.signing import KEY, NOW, OTHER, SECRET, jwks, payload, signed, token
+
+EXTRA = {"webhook_signing_secret": f"whsec_{SECRET}"}
+
+
+class Desk:
+    """A receiver over a folder, and a sender."""
+
+    def __init__(self, folder: Path, extra: dict[str, Any]) -> None:
+        self.folder = folder
+        self.loads: list[str] = []
+        self.extra = {"webhook_folder": str(folder), **extra}
+        self.receiver = Receiver({"gemini_default"}, self.load, storage.locate, clock=lambda: NOW)
+
+    def load(self, conn_id: str) -> WebhookSettings:
+        self.loads.append(conn_id)
+        return WebhookSettings.of_extra(self.extra)
+
+    def knocks(self) -> list[str]:
+        return sorted(file.name for file in self.folder.glob("*.*"))
+
+    async def asend(self, body: bytes, headers: dict[str, str], path: str = "/gemini_default", method: str = "POST") -> int:
+        transport = httpx.ASGITransport(self.receiver.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://us") as http:
+            return (await http.request(method, path, content=body, headers=headers)).status_code
+
+    def send(self, body: bytes, headers: dict[str, str] | None = None, **more: str) -> int:
+        return asyncio.run(self.asend(body, signed(body) if headers is None else headers, **more))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "knocks", EXTRA)
+
+
+@pytest.mark.parametrize(
+    ("event", "ending"), [("batch.succeeded", "succeeded"), ("batch.completed", "succeeded"), ("batch.cancelled", "cancelled")]
+)
+def test_the_end_of_a_job_leaves_a_knock(desk, event, ending):
+    assert desk.send(payload(event)) == 204
+    assert desk.knocks() == [f"abc.{ending}"]
+
+
+def test_a_bare_id_is_a_jobs_too(desk):
+    desk.send(payload(job="batch_123456"))
+
+    assert desk.knocks() == ["batch_123456.succeeded"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(payload("video.generated"), id="another event"),
+        pytest.param(payload("ping"), id="ping"),
+        pytest.param(payload("batch.melted"), id="unknown event"),
+        pytest.param(payload(job="batches/../../etc/passwd"), id="a path"),
+        pytest.param(payload(job=""), id="no job"),
+        pytest.param(payload(job="batches/" + "x" * 200), id="long name"),
+        pytest.param(b'{"type": "batch.succeeded", "data": {"id": 7}}', id="a number"),
+        pytest.param(b'{"type": "batch.succeeded", "data": []}', id="another shape"),
+        pytest.param(b"[" * 20_000, id="deep"),
+        pytest.param(b"\xff\xfe", id="no text"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_what_is_signed_but_says_nothing_to_us_is_taken_and_forgotten(desk, body):
+    assert desk.send(body) == 204
+    assert desk.knocks() == []
+
+
+def test_duplicates_leave_one_knock_and_are_taken(desk):
+    assert [desk.send(payload()) for _ in range(3)] == [204, 204, 204]
+    assert desk.knocks() == ["abc.succeeded"]
+
+
+def test_what_is_not_signed_is_refused_and_leaves_nothing(desk):
+    body = payload()
+
+    assert desk.send(body, {}) == 401
+    assert desk.send(body, signed(body, OTHER)) == 401
+    assert desk.send(body, signed(body, at=NOW - 3_600)) == 401
+    assert desk.send(body, {"webhook-signature": token()}) == 401
+    assert desk.knocks() == []
+
+
+def test_other_paths_and_methods_are_not_served(desk):
+    assert desk.send(payload(), path="/another_connection") == 404
+    assert desk.send(payload(), path="/") == 404
+    assert desk.send(b"", method="GET") == 405
+    assert [desk.send(b"", method="GET", path=path) for path in ("/docs", "/openapi.json")] == [405, 405]
+    assert desk.loads == []
+
+
+def test_a_large_body_is_not_read(desk):
+    body = b" " * (MAX_BODY + 1)
+
+    assert desk.send(body) == 413
+    assert desk.send(b"", {"content-length": "9" * 30}) == 413
+
+    async def chunks() -> Any:
+        for _ in range(100):
+            yield b" " * 8192
+
+    assert desk.send(chunks(), {}) == 413
+
+
+def test_a_connection_without_webhooks_refuses_all(tmp_path):
+    desk = Desk(tmp_path, {})
+
+    assert desk.send(payload()) == 401
+
+
+def test_a_connection_that_is_not_there_refuses_all_and_no_secret_is_logged(tmp_path, caplog):
+    desk = Desk(tmp_path, {"webhook_signing_secret": "whsec_almost/right-but-no-base64"})
+
+    with caplog.at_level(logging.DEBUG):
+        assert desk.send(payload()) == 401
+
+    assert "almost" not in caplog.text
+    assert "webhook_signing_secret" in caplog.text
+
+
+def test_the_connection_is_asked_for_once_in_a_while(desk):
+    async def burst() -> None:
+        for number in range(20):
+            await desk.asend(payload(), signed(payload(), id=f"msg_{number}"))
+
+    asyncio.run(burst())
+
+    assert desk.loads == ["gemini_default"]
+
+
+def test_a_folder_that_cannot_be_written_is_our_trouble_and_the_service_tries_again(desk):
+    desk.folder.write_bytes(b"a file where the folder should be")
+    assert desk.send(payload()) == 503
+
+    desk.folder.unlink()
+
+    assert desk.send(payload()) == 204
+    assert desk.knocks() == ["abc.succeeded"]
+
+
+def test_a_secret_being_replaced_is_as_good_as_its_successor(tmp_path):
+    both = "whsec_" + "b3RoZXIgb3RoZXIgb3RoZXI= whsec_" + SECRET
+
+    assert Desk(tmp_path / "k", {"webhook_signing_secret": both}).send(payload()) == 204
+
+
+def test_old_knocks_are_swept_at_times(desk):
+    desk.folder.mkdir()
+    old, young, foreign = (desk.folder / name for name in ("old.failed", "young.failed", "notes.txt"))
+    marks = desk.folder / "fired" / "abc"
+    marks.mkdir(parents=True)
+    for file in (old, young, foreign, marks / "old.failed"):
+        file.touch()
+    for file in (old, foreign, marks / "old.failed"):
+        os.utime(file, (time.time() - 4 * 86_400,) * 2)
+
+    async def send_and_wait() -> None:
+        await desk.asend(payload(), signed(payload()))
+        assert desk.receiver._sweeping is not None
+        await desk.receiver._sweeping
+
+    asyncio.run(send_and_wait())
+
+    assert desk.knocks() == ["abc.succeeded", "notes.txt", "young.failed"]
+    assert list(marks.iterdir()) == []
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(
+    body=st.one_of(
+        st.binary(max_size=300), st.recursive(st.none() | st.text(), st.lists).map(lambda value: json.dumps(value).encode())
+    ),
+    headers=st.dictionaries(
+        st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "content-encoding"]),
+        st.text(st.characters(min_codepoint=33, max_codepoint=255), max_size=80),
+    ),
+    is_signed=st.booleans(),
+)
+def test_no_body_and_no_header_makes_it_fall_over(desk: Desk, body: bytes, headers: dict[str, str], is_signed: bool) -> None:
+    given_headers = {**headers, **(signed(body) if is_signed else {})}
+    raw: Any = [(name.encode(), value.encode("latin-1")) for name, value in given_headers.items()]
+
+    assert desk.send(body, raw) == (204 if is_signed else 401)
+
+
+class TestTokens:
+    @pytest.fixture
+    def desk(self, tmp_path: Path) -> Desk:
+        desk = Desk(tmp_path / "knocks", {"webhook_uri": "https://us/hook"})
+        self.asked: list[str] = []
+        self.trouble: Exception | None = None
+
+        async def fetch(url: str) -> bytes:
+            self.asked.append(url)
+            if self.trouble is not None:
+                raise self.trouble
+            return json.dumps(jwks()).encode()
+
+        url = WebhookSettings.of_extra(desk.extra).jwks_url
+        desk.receiver._keys[url] = KeySet(url, fetch)
+        return desk
+
+    def test_a_jobs_own_webhook_leaves_a_knock(self, desk):
+        assert desk.send(payload(), {"webhook-signature": token()}) == 204
+        assert desk.knocks() == ["abc.succeeded"]
+
+    def test_a_bad_token_is_refused(self, desk):
+        assert desk.send(payload(), {"webhook-signature": token(aud="https://them")}) == 401
+        assert desk.send(payload(), signed(payload(), KEY)) == 401
+        assert desk.knocks() == []
+
+    def test_invented_keys_make_it_ask_once(self, desk):
+        answers = [desk.send(payload(), {"webhook-signature": token(kid=f"k{number}")}) for number in range(5, 15)]
+
+        assert set(answers) == {401}
+        assert self.asked == ["https://generativelanguage.googleapis.com/.well-known/jwks.json"]
+
+    def test_keys_that_cannot_be_had_make_the_service_try_again(self, desk):
+        self.trouble = httpx.ConnectError("no network")
+
+        assert desk.send(payload(), {"webhook-signature": token()}) == 503
+
+
+class TestKeys:
+    def test_they_are_kept_for_an_hour_and_longer_where_the_service_is_away(self):
+        now = [0.0]
+        answers: list[Callable[[], bytes]] = [lambda: json.dumps(jwks()).encode()]
+        asked: list[float] = []
+
+        async def fetch(url: str) -> bytes:
+            asked.append(now[0])
+            return answers[0]()
+
+        async def story() -> None:
+            keys = KeySet("http://keys", fetch, clock=lambda: now[0])
+            assert await keys.key("k1")
+            now[0] = 3_000
+            assert await keys.key("k1")
+            now[0] = 4_000
+            answers[0] = lambda: b"<html>"
+            assert await keys.key("k1")
+            now[0] = 4_010
+            assert await keys.key("k1")
+            now[0] = 4_070
+            answers[0] = lambda: json.dumps(jwks()).encode()
+            assert await keys.key("k2") is None
+
+        asyncio.run(story())
+
+        assert asked == [0.0, 4_000.0, 4_070.0]
+
+
+def test_a_secret_is_in_no_repr_and_in_no_message():
+    settings = WebhookSettings.of_extra({"webhook_signing_secret": f"whsec_{SECRET}"})
+
+    assert KEY.decode() not in repr(settings)
+    with pytest.raises(InputError) as refused:
+        WebhookSettings.of_extra({"webhook_signing_secret": "whsec_???"})
+    assert "???" not in str(refused.value)
