@@ -64,6 +64,8 @@ class GeminiBatchOperator(AskingOperator):
     :param timeout: How long one try waits for its jobs before it fails, without a retry. Default: 48 hours.
     :param collect_timeout: How long to go on asking for the output of a job that has ended well, which may outlast ``timeout``.
         Default: 12 hours; the service keeps an output for about 48.
+    :param transport: How requests reach the service: by ``file`` (default), ``inline`` in the create call, or ``auto``: inline
+        where a shard is small.
     :param poll_interval: Seconds between two looks at the jobs. Default: 30.
     :param deferrable: Whether to wait in the triggerer (default) or in the worker slot.
     :param cancel_on_timeout: Whether to cancel the jobs at the timeout, or at Airflow's own ``execution_timeout``. Default:
@@ -101,6 +103,7 @@ class GeminiBatchOperator(AskingOperator):
         if_exists: Literal["resume", "replace"] = "resume",
         timeout: timedelta = DEFAULT_TIMEOUT,
         collect_timeout: timedelta = DEFAULT_COLLECT_TIMEOUT,
+        transport: Literal["file", "inline", "auto"] = "file",
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         deferrable: bool = True,
         cancel_on_timeout: bool = False,
@@ -128,6 +131,7 @@ class GeminiBatchOperator(AskingOperator):
         self.keep_response = keep_response
         self.timeout = timeout
         self.collect_timeout = collect_timeout
+        self.transport = transport
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self.cancel_on_timeout = cancel_on_timeout
@@ -182,6 +186,7 @@ class GeminiBatchOperator(AskingOperator):
             resubmit_stuck_after=self.resubmit_stuck_after,
             resubmit_lost=self.resubmit_lost,
             collect_timeout=self.collect_timeout,
+            transport=self.transport,
         )
 
     def _go_on(self, run: Run, client: GeminiClient, deadline: float, refusals: int = 0) -> dict[str, Any]:

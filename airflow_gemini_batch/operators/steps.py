@@ -30,7 +30,7 @@ import random
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -101,6 +101,8 @@ class GeminiBatchSubmitOperator(GeminiOperator):
     :param shard: A shard reference, from ``GeminiBatchBuildOperator``. (templated)
     :param max_active_jobs: Jobs of the run in flight at once, over all tasks that submit for it. Default: None, no limit but the
         service's own.
+    :param transport: How requests reach the service: by ``file`` (default), ``inline`` in the create call, or ``auto``: inline
+        where a shard is small.
     :param timeout: How long to go on when the service refuses for quota, or there is no room. Default: 48 hours.
     :param deferrable: Whether to wait in the triggerer (default) or in the worker slot.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
@@ -117,6 +119,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         *,
         shard: dict[str, Any],
         max_active_jobs: int | None = None,
+        transport: Literal["file", "inline", "auto"] = "file",
         timeout: timedelta = DEFAULT_TIMEOUT,
         deferrable: bool = True,
         **kwargs: Any,
@@ -126,6 +129,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
             raise ValueError(f"max_active_jobs is {max_active_jobs}; expected 1 or more, or None for no limit.")
         self.shard = shard
         self.max_active_jobs = max_active_jobs
+        self.transport = transport
         self.timeout = timeout
         self.deferrable = deferrable
 
@@ -151,7 +155,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         if shard.requests == 0:
             return as_json(_with_job(reference, None))
         with self.connect() as client:
-            submission = Submission(run, run.built(), client, max_active_jobs=self.max_active_jobs)
+            submission = Submission(run, run.built(), client, max_active_jobs=self.max_active_jobs, transport=self.transport)
             while True:
                 try:
                     submitted = submission.submit(shard)
