@@ -32,6 +32,7 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
 )
 from airflow_gemini_batch.engine.jobs import Job, is_job_name, parse_job
+from airflow_gemini_batch.engine.sdk_request import expected_warnings
 from airflow_gemini_batch.engine.wire import captured, hooked_client, translated
 
 #: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.
@@ -136,25 +137,25 @@ class GeminiClient:
         display_name: str,
         input_file: str | None = None,
         requests: list[dict[str, Any]] | None = None,
+        embeds: bool = False,
         timeout: float | None = None,
     ) -> Job:
         """Create one batch job. Sent once: whatever fails, this method never sends it again.
 
         :param input_file: the uploaded requests; or
         :param requests: the requests themselves, each with its ``metadata``, for an inline job.
+        :param embeds: whether the requests ask for embeddings; those have a method of their own.
         :param timeout: seconds without a byte; default: the endpoint's. The service reads the whole input file before it answers.
 
         Raises OutcomeUnknownError when the job may exist all the same.
         """
         options = types.HttpOptions(retry_options=_NO_RETRIES, timeout=math.ceil((timeout or self.endpoint.timeout) * 1000))
-        source: Any = input_file
         if requests is not None:
-            # The SDK's types would drop what they do not know; what stands here goes out as it is, in place of this stand-in.
-            source = [types.InlinedRequest(contents="")]
+            # The SDK's types would drop what they do not know; what stands here goes out as it is, in place of a stand-in.
             options.extra_body = {"batch": {"inputConfig": {"requests": {"requests": requests}}}}
-        config = types.CreateBatchJobConfig(display_name=display_name, http_options=options)
+        create = functools.partial(self._create_embeddings if embeds else self._create, model, input_file, display_name, options)
         with translated(f"create a batch job for model {model}"), captured() as raw:
-            raw.run(lambda: self._sdk.batches.create(model=model, src=source, config=config))
+            raw.run(create)
         return job_of(raw.json(), "create a batch job")
 
     def get_job(self, name: str) -> Job:
@@ -279,6 +280,18 @@ class GeminiClient:
         with translated("list files"):
             pager = self._sdk.files.list(config=types.ListFilesConfig(page_size=LIST_PAGE_SIZE, page_token=token))
         return [_remote(file) for file in pager.page], pager.config.get("page_token") or None
+
+    def _create(self, model: str, input_file: str | None, display_name: str, options: types.HttpOptions) -> None:
+        config = types.CreateBatchJobConfig(display_name=display_name, http_options=options)
+        source: Any = input_file or [types.InlinedRequest(contents="")]
+        self._sdk.batches.create(model=model, src=source, config=config)
+
+    def _create_embeddings(self, model: str, input_file: str | None, display_name: str, options: types.HttpOptions) -> None:
+        config = types.CreateEmbeddingsBatchJobConfig(display_name=display_name, http_options=options)
+        stand_in = None if input_file else types.EmbedContentBatch(contents="")
+        source = types.EmbeddingsBatchJobSource(file_name=input_file, inlined_requests=stand_in)
+        with expected_warnings():
+            self._sdk.batches.create_embeddings(model=model, src=source, config=config)
 
     def _page(self, token: str | None) -> dict[str, Any]:
         with translated("list batch jobs"), captured() as raw:

@@ -9,11 +9,9 @@ escaped and joined.
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import re
-import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,21 +21,15 @@ import pydantic
 
 from airflow_gemini_batch.engine import placeholders, sdk_request
 from airflow_gemini_batch.engine.blocks import plain_type
+from airflow_gemini_batch.engine.embeddings import default_dimension
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.placeholders import Template
-from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest, RequestSpec
+from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
 from airflow_gemini_batch.engine.structured import ENUM, JSON, ParsedColumn
-from airflow_gemini_batch.engine.texts import texts, why_no_text
+from airflow_gemini_batch.engine.templates import InvalidRow as InvalidRow
+from airflow_gemini_batch.engine.templates import TemplateEncoder, cut_at, mark, read_template
 
 #: What is kept of an error of the user's code: enough for the cause, too little to fill a table with tracebacks.
 MAX_MESSAGE_CHARACTERS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidRow:
-    """A row of which no request can be made, and why, in a sentence for the dead letter."""
-
-    message: str
 
 
 class RequestEncoder(Protocol):
@@ -62,12 +54,14 @@ def compile_request(spec: RequestSpec, schema: pa.Schema, model: str) -> Request
     """The encoder for a table of that schema. Raises InputError for anything that cannot work."""
     if isinstance(spec, GenerateRequest):
         return _compile_generate(spec, schema)
+    if isinstance(spec, EmbedRequest):
+        return _compile_embed(spec, schema, model)
     if isinstance(spec, RawRequest):
         return _compile_raw(spec, schema)
     if callable(spec) and not isinstance(spec, type):
         return CallableEncoder(spec, tuple(schema.names))
     raise InputError(
-        f"request must be a GenerateRequest, a RawRequest or a function of the row, not {type(spec).__name__}: "
+        f"request must be a GenerateRequest, an EmbedRequest, a RawRequest or a function of the row, not {type(spec).__name__}: "
         f"{str(spec)[:100]!r}."
     )
 
@@ -75,106 +69,23 @@ def compile_request(spec: RequestSpec, schema: pa.Schema, model: str) -> Request
 # --- GenerateRequest
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateEncoder:
-    """Constant pieces of JSON with the values of columns between them."""
-
-    pieces: tuple[bytes, ...]
-    values: tuple[str, ...]
-    spec: dict[str, Any]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.values))
-
-    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
-        if not self.values:
-            return [self.pieces[0]] * batch.num_rows
-        escaped: dict[str, list[bytes]] = {}
-        problems: dict[int, InvalidRow] = {}
-        for column in self.columns:
-            escaped[column] = _escaped(column, batch.column(column), problems)
-        parts: list[Iterable[bytes]] = []
-        for piece, column in zip(self.pieces, self.values, strict=False):
-            parts += [itertools.repeat(piece, batch.num_rows), escaped[column]]
-        parts.append(itertools.repeat(self.pieces[-1], batch.num_rows))
-        requests: list[bytes | InvalidRow] = [b"".join(row) for row in zip(*parts, strict=True)]
-        for row, problem in problems.items():
-            requests[row] = problem
-        return requests
-
-
-def _escaped(name: str, column: pa.Array, problems: dict[int, InvalidRow]) -> list[bytes]:
-    """The insides of JSON strings, and into ``problems`` what has none."""
-    values: list[Any] = texts(column)
-    for row, value in enumerate(values):
-        if value.__class__ is str:
-            continue
-        if value is None:
-            problem = f"placeholder ${{{name}}} is null"
-        else:
-            problem = f"placeholder ${{{name}}} is not valid UTF-8: {value.reason} at byte {value.start}"
-        earlier = problems.get(row)
-        problems[row] = InvalidRow(f"{earlier.message}; {problem}" if earlier else problem)
-        values[row] = ""
-    # One call for the whole column. An escaped string holds no newline, so what stands between two is one value.
-    lines: list[bytes] = _strings.encode_lines(values)[1:-2].split(b'"\n"')
-    return lines
-
-
-_strings = msgspec.json.Encoder()
-
-
 def _compile_generate(spec: GenerateRequest, schema: pa.Schema) -> TemplateEncoder:
-    prompt = _template(spec.prompt, "prompt", schema)
-    if not any(prompt.texts) and not prompt.columns:
+    prompt = read_template(spec.prompt, "prompt", schema)
+    if prompt.is_empty:
         raise InputError("prompt is empty. Write what the model is to be asked, with ${column} where the row's value belongs.")
-    system = None if spec.system_instruction is None else _template(spec.system_instruction, "system_instruction", schema)
+    marks = {mark(): prompt}
+    [prompt_mark] = marks
+    system_mark = None
+    if spec.system_instruction is not None:
+        marks[system_mark := mark()] = read_template(spec.system_instruction, "system_instruction", schema)
     answer_schema = None if spec.response_schema is None else _json_schema(spec.response_schema)
-    marks = Marks.random()
-    written = sdk_request.write_request(
-        prompt=marks.prompt,
-        system_instruction=None if system is None else marks.system_instruction,
-        config=spec.config if answer_schema is None else _with_schema(spec.config, answer_schema),
-    )
-    try:
-        content = json.dumps(written, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        pieces, values = _cut(content, {marks.prompt: prompt, marks.system_instruction: system})
-    except ValueError as error:  # UnicodeEncodeError is one
-        raise InputError(f"The request cannot be written as JSON in UTF-8: {error}.") from error
-    plain = json.loads(content.replace(marks.prompt.encode(), b"").replace(marks.system_instruction.encode(), b""))
+    config = spec.config if answer_schema is None else _with_schema(spec.config, answer_schema)
+    written = sdk_request.write_request(prompt=prompt_mark, system_instruction=system_mark, config=config)
+    pieces, values, plain = cut_at(written, marks)
     asked = {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
     if answer_schema is not None:
         asked["response_schema"] = answer_schema
     return TemplateEncoder(pieces, values, asked)
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Stand in for the two texts while the SDK writes the request. Random, so that no text can hold them by chance."""
-
-    prompt: str
-    system_instruction: str
-
-    @classmethod
-    def random(cls) -> Marks:
-        return cls(f"prompt-{secrets.token_hex(16)}", f"system-{secrets.token_hex(16)}")
-
-
-def _template(text: Any, argument: str, schema: pa.Schema) -> Template:
-    if not isinstance(text, str):
-        raise InputError(f"{argument} must be a string, not {type(text).__name__}.")
-    template = placeholders.parse(text, argument=argument)
-    placeholders.require_columns(
-        template.columns, schema.names, by=argument, hint=" A dollar sign that is meant as such is written $$."
-    )
-    for name in template.columns:
-        if reason := why_no_text(schema.field(name).type):
-            raise InputError(
-                f"{argument} names the column {name!r}, which {reason} (type {schema.field(name).type}). "
-                "Only values with a text form can stand in a text: cast or decode the column first."
-            )
-    return template
 
 
 def _with_schema(config: Any, schema: dict[str, Any]) -> Any:
@@ -211,23 +122,26 @@ def _json_schema(response_schema: Any) -> dict[str, Any]:
     return plain
 
 
-def _cut(content: bytes, templates: dict[str, Template | None]) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
-    """Cut the written request at the marks and put the templates' own texts, escaped, where they belong."""
-    pieces: list[bytes] = [b""]
-    values: list[str] = []
-    pattern = "|".join(map(re.escape, templates)).encode()
-    end = 0
-    for mark in re.finditer(pattern, content):
-        pieces[-1] += content[end : mark.start()]
-        end = mark.end()
-        template = templates[mark[0].decode()]
-        assert template is not None
-        first, *rest = (_strings.encode(text)[1:-1] for text in template.texts)
-        pieces[-1] += first
-        pieces.extend(rest)
-        values.extend(template.columns)
-    pieces[-1] += content[end:]
-    return tuple(pieces), tuple(values)
+# --- EmbedRequest
+
+
+def _compile_embed(spec: EmbedRequest, schema: pa.Schema, model: str) -> TemplateEncoder:
+    text = read_template(spec.text, "text", schema)
+    if text.is_empty:
+        raise InputError("text is empty. Write what is to be embedded, with ${column} where the row's value belongs.")
+    config = sdk_request.checked_embed_config(spec.config)
+    if config.output_dimensionality is None:
+        config.output_dimensionality = default_dimension(model)
+    if config.output_dimensionality < 1:
+        raise InputError(f"config.output_dimensionality is {config.output_dimensionality}; expected 1 or more.")
+    marks = {mark(): text}
+    [text_mark] = marks
+    title = config.title
+    if title is not None:
+        config.title = mark()
+        marks[config.title] = read_template(title, "config.title", schema)
+    pieces, values, plain = cut_at(sdk_request.write_embed_request(text=text_mark, config=config), marks)
+    return TemplateEncoder(pieces, values, {"text": spec.text, "title": title, "embed_request": plain})
 
 
 # --- RawRequest

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from airflow_gemini_batch.engine import columns
+from airflow_gemini_batch.engine.embeddings import EmbeddingColumn
 from airflow_gemini_batch.engine.responses import Answer
 from airflow_gemini_batch.engine.structured import ParsedColumn
 
@@ -37,6 +38,8 @@ class ExtraColumn(Protocol):
 def extra_columns(request: dict[str, Any]) -> Extras:
     """The extra columns of a run whose manifest holds this request."""
     found: list[ExtraColumn] = []
+    if "embed_request" in request:
+        found.append(EmbeddingColumn.of(request))
     if "response_schema" in request:
         found.append(ParsedColumn.of(request))
     return Extras(tuple(found))

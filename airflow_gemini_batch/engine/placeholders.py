@@ -23,6 +23,10 @@ class Template:
     texts: tuple[str, ...]
     columns: tuple[str, ...]
 
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.texts) and not self.columns
+
 
 def parse(text: str, *, argument: str) -> Template:
     """Cut ``text`` at its placeholders.

@@ -33,6 +33,20 @@ class GenerateRequest:
     response_schema: Any | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmbedRequest:
+    """Turn a text of each row into a vector.
+
+    :param text: what is embedded, with placeholders as in :class:`GenerateRequest`.
+    :param config: any field of :class:`google.genai.types.EmbedContentConfig`, as an instance of it or as a dict; the same for
+        every row, except that ``title`` may hold placeholders too. Without an ``output_dimensionality`` the model's default is
+        asked for by name, so that all rows have it.
+    """
+
+    text: str
+    config: Mapping[str, Any] | Any | None = None
+
+
 @dataclass(frozen=True)
 class RawRequest:
     """The table already holds REST requests.
@@ -45,4 +59,4 @@ class RawRequest:
 
 
 #: A callable gets the row as a dict of all columns and returns the REST request as a dict.
-RequestSpec: TypeAlias = GenerateRequest | RawRequest | Callable[[dict[str, Any]], dict[str, Any]]
+RequestSpec: TypeAlias = GenerateRequest | EmbedRequest | RawRequest | Callable[[dict[str, Any]], dict[str, Any]]

@@ -113,8 +113,14 @@ class _Usage(msgspec.Struct, rename="camel", gc=False):
     total_token_count: _Count | None = None
 
 
+class _Embedding(msgspec.Struct, gc=False):
+    values: msgspec.Raw = msgspec.Raw()
+
+
 class _Response(msgspec.Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
+    embedding: _Embedding | None = None
+    token_count: int | str | None = None
     usage_metadata: _Usage | None = None
     model_version: str | None = None
     response_id: str | None = None
@@ -131,7 +137,7 @@ def _plain_answer(line: bytes) -> Answer | None:
         return None
     response = _decode_response(outer.response)
     if not response.candidates:
-        return None
+        return _plain_embedding(line, outer, response)
     candidate = response.candidates[0]
     usage = response.usage_metadata
     # Without these two the answer may be one in snake_case, and cut or blocked.
@@ -156,6 +162,25 @@ def _plain_answer(line: bytes) -> Answer | None:
         usage.total_token_count,
         response.model_version or None,
         response.response_id or None,
+    )
+
+
+def _plain_embedding(line: bytes, outer: _Line, response: _Response) -> Answer | None:
+    """An embedding, whose many numbers are left to whoever needs them."""
+    tokens = as_count(response.token_count)
+    if outer.key is None or tokens is None or response.embedding is None or not response.embedding.values:
+        return None
+    if response.usage_metadata is not None:
+        return None
+    if not line.isascii():
+        line.decode()
+    return Answer(
+        outer.key,
+        bytes(outer.response),
+        prompt_tokens=tokens,
+        total_tokens=tokens,
+        model_version=response.model_version or None,
+        response_id=response.response_id or None,
     )
 
 

@@ -104,6 +104,11 @@ class Manifest(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
     @property
+    def embeds(self) -> bool:
+        """Whether the requests ask for embeddings and not for answers."""
+        return "embed_request" in self.request
+
+    @property
     def rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
 

@@ -11,14 +11,16 @@ brought to snake_case, except where they are the user's own words: the tables be
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pydantic
 from google import genai
@@ -69,8 +71,32 @@ def write_request(
             raise InputError("The request has two system instructions: its own and config's. Leave one of them out.")
         checked.system_instruction = system_instruction
     request = types.InlinedRequest(contents=prompt, config=checked if checked.model_fields_set else None)
+    return _written(lambda client: client.batches.create(model="unused", src=[request]))
+
+
+def write_embed_request(*, text: str, config: types.EmbedContentConfig) -> dict[str, Any]:
+    """The REST request for one text, with snake_case keys."""
+    batch = types.EmbedContentBatch(contents=text, config=config)
+    source = types.EmbeddingsBatchJobSource(inlined_requests=batch)
+
+    def create(client: genai.Client) -> None:
+        with expected_warnings():
+            client.batches.create_embeddings(model="unused", src=source)
+
+    return _written(create)
+
+
+@contextlib.contextmanager
+def expected_warnings() -> Iterator[None]:
+    """Without the SDK's warning that embedding jobs are experimental, which its users can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*create_embeddings\(\) is experimental")
+        yield
+
+
+def _written(create: Callable[[genai.Client], object]) -> dict[str, Any]:
     try:
-        body = json.loads(_capture(request), parse_constant=_no_constant)
+        body = json.loads(_capture(create), parse_constant=_no_constant)
     except Exception as error:
         raise InputError(f"config cannot be sent: google-genai {genai.__version__} says: {error}") from error
     written: dict[str, Any] = body["batch"]["inputConfig"]["requests"]["requests"][0]["request"]
@@ -99,18 +125,29 @@ def snake_case(value: Any, words: Words = Words.PROTO, parent: str = "") -> Any:
 
 
 def checked_config(config: Mapping[str, Any] | types.GenerateContentConfig | None) -> types.GenerateContentConfig:
+    return _checked(config, types.GenerateContentConfig)
+
+
+def checked_embed_config(config: Mapping[str, Any] | types.EmbedContentConfig | None) -> types.EmbedContentConfig:
+    return _checked(config, types.EmbedContentConfig)
+
+
+_Config = TypeVar("_Config", types.GenerateContentConfig, types.EmbedContentConfig)
+
+
+def _checked(config: Mapping[str, Any] | _Config | None, kind: type[_Config]) -> _Config:
     """A copy, since the SDK rewrites schemas where they stand."""
     if config is None:
-        return types.GenerateContentConfig()
-    if isinstance(config, types.GenerateContentConfig):
+        return kind()
+    if isinstance(config, kind):
         checked = config.model_copy(deep=True)
     elif isinstance(config, Mapping):
         try:
-            checked = types.GenerateContentConfig.model_validate(copy.deepcopy(dict(config)))
+            checked = kind.model_validate(copy.deepcopy(dict(config)))
         except pydantic.ValidationError as error:
-            _explain(error)
+            _explain(error, kind)
     else:
-        raise InputError(f"config must be a dict or a google.genai.types.GenerateContentConfig, not {type(config).__name__}.")
+        raise InputError(f"config must be a dict or a google.genai.types.{kind.__name__}, not {type(config).__name__}.")
     for field in _NOT_OF_THE_REQUEST:
         if getattr(checked, field) is not None:
             raise InputError(
@@ -120,13 +157,13 @@ def checked_config(config: Mapping[str, Any] | types.GenerateContentConfig | Non
     return checked
 
 
-def _explain(error: pydantic.ValidationError) -> NoReturn:
+def _explain(error: pydantic.ValidationError, kind: type[pydantic.BaseModel]) -> NoReturn:
     """Every field once: pydantic reports one finding for each member of a union."""
     findings: dict[str, str] = {}
     for finding in error.errors(include_url=False, include_input=False):
         field = str(finding["loc"][0]) if finding["loc"] else "config"
         place = ".".join(str(step) for step in finding["loc"])
-        unknown = "is no field of google.genai.types.GenerateContentConfig"
+        unknown = f"is no field of google.genai.types.{kind.__name__}"
         is_unknown = finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1
         findings.setdefault(field, f"{field!r} {unknown}" if is_unknown else f"{place}: {finding['msg']}")
     raise InputError(f"config is refused by google-genai {genai.__version__}: {'; '.join(findings.values())}.") from error
@@ -144,7 +181,7 @@ class _CapturedError(Exception):
         self.body = body
 
 
-def _capture(request: types.InlinedRequest) -> bytes:
+def _capture(create: Callable[[genai.Client], object]) -> bytes:
     def keep(sent: Any) -> NoReturn:
         raise _CapturedError(sent.content)
 
@@ -153,10 +190,10 @@ def _capture(request: types.InlinedRequest) -> bytes:
         options = types.HttpOptions(httpx_client=httpx_client)
         with genai.Client(api_key="unused", vertexai=False, http_options=options) as client:
             try:
-                client.batches.create(model="unused", src=[request])
+                create(client)
             except _CapturedError as captured:
                 return captured.body
-    raise RuntimeError("the SDK's batches.create ended without a request")
+    raise RuntimeError("the SDK's create ended without a request")
 
 
 def _http_library() -> ModuleType:

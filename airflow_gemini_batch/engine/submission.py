@@ -186,6 +186,7 @@ class Submission:
                 display_name=display_name(token, shard),
                 input_file=input_file,
                 requests=inline_requests(self.run, shard) if input_file is None else None,
+                embeds=self.manifest.embeds,
                 timeout=share,
             )
         except (QuotaError, RefusedError, ApiKeyError, UnreachableError):  # nothing was created
