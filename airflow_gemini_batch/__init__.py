@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
+    from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest
     from airflow_gemini_batch.engine.trip import run_batch
     from airflow_gemini_batch.hooks.gemini import GeminiHook
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EmbedRequest",
     "GeminiBatchBuildOperator",
     "GeminiBatchDownloadOperator",
     "GeminiBatchFinishOperator",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EmbedRequest": "engine.requests",
     "GeminiBatchBuildOperator": "operators.steps",
     "GeminiBatchDownloadOperator": "operators.steps",
     "GeminiBatchFinishOperator": "operators.steps",
