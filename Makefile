@@ -6,12 +6,19 @@ BIN := .venv/bin
 READY := .venv/ready
 UV := build/uv/bin/python -m uv
 
+# The SDK beside the one of .venv: the oldest that we promise, and major 2 as constraints.txt has it.
+GENAI_OLDEST := $(shell sed -n 's/.*"google-genai>=\([0-9.]*\),.*/\1.0/p' pyproject.toml)
+GENAI_2 := $(shell sed -n 's/^google-genai==\(2[0-9.]*\).*/\1/p' constraints.txt)
+SDK_TESTS := tests/unit/engine/test_sdk_request.py $(addprefix tests/integration/engine/test_, \
+	client.py encoder_against_sdk.py inline.py trip.py) \
+	tests/integration/emulator --ignore tests/integration/emulator/test_js_sdk.py
+
 # Settings of another environment must not reach into this one. Tests and demo bring an Airflow home of their own.
 unexport PYTHONPATH PYTHONHOME AIRFLOW_HOME AIRFLOW_CONFIG
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format constraints clean
+.PHONY: help demo test test-fast test-matrix test-js lint format constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +31,19 @@ test: $(READY) ## run every test: unit, integration, and end to end with real Ai
 
 test-fast: $(READY) ## run every test that needs no Airflow processes
 	@$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile
+
+test-matrix: $(READY) build/matrix/$(GENAI_OLDEST)/ready build/matrix/$(GENAI_2)/ready ## run what touches the SDK on its other versions
+	@$(call sdk_tests,build/matrix/$(GENAI_OLDEST)/bin,v1)
+	@$(call sdk_tests,build/matrix/$(GENAI_2)/bin,v1beta)
+	@$(call sdk_tests,$(BIN),v1)
+
+define sdk_tests
+echo "-- google-genai $$($(1)/python -c 'from google import genai; print(genai.__version__)') on $(2)" && \
+GEMINI_API_VERSION=$(2) $(1)/python -m pytest -q -n 2 --dist loadfile $(SDK_TESTS)
+endef
+
+test-js: $(READY) ## let the JavaScript SDK talk to the emulator (needs node and npm)
+	@TEST_JS=1 $(BIN)/python -m pytest tests/integration/emulator/test_js_sdk.py
 
 lint: $(READY) ## check style, format and types
 	@$(BIN)/python -m ruff check
@@ -42,6 +62,14 @@ constraints: ## choose new versions for constraints.txt
 clean: ## remove .venv and everything that was built
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Another google-genai in front of everything that .venv has: made in seconds.
+build/matrix/%/ready: $(READY)
+	@$(BIN)/python -m venv --clear $(@D)
+	@packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		echo "import site; site.addsitedir('$$packages')" > $$(echo $(@D)/lib/python*/site-packages)/venv.pth
+	@$(@D)/bin/python -m pip install -qq google-genai==$*
+	@touch $@
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \

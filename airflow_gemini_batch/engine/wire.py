@@ -30,6 +30,9 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
 )
 
+#: How the SDK fails on an answer that its types cannot take: pydantic's way, and before 2.33 a slip of its own.
+_UNREADABLE = (pydantic.ValidationError, AttributeError)
+
 _BATCH_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch")
 
 #: RetryInfo of 2^63 seconds has been seen; nobody waits longer than a day on a quota.
@@ -46,14 +49,14 @@ class Captured:
         """Make the call; an answer that only the SDK's types cannot take is no failure."""
         try:
             call()
-        except pydantic.ValidationError:
+        except _UNREADABLE:
             if self.body is None:
                 raise
 
     async def arun(self, call: Callable[[], Awaitable[object]]) -> None:
         try:
             await call()
-        except pydantic.ValidationError:
+        except _UNREADABLE:
             if self.body is None:
                 raise
 

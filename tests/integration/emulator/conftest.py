@@ -13,6 +13,7 @@ from google import genai
 from google.genai import types
 
 from airflow_gemini_batch.emulator import Emulator
+from tests.integration.api_version import API_VERSION
 
 KEY = "good-key"
 MODEL = "gemini-2.5-flash"
@@ -43,7 +44,7 @@ def connect() -> Iterator[Callable[..., genai.Client]]:
     clients: list[genai.Client] = []
 
     def client_of(url: str, key: str = KEY) -> genai.Client:
-        options = types.HttpOptions(base_url=url, timeout=30_000)
+        options = types.HttpOptions(base_url=url, api_version=API_VERSION, timeout=30_000)
         clients.append(genai.Client(api_key=key, vertexai=False, http_options=options))
         return clients[-1]
 

@@ -124,7 +124,9 @@ def test_a_download_announces_all_and_brings_less(emulator, client, desk, tmp_pa
         desk.answers(job)
 
     assert len(desk.answers(job)) == whole
-    assert {"method": "GET", "route": "/v1/files/*:download", "answered": "cut", "count": 1} in emulator.calls()
+    [cut] = [call for call in emulator.calls() if call["answered"] == "cut"]
+    assert cut["route"].endswith("/files/*:download")
+    assert cut["count"] == 1
 
 
 def test_a_listing_can_lag_behind_creates(emulator, client, desk):
