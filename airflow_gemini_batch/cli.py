@@ -11,8 +11,11 @@ from airflow_gemini_batch import __version__
 
 #: Command -> what adds its arguments to the program's parser (and sets ``run``), and what the list of commands says of it.
 COMMANDS = {
+    "cleanup": ("airflow_gemini_batch.managing.cli:add_cleanup_command", "remove what finished runs have left at the service"),
     "demo": ("airflow_gemini_batch.demo.cli:add_demo_command", "take a real table through the emulator, inside Airflow"),
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
+    "files": ("airflow_gemini_batch.managing.cli:add_files_command", "list and delete the files that the service holds"),
+    "jobs": ("airflow_gemini_batch.managing.cli:add_jobs_command", "list, show, cancel and delete batch jobs"),
 }
 
 

@@ -27,12 +27,13 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": _modules("hooks.gemini"),
-        "operators": _modules("operators.batch", "operators.steps"),
+        "operators": _modules("operators.batch", "operators.manage", "operators.steps"),
         "sensors": _modules("sensors.batch"),
         "triggers": _modules("triggers.batch"),
         "extra-links": ["airflow_gemini_batch.links.GeminiBatchRunLink"],
         "plugins": [{"name": "gemini_batch", "plugin-class": "airflow_gemini_batch.plugin.GeminiBatchPlugin"}],
         "connection-types": [_CONNECTION_TYPE],
+        "config": _CONFIG,
     }
 
 
@@ -60,6 +61,21 @@ _CONNECTION_TYPE: dict[str, Any] = {
             "label": "Timeout (seconds)",
             "description": "How long one call to the service may take. Empty: the provider's own default.",
             "schema": {"type": ["number", "null"], "minimum": 1},
+        },
+        "webhook_signing_secret": {
+            "label": "Webhook signing secret",
+            "description": "whsec_…, as given when the webhook was registered. Two, with a space between, while it is rotated.",
+            "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "webhook_folder": {
+            "label": "Webhook folder",
+            "description": "URI of a folder that the API server writes and the triggerer reads: word of jobs that have ended.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "webhook_uri": {
+            "label": "Webhook URI",
+            "description": "For webhooks of single jobs instead of a registered one: where each job of this connection tells its end.",
+            "schema": {"type": ["string", "null"]},
         },
     },
 }

@@ -19,7 +19,9 @@ from airflow_gemini_batch._compat import AirflowNotFoundException, amask_secret
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, InputError
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+    from airflow_gemini_batch.engine.client import Endpoint, GeminiClient, RemoteFile
+    from airflow_gemini_batch.engine.inventory import Fate
+    from airflow_gemini_batch.engine.jobs import Job
 
 
 class GeminiHook(BaseHook):
@@ -28,7 +30,7 @@ class GeminiHook(BaseHook):
     The connection's fields: *password* is the API key (empty: ``GOOGLE_API_KEY``, then ``GEMINI_API_KEY`` from the environment
     of the process that calls); *host* the base URL, with or without a scheme (empty: Google's); *port* and *schema*
     (``http`` or ``https``) complete a host that lacks them; *extra* may hold ``api_version`` (default ``v1beta``) and
-    ``timeout`` (seconds that one request may be silent, default 60).
+    ``timeout`` (seconds that one request may be silent, default 60), and what ``docs/webhooks.md`` says of webhooks.
 
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``.
     """
@@ -67,6 +69,19 @@ class GeminiHook(BaseHook):
         await amask_secret(key)
         return endpoint
 
+    async def awebhook_folder(self) -> str | None:
+        """Where knocks are left for jobs that have ended; None without webhooks."""
+        connection = await self.aget_connection(self.gemini_conn_id)
+        folder = _extra(connection).get("webhook_folder")
+        return folder.strip() or None if isinstance(folder, str) else None
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The webhooks that are registered for the key's project."""
+        from airflow_gemini_batch.engine.subscriptions import Webhooks
+
+        return Webhooks(self.endpoint)
+
     @cached_property
     def client(self) -> GeminiClient:
         """A client that lives as long as the hook. Where it can be closed, prefer ``with GeminiClient(hook.endpoint)``."""
@@ -89,6 +104,45 @@ class GeminiHook(BaseHook):
             return False, str(error)
         return True, "The key is good" + (": it sees batch jobs." if some_job else "; it sees no batch job yet.")
 
+    def list_jobs(self, **wanted: Any) -> list[Job]:
+        """Every job that is meant, newest first. The listing is read to its end and filtered here.
+
+        :param wanted: ``state``, ``display_name``, ``model``, ``created_after``, ``created_before``, as in
+            ``engine.inventory.JobFilter.of``.
+        """
+        from airflow_gemini_batch.engine.inventory import JobFilter, find_jobs
+
+        return find_jobs(self.client, JobFilter.of(**wanted))
+
+    def get_job(self, name: str) -> Job:
+        """One job as it is now. Raises NotFoundError: gone, or another project's."""
+        return self.client.get_job(name)
+
+    def cancel_job(self, name: str) -> None:
+        """Ask for a job to end. It may still end well; no error when it is gone."""
+        self.client.cancel_job(name)
+
+    def delete_job(self, name: str, *, cancel: bool = False) -> Fate:
+        """Remove an ended job from the listing.
+
+        :param cancel: end it first when it is active; without this, an active job is an InputError.
+        """
+        from airflow_gemini_batch.engine.inventory import delete_job
+
+        return delete_job(self.client, name, cancel=cancel)
+
+    def list_files(self, display_name: str | None = None) -> list[RemoteFile]:
+        """Every file of the project, or those whose display name matches a pattern with ``*`` and ``?``; newest first."""
+        from airflow_gemini_batch.engine.inventory import find_files
+
+        return find_files(self.client, display_name)
+
+    def delete_file(self, name: str) -> Fate:
+        """Give the storage of a file back. The output of a job is UNDELETABLE: only the service removes it."""
+        from airflow_gemini_batch.engine.inventory import delete_file
+
+        return delete_file(self.client, name)
+
     def _endpoint(self, connection: Connection, extra: dict[str, Any]) -> tuple[Endpoint, str]:
         """The endpoint with its key beside it, to be masked."""
         from airflow_gemini_batch.engine.client import DEFAULT_API_VERSION, DEFAULT_TIMEOUT, Endpoint
@@ -98,6 +152,7 @@ class GeminiHook(BaseHook):
             base_url=base_url(connection.host, connection.port, connection.schema),
             api_version=extra.get("api_version") or DEFAULT_API_VERSION,
             timeout=self._seconds(extra.get("timeout"), DEFAULT_TIMEOUT),
+            webhook_uri=str(extra.get("webhook_uri") or "").strip() or None,
         )
         try:
             return endpoint, endpoint.key()
@@ -143,7 +198,8 @@ def base_url(host: str | None, port: int | None, schema: str | None) -> str | No
 
 
 def _extra(connection: Connection) -> dict[str, Any]:
-    """Not ``extra_dejson``: it masks synchronously, which an event loop must not wait for, and no secret is in there."""
+    """Not ``extra_dejson``: it masks synchronously, which an event loop must not wait for. Of the one secret in there, nobody who asks
+    here makes any use."""
     try:
         extra = json.loads(connection.extra or "{}")
     except ValueError:

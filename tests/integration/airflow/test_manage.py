@@ -1,0 +1,275 @@
+"""Managing jobs and files as tasks, on what real runs have left at the service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch import (
+    GeminiBatchCancelJobOperator,
+    GeminiBatchCleanupOperator,
+    GeminiBatchDeleteFileOperator,
+    GeminiBatchDeleteJobOperator,
+    GeminiBatchGetJobOperator,
+    GeminiBatchListFilesOperator,
+    GeminiBatchListJobsOperator,
+    GeminiBatchOperator,
+    GeminiHook,
+)
+from airflow_gemini_batch._compat import AirflowFailException
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
+from airflow_gemini_batch.engine.errors import NotFoundError
+from airflow_gemini_batch.engine.inventory import Fate, delete_job
+from tests.integration.airflow.conftest import Legs
+
+pytestmark = pytest.mark.usefixtures("connect")
+
+Describe = Callable[..., GeminiBatchOperator]
+
+
+def do(operator: type, **arguments: Any) -> Any:
+    return Legs(operator(task_id="manage", **arguments)).finish()
+
+
+@pytest.fixture
+def hook() -> Iterator[GeminiHook]:
+    hook = GeminiHook()
+    with hook.client:
+        yield hook
+
+
+def jobs_of(hook: GeminiHook) -> list[str]:
+    return [job.name for job in hook.list_jobs()]
+
+
+def inputs_of(hook: GeminiHook) -> list[str]:
+    return [file.name for file in hook.list_files() if not file.is_output]
+
+
+@pytest.fixture
+def leaving(describe: Describe, emulator: Emulator) -> Callable[[], None]:
+    """A finished run whose input files are still there, as when deleting them failed."""
+
+    def leave() -> None:
+        emulator.faults.add(HttpFault(do="status", status=400, method="DELETE", path="/files/"))
+        Legs(describe()).finish()
+        emulator.faults.clear()
+
+    return leave
+
+
+def test_jobs_are_listed_newest_first_and_cut(describe: Describe) -> None:
+    Legs(describe()).finish()
+
+    told = do(GeminiBatchListJobsOperator, state=["succeeded"], display_name="gb-*", created_after="1h", limit=2)
+
+    assert (told["count"], len(told["jobs"]), told["left_out"]) == (3, 2, 1)
+    assert told["jobs"][0]["create_time"] >= told["jobs"][1]["create_time"]
+    assert told["jobs"][0]["succeeded"] == told["jobs"][0]["requests"] > 0
+    assert do(GeminiBatchListJobsOperator, state="ACTIVE")["count"] == 0
+
+
+def test_a_hundred_jobs_stay_small_in_xcom(describe: Describe, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(do="fail", error_message="x" * 5_000))
+    Legs(describe(max_shard_requests=1)).finish()
+
+    told = do(GeminiBatchListJobsOperator)
+
+    assert told["count"] >= 12
+    assert len(json.dumps(told)) < 1_000 * told["count"]
+
+
+def test_a_state_that_is_none_is_refused_without_a_retry() -> None:
+    with pytest.raises(AirflowFailException, match="InputError: state is SLEEPING; expected"):
+        do(GeminiBatchListJobsOperator, state="sleeping")
+
+
+def test_one_job_is_looked_at_by_its_name_or_by_a_reference(describe: Describe, hook: GeminiHook) -> None:
+    Legs(describe()).finish()
+    name = jobs_of(hook)[0]
+
+    assert do(GeminiBatchGetJobOperator, job=name) == do(GeminiBatchGetJobOperator, job={"destination": "x", "job": name})
+
+
+def test_a_job_that_is_not_there_is_told() -> None:
+    with pytest.raises(AirflowFailException, match=r"NotFoundError: .*batches/nobody"):
+        do(GeminiBatchGetJobOperator, job="batches/nobody")
+
+
+def test_an_active_job_is_cancelled_before_it_is_deleted_and_only_when_asked_to(
+    describe: Describe,
+    emulator: Emulator,
+    hook: GeminiHook,
+) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    Legs(describe()).start()
+    first, second, third = jobs_of(hook)
+
+    with pytest.raises(AirflowFailException, match=f"{first} .* is active, and deleting it would hide it and not stop it"):
+        do(GeminiBatchDeleteJobOperator, job=first)
+    cancelled = do(GeminiBatchCancelJobOperator, job=second)
+    deleted = do(GeminiBatchDeleteJobOperator, job=third, cancel=True)
+
+    assert cancelled["state"] == "CANCELLED"
+    assert deleted == {"job": third, "fate": "deleted"}
+    assert set(jobs_of(hook)) == {first, second}
+    assert [entry["job"] for entry in emulator.journal("cancel")] == [second, third]
+
+
+def test_a_job_that_does_not_end_when_it_is_cancelled_is_left_there(
+    describe: Describe,
+    emulator: Emulator,
+    hook: GeminiHook,
+) -> None:
+    emulator.faults.add(JobFault(do="hang", cancel_is_ignored=True))
+    Legs(describe(max_shard_requests=100)).start()
+    [name] = jobs_of(hook)
+
+    fate = delete_job(hook.client, name, cancel=True, patience=0.0)
+
+    assert fate is Fate.ENDING
+    assert jobs_of(hook) == [name]
+
+
+def test_a_job_that_is_gone_needs_no_deleting() -> None:
+    assert do(GeminiBatchDeleteJobOperator, job="batches/nobody")["fate"] == "gone"
+
+
+def test_files_are_listed_and_deleted_but_for_the_outputs_of_jobs(leaving: Callable[[], None]) -> None:
+    leaving()
+
+    told = do(GeminiBatchListFilesOperator)
+    inputs = [file["name"] for file in told["files"] if not file["is_output"]]
+    outputs = [file["name"] for file in told["files"] if file["is_output"]]
+
+    assert (len(inputs), len(outputs), told["count"], told["left_out"]) == (3, 3, 6, 0)
+    assert told["bytes"] == sum(file["bytes"] for file in told["files"]) > 0
+    assert do(GeminiBatchListFilesOperator, display_name="gb-* shard 0 *")["count"] == 1
+    assert do(GeminiBatchDeleteFileOperator, file=inputs[0]) == {"file": inputs[0], "fate": "deleted"}
+    assert do(GeminiBatchDeleteFileOperator, file=outputs[0]) == {"file": outputs[0], "fate": "undeletable"}
+
+
+def test_the_hook_has_the_same(describe: Describe, emulator: Emulator, hook: GeminiHook) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    Legs(describe(max_shard_requests=100)).start()
+
+    [job] = hook.list_jobs(state="ACTIVE", model="gemini-*")
+    [file] = hook.list_files()
+    hook.cancel_job(job.name)
+
+    assert hook.get_job(job.name).state == "CANCELLED"
+    assert (hook.delete_job(job.name), hook.delete_file(file.name)) == (Fate.DELETED, Fate.DELETED)
+    with pytest.raises(NotFoundError):
+        hook.get_job(job.name)
+
+
+class TestCleanup:
+    def test_a_finished_run_leaves_nothing_but_what_only_the_service_can_remove(
+        self, leaving: Callable[[], None], tmp_path: Path, hook: GeminiHook
+    ) -> None:
+        leaving()
+
+        rehearsed = do(GeminiBatchCleanupOperator, destination=str(tmp_path / "run"), older_than=timedelta(0), dry_run=True)
+        assert len(jobs_of(hook)) == len(inputs_of(hook)) == 3
+        done = do(GeminiBatchCleanupOperator, destination=str(tmp_path / "run"), older_than=timedelta(0))
+
+        assert {**rehearsed, "dry_run": False} == done
+        assert (done["deleted_files"]["count"], done["deleted_jobs"]["count"]) == (3, 3)
+        assert done["output_files_left_to_the_service"]["count"] == 3
+        assert done["failed"]["count"] == 0
+        assert jobs_of(hook) == []
+        assert inputs_of(hook) == []
+
+    def test_young_jobs_stay_and_a_second_cleanup_finds_nothing_to_do(
+        self, leaving: Callable[[], None], tmp_path: Path, hook: GeminiHook
+    ) -> None:
+        leaving()
+
+        first = do(GeminiBatchCleanupOperator, destination=[str(tmp_path)])
+        second = do(GeminiBatchCleanupOperator, destination=[str(tmp_path)])
+
+        assert (first["deleted_files"]["count"], first["young_jobs"]["count"], len(jobs_of(hook))) == (3, 3, 3)
+        assert (second["deleted_files"]["count"], second["deleted_jobs"]["count"]) == (0, 0)
+
+    def test_a_run_that_is_not_finished_is_left_alone(
+        self,
+        describe: Describe,
+        tmp_path: Path,
+        emulator: Emulator,
+        hook: GeminiHook,
+    ) -> None:
+        emulator.faults.add(JobFault(do="hang", display_name="shard 1"))
+        Legs(describe()).start()
+        emulator.advance(60)
+
+        told = do(GeminiBatchCleanupOperator, destination=str(tmp_path), older_than=timedelta(0), cancel_orphans=True)
+
+        assert told["runs"]["unfinished"] == 1
+        assert (len(jobs_of(hook)), len(inputs_of(hook))) == (3, 3)
+        assert emulator.journal("cancel") == []
+
+    def test_orphans_are_named_and_cancelled_only_when_asked_to(
+        self, describe: Describe, tmp_path: Path, emulator: Emulator
+    ) -> None:
+        emulator.faults.add(JobFault(do="hang", display_name="shard 1"))
+        Legs(describe(destination=str(tmp_path / "elsewhere"))).start()
+        emulator.faults.clear()
+        Legs(describe()).finish()
+
+        named = do(GeminiBatchCleanupOperator, destination=str(tmp_path / "run"))
+        assert emulator.journal("cancel") == []
+        cancelled = do(GeminiBatchCleanupOperator, destination=str(tmp_path / "run"), cancel_orphans=True)
+
+        assert (named["orphan_jobs"]["count"], named["cancelled_orphans"]["count"]) == (3, 0)
+        assert named["orphan_files"]["count"] == 3
+        assert cancelled["cancelled_orphans"]["count"] == len(emulator.journal("cancel")) == 1
+
+    def test_the_jobs_of_somebody_else_are_not_looked_at(
+        self,
+        leaving: Callable[[], None],
+        tmp_path: Path,
+        hook: GeminiHook,
+    ) -> None:
+        leaving()
+        somebody = hook.client.create_job(
+            model="gemini-3.6-flash", input_file=inputs_of(hook)[0], display_name="gb-not-a-token shard 1 attempt 0"
+        )
+
+        told = do(GeminiBatchCleanupOperator, destination=str(tmp_path / "run"), older_than=timedelta(0), cancel_orphans=True)
+
+        assert told["orphan_jobs"]["count"] == 0
+        assert jobs_of(hook) == [somebody.name]
+
+    def test_an_unreadable_run_is_told_and_nothing_is_an_orphan_for_sure(
+        self, leaving: Callable[[], None], tmp_path: Path
+    ) -> None:
+        leaving()
+        (tmp_path / "torn" / "_run").mkdir(parents=True)
+        (tmp_path / "torn" / "_run" / "manifest.json").write_text('{"run_id": "abc')
+
+        told = do(GeminiBatchCleanupOperator, destination=str(tmp_path))
+
+        assert (told["runs"]["finished"], told["runs"]["unreadable"]["count"], told["deleted_files"]["count"]) == (1, 1, 3)
+        with pytest.raises(AirflowFailException, match=r"CorruptRunError: .*torn/_run/manifest.json is torn"):
+            do(GeminiBatchCleanupOperator, destination=str(tmp_path), cancel_orphans=True)
+
+    def test_what_cannot_be_removed_is_named_and_does_not_keep_the_rest(
+        self, leaving: Callable[[], None], tmp_path: Path, emulator: Emulator, hook: GeminiHook
+    ) -> None:
+        leaving()
+        stubborn = inputs_of(hook)[0]
+        emulator.faults.add(HttpFault(do="status", status=400, method="DELETE", path=stubborn))
+
+        told = do(GeminiBatchCleanupOperator, destination=str(tmp_path), older_than=timedelta(0))
+
+        assert told["failed"]["names"][0].startswith(f"{stubborn}: Could not delete {stubborn}")
+        assert (told["deleted_files"]["count"], told["deleted_jobs"]["count"]) == (2, 3)
+
+    def test_a_place_without_a_run_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(AirflowFailException, match=r"DestinationError: There is no run at or below .*/typo"):
+            do(GeminiBatchCleanupOperator, destination=str(tmp_path / "typo"))
