@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.trip import run_batch
     from airflow_gemini_batch.hooks.gemini import GeminiHook
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
+    from airflow_gemini_batch.operators.manage import (
+        GeminiBatchCancelJobOperator,
+        GeminiBatchCleanupOperator,
+        GeminiBatchDeleteFileOperator,
+        GeminiBatchDeleteJobOperator,
+        GeminiBatchGetJobOperator,
+        GeminiBatchListFilesOperator,
+        GeminiBatchListJobsOperator,
+    )
     from airflow_gemini_batch.operators.steps import (
         GeminiBatchBuildOperator,
         GeminiBatchDownloadOperator,
@@ -27,8 +36,15 @@ __version__ = "0.1.0"
 __all__ = [
     "EmbedRequest",
     "GeminiBatchBuildOperator",
+    "GeminiBatchCancelJobOperator",
+    "GeminiBatchCleanupOperator",
+    "GeminiBatchDeleteFileOperator",
+    "GeminiBatchDeleteJobOperator",
     "GeminiBatchDownloadOperator",
     "GeminiBatchFinishOperator",
+    "GeminiBatchGetJobOperator",
+    "GeminiBatchListFilesOperator",
+    "GeminiBatchListJobsOperator",
     "GeminiBatchOperator",
     "GeminiBatchSensor",
     "GeminiBatchSubmitOperator",
@@ -41,8 +57,15 @@ __all__ = [
 _HOMES = {
     "EmbedRequest": "engine.requests",
     "GeminiBatchBuildOperator": "operators.steps",
+    "GeminiBatchCancelJobOperator": "operators.manage",
+    "GeminiBatchCleanupOperator": "operators.manage",
+    "GeminiBatchDeleteFileOperator": "operators.manage",
+    "GeminiBatchDeleteJobOperator": "operators.manage",
     "GeminiBatchDownloadOperator": "operators.steps",
     "GeminiBatchFinishOperator": "operators.steps",
+    "GeminiBatchGetJobOperator": "operators.manage",
+    "GeminiBatchListFilesOperator": "operators.manage",
+    "GeminiBatchListJobsOperator": "operators.manage",
     "GeminiBatchOperator": "operators.batch",
     "GeminiBatchSensor": "sensors.batch",
     "GeminiBatchSubmitOperator": "operators.steps",
