@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 from collections import Counter
@@ -86,7 +87,9 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
     DeadLetterRatioError, after everything has been written, when more rows died than the caller allows.
     """
     summary = summary_of(run)
-    if summary is None:
+    if summary is not None:
+        _tidy(run)
+    else:
         manifest = run.built()
         shards = Ledger(run).shards(manifest)
         counts = _all_landed(run, shards)
@@ -108,6 +111,14 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
             f"{reasons}. Everything is written; look at {run.destination}/dead_letter."
         )
     return summary
+
+
+def _tidy(run: Run) -> None:
+    """Another try may have been landing a shard while this run was finished, and have put back letters that were sent again."""
+    manifest = run.manifest()
+    if manifest is not None:
+        with contextlib.suppress(CorruptRunError):  # of a finished run only the tables and the summary need still be there
+            prune(run, Ledger(run).shards(manifest))
 
 
 def _all_landed(run: Run, shards: list[Shard]) -> list[Landed]:

@@ -14,12 +14,13 @@ from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.advance import Policy, Waiting, advance
 from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.collecting import reland
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, WaitTimeoutError
 from airflow_gemini_batch.engine.flight import cancel_run
 from airflow_gemini_batch.engine.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.runs import Run
 from airflow_gemini_batch.engine.storage import locate
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.summary import Summary, finish_run
 from tests.integration.engine.conftest import CAUTION, creates, read, table
 
 pytestmark = pytest.mark.integration
@@ -53,6 +54,20 @@ def test_what_stays_dead_is_in_the_dead_letter_once_with_its_last_attempt(go: Go
         ("k2", 0, "BLOCKED"),
     ]
     assert all(row["body"] for row in read(tmp_path, "dead_letter"))
+
+
+def test_a_try_that_lands_a_shard_after_another_has_finished_the_run_leaves_no_row_twice(
+    go: Go, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(RowFault(do="error", keys=("k1", "k7"), code=14, display_name="attempt 0"))
+    summary = go(redrive=ONCE)
+    run = Run(locate(str(tmp_path / "run")))
+
+    reland(run, run.built().shards[0])  # frozen before it landed this shard, and awake again
+
+    assert finish_run(run) == summary
+    assert len(keys(tmp_path, "results")) == 12
+    assert keys(tmp_path, "dead_letter") == []
 
 
 @pytest.mark.parametrize("fault", ["missing", "torn", "null_response"])
