@@ -41,7 +41,7 @@ class Child:
 
     :param met: the boundaries that it met, in order, each once.
     :param died_at: the boundary at which it killed itself.
-    :param ending: ``finished``, ``deferred`` or ``failed``, with ``value``; None when it was killed.
+    :param ending: ``finished``, ``deferred``, ``failed`` or ``broken``, with ``value``; None when it was killed.
     """
 
     pid: int
@@ -105,7 +105,9 @@ def fork(work: Callable[[Line], tuple[str, Any]], *, log: Path) -> Child:
             ending, value = work(line)
         except Exception as error:
             traceback.print_exc()
-            ending, value = "failed", f"{type(error).__name__}: {error}"
+            # An assertion is the harness's own, or one that the product must not break.
+            ending = "broken" if isinstance(error, AssertionError) else "failed"
+            value = f"{type(error).__name__}: {error}"
         line.say(ending=ending, value=value)
     finally:
         os._exit(0)  # nothing of the parent's is torn down here

@@ -227,9 +227,11 @@ class _Journey:
         if child.died_at is not None:
             self.hit.add(child.died_at)
             journey.hit.append(child.died_at)
+        if child.ending == "broken":
+            raise RuntimeError(f"{child.value} (see {self.log})")
         if child.ending == "failed":
             words = str(child.value).split(".")[0][:90]
             journey.errors[words] = journey.errors.get(words, 0) + 1
 
 
-_ORDER = {"finished": 0, "deferred": 1, "failed": 2, None: 3}
+_ORDER = {"finished": 0, "deferred": 1, "failed": 2, "broken": 2, None: 3}
