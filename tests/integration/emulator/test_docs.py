@@ -1,4 +1,4 @@
-"""What docs/emulator.md shows works as it stands there, and its tables name what there is."""
+"""What docs/emulator.md and docs/official-samples.md show works as it stands there, and their tables name what there is."""
 
 from __future__ import annotations
 
@@ -31,3 +31,15 @@ def test_every_option_and_every_fault_is_told():
     assert set(get_args(RowTrouble)) <= told
     assert set(get_args(get_type_hints(WebhookFault)["do"])) <= told
     assert set(JobFault.__struct_fields__) - {"nth", "count", "probability", "seed"} <= told
+
+
+def test_every_official_sample_names_tests_that_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = Path(__file__).parent
+    tests = {name for file in here.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)}
+
+    told = set(re.findall(r"`(test_\w+)`", (DOCS / "official-samples.md").read_text()))
+
+    assert run_snippets("official-samples.md") == 1
+    assert len(told) >= 20
+    assert told <= tests

@@ -1,0 +1,102 @@
+"""The official page's longer samples: watching a job to its end, reading results whatever their form, and all of it in curl."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google import genai
+from google.genai import types
+
+from airflow_gemini_batch.emulator import Emulator, JobFault, RowFault
+
+MODEL = "gemini-2.5-flash"
+ENDS = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
+ASK = {"contents": [{"parts": [{"text": "Why is the sky blue? Air scatters light."}], "role": "user"}]}
+
+
+def watched(emulator: Emulator, client: genai.Client, name: str) -> types.BatchJob:
+    """The page's loop; its sleep is a step of the emulator's clock."""
+    job = client.batches.get(name=name)
+    while job.state.name not in ENDS:
+        emulator.advance(30)
+        job = client.batches.get(name=name)
+    return job
+
+
+def printed(client: genai.Client, job: types.BatchJob) -> list[str]:
+    """What the page's sample of reading results would print."""
+    if job.state.name != "JOB_STATE_SUCCEEDED":
+        return [f"Job did not succeed. Final state: {job.state.name}"]
+    if job.dest and job.dest.file_name:
+        return client.files.download(file=job.dest.file_name).decode().splitlines()
+    if job.dest and job.dest.inlined_responses:
+        return [item.response.text if item.response else f"Error: {item.error.code}" for item in job.dest.inlined_responses]
+    return ["No results found (neither file nor inline)."]
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail", "cancel", "expire"])
+def test_the_monitoring_loop_ends_with_every_end(emulator: Emulator, client: genai.Client, end: str):
+    emulator.faults.add(JobFault(do=end))
+    created = client.batches.create(model=MODEL, src=[ASK])
+
+    job = watched(emulator, client, created.name)
+
+    assert job.state.name.lower().removeprefix("job_state_").startswith(end)
+    assert job.error is None  # the SDK drops it, also where the job FAILED and the page prints it
+
+
+def test_results_of_a_file_job_are_a_line_a_request(emulator: Emulator, client: genai.Client, desk):
+    job = watched(emulator, client, desk.submit(3).name)
+
+    assert [json.loads(line)["key"] for line in printed(client, job)] == ["r0", "r1", "r2"]
+
+
+def test_results_of_an_inline_job_are_texts_and_errors(emulator: Emulator, client: genai.Client):
+    emulator.faults.add(RowFault(do="error", code=13, lines=[2], details=[]))
+    created = client.batches.create(model=MODEL, src=[ASK, ASK])
+
+    text, error = printed(client, watched(emulator, client, created.name))
+
+    assert "sky blue" in text
+    assert error == "Error: 13"
+
+
+def test_an_expired_job_has_no_results(emulator: Emulator, client: genai.Client):
+    emulator.faults.add(JobFault(do="hang"))
+    created = client.batches.create(model=MODEL, src=[ASK])
+    emulator.advance(48 * 3600)
+
+    assert printed(client, watched(emulator, client, created.name)) == ["Job did not succeed. Final state: JOB_STATE_EXPIRED"]
+
+
+@pytest.fixture
+def curl(emulator: Emulator) -> Callable[..., Any]:
+    def call(path: str, *arguments: str) -> Any:
+        command = ["curl", "-sS", "--fail-with-body", f"{emulator.url}{path}", "-H", "x-goog-api-key: any", *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert answer.returncode == 0, answer.stdout
+        return json.loads(answer.stdout)
+
+    return call
+
+
+def test_create_look_cancel_and_delete_in_curl(emulator: Emulator, curl: Callable[..., Any], tmp_path: Path):
+    request = {"contents": [{"parts": [{"text": "Describe rain."}]}]}
+    requests = {"requests": {"requests": [{"request": request, "metadata": {"key": "request-1"}}]}}
+    batch = {"batch": {"display_name": "my-batch-requests", "input_config": requests}}
+    body = ["-X", "POST", "-H", "Content-Type:application/json", "-d", json.dumps(batch)]
+
+    first, second = (curl(f"/v1beta/models/{MODEL}:batchGenerateContent", *body) for _ in range(2))
+    assert curl(f"/v1beta/{first['name']}:cancel", "-X", "POST") == {}
+    emulator.advance(1000)
+
+    assert curl(f"/v1beta/{first['name']}")["metadata"]["state"] == "BATCH_STATE_CANCELLED"
+    [answer] = curl(f"/v1beta/{second['name']}")["response"]["inlinedResponses"]["inlinedResponses"]
+    assert answer["metadata"] == {"key": "request-1"}
+    assert curl(f"/v1beta/{first['name']}", "-X", "DELETE") == {}
+    assert [job["name"] for job in curl("/v1beta/batches")["operations"]] == [second["name"]]
