@@ -30,6 +30,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("operators.batch", "operators.manage", "operators.steps"),
         "sensors": _modules("sensors.batch"),
         "triggers": _modules("triggers.batch"),
+        "task-decorators": [
+            {"name": "gemini_batch", "class-name": "airflow_gemini_batch.decorators.gemini_batch.gemini_batch_task"}
+        ],
         "extra-links": ["airflow_gemini_batch.links.GeminiBatchRunLink"],
         "plugins": [{"name": "gemini_batch", "plugin-class": "airflow_gemini_batch.plugin.GeminiBatchPlugin"}],
         "connection-types": [_CONNECTION_TYPE],
@@ -76,6 +79,23 @@ _CONNECTION_TYPE: dict[str, Any] = {
             "label": "Webhook URI",
             "description": "For webhooks of single jobs instead of a registered one: where each job of this connection tells its end.",
             "schema": {"type": ["string", "null"]},
+        },
+    },
+}
+
+#: Section -> options, as ``[gemini_batch]`` in Airflow's configuration.
+_CONFIG: dict[str, Any] = {
+    "gemini_batch": {
+        "description": "Settings of the Gemini Batch provider.",
+        "options": {
+            "webhook_connections": {
+                "description": "Connections for which the API server takes webhooks, separated by commas: each at "
+                "/gemini-batch/webhooks/<connection id>. Nothing else is served there.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "gemini_default,gemini_research",
+                "default": "gemini_default",
+            },
         },
     },
 }

@@ -1,0 +1,157 @@
+"""``@task.gemini_batch``: the function runs once a try, its rows make the trip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from airflow_gemini_batch import GenerateRequest
+from airflow_gemini_batch._compat import AirflowFailException
+from airflow_gemini_batch.decorators.gemini_batch import _GeminiBatchDecoratedOperator
+from airflow_gemini_batch.emulator import Emulator
+from tests.integration.airflow.conftest import MODEL, Legs, created, read, table
+
+Decorate = Callable[..., Any]
+
+
+@pytest.fixture
+def decorate(connect: Any, tmp_path: Path) -> Decorate:
+    """The task that a decorated function becomes, with short waits."""
+
+    def decorate(function: Callable[..., Any], **arguments: Any) -> Any:
+        given = {"model": MODEL, "destination": str(tmp_path / "run"), "poll_interval": 0.1, "max_shard_requests": 2}
+        return _GeminiBatchDecoratedOperator(task_id="describe", python_callable=function, **{**given, **arguments})
+
+    return decorate
+
+
+def test_a_list_of_prompts_needs_no_request(decorate: Decorate, tmp_path: Path) -> None:
+    summary = Legs(decorate(lambda: ["Say one.", "Say two.", "Say three."])).finish()
+
+    assert (summary["rows"], summary["results"], summary["balanced"]) == (3, 3, True)
+    assert [row["text"] for row in read(tmp_path / "run" / "results")] == ["Say one.", "Say two.", "Say three."]
+
+
+@pytest.mark.parametrize("kind", [lambda rows: rows, pd.DataFrame, pa.Table.from_pylist], ids=["dicts", "pandas", "arrow"])
+def test_rows_are_asked_about_with_a_request_of_ones_own(kind: Callable[..., Any], decorate: Decorate, tmp_path: Path) -> None:
+    rows = kind([{"sku": "a", "body": "red"}, {"sku": "b", "body": "blue"}])
+
+    Legs(decorate(lambda: rows, request=GenerateRequest(prompt="Repeat: ${body}"), key="sku", carry=["body"])).finish()
+
+    results = read(tmp_path / "run" / "results")
+    assert [(row["key"], row["body"]) for row in results] == [("a", "red"), ("b", "blue")]
+    assert all(row["body"] in row["text"] for row in results)
+
+
+def test_the_function_runs_once_however_often_the_task_waits(decorate: Decorate, emulator: Emulator) -> None:
+    calls: list[str] = []
+
+    def rows() -> list[str]:
+        calls.append("called")
+        return ["a", "b", "c", "d", "e", "f"]
+
+    legs = Legs(decorate(rows, max_active_jobs=1))
+    legs.finish()
+
+    assert len(legs.events) >= 3
+    assert calls == ["called"]
+    assert len(created(emulator)) == len(set(created(emulator))) == 3
+
+
+def test_another_try_that_makes_the_same_rows_goes_on(decorate: Decorate, emulator: Emulator) -> None:
+    Legs(decorate(lambda: table(4).to_pylist(), request=GenerateRequest(prompt="${body}"))).start()
+
+    summary = Legs(decorate(lambda: table(4).to_pandas(), request=GenerateRequest(prompt="${body}"))).finish()
+
+    assert summary["balanced"]
+    assert len(created(emulator)) == len(set(created(emulator))) == 2
+
+
+def test_another_try_that_makes_other_rows_is_told_before_anything_is_paid(decorate: Decorate, emulator: Emulator) -> None:
+    Legs(decorate(lambda: ["a", "b"])).start()
+    paid = created(emulator)
+
+    with pytest.raises(AirflowFailException, match=r"DestinationError: .* with other rows than .*This very task began that run"):
+        Legs(decorate(lambda: ["a", "c"])).start()
+
+    assert created(emulator) == paid
+
+
+def test_a_day_without_rows_is_a_run_without_jobs(decorate: Decorate, emulator: Emulator) -> None:
+    summary = Legs(decorate(list, request=GenerateRequest(prompt="${body}"), key="sku")).finish()
+
+    assert (summary["rows"], summary["balanced"]) == (0, True)
+    assert created(emulator) == []
+
+
+def test_braces_and_dollars_in_a_prompt_are_left_alone(decorate: Decorate, tmp_path: Path) -> None:
+    Legs(decorate(lambda: ["Say {{ ds }} and ${body}."])).finish()
+
+    assert [row["text"] for row in read(tmp_path / "run" / "results")] == ["Say {{ ds }} and ${body}."]
+
+
+def test_what_belongs_to_the_dag_run_is_rendered(decorate: Decorate, tmp_path: Path) -> None:
+    def rows(ds: str, body: str) -> list[dict[str, str]]:
+        return [{"body": f"{body} of {ds}"}]
+
+    request = GenerateRequest(prompt="${body} on {{ ds }}")
+    Legs(decorate(rows, request=request, op_kwargs={"body": "news {{ ds }}"}, destination=str(tmp_path / "{{ ds }}"))).finish()
+
+    [row] = read(tmp_path / "2026-11-21" / "results")
+    assert row["text"] == "news 2026-11-21 of 2026-11-21 on 2026-11-21"
+
+
+def test_what_is_no_table_ends_the_task_for_good(decorate: Decorate, emulator: Emulator) -> None:
+    def prompt() -> str:
+        return "Summarise this"
+
+    with pytest.raises(AirflowFailException, match=r"InputError: prompt\(\) returned a value of type str; return a pandas"):
+        Legs(decorate(prompt)).start()
+
+    assert created(emulator) == []
+
+
+def test_an_error_of_the_function_is_airflows_to_retry(decorate: Decorate) -> None:
+    def rows() -> list[str]:
+        raise ConnectionError("the warehouse is away")
+
+    with pytest.raises(ConnectionError, match="the warehouse is away"):
+        Legs(decorate(rows)).start()
+
+
+def test_a_source_beside_the_function_is_refused(decorate: Decorate) -> None:
+    with pytest.raises(TypeError, match="takes no source: the decorated function returns it"):
+        decorate(list, source="s3://bucket/rows.parquet")
+
+
+def test_in_a_dag_with_upstream_rows_and_mapped(run_dag: Callable[..., Any], tmp_path: Path, emulator: Emulator) -> None:
+    ran = run_dag(
+        """
+        @task
+        def bodies():
+            return ["red", "blue"]
+
+        @task.gemini_batch(
+            model=MODEL, destination=RUN + "/all", poll_interval=0.2, request=GenerateRequest(prompt="Say ${body}"), key="body"
+        )
+        def colours(bodies):
+            return pa.table({"body": bodies})
+
+        @task.gemini_batch(model=MODEL, destination=RUN + "/{{ ti.map_index }}", poll_interval=0.2)
+        def one(body):
+            return [f"Repeat: {body}"]
+
+        one.expand(body=bodies())
+        colours(bodies())
+        """,
+        RUN=str(tmp_path / "runs"),
+    )
+
+    assert (ran.state, ran.tasks["colours"], ran.tasks["one"]) == ("success", ["success"], ["success", "success"])
+    assert (ran["colours"]["results"], ran["one"]["results"]) == (2, 1)
+    assert len(created(emulator)) == 3
