@@ -16,6 +16,7 @@ from airflow_gemini_batch.engine.inline import receive_inline
 from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.landing import Ending, Landed, land
 from airflow_gemini_batch.engine.ledger import Ledger
+from airflow_gemini_batch.engine.media import MediaTo
 from airflow_gemini_batch.engine.reasons import Reason, is_retryable
 from airflow_gemini_batch.engine.runs import Run, Shard, read_json
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES, Location
@@ -44,7 +45,14 @@ def landed(run: Run, shard: Shard) -> Landed | None:
 
 
 def collect(
-    run: Run, client: GeminiClient, shard: Shard, job: Job | None, *, keep_response: bool = True, resubmit_lost: bool = False
+    run: Run,
+    client: GeminiClient,
+    shard: Shard,
+    job: Job | None,
+    *,
+    keep_response: bool = True,
+    media_to: MediaTo = "column",
+    resubmit_lost: bool = False,
 ) -> Landed:
     """Download a settled job's output and write the shard's parts; finished work is found and not repeated.
 
@@ -67,7 +75,7 @@ def collect(
                     raise
                 log.warning("%s Its rows are sent again.", error)
     ending = ending_of(job, cancelled_by_us=cancelled_by_us)
-    counts = land(run, shard, ending, keep_response=keep_response)
+    counts = land(run, shard, ending, keep_response=keep_response, media_to=media_to)
     log.info(
         "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else ""
     )
@@ -86,6 +94,12 @@ def download(run: Run, client: GeminiClient, shard: Shard, job: Job) -> None:
         if not target.exists():
             receive_inline(run, shard, client.get_operation(job.name))
         return
+    fetch_output(client, job, target)
+
+
+def fetch_output(client: GeminiClient, job: Job, target: Location) -> None:
+    """Bring a job's output file to a place of ours, whole. A copy of the right size is not fetched again."""
+    assert job.output_file is not None
     expected = _size(client, job.output_file)
     if target.exists() and expected in (None, target.size()):
         return
@@ -125,17 +139,20 @@ def _count_lines(path: Path) -> int:
     return lines + (last != b"\n")
 
 
-def reland(run: Run, shard: Shard, *, keep_response: bool = True) -> Landed:
-    """Write a shard's parts anew from what the run holds, for when they turn out to be torn. Costs nothing."""
+def reland(run: Run, shard: Shard) -> Landed:
+    """Write a shard's parts anew, as they were, from what the run holds, for when they turn out to be torn. Costs nothing."""
     ledger = Ledger(run)
     job = ledger.ended(shard.id)
     if job is None and shard.requests > 0:
         raise CorruptRunError(f"{run.results_part(shard.id)} cannot be written anew: nobody has recorded how its job ended.")
     ending = ending_of(job, cancelled_by_us=ledger.cancellation(shard.id) is not None)
-    return land(run, shard, ending, keep_response=keep_response)
+    was = landed(run, shard)
+    if was is None:
+        return land(run, shard, ending)
+    return land(run, shard, ending, keep_response=was.keep_response, media_to=was.media_to)
 
 
-def lost_job(run: Run, shard: Shard, name: str, *, keep_response: bool = True) -> Landed:
+def lost_job(run: Run, shard: Shard, name: str, *, keep_response: bool = True, media_to: MediaTo = "column") -> Landed:
     """Give up a job that the service does not find: its rows become retryable letters."""
     ending = Ending(
         job=name,
@@ -145,7 +162,7 @@ def lost_job(run: Run, shard: Shard, name: str, *, keep_response: bool = True) -
         message=f"the service does not find {name} any more",
         retryable=True,
     )
-    return land(run, shard, ending, keep_response=keep_response)
+    return land(run, shard, ending, keep_response=keep_response, media_to=media_to)
 
 
 def ending_of(job: Job | None, *, cancelled_by_us: bool = False) -> Ending:
