@@ -19,6 +19,7 @@ from airflow_gemini_batch.engine.flight import cancel, look, lost, stuck_in
 from airflow_gemini_batch.engine.inline import Transport
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.ledger import Ledger, Submitted
+from airflow_gemini_batch.engine.media_out import MediaTo
 from airflow_gemini_batch.engine.redrive import RedrivePolicy, redrive
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
 from airflow_gemini_batch.engine.submission import Caution, Submission
@@ -41,6 +42,8 @@ class Policy:
     :param max_active_jobs: jobs of this run in flight at once.
     :param max_dead_letter_ratio: from 0 to 1; above it the run ends with an error, after everything has been written.
     :param keep_response: whether the results keep each raw answer.
+    :param media_to: ``column`` puts images and other media that the model makes into the results, ``files`` puts them into
+        ``results_media/`` and their URIs into the results.
     :param cancel_on_timeout: whether jobs that still run are cancelled when the patience is used up.
     :param redrive: which dead letters are sent again.
     :param resubmit_stuck_after: a job without progress for so long is cancelled, and what it left undone is sent again.
@@ -54,6 +57,7 @@ class Policy:
     max_active_jobs: int = MAX_ACTIVE_JOBS
     max_dead_letter_ratio: float = 1.0
     keep_response: bool = True
+    media_to: MediaTo = "column"
     cancel_on_timeout: bool = False
     redrive: RedrivePolicy = field(default_factory=RedrivePolicy)
     resubmit_stuck_after: timedelta | None = None
@@ -67,6 +71,8 @@ class Policy:
             raise InputError(f"max_active_jobs is {self.max_active_jobs}; expected 1 or more.")
         if not 0.0 <= self.max_dead_letter_ratio <= 1.0:
             raise InputError(f"max_dead_letter_ratio is {self.max_dead_letter_ratio}; expected a number from 0 to 1.")
+        if self.media_to not in ("column", "files"):
+            raise InputError(f"media_to is {self.media_to!r}; expected 'column' or 'files'.")
         if self.transport not in ("file", "inline", "auto"):
             raise InputError(f"transport is {self.transport!r}; expected 'file', 'inline' or 'auto'.")
         if self.resubmit_stuck_after is not None and self.resubmit_stuck_after <= timedelta(0):
@@ -183,7 +189,7 @@ class _Leg:
             if not self.policy.resubmit_lost:
                 raise lost(self.run, shard.id, name)
             log.warning("The service does not find %s of shard %s; its rows are sent again.", name, shard.id)
-            lost_job(self.run, shard, name, keep_response=self.policy.keep_response)
+            lost_job(self.run, shard, name, keep_response=self.policy.keep_response, media_to=self.policy.media_to)
             self._redrive(shard)
         elif is_settled(job):
             self._collect(shard, job)
@@ -194,7 +200,10 @@ class _Leg:
     def _collect(self, shard: Shard, job: Job | None) -> None:
         policy = self.policy
         try:
-            collect(self.run, self.client, shard, job, keep_response=policy.keep_response, resubmit_lost=policy.resubmit_lost)
+            collect(
+                self.run, self.client, shard, job,
+                keep_response=policy.keep_response, media_to=policy.media_to, resubmit_lost=policy.resubmit_lost,
+            )  # fmt: skip
         except (OutcomeUnknownError, UnreachableError, QuotaError) as error:
             since = Ledger(self.run).ended_at(shard.id)
             if since is None or time.time() - since > policy.collect_timeout.total_seconds():

@@ -132,8 +132,9 @@ def discard_run(run: Run, client: GeminiClient | None) -> None:
                 except ServiceError as error:
                     log.warning("%s It may run on and be billed.", error)
     # The manifest goes last: while it is there, a crash in between leaves something that is still recognised as a run.
-    for place in (run.summary_file, run.destination / "results", run.destination / "dead_letter", run.destination / "_run"):
-        place.delete()
+    run.summary_file.delete()
+    for folder in ("results", "results_media", "dead_letter", "_run"):
+        (run.destination / folder).delete()
 
 
 def _digests(source: Source, encoder: RequestEncoder, question: Question, there: Manifest) -> list[tuple[int, str]]:

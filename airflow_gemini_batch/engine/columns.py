@@ -28,10 +28,19 @@ def strings(values: Sequence[str | None]) -> pa.Array:
 
 def utf8(values: Sequence[bytes | None]) -> pa.Array:
     """Strings from bytes that are known to be UTF-8. Together they must stay under 2 GB."""
+    return _bytes(pa.string(), values)
+
+
+def binaries(values: Sequence[bytes | None]) -> pa.Array:
+    """Together they must stay under 2 GB."""
+    return _bytes(pa.binary(), values)
+
+
+def _bytes(kind: pa.DataType, values: Sequence[bytes | None]) -> pa.Array:
     content = [value or b"" for value in values]
     offsets = array("i", accumulate(map(len, content), initial=0))
     buffers = [validity(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(content))]
-    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+    return pa.Array.from_buffers(kind, len(values), buffers)
 
 
 def int64s(values: Sequence[int | None]) -> pa.Array:

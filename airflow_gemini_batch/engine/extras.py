@@ -14,8 +14,11 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine import columns
 from airflow_gemini_batch.engine.embeddings import EmbeddingColumn
+from airflow_gemini_batch.engine.media_out import MediaColumn
 from airflow_gemini_batch.engine.responses import Answer
+from airflow_gemini_batch.engine.storage import Location
 from airflow_gemini_batch.engine.structured import ParsedColumn
+from airflow_gemini_batch.engine.tools import CITATIONS, FUNCTION_CALLS, GROUNDING, THOUGHTS
 
 #: Position in a batch -> why that answer is no result.
 Problems = dict[int, str]
@@ -35,13 +38,29 @@ class ExtraColumn(Protocol):
         ...
 
 
-def extra_columns(request: dict[str, Any]) -> Extras:
-    """The extra columns of a run whose manifest holds this request."""
-    found: list[ExtraColumn] = []
+def extra_columns(request: dict[str, Any], *, media_folder: Location | None = None) -> Extras:
+    """The extra columns of a run whose manifest holds this request, in the order of the table.
+
+    :param media_folder: receives media as files; None: they go into the column.
+    """
     if "embed_request" in request:
-        found.append(EmbeddingColumn.of(request))
+        return Extras((EmbeddingColumn.of(request),))
+    found: list[ExtraColumn] = []
     if "response_schema" in request:
         found.append(ParsedColumn.of(request))
+    asked = request.get("request", {})
+    config = asked.get("generation_config", {})
+    tools = [name for tool in asked.get("tools", ()) for name in tool]
+    # What a row's own config asks for is not known yet: the columns are there for whatever it may be.
+    any_row = "config_column" in request
+    if any_row or not {"TEXT", *config.get("response_modalities", ())} <= {"TEXT"}:
+        found.append(MediaColumn(media_folder))
+    if any_row or any(name != "function_declarations" for name in tools):
+        found += [GROUNDING, CITATIONS]
+    if any_row or "function_declarations" in tools:
+        found.append(FUNCTION_CALLS)
+    if any_row or config.get("thinking_config", {}).get("include_thoughts"):
+        found.append(THOUGHTS)
     return Extras(tuple(found))
 
 

@@ -25,6 +25,7 @@ from airflow_gemini_batch.engine.extras import Extras, extra_columns
 from airflow_gemini_batch.engine.inputs import Inputs, open_inputs
 from airflow_gemini_batch.engine.joining import ANSWERED, AWAITED, NOT_SENT, Join
 from airflow_gemini_batch.engine.lines import OutputLines, RequestLines, open_output
+from airflow_gemini_batch.engine.media_out import MediaTo
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable
 from airflow_gemini_batch.engine.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.runs import Run, Shard
@@ -62,6 +63,7 @@ class Landed(msgspec.Struct, frozen=True):
     :param reasons: dead letters by reason.
     :param aside: lines that decide about no row, by why (see ``joining``).
     :param tokens: sums over the results, as the service counted them.
+    :param keep_response, media_to: how it was landed, for when it has to be landed again.
     """
 
     number: int
@@ -73,16 +75,24 @@ class Landed(msgspec.Struct, frozen=True):
     reasons: dict[str, int]
     aside: dict[str, int]
     tokens: dict[str, int]
+    keep_response: bool = True
+    media_to: MediaTo = "column"
 
 
-def land(run: Run, shard: Shard, ending: Ending, *, keep_response: bool = True) -> Landed:
+def land(run: Run, shard: Shard, ending: Ending, *, keep_response: bool = True, media_to: MediaTo = "column") -> Landed:
     """Write the shard's part of both tables from the output lines that the run holds.
+
+    :param keep_response: whether the results keep each raw answer.
+    :param media_to: whether media go into the results, or into files beside them.
 
     Raises CorruptRunError when the shard's inputs or requests are absent or were changed.
     """
-    extras = extra_columns(run.built().request)
+    media_folder = run.media_folder(shard.id) if media_to == "files" else None
+    extras = extra_columns(run.built().request, media_folder=media_folder)
     # Its presence says that both parts are whole and belong together: not while they are being replaced.
     run.landed_file(shard.id).delete()
+    if media_folder is not None:
+        media_folder.delete()
     with open_inputs(run, shard) as inputs, open_output(run, shard) as output:
         join = Join(inputs.numbers(), inputs.rows)
         results = _Results(shard, ending, inputs, extras, keep_response)
@@ -107,6 +117,8 @@ def land(run: Run, shard: Shard, ending: Ending, *, keep_response: bool = True) 
         reasons=dict(sorted(letters.reasons.items())),
         aside=dict(join.aside),
         tokens=results.tokens,
+        keep_response=keep_response,
+        media_to=media_to,
     )
     run.landed_file(shard.id).write(msgspec.json.encode(landed))
     return landed

@@ -3,6 +3,7 @@
     <destination>/
       results/part-00000-0.parquet       one part per shard and attempt
       dead_letter/part-00000-0.parquet
+      results_media/part-00000-0/        what the model made, where media are kept as files
       summary.json                       written last: its presence means finished
       _run/                              table readers skip names that begin with an underscore
         manifest.json                    what was asked; its presence means built
@@ -147,6 +148,10 @@ class Run:
     def landed_file(self, part: ShardAttempt) -> Location:
         """The counts of a landed part; written after both parts, so its presence means that they are whole."""
         return self.ledger_folder / f"{part}.landed.json"
+
+    def media_folder(self, part: ShardAttempt) -> Location:
+        """The media of the results of a part, where they are kept as files."""
+        return self.destination / "results_media" / f"part-{part}"
 
     def results_part(self, part: ShardAttempt) -> Location:
         return self.destination / "results" / f"part-{part}.parquet"

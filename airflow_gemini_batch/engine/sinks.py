@@ -28,7 +28,8 @@ ROW_GROUP_BYTES = 32 << 20
 _WAITING_BATCHES = 4
 
 #: Long texts that hardly repeat: a dictionary or minima and maxima of them cost time and space and serve no reader.
-_DISTINCT_TEXTS = {"key", "text", "message", "request", "response", "response_id", "request_sha256"}
+_DISTINCT_TEXTS = {"key", "text", "message", "request", "response", "response_id", "request_sha256", "grounding", "citations",
+                   "function_calls", "thoughts"}  # fmt: skip
 
 TOKEN_COLUMNS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "total_tokens")
 

@@ -1,0 +1,80 @@
+"""What tools and thinking leave in the answers has columns of its own, in runs that ask for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch.engine.requests import GenerateRequest
+from airflow_gemini_batch.engine.summary import Summary
+from tests.integration.engine.conftest import read
+
+pytestmark = pytest.mark.integration
+
+Go = Callable[..., Summary]
+SEARCH = {"tools": [{"google_search": {}}]}
+THINK = {"thinking_config": {"include_thoughts": True}}
+CALL = {
+    "tools": [
+        {
+            "function_declarations": [
+                {
+                    "name": "file_under",
+                    "description": "Files a note.",
+                    "parameters_json_schema": {
+                        "type": "object",
+                        "properties": {"Folder Name": {"type": "string"}},
+                        "required": ["Folder Name"],
+                    },
+                }
+            ]
+        }
+    ]
+}
+ALL = {"grounding", "citations", "function_calls", "thoughts", "media"}
+
+
+@pytest.mark.parametrize(
+    ("config", "columns"),
+    [
+        (None, set()),
+        ({"response_modalities": ["TEXT"]}, set()),
+        (SEARCH, {"grounding", "citations"}),
+        ({"tools": [{"url_context": {}}]}, {"grounding", "citations"}),
+        (THINK, {"thoughts"}),
+        (CALL, {"function_calls"}),
+    ],
+)
+def test_the_request_decides_which_columns_there_are(config: Any, columns: set[str], go: Go, tmp_path: Path) -> None:
+    assert go(request=GenerateRequest(prompt="${body}", config=config)).results == 12
+
+    assert set(read(tmp_path, "results")[0]) & ALL == columns
+
+
+def test_grounding_is_the_metadata_as_received(go: Go, tmp_path: Path) -> None:
+    go(request=GenerateRequest(prompt="About ${body}", config=SEARCH))
+
+    for row in read(tmp_path, "results"):
+        assert json.loads(row["grounding"]) == json.loads(row["response"])["candidates"][0]["groundingMetadata"]
+        assert row["citations"] is None
+
+
+def test_function_calls_are_a_json_list(go: Go, tmp_path: Path) -> None:
+    go(request=GenerateRequest(prompt="File ${body}", config=CALL))
+
+    for row in read(tmp_path, "results"):
+        [call] = json.loads(row["function_calls"])
+        assert (call["name"], set(call["args"]), row["text"]) == ("file_under", {"Folder Name"}, None)
+
+
+def test_thoughts_stand_apart_from_the_text(go: Go, tmp_path: Path) -> None:
+    go(request=GenerateRequest(prompt="Repeat: ${body}", config=THINK))
+
+    for row in read(tmp_path, "results"):
+        assert row["thoughts"].startswith("The request names its material")
+        assert row["thoughts"] not in row["text"]
+        assert row["thoughts_tokens"] > 0
