@@ -77,7 +77,7 @@ _CONNECTION_TYPE: dict[str, Any] = {
         },
         "webhook_uri": {
             "label": "Webhook URI",
-            "description": "For webhooks of single jobs instead of a registered one: where each job of this connection tells its end.",
+            "description": "Instead of a registered webhook: where each job of this connection itself tells that it has ended.",
             "schema": {"type": ["string", "null"]},
         },
     },

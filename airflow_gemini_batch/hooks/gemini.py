@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.client import Endpoint, GeminiClient, RemoteFile
     from airflow_gemini_batch.engine.inventory import Fate
     from airflow_gemini_batch.engine.jobs import Job
+    from airflow_gemini_batch.engine.subscriptions import Webhooks
 
 
 class GeminiHook(BaseHook):
@@ -71,7 +72,10 @@ class GeminiHook(BaseHook):
 
     async def awebhook_folder(self) -> str | None:
         """Where knocks are left for jobs that have ended; None without webhooks."""
-        connection = await self.aget_connection(self.gemini_conn_id)
+        try:
+            connection = await self.aget_connection(self.gemini_conn_id)
+        except AirflowNotFoundException:
+            raise self._missing() from None
         folder = _extra(connection).get("webhook_folder")
         return folder.strip() or None if isinstance(folder, str) else None
 
@@ -198,8 +202,8 @@ def base_url(host: str | None, port: int | None, schema: str | None) -> str | No
 
 
 def _extra(connection: Connection) -> dict[str, Any]:
-    """Not ``extra_dejson``: it masks synchronously, which an event loop must not wait for. Of the one secret in there, nobody who asks
-    here makes any use."""
+    """Not ``extra_dejson``: it masks synchronously, which an event loop must not wait for. Nobody who asks here uses the one
+    secret that may be in there."""
     try:
         extra = json.loads(connection.extra or "{}")
     except ValueError:

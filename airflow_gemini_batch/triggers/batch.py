@@ -20,6 +20,7 @@ from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.progress import Progress
 from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch, is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
+from airflow_gemini_batch.triggers.doorbell import listening
 from airflow_gemini_batch.triggers.poller import Seen, shared_poller
 
 if TYPE_CHECKING:
@@ -126,12 +127,15 @@ class GeminiBatchTrigger(BaseTrigger):
 
     async def _watch_jobs(self, watch: Watch) -> Wake:
         progress = Progress()
-        # The task has looked at the jobs right before it deferred, so the first look is not at once.
-        decision = watch.on_jobs((), now=time.time())
-        async with shared_poller(await self._endpoint()) as poller:
+        folder = await GeminiHook(self.gemini_conn_id).awebhook_folder()
+        async with shared_poller(await self._endpoint()) as poller, listening(folder, self.jobs) as bell:
+            watch.poll_interval = bell.stretched(self.poll_interval)
+            # The task has looked at the jobs right before it deferred, so the first look is not at once.
+            decision = watch.on_jobs((), now=time.time())
             while True:
                 # A time that has passed already still gets its look: a job may have ended in the meantime.
-                seen = await poller.look(self.jobs, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
+                seen = await bell.look(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
+                watch.poll_interval = bell.stretched(self.poll_interval)
                 for line in progress.lines((job for job in seen.values() if isinstance(job, Job)), now=time.monotonic()):
                     self.log.info("%s", line)
                 decision = decide(watch, seen, now=time.time())

@@ -2,6 +2,7 @@
 
     <folder>/<job id>.succeeded                     somebody has knocked for this job
     <folder>/fired/<watcher>/<job id>.succeeded     this watcher has made an event of it
+    <folder>/fired/<watcher>/since                  and it began to watch at this time
 
 The two processes share nothing else that either may write. A name follows from the job alone, so that duplicates of a webhook
 leave one file; nobody removes it but ``sweep``, since several tasks, and a watcher beside them, may wait for the same job. A
@@ -41,6 +42,12 @@ class Knocks:
 
     def mark(self, watcher: str, event: JobEnded) -> None:
         (self._marks(watcher) / name_of(event)).write(b"")
+
+    def since(self, watcher: str, *, now: float) -> float:
+        """When this watcher watched for the first time, in seconds since the epoch."""
+        beginning = self._marks(watcher) / "since"
+        beginning.create(str(int(now)).encode())
+        return float(beginning.read())
 
     def sweep(self, *, now: dt.datetime) -> int:
         """Remove what is older than anybody waits for; answers how many files those were."""

@@ -1,0 +1,57 @@
+"""The receiver of webhooks inside Airflow's API server.
+
+Airflow asks nobody for a password below a plugin's own prefix: what protects this application is the signature that
+``webhooks.receiver`` verifies, and that it serves the connections named in Airflow's configuration and no others. It is built at
+the first webhook, because plugins are loaded in every process of Airflow and most of those never serve one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from airflow_gemini_batch.webhooks.settings import WebhookSettings
+
+#: Webhooks for a connection come in at ``<base URL of Airflow>/gemini-batch/webhooks/<connection id>``.
+URL_PREFIX = "/gemini-batch/webhooks"
+
+#: Which connections, as ``[gemini_batch] webhook_connections`` in Airflow's configuration.
+CONFIG_SECTION, CONFIG_OPTION = "gemini_batch", "webhook_connections"
+
+
+class WebhookReceiver:
+    """An ASGI application that becomes the receiver when it is first called."""
+
+    def __init__(self) -> None:
+        self._building: asyncio.Task[Starlette] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._building is None:
+            self._building = asyncio.create_task(asyncio.to_thread(_build))
+        app = await asyncio.shield(self._building)
+        await app(scope, receive, send)
+
+
+def settings_of(conn_id: str) -> WebhookSettings:
+    """What the connection says of webhooks. Raises what Airflow raises when there is no such connection."""
+    from airflow.sdk import BaseHook
+
+    from airflow_gemini_batch.hooks.gemini import base_url
+    from airflow_gemini_batch.webhooks.settings import WebhookSettings
+
+    connection = BaseHook.get_connection(conn_id)
+    # extra_dejson masks the signing secret, by its name, wherever it might turn up in a log.
+    return WebhookSettings.of_extra(connection.extra_dejson, base_url(connection.host, connection.port, connection.schema))
+
+
+def _build() -> Starlette:
+    from airflow.configuration import conf
+
+    from airflow_gemini_batch.places import locate
+    from airflow_gemini_batch.webhooks.receiver import Receiver
+
+    names = conf.get(CONFIG_SECTION, CONFIG_OPTION, fallback="gemini_default")
+    return Receiver([name.strip() for name in names.split(",") if name.strip()], settings_of, locate).app

@@ -1,0 +1,170 @@
+"""Asset events for jobs that have ended, so that a DAG can be scheduled on them.
+
+    Asset("gemini-batches", watchers=[AssetWatcher(name="ended", trigger=GeminiBatchEventTrigger())])
+
+What must stay true: a webhook alone makes no event, the service's own answer does; each end of a job makes one event for each
+watcher, over restarts too, and two rather than none when the triggerer is killed in between; a lost webhook makes it late only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from airflow_gemini_batch.engine.errors import InputError, RefusedError, ServiceError
+from airflow_gemini_batch.engine.jobs import Job, JobState
+from airflow_gemini_batch.engine.waiting import is_settled
+from airflow_gemini_batch.hooks.gemini import GeminiHook
+from airflow_gemini_batch.triggers.doorbell import knocks_at
+from airflow_gemini_batch.triggers.poller import Poller, shared_poller
+from airflow_gemini_batch.webhooks.events import ENDINGS, JobEnded
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.webhooks.knocks import Knocks
+
+#: Only jobs that ended within this time are made events of without a knock: what has been fired is forgotten later than that.
+_LOOK_BACK = dt.timedelta(days=2)
+
+_ENDING_BY_STATE = {
+    JobState.SUCCEEDED: "succeeded",
+    JobState.FAILED: "failed",
+    JobState.EXPIRED: "expired",
+    JobState.CANCELLED: "cancelled",
+}
+
+
+class GeminiBatchEventTrigger(BaseEventTrigger):
+    """Fire an event for each batch job of a connection that ends.
+
+    The event is ``{"event": "batch.succeeded", "job": "batches/…", "state": "SUCCEEDED", "display_name": …, "model": …,
+    "output_file": … | None}``; a DAG finds it in ``triggering_asset_events``, as ``extra["payload"]``.
+
+    :param gemini_conn_id: The connection's id. Its extra must have ``webhook_folder``.
+    :param events: Which ends count: ``batch.succeeded`` (default), ``batch.failed``, ``batch.expired``, ``batch.cancelled``.
+    :param poll_interval: Seconds between two looks into the knock folder.
+    :param list_interval: Seconds between two listings of the service's jobs, which find those whose webhook was lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        gemini_conn_id: str = GeminiHook.default_conn_name,
+        events: Sequence[str] = ("batch.succeeded",),
+        poll_interval: float = 5.0,
+        list_interval: float = 600.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        unknown = sorted(set(events) - set(ENDINGS))
+        if unknown or isinstance(events, str):
+            raise ValueError(f"events is {events!r}; expected a list of {', '.join(ENDINGS)}.")
+        self.gemini_conn_id = gemini_conn_id
+        self.events = list(events)
+        self.poll_interval = poll_interval
+        self.list_interval = list_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "airflow_gemini_batch.triggers.events.GeminiBatchEventTrigger",
+            {
+                "gemini_conn_id": self.gemini_conn_id,
+                "events": self.events,
+                "poll_interval": self.poll_interval,
+                "list_interval": self.list_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        hook = GeminiHook(self.gemini_conn_id)
+        folder = await hook.awebhook_folder()
+        if folder is None:
+            raise InputError(f"Connection {self.gemini_conn_id!r} has no webhook_folder in its extra, so nobody can knock.")
+        knocks = await asyncio.to_thread(knocks_at, folder)
+        since = await asyncio.to_thread(knocks.since, self._watcher, now=time.time())
+        fired = await asyncio.to_thread(knocks.fired, self._watcher)
+        list_at = 0.0
+        async with shared_poller(await hook.aendpoint()) as poller:
+            while True:
+                found = await self._found(knocks)
+                if time.monotonic() >= list_at:
+                    found |= await self._ended(poller, since)
+                    list_at = time.monotonic() + self.list_interval
+                new: list[JobEnded] = []
+                for ended in sorted(found - fired, key=lambda ended: ended.job):
+                    payload = await self._payload(poller, ended)
+                    if payload is None:
+                        continue
+                    fired.add(ended)
+                    new.append(ended)
+                    if payload:
+                        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+                await asyncio.sleep(self.poll_interval)
+                # Only now has Airflow had time to store the events.
+                for ended in new:
+                    await asyncio.to_thread(knocks.mark, self._watcher, ended)
+
+    @property
+    def _watcher(self) -> str:
+        """The same over restarts; another one for a trigger that fires other events."""
+        wanted = json.dumps([self.gemini_conn_id, sorted(self._endings)])
+        return hashlib.sha256(wanted.encode()).hexdigest()[:16]
+
+    @property
+    def _endings(self) -> set[str]:
+        return {ENDINGS[event] for event in self.events}
+
+    async def _found(self, knocks: Knocks) -> set[JobEnded]:
+        try:
+            return {ended for ended in await asyncio.to_thread(knocks.found) if ended.ending in self._endings}
+        except Exception as error:
+            self.log.warning("Knocks in %s cannot be heard: %r", knocks.folder, error)
+            return set()
+
+    async def _ended(self, poller: Poller, since: float) -> set[JobEnded]:
+        """What the service's own listing says, however the webhooks have fared."""
+        earliest = dt.datetime.fromtimestamp(max(since, time.time() - _LOOK_BACK.total_seconds()), dt.timezone.utc)
+        # Seconds suffice, and then the service's times can be compared as texts.
+        text = earliest.strftime("%Y-%m-%dT%H:%M:%S")
+        ended: set[JobEnded] = set()
+        token: str | None = None
+        try:
+            while True:
+                jobs, token = await poller.client.page_of_jobs(token)
+                ended |= {
+                    JobEnded(job.name, ending) for job in jobs if (ending := self._ending(job)) and job.end_time[:19] >= text
+                }
+                if token is None:
+                    return ended
+        except ServiceError as error:
+            self.log.warning("%s Looking again in %.0f s.", error, self.list_interval)
+            return ended
+
+    async def _payload(self, poller: Poller, ended: JobEnded) -> dict[str, Any] | None:
+        """What to fire. None: ask again later; empty: nothing, ever."""
+        job = (await poller.look([ended.job], within=0.0))[ended.job]
+        if job is None or isinstance(job, RefusedError):
+            self.log.warning("A webhook said that %s has ended, and the service does not show it: no event.", ended.job)
+            return {}
+        if isinstance(job, ServiceError) or not is_settled(job):
+            return None
+        if self._ending(job) != ended.ending:
+            return {}
+        return {
+            "event": f"batch.{ended.ending}",
+            "job": job.name,
+            "state": job.state.value,
+            "display_name": job.display_name,
+            "model": job.model,
+            "output_file": job.output_file,
+        }
+
+    def _ending(self, job: Job) -> str | None:
+        """How a job has ended, where that is among what is wanted."""
+        ending = "succeeded" if job.ended_well else _ENDING_BY_STATE.get(job.state)
+        return ending if ending in self._endings else None
