@@ -106,7 +106,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--large", type=int, default=60_000, help="rows of a larger table (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="decides what is drawn; the clock decides the rest")
     parser.add_argument("--scenario", action="append", help="only this one; may be repeated")
-    parser.add_argument("--lanes", type=int, default=6, help="runs side by side (default: %(default)s; most of it is waiting)")
+    parser.add_argument("--lanes", type=int, default=10, help="runs side by side (default: %(default)s; most of it is waiting)")
     parser.add_argument("--minutes", type=float, default=20.0, help="give up after so many (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--url", help="another implementation of the service; GEMINI_API_KEY holds its key")

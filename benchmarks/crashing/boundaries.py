@@ -30,12 +30,12 @@ from crashing.children import Line
 class Fate:
     """Where a child is to kill itself: at the nth boundary it meets, or at the first one that is not spared.
 
-    :param thin: of the boundaries that are not spared, this share is passed all the same, by ``seed``.
+    :param share: ``(i, n)``: of the boundaries that are not spared, only the ith of n parts counts, by ``seed``.
     """
 
     nth: int | None = None
     spared: frozenset[str] | None = None
-    thin: float = 0.0
+    share: tuple[int, int] = (0, 1)
     seed: int = 0
 
     def strikes(self, name: str, count: int) -> bool:
@@ -43,7 +43,8 @@ class Fate:
             return count == self.nth
         if self.spared is None or name in self.spared:
             return False
-        return _chance(self.seed, name) >= self.thin
+        part, parts = self.share
+        return int(_chance(self.seed, name) * parts) == part
 
 
 class Boundaries:

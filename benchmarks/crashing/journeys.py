@@ -30,14 +30,15 @@ class Order:
     """One journey to make.
 
     :param walk: die at every boundary that is not ``spared``; else at random.
-    :param thin: a walk passes this share of the boundaries that it could die at.
+    :param share, share_seed: a walk dies only at this part of the boundaries (see ``Fate``); others see to the rest.
     :param crashes: at most so many.
     """
 
     scenario: str
     seed: int
     walk: bool = False
-    thin: float = 0.0
+    share: tuple[int, int] = (0, 1)
+    share_seed: int = 0
     spared: list[str] = field(default_factory=list)
     crashes: int = 5
 
@@ -156,7 +157,7 @@ class _Journey:
 
     def _alone(self, work: Work, may_die: bool) -> Child:
         if self.order.walk:
-            fate = Fate(spared=frozenset(self.hit), thin=self.order.thin, seed=self.order.seed) if may_die else Fate()
+            fate = Fate(spared=frozenset(self.hit), share=self.order.share, seed=self.order.share_seed) if may_die else Fate()
             child = self._fork(work, fate)
             attend_all([child])
             return child

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from crashing.journeys import Journey, Order
 from crashing.scenarios import Scenario
 
-#: A walk begins with journeys that pass some boundaries, so that not every crash follows upon one at the step before.
-_THIN = (0.7, 0.5, 0.3)
+#: A walk's boundaries are shared among so many journeys, side by side: so not every crash follows upon one at the step before.
+_SHARES = 4
+#: Then single journeys die at what is left, until one finds nothing.
+_ROUNDS = 2
 _CRASHES_OF_A_WALK = 30
+#: Below so many crashes in all the walks stay incomplete.
+_ENOUGH_TO_WALK = 600
 
 
 @dataclass
@@ -23,7 +27,11 @@ class Walk:
     hit: set[str] = field(default_factory=set)
     journeys: int = 0
     is_done: bool = False
-    is_busy: bool = False
+    going: int = 0
+
+    def has_an_order(self) -> bool:
+        """Whether a journey can be made now: the last ones need to know what all others have found."""
+        return not self.is_done and (self.going == 0 or self.journeys % _SHARES != 0 and self.journeys < _SHARES * _ROUNDS)
 
 
 class Plan:
@@ -57,10 +65,10 @@ class Plan:
         self.made_rows += journey.findings.get("rows", 0)
         if order.walk:
             walk = self.walks[order.scenario]
-            walk.is_busy = False
+            walk.going -= 1
             walk.met.update(journey.met)
             walk.hit.update(journey.hit)
-            walk.is_done = order.thin == 0.0 and not journey.hit
+            walk.is_done = order.share == (0, 1) and not journey.hit
 
     @property
     def is_done(self) -> bool:
@@ -68,22 +76,23 @@ class Plan:
 
     @property
     def _has_walked(self) -> bool:
-        return all(walk.is_done for walk in self.walks.values()) or self._crashes < 400
+        return all(walk.is_done for walk in self.walks.values()) or self._crashes < _ENOUGH_TO_WALK
 
     def _next_walk(self) -> Order | None:
         if self._expected_crashes() >= self._crashes and self._has_walked:
             return None
-        waiting = [name for name, walk in self.walks.items() if not walk.is_done and not walk.is_busy]
+        waiting = [name for name, walk in self.walks.items() if walk.has_an_order()]
         # In a short run the walks must leave crashes for the others.
         walked = sum(walk.journeys for walk in self.walks.values())
-        if not waiting or (self._crashes < 400 and walked * 2 > self._turn):
+        if not waiting or (self._crashes < _ENOUGH_TO_WALK and walked * 2 > self._turn):
             return None
         walk = self.walks[name := min(waiting, key=lambda name: self.walks[name].journeys)]
-        thin = _THIN[walk.journeys] if walk.journeys < len(_THIN) else 0.0
+        share = (walk.journeys % _SHARES, _SHARES) if walk.journeys < _SHARES * _ROUNDS else (0, 1)
+        share_seed = walk.journeys // _SHARES
         walk.journeys += 1
-        walk.is_busy = True
-        crashes = _CRASHES_OF_A_WALK if self._crashes >= 400 else 6
-        return Order(name, self._seed(), walk=True, thin=thin, spared=sorted(walk.hit), crashes=crashes)
+        walk.going += 1
+        crashes = _CRASHES_OF_A_WALK if self._crashes >= _ENOUGH_TO_WALK else 6
+        return Order(name, self._seed(), walk=True, share=share, share_seed=share_seed, spared=sorted(walk.hit), crashes=crashes)
 
     def _next_large(self) -> Order | None:
         going = sum(order.scenario == "large" for order in self._ordered)
