@@ -55,6 +55,9 @@ def test_the_version_is_the_installed_one() -> None:
 
 @pytest.mark.parametrize("entry_point", _entry_points(), ids=lambda entry_point: f"{entry_point.group}:{entry_point.name}")
 def test_entry_points_resolve(entry_point: metadata.EntryPoint) -> None:
+    if entry_point.group.startswith("airflow.providers.common.ai."):
+        pytest.importorskip("airflow.providers.common.ai", reason="needs Python 3.11")
+
     assert callable(entry_point.load())
 
 
