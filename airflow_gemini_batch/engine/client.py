@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import functools
+import inspect
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import tenacity
 from google import genai
 from google.genai import types
+from google.genai.files import Files
 
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
@@ -33,7 +35,7 @@ from airflow_gemini_batch.engine.errors import (
 )
 from airflow_gemini_batch.engine.jobs import Job, is_job_name, parse_job
 from airflow_gemini_batch.engine.sdk_request import expected_warnings
-from airflow_gemini_batch.engine.wire import captured, hooked_client, translated
+from airflow_gemini_batch.engine.wire import captured, fetch_to, hooked_client, translated
 
 #: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.
 DEFAULT_API_VERSION = "v1beta"
@@ -53,6 +55,12 @@ _NO_RETRIES = types.HttpRetryOptions(attempts=1)
 
 #: What is repeated on transfers, for which the SDK has no retries.
 _TRANSIENT = (OutcomeUnknownError, UnreachableError)
+
+#: google-genai before 2.28 reads a download into memory, whole.
+_STREAMS_DOWNLOADS = "destination" in inspect.signature(Files.download).parameters
+
+#: The SDK's default base URL.
+GOOGLE = "https://generativelanguage.googleapis.com"
 
 _T = TypeVar("_T")
 
@@ -99,6 +107,7 @@ class Endpoint:
 class RemoteFile:
     """A file that the service holds. ``size`` in bytes and ``sha256`` (hex) are None where the service is silent.
 
+    :param is_processing: the service still looks through it, as it does with video.
     :param is_output: written by the service itself; such a file expires, and cannot be deleted.
     """
 
@@ -110,6 +119,7 @@ class RemoteFile:
     display_name: str = ""
     create_time: dt.datetime | None = None
     expires: dt.datetime | None = None
+    is_processing: bool = False
 
 
 class GeminiClient:
@@ -214,7 +224,7 @@ class GeminiClient:
         except NotFoundError:
             return
 
-    def upload(self, file: BinaryIO, *, name: str | None, display_name: str) -> RemoteFile:
+    def upload(self, file: BinaryIO, *, name: str | None, display_name: str, mime_type: str = _JSONL) -> RemoteFile:
         """Send one file from its beginning. A dropped connection starts it again: the SDK cannot resume.
 
         :param name: ``files/<at most 40 of a-z, 0-9, ->``; None lets the service choose.
@@ -224,7 +234,7 @@ class GeminiClient:
         def send() -> RemoteFile:
             file.seek(0)
             # A new config each time: the SDK writes its own headers into it.
-            config = types.UploadFileConfig(name=name, display_name=display_name, mime_type=_JSONL)
+            config = types.UploadFileConfig(name=name, display_name=display_name, mime_type=mime_type)
             with translated(f"upload {display_name}"):
                 return _remote(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
 
@@ -274,7 +284,12 @@ class GeminiClient:
 
         def fetch() -> None:
             with translated(f"download {name}"):
-                self._sdk.files.download(file=name, destination=path)
+                if _STREAMS_DOWNLOADS:
+                    self._sdk.files.download(file=name, destination=path)
+                else:
+                    endpoint = self.endpoint
+                    url = f"{(endpoint.base_url or GOOGLE).rstrip('/')}/{endpoint.api_version}/{name}:download?alt=media"
+                    fetch_to(path, url, http=self._http, api_key=endpoint.key(), timeout=endpoint.timeout)
 
         _patiently(fetch, over=_TRANSIENT)
 
@@ -343,6 +358,7 @@ def _remote(file: types.File) -> RemoteFile:
         size=file.size_bytes,
         sha256=_hex_digest(file.sha256_hash),
         is_usable=file.state is None or file.state.name in ("ACTIVE", "STATE_UNSPECIFIED"),
+        is_processing=file.state is not None and file.state.name == "PROCESSING",
         is_output=file.source is not None and file.source.name == "GENERATED",
         display_name=file.display_name or "",
         create_time=file.create_time,

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -29,6 +30,7 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
+from airflow_gemini_batch.engine.storage import BLOCK_BYTES
 
 #: How the SDK fails on an answer that its types cannot take: pydantic's way, and before 2.33 a slip of its own.
 _UNREADABLE = (pydantic.ValidationError, AttributeError)
@@ -107,6 +109,17 @@ async def _keep_async(response: Any) -> None:
     box = _capturing.get()
     if box is not None and _BATCH_PATHS.search(response.request.url.path):
         box.body = await response.aread()
+
+
+def fetch_to(path: Path, url: str, *, http: Any, api_key: str, timeout: float) -> None:
+    """Download as newer SDKs do: streamed, over the client that the SDK has been given."""
+    with http.stream("GET", url, headers={"x-goog-api-key": api_key}, timeout=timeout) as response:
+        if response.status_code != 200:
+            response.read()
+            sdk_errors.APIError.raise_for_response(response)
+        with open(path, "wb") as file:
+            for block in response.iter_bytes(BLOCK_BYTES):
+                file.write(block)
 
 
 @contextlib.contextmanager
