@@ -19,7 +19,7 @@ from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.errors import DestinationError, InputError, ServiceError
 from airflow_gemini_batch.engine.ledger import Ledger
-from airflow_gemini_batch.engine.requests import RequestSpec
+from airflow_gemini_batch.engine.requests import RequestSpec, takes_json_as_text
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.shards import (
     MAX_SHARD_BYTES,
@@ -85,7 +85,7 @@ def build_run(
         raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
     if not question.model or not isinstance(question.model, str):
         raise InputError(f"model is {question.model!r}; expected a name such as 'gemini-3.6-flash'.")
-    source = open_source(question.source, locate=question.locate)
+    source = open_source(question.source, locate=question.locate, json_as_text=takes_json_as_text(question.request))
     encoder = compile_request(question.request, source.schema, question.model)
     there = run.manifest()
     if if_exists == "replace" and (there is None or owner is None or there.owner != owner):

@@ -23,6 +23,7 @@ from airflow_gemini_batch.engine import placeholders, sdk_request
 from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.embeddings import default_dimension
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.openai_encoding import compile_openai
 from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
 from airflow_gemini_batch.engine.structured import ENUM, JSON, ParsedColumn
 from airflow_gemini_batch.engine.templates import InvalidRow as InvalidRow
@@ -56,6 +57,8 @@ def compile_request(spec: RequestSpec, schema: pa.Schema, model: str) -> Request
         return _compile_generate(spec, schema)
     if isinstance(spec, EmbedRequest):
         return _compile_embed(spec, schema, model)
+    if isinstance(spec, RawRequest) and spec.format != "gemini":
+        return compile_openai(spec, schema, model)
     if isinstance(spec, RawRequest):
         return _compile_raw(spec, schema)
     if callable(spec) and not isinstance(spec, type):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,20 @@ class RawRequest:
 
     :param column: holds one ``GenerateContentRequest`` a row, as the text of a JSON object. It is sent token by token as
         it is; only white space between tokens is left out.
+    :param format: ``openai`` and ``openai-embeddings`` say that the column holds the ``body`` of an OpenAI batch file, of chat
+        completions or of embeddings; it is converted, and a row that cannot be is INVALID_INPUT.
+    :param dimensions: of ``openai-embeddings`` only: the length of the vectors; None: what the model does by itself.
     """
 
     column: str = "request"
+    format: Literal["gemini", "openai", "openai-embeddings"] = "gemini"
+    dimensions: int | None = None
 
 
 #: A callable gets the row as a dict of all columns and returns the REST request as a dict.
 RequestSpec: TypeAlias = GenerateRequest | EmbedRequest | RawRequest | Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def takes_json_as_text(request: RequestSpec) -> bool:
+    """Whether the request converts JSON of the source's own, which must then arrive as it stands in the file."""
+    return isinstance(request, RawRequest) and request.format != "gemini"

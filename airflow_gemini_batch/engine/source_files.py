@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.json_texts import JsonTexts
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES, Location
 from airflow_gemini_batch.engine.tables import Source
 
@@ -28,6 +29,7 @@ FORMATS = {
     ".csv": "CSV", ".tsv": "CSV",
     ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".json": "JSON Lines",
 }  # fmt: skip
+JSON_AS_TEXT = "JSON Lines as text"
 ACCEPTED = ".parquet, .csv, .tsv, .jsonl, .ndjson, .json, and .gz after those of text"
 _GLOB = re.compile(r"[*?\[]")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -41,8 +43,11 @@ class File:
     partitions: dict[str, str | None]
 
 
-def open_files(uris: Sequence[str], locate: Callable[[str], Location]) -> FileSource:
-    """All files that the URIs name. Raises InputError when there is none, or when they cannot be one table."""
+def open_files(uris: Sequence[str], locate: Callable[[str], Location], *, json_as_text: bool = False) -> FileSource:
+    """All files that the URIs name. Raises InputError when there is none, or when they cannot be one table.
+
+    :param json_as_text: whether all columns of JSON Lines shall be text, objects as their JSON.
+    """
     files: dict[tuple[Any, str], File] = {}
     for uri in uris:
         for file in _find(uri, locate):
@@ -60,7 +65,8 @@ def open_files(uris: Sequence[str], locate: Callable[[str], Location]) -> FileSo
             f"{described} mixes formats: {'; '.join(f'{location} is {kind}' for kind, location in kinds.items())}. "
             "Name files of one format, for example with a glob."
         )
-    return FileSource(described, found, next(iter(kinds)))
+    [kind] = kinds
+    return FileSource(described, found, JSON_AS_TEXT if json_as_text and kind == "JSON Lines" else kind)
 
 
 class FileSource(Source):
@@ -144,6 +150,8 @@ def _batch_rows(group: Any, columns: Sequence[str]) -> int:
 def _reader(kind: str) -> Any:
     if kind == "Parquet":
         return _Parquet
+    if kind == JSON_AS_TEXT:
+        return JsonTexts
     # Here, since it imports pyarrow's datasets and those import pandas: seconds, where all that is read is Parquet.
     from airflow_gemini_batch.engine import text_files
 

@@ -20,17 +20,18 @@ from airflow_gemini_batch.engine.tables import Source, StreamSource, TableSource
 __all__ = ["Source", "open_source"]
 
 
-def open_source(source: Any, *, locate: Callable[[str], Location] = locate) -> Source:
+def open_source(source: Any, *, locate: Callable[[str], Location] = locate, json_as_text: bool = False) -> Source:
     """Any of the things that a table can come as.
 
     :param source: a path or URI of a file, folder or glob, or a list of such; a pandas DataFrame; a pyarrow Table; a
         RecordBatchReader or an iterator of record batches; anything else that offers the Arrow stream interface.
     :param locate: opens a URI.
+    :param json_as_text: whether all columns of JSON Lines shall be text, objects as their JSON.
     """
     if isinstance(source, Source):
         return source
     if isinstance(source, (str, os.PathLike)):
-        return open_files([os.fspath(source)], locate)
+        return open_files([os.fspath(source)], locate, json_as_text=json_as_text)
     if isinstance(source, pa.Table):
         return TableSource(source, "pyarrow.Table")
     if isinstance(source, pa.RecordBatch):
@@ -43,7 +44,7 @@ def open_source(source: Any, *, locate: Callable[[str], Location] = locate) -> S
     if hasattr(source, "__arrow_c_stream__"):
         return _from_arrow_stream(source)
     if isinstance(source, Sequence) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
-        return open_files([os.fspath(item) for item in source], locate)
+        return open_files([os.fspath(item) for item in source], locate, json_as_text=json_as_text)
     if isinstance(source, Sequence) and source and all(isinstance(item, pa.RecordBatch) for item in source):
         with _table_error("list of RecordBatch"):
             return TableSource(pa.Table.from_batches(source), "list of RecordBatch")

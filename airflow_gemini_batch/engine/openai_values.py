@@ -1,0 +1,65 @@
+"""Checked values of a JSON body; each refusal names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class NotConvertibleError(ValueError):
+    """Something in the body has no counterpart; the message says what, for the row's dead letter."""
+
+
+def without_nulls(body: Json) -> Json:
+    """A null says the same as an absent field."""
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(value, name, "a text")
+    return value
+
+
+def number(value: Any, name: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise _wrong(value, name, "a number")
+    return value
+
+
+def integer(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong(value, name, "an integer")
+    return value
+
+
+def boolean(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(value, name, "true or false")
+    return value
+
+
+def items(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(value, name, "a list")
+    return value
+
+
+def object_of(value: Any, name: str) -> Json:
+    if not isinstance(value, dict):
+        raise _wrong(value, name, "an object")
+    return value
+
+
+def only(found: Json, known: Collection[str], where: str) -> None:
+    """Refuses fields that the conversion would lose."""
+    for name, value in found.items():
+        if name not in known and value is not None:
+            raise NotConvertibleError(f"{where}.{name} cannot be converted")
+
+
+def _wrong(value: Any, name: str, expected: str) -> NotConvertibleError:
+    found = "missing" if value is None else f"{str(value)[:80]!r}"
+    return NotConvertibleError(f"'{name}' is {found}; expected {expected}")
