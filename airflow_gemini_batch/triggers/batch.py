@@ -9,6 +9,7 @@ runs when a triggerer is restarted, and there after the ledger says so: what a u
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.client import Endpoint
 
 #: Seconds. Airflow gives ``on_kill`` 30 (``[triggerer] on_kill_timeout``), and the cancelling comes after the ledger.
+_LONGEST_KILL = 28.0
 _LONGEST_LEDGER_WRITE = 15.0
 
 
@@ -102,6 +104,14 @@ class GeminiBatchTrigger(BaseTrigger):
         """Cancel the jobs: a user has ended the wait, and what nobody waits for should not run on and be billed."""
         if not (self.cancel_on_kill and self.jobs):
             return
+        work = asyncio.ensure_future(self._cancel_jobs())
+        until = time.monotonic() + _LONGEST_KILL
+        while not work.done() and time.monotonic() < until:
+            # The triggerer repeats its request in every round of its loop, about once a second, and each one cancels us again.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work], timeout=until - time.monotonic())
+
+    async def _cancel_jobs(self) -> None:
         try:
             await asyncio.wait_for(asyncio.to_thread(self._tell_ledger), _LONGEST_LEDGER_WRITE)
         except Exception as error:  # whatever the storage does, the jobs must not run on

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,11 @@ from airflow_gemini_batch.demo.local_airflow import LocalAirflow
 from airflow_gemini_batch.demo.rest import ENDED, wait_for
 from airflow_gemini_batch.emulator import EmulatorProcess
 
-DAGS = Path(__file__).parents[2] / "dags"
+#: The examples that users read, and the stories' own.
+DAGS = (Path(__file__).parents[2] / "dags", Path(__file__).parent / "dags")
+
+#: The API key of the connection. It must be found nowhere but in the environment of Airflow's processes.
+KEY = "AIzaCanaryOfTheStories-0123456789abcdefg"
 
 #: Jobs run for an hour of the emulator's clock, which a story moves on when it has seen what it came for: no deferral is short
 #: enough to meet the race of Airflow's scheduler (apache/airflow#66374), and no test depends on how fast the machine is.
@@ -70,10 +75,15 @@ class Story:
                 raise AssertionError(f"{self} is {self.state}, and {len(there)} of {task_id!r} were {state}, not {count}")
             return there if len(there) >= count else None
 
-        return self._wait(look, f"{count} of {task_id!r} to be {state}", timeout)
+        return self.wait_until(look, f"{count} of {task_id!r} to be {state}", timeout)
 
     def wait_until_ended(self, timeout: float = 180.0) -> str:
-        return self._wait(lambda: self.state if self.state in ENDED else None, "the run to end", timeout)
+        return self.wait_until(lambda: self.state if self.state in ENDED else None, "the run to end", timeout)
+
+    def set_state(self, task_id: str, state: str) -> None:
+        """What a user does in the UI to end a task."""
+        path = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{task_id}"
+        self.stage.airflow.rest.call("PATCH", path, json={"new_state": state})
 
     def clear(self, task_id: str) -> None:
         """What a user does in the UI to have a task run again."""
@@ -91,15 +101,17 @@ class Story:
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(task["pid"]).kill()
 
-    def __str__(self) -> str:
-        return f"{self.dag_id} {self.run_id}"
+    def wait_until(self, look: Callable[[], Any], what: str, timeout: float = 120.0) -> Any:
+        """Until there is something to see. A process of Airflow that ends before is told at once."""
 
-    def _wait(self, look: Callable[[], Any], what: str, timeout: float) -> Any:
         def look_at_all() -> Any:
             self.stage.airflow.check_processes()
             return look()
 
         return wait_for(look_at_all, f"{what} ({self})", timeout)
+
+    def __str__(self) -> str:
+        return f"{self.dag_id} {self.run_id}"
 
 
 class Stage:
@@ -119,12 +131,14 @@ class Stage:
     def __enter__(self) -> Stage:
         with contextlib.ExitStack() as opening:
             opening.enter_context(self.emulator)
-            connection = {"conn_type": "gemini", "password": "any-key", "host": self.emulator.url}
+            connection = {"conn_type": "gemini", "password": KEY, "host": self.emulator.url}
+            for folder in DAGS:
+                shutil.copytree(folder, self.folder / "dags", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
             settings = {
                 "AIRFLOW_CONN_GEMINI_DEFAULT": json.dumps(connection),
                 "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": _TRIGGERER_IS_DEAD_AFTER,
             }
-            self.airflow = opening.enter_context(LocalAirflow(self.folder / "airflow", DAGS, settings))
+            self.airflow = opening.enter_context(LocalAirflow(self.folder / "airflow", self.folder / "dags", settings))
             self.airflow.wait_until_healthy()
             self._open = opening.pop_all()
         return self
@@ -132,11 +146,11 @@ class Stage:
     def __exit__(self, *error: object) -> None:
         self._open.close()
 
-    def begin(self, dag_id: str) -> Story:
+    def begin(self, dag_id: str, **params: str) -> Story:
         """Start a run of a DAG whose ``folder`` parameter says where its tables go."""
         folder = self.folder / "tables" / f"{len(self.stories)}-{dag_id}"
         self.airflow.rest.wait_for_dag(dag_id)
-        story = Story(self, dag_id, self.airflow.rest.trigger(dag_id, {"folder": str(folder)}), folder)
+        story = Story(self, dag_id, self.airflow.rest.trigger(dag_id, {"folder": str(folder), **params}), folder)
         self.stories.append(story)
         return story
 

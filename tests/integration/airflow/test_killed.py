@@ -102,6 +102,25 @@ def test_a_triggerer_that_cannot_see_the_run_cancels_all_the_same(describe: Desc
     assert states(emulator) == {CANCELLED}
 
 
+def test_the_triggerer_says_it_again_and_again_and_the_jobs_are_cancelled_all_the_same(
+    describe: Describe, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="hang"), HttpFault(do="delay", seconds=0.7, path=":cancel"))
+    trigger = Legs(describe()).start().trigger
+
+    async def as_the_triggerer_does() -> None:
+        kill = asyncio.ensure_future(asyncio.wait_for(trigger.on_kill(), timeout=30))
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            kill.cancel()
+        while len(emulator.journal("cancel")) < 3:
+            await asyncio.sleep(0.05)
+
+    asyncio.run(asyncio.wait_for(as_the_triggerer_does(), timeout=20))
+
+    assert (states(emulator), why_cancelled(tmp_path / "run")) == ({CANCELLED}, ["killed"] * 3)
+
+
 def test_a_trigger_of_an_earlier_release_still_cancels(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang"))
     _, arguments = Legs(describe()).start().trigger.serialize()
