@@ -25,6 +25,7 @@ from airflow_gemini_batch.engine.embeddings import default_dimension
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.openai_encoding import compile_openai
 from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
+from airflow_gemini_batch.engine.row_configs import RowConfigEncoder
 from airflow_gemini_batch.engine.structured import ENUM, JSON, ParsedColumn
 from airflow_gemini_batch.engine.templates import InvalidRow as InvalidRow
 from airflow_gemini_batch.engine.templates import TemplateEncoder, cut_at, mark, read_template
@@ -53,6 +54,8 @@ class RequestEncoder(Protocol):
 
 def compile_request(spec: RequestSpec, schema: pa.Schema, model: str) -> RequestEncoder:
     """The encoder for a table of that schema. Raises InputError for anything that cannot work."""
+    if isinstance(spec, GenerateRequest) and spec.config_column is not None:
+        return RowConfigEncoder(spec, schema, lambda one: compile_request(one, schema, model))
     if isinstance(spec, GenerateRequest):
         return _compile_generate(spec, schema)
     if isinstance(spec, EmbedRequest):

@@ -24,6 +24,8 @@ class GenerateRequest:
     :param system_instruction: the system's; not together with one in ``config``.
     :param config: any field of :class:`google.genai.types.GenerateContentConfig`, as an instance of it or as a dict with
         keys in either case; the same for every row.
+    :param config_column: a column with a config for each row, as a struct, a map or the text of a JSON object; each field that it
+        sets replaces ``config``'s.
     :param response_schema: a pydantic model, a ``list[Model]`` or a JSON Schema: the answer is to be JSON of that form.
     """
 
@@ -31,6 +33,7 @@ class GenerateRequest:
     system_instruction: str | None = None
     config: Mapping[str, Any] | Any | None = None
     response_schema: Any | None = None
+    config_column: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

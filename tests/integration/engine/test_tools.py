@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from airflow_gemini_batch.engine.requests import GenerateRequest
@@ -78,3 +79,22 @@ def test_thoughts_stand_apart_from_the_text(go: Go, tmp_path: Path) -> None:
         assert row["thoughts"].startswith("The request names its material")
         assert row["thoughts"] not in row["text"]
         assert row["thoughts_tokens"] > 0
+
+
+def test_each_row_may_have_a_config_of_its_own(go: Go, tmp_path: Path) -> None:
+    configs = [THINK, SEARCH, {"temprature": 1}, None]
+    source = pa.table(
+        {"id": list("abcd"), "body": list("wxyz"), "cfg": [None if config is None else json.dumps(config) for config in configs]}
+    )
+
+    summary = go(source=source, request=GenerateRequest(prompt="${body}", config_column="cfg"))
+
+    assert (summary.results, summary.reasons, summary.balanced) == (3, {"INVALID_INPUT": 1}, True)
+    rows = {row["key"]: row for row in read(tmp_path, "results")}
+    assert set(rows["a"]) >= ALL
+    assert {key: (row["thoughts"] is None, row["grounding"] is None) for key, row in rows.items()} == {
+        "a": (False, True),
+        "b": (True, False),
+        "d": (True, True),
+    }
+    assert "'temprature' is no field" in read(tmp_path, "dead_letter")[0]["message"]

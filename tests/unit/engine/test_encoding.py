@@ -11,7 +11,7 @@ import pyarrow as pa
 import pydantic
 import pytest
 from google.genai import types
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.encoding import InvalidRow, RequestEncoder, compile_request
@@ -41,6 +41,7 @@ class Colour(pydantic.BaseModel):
 # --- GenerateRequest
 
 
+@settings(deadline=None)  # the first request of a process takes longer
 @given(rows=st.lists(st.tuples(awkward, st.integers(-(2**63), 2**63 - 1), st.floats()), min_size=1), constant=awkward)
 def test_a_line_holds_exactly_the_filled_prompt(rows: list[tuple[str, int, float]], constant: str) -> None:
     constant = constant.replace("$", "§")
