@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME AIRFLOW_HOME AIRFLOW_CONFIG
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-matrix test-js lint format constraints clean
+.PHONY: help demo test test-fast test-matrix test-js crash lint format constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ endef
 
 test-js: $(READY) ## let the JavaScript SDK talk to the emulator (needs node and npm)
 	@TEST_JS=1 $(BIN)/python -m pytest tests/integration/emulator/test_js_sdk.py
+
+crash: $(READY) ## kill it a thousand times and count what was paid for and what arrived (up to 20 minutes)
+	@$(BIN)/python benchmarks/crash.py --crashes 1000
 
 lint: $(READY) ## check style, format and types
 	@$(BIN)/python -m ruff check

@@ -31,7 +31,7 @@ class Walk:
 
     def has_an_order(self) -> bool:
         """Whether a journey can be made now: the last ones need to know what all others have found."""
-        return not self.is_done and (self.going == 0 or self.journeys % _SHARES != 0 and self.journeys < _SHARES * _ROUNDS)
+        return not self.is_done and (self.going == 0 or (self.journeys % _SHARES != 0 and self.journeys < _SHARES * _ROUNDS))
 
 
 class Plan:
@@ -45,8 +45,10 @@ class Plan:
         self._dice = random.Random(seed)
         self._scenarios = scenarios
         self._crashes, self._rows, self._large = crashes, rows, large
-        self._drawn = [scenario for scenario in scenarios for _ in range(scenario.weight)]
-        self._dice.shuffle(self._drawn)
+        more = [scenario for scenario in scenarios for _ in range(scenario.weight - 1)]
+        self._dice.shuffle(more)
+        # Each once before any twice, those that nobody walks first.
+        self._drawn = sorted((one for one in scenarios if one.weight), key=lambda one: one.walked) + more
         self._turn = 0
         self._ordered: list[Order] = []
         self.made_crashes = self.made_rows = 0
@@ -106,8 +108,8 @@ class Plan:
     def _next_drawn(self) -> Order | None:
         if not self._drawn or self._expected_crashes() >= self._crashes:
             return None
-        self._turn += 1
         scenario = self._drawn[self._turn % len(self._drawn)]
+        self._turn += 1
         return Order(scenario.name, self._seed(), crashes=self._dice.randrange(2, 7))
 
     def _share(self) -> float:

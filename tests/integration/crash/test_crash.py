@@ -1,0 +1,69 @@
+"""A seeded part of the crash harness: every scenario, some hundred crashes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crashing.scenarios import SCENARIOS
+
+from airflow_gemini_batch.emulator import Emulator
+from tests.integration.crash.conftest import BENCHMARKS
+
+#: It is over in well under a minute on two free cores; others may be at work on them.
+pytestmark = pytest.mark.timeout(400)
+
+Figures = dict[str, Any]
+WRONGS = ("lost", "doubled", "misjoined", "foreign", "duplicates", "unbalanced")
+
+
+def harness(report: Path, *arguments: str) -> tuple[int, Figures]:
+    command = [sys.executable, str(BENCHMARKS / "crash.py"), "--quiet", "--seed", "7", "--json", str(report), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert report.exists(), ended.stderr
+    return ended.returncode, json.loads(report.read_text())
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Figures]:
+    report = tmp_path_factory.mktemp("crash") / "report.json"
+    return harness(report, "--crashes", "110", "--rows", "6000", "--large", "3000", "--lanes", "8")
+
+
+def test_nothing_is_paid_twice_lost_doubled_or_misjoined(figures: tuple[int, Figures]) -> None:
+    code, report = figures
+
+    assert report["bad"] == []
+    assert {name: report["total"][name] for name in WRONGS} == dict.fromkeys(WRONGS, 0)
+    assert report["total"]["most_jobs"] == 1
+    assert report["total"]["crashes"] >= 110
+    assert code == 0
+
+
+@pytest.mark.parametrize("scenario", [scenario.name for scenario in SCENARIOS])
+def test_every_scenario_was_run_to_its_end(scenario: str, figures: tuple[int, Figures]) -> None:
+    found = figures[1]["scenarios"][scenario]
+
+    assert found["runs"] > 0
+    assert found["results"] + found["dead_letter"] == found["rows"] > 0
+
+
+def test_the_harness_notices_when_nobody_looks_before_a_create(tmp_path: Path) -> None:
+    code, report = harness(tmp_path / "report.json", "--sabotage", "--crashes", "12", "--lanes", "4", "--scenario", "listing")
+
+    assert code == 1
+    assert report["total"]["duplicates"] > 0
+
+
+def test_a_service_of_which_only_the_wire_is_known_is_asked_for_its_jobs(tmp_path: Path) -> None:
+    with Emulator(tmp_path / "service", pending_seconds=0.1, running_seconds=0.1) as emulator:
+        code, report = harness(
+            tmp_path / "report.json", "--url", emulator.url, "--crashes", "12", "--lanes", "4", "--scenario", "engine"
+        )
+
+        assert code == 0
+        assert report["total"]["jobs"] == len(emulator.journal("create")) > 0
