@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest
+    from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, Media, RawRequest
     from airflow_gemini_batch.engine.trip import run_batch
     from airflow_gemini_batch.hooks.gemini import GeminiHook
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
@@ -50,6 +50,7 @@ __all__ = [
     "GeminiBatchSubmitOperator",
     "GeminiHook",
     "GenerateRequest",
+    "Media",
     "RawRequest",
     "run_batch",
 ]
@@ -71,6 +72,7 @@ _HOMES = {
     "GeminiBatchSubmitOperator": "operators.steps",
     "GeminiHook": "hooks.gemini",
     "GenerateRequest": "engine.requests",
+    "Media": "engine.requests",
     "RawRequest": "engine.requests",
     "run_batch": "engine.trip",
 }

@@ -78,7 +78,7 @@ def run_of(reference: ShardReference) -> Run:
     from airflow_gemini_batch.engine.runs import Run
     from airflow_gemini_batch.places import locate
 
-    return Run(locate(reference.destination))
+    return Run(locate(reference.destination), locate)
 
 
 def part_of(reference: ShardReference) -> ShardAttempt:

@@ -86,7 +86,7 @@ def build_run(
     if not question.model or not isinstance(question.model, str):
         raise InputError(f"model is {question.model!r}; expected a name such as 'gemini-3.6-flash'.")
     source = open_source(question.source, locate=question.locate, json_as_text=takes_json_as_text(question.request))
-    encoder = compile_request(question.request, source.schema, question.model)
+    encoder = compile_request(question.request, source.schema, question.model, question.locate)
     there = run.manifest()
     if if_exists == "replace" and (there is None or owner is None or there.owner != owner):
         discard_run(run, client)

@@ -23,9 +23,11 @@ from airflow_gemini_batch.engine import placeholders, sdk_request
 from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.embeddings import default_dimension
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.media_in import MediaEncoder, media_columns, media_slot
 from airflow_gemini_batch.engine.openai_encoding import compile_openai
 from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
 from airflow_gemini_batch.engine.row_configs import RowConfigEncoder
+from airflow_gemini_batch.engine.storage import Location, locate
 from airflow_gemini_batch.engine.structured import ENUM, JSON, ParsedColumn
 from airflow_gemini_batch.engine.templates import InvalidRow as InvalidRow
 from airflow_gemini_batch.engine.templates import TemplateEncoder, cut_at, mark, read_template
@@ -52,12 +54,17 @@ class RequestEncoder(Protocol):
         ...
 
 
-def compile_request(spec: RequestSpec, schema: pa.Schema, model: str) -> RequestEncoder:
-    """The encoder for a table of that schema. Raises InputError for anything that cannot work."""
+def compile_request(
+    spec: RequestSpec, schema: pa.Schema, model: str, locate: Callable[[str], Location] = locate
+) -> RequestEncoder:
+    """The encoder for a table of that schema. Raises InputError for anything that cannot work.
+
+    :param locate: opens the media files that rows name.
+    """
     if isinstance(spec, GenerateRequest) and spec.config_column is not None:
-        return RowConfigEncoder(spec, schema, lambda one: compile_request(one, schema, model))
+        return RowConfigEncoder(spec, schema, lambda one: compile_request(one, schema, model, locate))
     if isinstance(spec, GenerateRequest):
-        return _compile_generate(spec, schema)
+        return _compile_generate(spec, schema, locate)
     if isinstance(spec, EmbedRequest):
         return _compile_embed(spec, schema, model)
     if isinstance(spec, RawRequest) and spec.format != "gemini":
@@ -75,7 +82,9 @@ def compile_request(spec: RequestSpec, schema: pa.Schema, model: str) -> Request
 # --- GenerateRequest
 
 
-def _compile_generate(spec: GenerateRequest, schema: pa.Schema) -> TemplateEncoder:
+def _compile_generate(
+    spec: GenerateRequest, schema: pa.Schema, locate: Callable[[str], Location]
+) -> TemplateEncoder | MediaEncoder:
     prompt = read_template(spec.prompt, "prompt", schema)
     if prompt.is_empty:
         raise InputError("prompt is empty. Write what the model is to be asked, with ${column} where the row's value belongs.")
@@ -86,12 +95,16 @@ def _compile_generate(spec: GenerateRequest, schema: pa.Schema) -> TemplateEncod
         marks[system_mark := mark()] = read_template(spec.system_instruction, "system_instruction", schema)
     answer_schema = None if spec.response_schema is None else _json_schema(spec.response_schema)
     config = spec.config if answer_schema is None else _with_schema(spec.config, answer_schema)
-    written = sdk_request.write_request(prompt=prompt_mark, system_instruction=system_mark, config=config)
+    media, media_mark = media_columns(spec.media, schema), None
+    if media:
+        marks |= media_slot(media_mark := mark())
+    written = sdk_request.write_request(prompt=prompt_mark, system_instruction=system_mark, config=config, media=media_mark)
     pieces, values, plain = cut_at(written, marks)
     asked = {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
     if answer_schema is not None:
         asked["response_schema"] = answer_schema
-    return TemplateEncoder(pieces, values, asked)
+    encoder = TemplateEncoder(pieces, values, asked)
+    return MediaEncoder(encoder, media, locate) if media else encoder
 
 
 def _with_schema(config: Any, schema: dict[str, Any]) -> Any:

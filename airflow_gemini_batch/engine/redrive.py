@@ -22,8 +22,9 @@ from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
 from airflow_gemini_batch.engine.inputs import open_inputs, opened
 from airflow_gemini_batch.engine.jobs import JobState
 from airflow_gemini_batch.engine.ledger import Ledger, Redrive
+from airflow_gemini_batch.engine.media_files import MediaFile, read_media, with_media
 from airflow_gemini_batch.engine.reasons import Reason
-from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.shards import SERVICE_MAX_BYTES, Rows, ShardWriter
 from airflow_gemini_batch.engine.sinks import PartWriter
 
@@ -112,7 +113,8 @@ def _recovered(run: Run, manifest: Manifest, shard: Shard) -> Redrive | None:
         if file.exists():
             with opened(run.inputs_file(part)) as reader:
                 rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
-            pieces.append(Shard(part.shard, rows, rows, file.size(), file.sha256(), part.attempt, shard.redrives + 1))
+            media = len(read_json(run.media_file(part), list[MediaFile]) or ()) if shard.media else 0
+            pieces.append(Shard(part.shard, rows, rows, file.size(), file.sha256(), part.attempt, shard.redrives + 1, media))
     return Redrive(tuple(pieces)) if pieces else None
 
 
@@ -145,6 +147,7 @@ def _write(
     with open_inputs(run, shard) as inputs:
         carry = inputs.carry
     writers = [ShardWriter(run, _piece(manifest, shard, piece), carry) for piece in range(pieces)]
+    media = {file.name: file for file in read_media(run, shard)}
     written = 0
     with contextlib.ExitStack() as stack:
         for writer in writers:
@@ -156,16 +159,18 @@ def _write(
             while start < chosen.num_rows:
                 piece = written // size
                 count = min(chosen.num_rows - start, (piece + 1) * size - written)
-                writers[piece].write(_rows(chosen.slice(start, count), carry, policy))
+                writers[piece].write(_rows(chosen.slice(start, count), carry, policy, media))
                 start += count
                 written += count
     return tuple(writer.shard for writer in writers)
 
 
-def _rows(letters: pa.RecordBatch, carry: pa.Schema, policy: RedrivePolicy) -> Rows:
+def _rows(letters: pa.RecordBatch, carry: pa.Schema, policy: RedrivePolicy, media: dict[str, MediaFile]) -> Rows:
     requests: list[bytes | InvalidRow] = [request.encode() for request in letters.column("request").to_pylist()]
     if policy.max_output_tokens is not None:
         requests = [_with_limit(request, policy.max_output_tokens) for request in requests if isinstance(request, bytes)]
+    if media:
+        requests = [with_media(request, media) for request in requests if isinstance(request, bytes)]
     carried = letters.select(carry.names) if carry.names else None
     return Rows.of(letters.column("key").to_pylist(), requests, carried, SERVICE_MAX_BYTES)
 

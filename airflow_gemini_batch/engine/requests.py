@@ -6,9 +6,30 @@ them that can be wrong is found by ``encoding.compile_request``, before anything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+
+@dataclass(frozen=True)
+class Media:
+    """A column that holds images, documents, audio or video.
+
+    Its values are bytes, which travel inside the request, or URIs that the service opens: a name of the Files API (``files/…``)
+    or that file's whole URI, ``https://…``, or ``gs://…`` of a registered file; a list of either makes several parts.
+
+    :param mime_type: of every value.
+    :param mime_type_column: the column that says it for each row, and goes before ``mime_type``; without both, a name's ending
+        says it.
+    :param upload: the values are paths or URIs of files that are read here and uploaded, once for each distinct content.
+    :param required: whether a row without a value is INVALID_INPUT; else its request has one part less.
+    """
+
+    column: str
+    mime_type: str | None = None
+    mime_type_column: str | None = None
+    upload: bool = False
+    required: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +48,8 @@ class GenerateRequest:
     :param config_column: a column with a config for each row, as a struct, a map or the text of a JSON object; each field that it
         sets replaces ``config``'s.
     :param response_schema: a pydantic model, a ``list[Model]`` or a JSON Schema: the answer is to be JSON of that form.
+    :param media: columns that hold images, documents, audio or video, by name or as :class:`Media`; their parts stand before the
+        prompt's text, in this order.
     """
 
     prompt: str
@@ -34,6 +57,7 @@ class GenerateRequest:
     config: Mapping[str, Any] | Any | None = None
     response_schema: Any | None = None
     config_column: str | None = None
+    media: Sequence[str | Media] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@
         manifest.json                    what was asked; its presence means built
         requests/shard-00000-0.jsonl     what is sent, one request a line
         inputs/shard-00000-0.arrow       what the rows were, in input order (see ``shards``)
+        media/shard-00000-0.json         the files that the requests name, where they name any
         ledger/                          what was submitted (see ``ledger``)
         responses/shard-00000-0.jsonl    what came back, byte for byte; lines that belong to no row beside it
 
@@ -20,12 +21,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
-from airflow_gemini_batch.engine.storage import Location
+from airflow_gemini_batch.engine.storage import Location, locate
 
 MANIFEST_VERSION = 1
 _PART_NAME = re.compile(r"part-(\d{5,})-(\d+)\.parquet")
@@ -53,6 +55,7 @@ class Shard(msgspec.Struct, frozen=True):
     :param sha256: hex digest of the request file.
     :param attempt: 0 for the rows' first try; n+1 for those of attempt n that are sent again.
     :param redrives: how many of the attempts before count against ``max_redrives``; one that we cancelled ourselves does not.
+    :param media: how many distinct files the requests name that have to be at the service first.
     """
 
     number: int
@@ -62,6 +65,7 @@ class Shard(msgspec.Struct, frozen=True):
     sha256: str
     attempt: int = 0
     redrives: int = 0
+    media: int = 0
 
     @property
     def id(self) -> ShardAttempt:
@@ -116,9 +120,13 @@ class Manifest(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
-    """The files of a run at one destination."""
+    """The files of a run at one destination.
+
+    :param locate: finds the media files that its requests name.
+    """
 
     destination: Location
+    locate: Callable[[str], Location] = dataclasses.field(default=locate, repr=False, compare=False)
 
     @property
     def manifest_file(self) -> Location:
@@ -137,6 +145,10 @@ class Run:
 
     def inputs_file(self, part: ShardAttempt) -> Location:
         return self.destination / "_run" / "inputs" / f"shard-{part}.arrow"
+
+    def media_file(self, part: ShardAttempt) -> Location:
+        """The files that the requests name; absent where they name none."""
+        return self.destination / "_run" / "media" / f"shard-{part}.json"
 
     def responses_file(self, part: ShardAttempt) -> Location:
         return self.destination / "_run" / "responses" / f"shard-{part}.jsonl"

@@ -63,15 +63,23 @@ _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def write_request(
-    *, prompt: str, system_instruction: str | None, config: Mapping[str, Any] | types.GenerateContentConfig | None
+    *,
+    prompt: str,
+    system_instruction: str | None,
+    config: Mapping[str, Any] | types.GenerateContentConfig | None,
+    media: str | None = None,
 ) -> dict[str, Any]:
-    """The REST request, with snake_case keys. Raises InputError, naming the field, for a config that cannot be sent."""
+    """The REST request, with snake_case keys. Raises InputError, naming the field, for a config that cannot be sent.
+
+    :param media: the text of a part that stands before the prompt's.
+    """
     checked = checked_config(config)
     if system_instruction is not None:
         if checked.system_instruction is not None:
             raise InputError("The request has two system instructions: its own and config's. Leave one of them out.")
         checked.system_instruction = system_instruction
-    request = types.InlinedRequest(contents=prompt, config=checked if checked.model_fields_set else None)
+    contents: Any = prompt if media is None else [types.Part(text=media), types.Part(text=prompt)]
+    request = types.InlinedRequest(contents=contents, config=checked if checked.model_fields_set else None)
     return _written(lambda client: client.batches.create(model="unused", src=[request]))
 
 

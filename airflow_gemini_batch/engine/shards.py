@@ -28,6 +28,7 @@ from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS, copied, readable
 from airflow_gemini_batch.engine.encoding import InvalidRow, RequestEncoder
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
+from airflow_gemini_batch.engine.media_files import MediaFile, RequestWithMedia
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.sinks import RESERVED_COLUMNS
 from airflow_gemini_batch.engine.sources import Source
@@ -78,10 +79,12 @@ class Rows:
 
     :param lines: of the requests file, each with its newline; None for a row with a problem.
     :param inputs: of the inputs file.
+    :param media: the files that each row's request names; empty where none of the rows names any.
     """
 
     lines: Sequence[bytes | None]
     inputs: pa.RecordBatch
+    media: Sequence[tuple[MediaFile, ...]] = ()
 
     @classmethod
     def of(
@@ -110,7 +113,8 @@ class Rows:
         if carried is not None:
             arrays += carried.columns
             schema += carried.schema
-        return cls(lines, pa.RecordBatch.from_arrays(arrays, schema=pa.schema(schema)))
+        media = [request.files if isinstance(request, RequestWithMedia) else () for request in requests]
+        return cls(lines, pa.RecordBatch.from_arrays(arrays, schema=pa.schema(schema)), media if any(media) else ())
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -118,7 +122,7 @@ class Rows:
     def between(self, start: int, stop: int) -> Rows:
         if start == 0 and stop == len(self):
             return self
-        return Rows(self.lines[start:stop], copied(self.inputs.slice(start, stop - start)))
+        return Rows(self.lines[start:stop], copied(self.inputs.slice(start, stop - start)), self.media[start:stop])
 
 
 def _hex(digests: Sequence[bytes | None]) -> pa.Array:
@@ -233,6 +237,7 @@ class ShardWriter:
         self._schema = pa.schema([*INPUT_FIELDS, *carried])
         self._digest = sha256()
         self._rows = self._requests = self._bytes = 0
+        self._media: dict[str, MediaFile] = {}
         self._files = contextlib.ExitStack()
         self._requests_file: IO[bytes]
         self._inputs_file: Any
@@ -253,14 +258,19 @@ class ShardWriter:
         self._rows += len(rows)
         self._requests += len(lines)
         self._bytes += len(content)
+        for line, files in zip(rows.lines, rows.media, strict=False):
+            if line is not None:
+                self._media.update((file.name, file) for file in files if file.name not in self._media)
         for start in range(0, len(rows), MAX_BLOCK_ROWS):
             self._inputs_file.write_batch(rows.inputs.slice(start, MAX_BLOCK_ROWS))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and self._media:  # before the request file: where that is, what its requests need is known
+            self._run.media_file(self._id).write(_json.encode(list(self._media.values())))
         self._files.__exit__(kind, error, trace)
         self.shard = Shard(
             number=self._id.shard, rows=self._rows, requests=self._requests, bytes=self._bytes,
-            sha256=self._digest.hexdigest(), attempt=self._id.attempt,
+            sha256=self._digest.hexdigest(), attempt=self._id.attempt, media=len(self._media),
         )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ from airflow_gemini_batch.engine.ledger import (
     token_of,
     token_of_display_name,
 )
+from airflow_gemini_batch.engine.media_files import send_media
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class Submission:
             if found is not None:
                 return found
         self._require_room(shard)
+        send_media(self.run, shard, self.client, now=self.clock)
         input_file = None if goes_inline(shard, self.transport) else self._upload(shard, token)
         failure: ServiceError | None = None
         generation = intent.generation if intent else 0

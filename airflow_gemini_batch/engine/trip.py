@@ -63,7 +63,7 @@ def run_batch(
     def place(uri: str) -> Any:
         return locate(uri, **(storage_options or {}))
 
-    run = Run(place(destination))
+    run = Run(place(destination), place)
     question = Question(source, request, model, key, tuple(carry), max_shard_bytes, max_shard_requests, place)
     deadline = time.time() + timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:

@@ -164,7 +164,7 @@ class AskingOperator(GeminiOperator):
         from airflow_gemini_batch.engine.runs import Run
         from airflow_gemini_batch.places import locate
 
-        return Run(locate(self.destination))
+        return Run(locate(self.destination), locate)
 
     @property
     def question(self) -> Question:

@@ -23,6 +23,9 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("page", ["structured-output.md", "embeddings.md", "images-out.md", "tools-and-thinking.md"])
+PAGES = ["structured-output.md", "embeddings.md", "images-out.md", "tools-and-thinking.md", "media-in.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_snippets_run(page: str, service: None) -> None:
     assert run_snippets(page) >= 1
