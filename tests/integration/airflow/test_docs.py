@@ -1,0 +1,79 @@
+"""What the pages about tasks show runs as it stands there: each page is a DAG file, and its DAGs run to their end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.engine.client import Endpoint
+from airflow_gemini_batch.engine.requests import GenerateRequest
+from airflow_gemini_batch.engine.trip import run_batch
+from tests.doc_snippets import DOCS
+from tests.integration.airflow.conftest import KEY, MODEL, table
+
+#: What the pages call a place of the reader's.
+BUCKET = "s3://bucket"
+
+#: A look every 30 seconds is right for jobs that take hours, and not for those of a test.
+_SHORT_WAITS = ("@task.gemini_batch(", "@task.gemini_batch(poll_interval=0.2, ")
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[Emulator]:
+    with Emulator(tmp_path / "service", pending_seconds=0, running_seconds=0) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def a_finished_run(emulator: Emulator, tmp_path: Path) -> None:
+    run_batch(
+        table(2),
+        GenerateRequest(prompt="${body}"),
+        model=MODEL,
+        destination=str(tmp_path / "bucket" / "runs" / "first"),
+        poll_interval=0.1,
+        endpoint=Endpoint(api_key=KEY, base_url=emulator.url),
+    )
+
+
+@contextlib.contextmanager
+def dag_file_of(page: str, bucket: Path) -> Iterator[ModuleType]:
+    from airflow.configuration import conf
+
+    snippets = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    file = Path(conf.get("core", "dags_folder")) / f"{page.removesuffix('.md').replace('-', '_')}_of_the_docs.py"
+    file.write_text("\n".join(snippets).replace(BUCKET, f"file://{bucket}").replace(*_SHORT_WAITS))
+    try:
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        file.unlink()
+
+
+@pytest.mark.usefixtures("airflow_db", "connect", "a_finished_run")
+@pytest.mark.parametrize("page", ["managing.md", "task-decorator.md", "common-ai.md"])
+def test_the_dags_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page == "common-ai.md":
+        operator = pytest.importorskip("airflow.providers.common.ai.operators.llm_batch", reason="needs Python 3.11")
+        # It waits a minute between two looks.
+        monkeypatch.setattr(operator, "time", SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(0.2)))
+
+    with dag_file_of(page, tmp_path / "bucket") as module:
+        dags = [value for value in vars(module).values() if isinstance(value, DAG)]
+        states = {dag.dag_id: str(dag.test().state) for dag in dags}
+
+        assert states
+        assert set(states.values()) == {"success"}, states
