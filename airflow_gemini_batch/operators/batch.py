@@ -59,6 +59,7 @@ class GeminiBatchOperator(AskingOperator):
         any more. Default: False, the task fails: the job may run on, visible to another key only.
     :param max_dead_letter_ratio: From 0 to 1; above it the task fails, after everything has been written. Default: 1.0, never.
     :param keep_response: Whether ``results`` keeps each raw answer. Default: True.
+    :param media_to: Where images in answers go: into the ``media`` ``column`` (default), or into ``files`` beside the tables.
     :param if_exists: What to do when the destination holds a run: ``resume`` the same one (default) and fail at another one, or
         ``replace`` it. The run that this task instance has begun itself is resumed either way.
     :param timeout: How long one try waits for its jobs before it fails, without a retry. Default: 48 hours.
@@ -100,6 +101,7 @@ class GeminiBatchOperator(AskingOperator):
         resubmit_lost: bool = False,
         max_dead_letter_ratio: float = 1.0,
         keep_response: bool = True,
+        media_to: Literal["column", "files"] = "column",
         if_exists: Literal["resume", "replace"] = "resume",
         timeout: timedelta = DEFAULT_TIMEOUT,
         collect_timeout: timedelta = DEFAULT_COLLECT_TIMEOUT,
@@ -129,6 +131,7 @@ class GeminiBatchOperator(AskingOperator):
         self.resubmit_lost = resubmit_lost
         self.max_dead_letter_ratio = max_dead_letter_ratio
         self.keep_response = keep_response
+        self.media_to = media_to
         self.timeout = timeout
         self.collect_timeout = collect_timeout
         self.transport = transport
@@ -181,6 +184,7 @@ class GeminiBatchOperator(AskingOperator):
             max_active_jobs=MAX_ACTIVE_JOBS if self.max_active_jobs is None else self.max_active_jobs,
             max_dead_letter_ratio=self.max_dead_letter_ratio,
             keep_response=self.keep_response,
+            media_to=self.media_to,
             cancel_on_timeout=self.cancel_on_timeout,
             redrive=RedrivePolicy(max_redrives=self.max_redrives, max_output_tokens=self.redrive_max_output_tokens),
             resubmit_stuck_after=self.resubmit_stuck_after,

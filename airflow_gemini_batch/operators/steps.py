@@ -185,6 +185,7 @@ class GeminiBatchDownloadOperator(ShardStep):
 
     :param job: A job reference, from ``GeminiBatchSensor``. (templated)
     :param keep_response: Whether ``results`` keeps each raw answer. Default: True.
+    :param media_to: Where images in answers go: into the ``media`` ``column`` (default), or into ``files`` beside the tables.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     Raises AirflowFailException when the output is gone; OutcomeUnknownError, to be retried, when the job has not ended.
@@ -193,10 +194,18 @@ class GeminiBatchDownloadOperator(ShardStep):
     template_fields: Sequence[str] = ("job", *GeminiOperator.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
 
-    def __init__(self, *, job: dict[str, Any], keep_response: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        job: dict[str, Any],
+        keep_response: bool = True,
+        media_to: Literal["column", "files"] = "column",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.job = job
         self.keep_response = keep_response
+        self.media_to = media_to
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.collecting import collect, landed
@@ -210,7 +219,7 @@ class GeminiBatchDownloadOperator(ShardStep):
                 job = None if reference.job is None else look_at(run, client, shard.id, reference.job)
                 if job is not None and not is_settled(job):
                     raise OutcomeUnknownError(f"There is nothing to download yet: {job}. Wait for it with GeminiBatchSensor.")
-                counts = collect(run, client, shard, job, keep_response=self.keep_response)
+                counts = collect(run, client, shard, job, keep_response=self.keep_response, media_to=self.media_to)
         return as_json(
             PartReference(
                 **msgspec.structs.asdict(reference),
