@@ -14,8 +14,10 @@ from airflow_gemini_batch import (
     GeminiBatchBuildOperator,
     GeminiBatchDownloadOperator,
     GeminiBatchFinishOperator,
+    GeminiBatchOperator,
     GeminiBatchSensor,
     GeminiBatchSubmitOperator,
+    GeminiHook,
     GenerateRequest,
 )
 from airflow_gemini_batch._compat import AirflowFailException, AirflowSensorTimeout
@@ -149,6 +151,52 @@ def test_a_submission_that_stays_refused_ends_at_the_timeout(trip: Trip, emulato
 
     with pytest.raises(AirflowFailException, match=r"WaitTimeoutError: .*429.* It was refused 1 times"):
         trip.submit(shard, timeout=timedelta(seconds=1)).finish()
+
+
+def test_a_limit_on_jobs_holds_over_the_tasks_of_all_shards(
+    trip: Trip, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.waiting._QUOTA_WAIT", 0.2)
+    emulator.faults.add(JobFault(do="hang"))
+    first, second, _ = trip.build()
+    job = trip.submit(first, max_active_jobs=1).finish()["job"]
+
+    waiting = trip.submit(second, max_active_jobs=1).start()
+    assert (waiting.ended, waiting.trigger.refusals, len(created(emulator))) == (False, 1, 1)
+
+    with GeminiHook().client as client:
+        client.cancel_job(job)
+    while not waiting.ended:
+        waiting.resume()
+    assert len(created(emulator)) == 2
+
+
+@pytest.mark.parametrize(("fault", "state"), [("expire", "EXPIRED"), ("cancel", "CANCELLED")])
+def test_what_a_job_left_undone_lands_as_letters_that_the_one_operator_sends_again(
+    fault: Any, state: str, trip: Trip, describe: Callable[..., GeminiBatchOperator], emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do=fault, display_name="shard 0 attempt 0"))
+    shard, *_ = trip.build()
+
+    done = trip.wait(trip.submit(shard).finish()).finish()
+    part = trip.download(done)
+    summary = Legs(describe(carry=[])).finish()
+
+    assert (done["state"], part["reasons"]) == (state, {f"JOB_{state}": 5})
+    assert summary["results"] == (12 if state == "EXPIRED" else 7)  # what somebody cancelled, only they may want again
+
+
+def test_the_steps_know_a_shard_that_is_sent_again(
+    trip: Trip, describe: Callable[..., GeminiBatchOperator], emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="fail", error_code=14, display_name="shard 0 attempt 0"))
+    first, *_ = trip.build()
+    Legs(describe(carry=[])).finish()
+
+    again = trip.download(trip.wait(trip.submit({**first, "attempt": 1}).finish()).finish())
+
+    assert (again["attempt"], again["results"]) == (1, 5)
+    assert len(created(emulator)) == len(set(created(emulator))) == 4
 
 
 @pytest.mark.parametrize("how", [{"deferrable": True}, {"deferrable": False}], ids=["deferrable", "poke"])

@@ -34,7 +34,14 @@ def only_event(trigger: GeminiBatchTrigger) -> dict[str, Any]:
 
 
 def test_the_arguments_are_plain_json_that_make_the_same_trigger() -> None:
-    original = trigger(jobs=("batches/a", "batches/b"), wake_at=time.time(), refusals=2, cancel_on_kill=True)
+    original = trigger(
+        jobs=("batches/a", "batches/b"),
+        wake_at=time.time(),
+        refusals=2,
+        cancel_on_kill=True,
+        destination="s3://c@b/run",
+        until=9e9,
+    )
     path, arguments = original.serialize()
 
     again = GeminiBatchTrigger(**json.loads(json.dumps(arguments)))
@@ -77,6 +84,23 @@ def test_without_jobs_it_waits_for_a_time_and_needs_no_connection() -> None:
     event = only_event(trigger(gemini_conn_id="nowhere", jobs=[], wake_at=time.time() + 0.1, deadline=deadline, refusals=3))
 
     assert event == {"why": "time", "message": "", "deadline": deadline, "refusals": 3}
+
+
+def test_a_wait_that_may_last_longer_than_the_deadline_hands_the_deadline_back_unchanged() -> None:
+    deadline = time.time() - 60
+
+    event = only_event(trigger(jobs=[], wake_at=time.time() + 0.2, deadline=deadline, until=time.time() + 60))
+
+    assert (event["why"], event["deadline"]) == ("time", deadline)
+
+
+def test_arguments_of_an_earlier_release_are_understood() -> None:
+    _, arguments = trigger().serialize()
+    of_then = {name: value for name, value in arguments.items() if name not in ("destination", "until")}
+
+    again = GeminiBatchTrigger(**of_then)
+
+    assert (again.destination, again.until) == (None, again.deadline)
 
 
 def test_patience_ends_at_the_deadline() -> None:

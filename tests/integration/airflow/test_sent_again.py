@@ -1,0 +1,117 @@
+"""The one operator sends again what may succeed: letters, stuck jobs, lost jobs; and it is patient with outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
+from airflow_gemini_batch._compat import AirflowFailException
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
+from airflow_gemini_batch.engine.advance import Policy
+from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT
+from tests.integration.airflow.conftest import Legs, created
+
+Describe = Callable[..., GeminiBatchOperator]
+
+
+def test_the_defaults_are_those_of_the_engine(describe: Describe) -> None:
+    assert describe()._policy == Policy()
+    assert Policy().collect_timeout == DEFAULT_COLLECT_TIMEOUT
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_retryable_letters_are_sent_again_once(deferrable: bool, describe: Describe, emulator: Emulator) -> None:
+    emulator.faults.add(RowFault(do="error", code=14, lines=[1, 2], display_name="attempt 0"))
+
+    summary = Legs(describe(deferrable=deferrable)).finish()
+
+    assert (summary["results"], summary["dead_letter"], summary["balanced"]) == (12, 0, True)
+    assert sorted(job["attempt"] for job in summary["jobs"]) == [0, 0, 0, 1, 1, 1]
+
+
+def test_without_redrives_they_stay_letters(describe: Describe, emulator: Emulator) -> None:
+    emulator.faults.add(RowFault(do="error", code=14, lines=[1], display_name="attempt 0"))
+
+    summary = Legs(describe(max_redrives=0)).finish()
+
+    assert (summary["results"], summary["reasons"]) == (9, {"REQUEST_ERROR": 3})
+    assert len(created(emulator)) == 3
+
+
+@pytest.mark.parametrize(("limit", "results"), [(None, 0), (500, 12)])
+def test_truncated_answers_are_worth_another_try_with_a_higher_limit(
+    limit: int | None, results: int, describe: Describe, emulator: Emulator
+) -> None:
+    asked = GenerateRequest(prompt="Repeat: ${body}", config={"max_output_tokens": 1})
+
+    summary = Legs(describe(request=asked, redrive_max_output_tokens=limit)).finish()
+
+    assert summary["results"] == results
+    assert summary["reasons"] == ({} if results else {"TRUNCATED": 12})
+
+
+def test_a_stuck_job_is_cancelled_and_its_rows_go_again(describe: Describe, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(do="hang", display_name="shard 1 attempt 0"))
+
+    legs = Legs(describe(resubmit_stuck_after=timedelta(seconds=1.2)))
+    summary = legs.finish()
+
+    assert (summary["results"], summary["balanced"]) == (12, True)
+    assert [job["state"] for job in summary["jobs"]].count("CANCELLED") == 1
+    assert len(created(emulator)) == len(set(created(emulator))) == 5
+
+
+@pytest.mark.parametrize("resubmit", [False, True])
+def test_a_lost_job_is_sent_again_only_on_the_users_word(resubmit: bool, describe: Describe, emulator: Emulator) -> None:
+    legs = Legs(describe(resubmit_lost=resubmit)).start()
+    lost = emulator.jobs()[0]["name"]
+    emulator.faults.add(HttpFault(do="status", status=404, method="GET", path=f"{lost}$"))
+
+    if resubmit:
+        while not legs.ended:
+            legs.resume()
+        assert legs.result["results"] == 12
+    else:
+        with pytest.raises(AirflowFailException, match="resubmit_lost=True"):
+            legs.resume()
+    assert len(created(emulator)) == (4 if resubmit else 3)
+
+
+def test_collecting_may_outlast_the_timeout_and_leaves_it_as_it_was(
+    describe: Describe, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.advance._COLLECT_AGAIN", 1.0)
+    legs = Legs(describe(timeout=timedelta(seconds=3), max_active_jobs=3)).start()
+    emulator.advance(60)
+    assert emulator.wait_idle()
+    emulator.faults.add(HttpFault(do="status", status=429, path=":download", count=6))
+
+    deadlines: set[float] = {legs.trigger.deadline}
+    while not legs.ended:
+        legs.resume()
+        if legs.deferred is not None:
+            deadlines.add(legs.trigger.deadline)
+            assert legs.trigger.until >= legs.trigger.deadline
+
+    assert len(deadlines) == 1
+    assert legs.result["results"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"max_redrives": -1}, "InputError: max_redrives is -1"),
+        ({"redrive_max_output_tokens": 0}, "InputError: redrive_max_output_tokens is 0"),
+        ({"resubmit_stuck_after": timedelta(0)}, "InputError: resubmit_stuck_after is 0:00:00"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_meant_is_said(arguments: dict[str, Any], told: str, describe: Describe, emulator: Emulator) -> None:
+    with pytest.raises(AirflowFailException, match=told):
+        Legs(describe(**arguments)).start()
+
+    assert created(emulator) == []
