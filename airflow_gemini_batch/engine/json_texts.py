@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from typing import IO
 
@@ -57,9 +58,20 @@ def _objects(location: Location, file: IO[bytes]) -> Iterator[tuple[dict[str, ms
         if not line.strip():
             continue
         try:
-            yield _object(line), len(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            yield _split(line), len(line)
+        except (ValueError, RecursionError, msgspec.DecodeError) as error:
             raise InputError(f"Cannot read {location} as JSON Lines: line {number} is no JSON object: {error}") from error
+
+
+def _split(line: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _object(line)
+    except msgspec.DecodeError:
+        # An escaped lone surrogate is valid JSON, and msgspec refuses it.
+        found = json.loads(line)
+        if not isinstance(found, dict):
+            raise
+        return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in found.items()}
 
 
 def _batch(rows: list[dict[str, msgspec.Raw]], columns: Sequence[str]) -> pa.RecordBatch:
@@ -71,4 +83,10 @@ def _text(value: msgspec.Raw | None) -> bytes | None:
     raw = b"null" if value is None else bytes(value).strip()
     if raw == b"null":
         return None
-    return _string(raw).encode("utf-8", "surrogatepass") if raw.startswith(b'"') else raw
+    if not raw.startswith(b'"'):
+        return raw
+    try:
+        return _string(raw).encode()
+    except msgspec.DecodeError:
+        text: str = json.loads(raw)
+        return text.encode("utf-8", "surrogatepass")
