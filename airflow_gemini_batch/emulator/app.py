@@ -15,6 +15,7 @@ from starlette.responses import Response
 from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.batches import BatchesApi
 from airflow_gemini_batch.emulator.bodies import answer
+from airflow_gemini_batch.emulator.caches import CachesApi
 from airflow_gemini_batch.emulator.control import ControlApi
 from airflow_gemini_batch.emulator.files import FilesApi, FileShelf
 from airflow_gemini_batch.emulator.interactive import InteractiveApi
@@ -56,6 +57,7 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
         FilesApi(world, shelf, jobs.settle),
         BatchesApi(world, shelf, jobs, runner, webhooks),
         InteractiveApi(world, shelf),
+        CachesApi(world),
         WebhooksApi(world, webhooks, mail),
         ControlApi(world, jobs, runner, mail),
     )

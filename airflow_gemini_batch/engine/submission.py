@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from airflow_gemini_batch.engine.caches import require_lasting
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
@@ -105,6 +106,7 @@ class Submission:
             if found is not None:
                 return found
         self._require_room(shard)
+        require_lasting(self.manifest, self.client.endpoint, now=self.clock())
         send_media(self.run, shard, self.client, now=self.clock)
         input_file = None if goes_inline(shard, self.transport) else self._upload(shard, token)
         failure: ServiceError | None = None

@@ -19,6 +19,8 @@ from airflow_gemini_batch._compat import AirflowNotFoundException, amask_secret
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, InputError
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from airflow_gemini_batch.engine.client import Endpoint, GeminiClient, RemoteFile
     from airflow_gemini_batch.engine.inventory import Fate
     from airflow_gemini_batch.engine.jobs import Job
@@ -146,6 +148,28 @@ class GeminiHook(BaseHook):
         from airflow_gemini_batch.engine.inventory import delete_file
 
         return delete_file(self.client, name)
+
+    def create_cache(self, **what: Any) -> str:
+        """Keep a shared prefix at the service for longer than a job may take; returns its name for ``cached_content``.
+
+        :param what: ``model``, ``contents``, ``system_instruction``, ``ttl``, ``display_name``, as in
+            ``engine.caches.Caches.create``.
+        """
+        from airflow_gemini_batch.engine.caches import Caches
+
+        return Caches(self.endpoint).create(**what)
+
+    def extend_cache(self, name: str, ttl: timedelta | None = None) -> None:
+        """Let a cache live for so long from now on; default: 50 hours."""
+        from airflow_gemini_batch.engine.caches import DEFAULT_TTL, Caches
+
+        Caches(self.endpoint).extend(name, ttl or DEFAULT_TTL)
+
+    def delete_cache(self, name: str) -> None:
+        """End a cache, and what it costs. No error when it is gone."""
+        from airflow_gemini_batch.engine.caches import Caches
+
+        Caches(self.endpoint).delete(name)
 
     def _endpoint(self, connection: Connection, extra: dict[str, Any]) -> tuple[Endpoint, str]:
         """The endpoint with its key beside it, to be masked."""

@@ -23,7 +23,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-PAGES = ["structured-output.md", "embeddings.md", "images-out.md", "tools-and-thinking.md", "media-in.md"]
+PAGES = ["structured-output.md", "embeddings.md", "images-out.md", "tools-and-thinking.md", "media-in.md", "cached-content.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,113 @@
+"""A cache outlives the job that relies on it, or there is no job."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+import pytest
+from google import genai
+
+from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.engine.caches import Cache, Caches, why_unfit
+from airflow_gemini_batch.engine.client import Endpoint
+from airflow_gemini_batch.engine.errors import InputError, RefusedError
+from airflow_gemini_batch.engine.requests import GenerateRequest
+from airflow_gemini_batch.engine.summary import Summary
+from tests.integration.engine.conftest import MODEL, creates
+
+pytestmark = pytest.mark.integration
+
+NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.timezone.utc)
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.fixture
+def caches(endpoint: Endpoint) -> Caches:
+    return Caches(endpoint)
+
+
+def asking(name: str) -> GenerateRequest:
+    return GenerateRequest(prompt="Repeat: ${body}", config={"cached_content": name})
+
+
+def test_a_cache_is_kept_for_fifty_hours_by_default(caches: Caches) -> None:
+    name = caches.create(model=MODEL, contents="long " * 100, system_instruction="Be brief.", display_name="handbook")
+
+    cache = caches.get(name)
+
+    assert (cache.name, cache.model) == (name, MODEL)
+    assert cache.expires is not None
+    assert abs(cache.expires - dt.datetime.now(dt.timezone.utc) - 50 * HOUR) < dt.timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("ttl", [dt.timedelta(hours=23, minutes=59), dt.timedelta(0), -HOUR])
+def test_a_cache_that_would_end_before_a_job_may_is_refused(caches: Caches, ttl: dt.timedelta) -> None:
+    with pytest.raises(InputError, match="a batch job may take 1 day"):
+        caches.create(model=MODEL, contents="long", ttl=ttl)
+
+
+def test_nothing_cannot_be_cached(caches: Caches) -> None:
+    with pytest.raises(InputError, match="nothing to cache"):
+        caches.create(model=MODEL)
+
+
+@pytest.mark.parametrize(
+    ("cache", "problem"),
+    [
+        (Cache("cachedContents/1", "m", NOON + 24 * HOUR), None),
+        (Cache("cachedContents/1", "m", None), None),
+        (
+            Cache("cachedContents/1", "m", NOON + 23 * HOUR),
+            "expires at 2026-01-02 11:00 UTC, and a job may take until 2026-01-02 12:00",
+        ),
+        (Cache("cachedContents/1", "other", NOON + 99 * HOUR), "a cache of other, and the run asks models/m"),
+    ],
+)
+def test_what_a_job_can_rely_on(cache: Cache, problem: str | None) -> None:
+    found = why_unfit(cache, "models/m", now=NOON.timestamp())
+
+    assert found is None if problem is None else problem in (found or "")
+
+
+def test_a_run_with_a_lasting_cache_goes_its_way(caches: Caches, go: Callable[..., Summary]) -> None:
+    name = caches.create(model=MODEL, contents="long " * 100)
+
+    assert go(request=asking(name)).results == 12
+
+
+def test_a_run_whose_cache_ends_too_soon_goes_on_after_it_was_extended(
+    caches: Caches, endpoint: Endpoint, go: Callable[..., Summary], emulator: Emulator
+) -> None:
+    name = caches.create(model=MODEL, contents="long " * 100)
+    with genai.Client(api_key=endpoint.api_key, vertexai=False, http_options=endpoint.http_options()) as sdk:
+        sdk.caches.update(name=name, config={"ttl": "3600s"})
+    with pytest.raises(InputError, match=r"which expires at .* No job was created"):
+        go(request=asking(name))
+    assert creates(emulator) == []
+
+    caches.extend(name)
+
+    assert go(request=asking(name)).results == 12
+
+
+def test_a_run_whose_cache_is_gone_creates_no_job(caches: Caches, go: Callable[..., Summary], emulator: Emulator) -> None:
+    name = caches.create(model=MODEL, contents="long " * 100)
+    caches.delete(name)
+    caches.delete(name)
+
+    with pytest.raises(InputError, match="which the service does not have"):
+        go(request=asking(name))
+    with pytest.raises(RefusedError):
+        caches.get(name)
+    assert creates(emulator) == []
+
+
+def test_caches_are_listed_until_they_expire(caches: Caches, endpoint: Endpoint, emulator: Emulator) -> None:
+    names = [caches.create(model=MODEL, contents=f"long {number}") for number in range(3)]
+    with genai.Client(api_key=endpoint.api_key, vertexai=False, http_options=endpoint.http_options()) as sdk:
+        assert [cache.name for cache in sdk.caches.list(config={"page_size": 2})] == names
+
+        emulator.advance(51 * 3600)
+
+        assert list(sdk.caches.list()) == []
