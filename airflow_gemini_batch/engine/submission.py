@@ -238,7 +238,7 @@ class Submission:
         requests = self.run.requests_file(shard.id)
         if (found := requests.sha256()) != shard.sha256:
             raise CorruptRunError(
-                f"{requests} has sha256 {found[:12]}…, the manifest says {shard.sha256[:12]}…: it was changed after it was built. "
+                f"{requests} has sha256 {found[:12]}…, the manifest says {shard.sha256[:12]}…: it was changed after the build. "
                 "Nothing was sent. Restore it, or start anew with if_exists='replace'."
             )
         log.info("Uploading shard %s: %d requests, %.1f MB.", shard.id, shard.requests, shard.bytes / 1e6)

@@ -107,7 +107,7 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
     if dead > max_dead_letter_ratio:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]))
         raise DeadLetterRatioError(
-            f"{summary.dead_letter} of {summary.rows} rows ({dead:.1%}) are dead letters, {max_dead_letter_ratio:.1%} are allowed: "
+            f"{summary.dead_letter} of {summary.rows} rows ({dead:.1%}) are dead letters, {max_dead_letter_ratio:.1%} allowed: "
             f"{reasons}. Everything is written; look at {run.destination}/dead_letter."
         )
     return summary

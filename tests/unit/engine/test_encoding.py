@@ -159,7 +159,7 @@ def test_a_response_schema_asks_for_json_of_that_form(schema: Any) -> None:
         (GenerateRequest(prompt="x", response_schema="Colour"), "response_schema must be a pydantic model"),
         (RawRequest(column="requests"), "names a column that the source does not have: 'requests'"),
         (RawRequest(column="a"), "the column 'a' is of type int64"),
-        ("Tell ${a}", "request must be a GenerateRequest, an EmbedRequest, a RawRequest or a function of the row, not str: 'Tell"),
+        ("Tell ${a}", "request must be a GenerateRequest, an EmbedRequest, a RawRequest or a function of the row, not str"),
     ],
 )
 def test_what_cannot_work_is_an_error_before_any_row(spec: Any, message: str) -> None:
