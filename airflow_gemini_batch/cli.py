@@ -16,6 +16,7 @@ COMMANDS = {
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
     "files": ("airflow_gemini_batch.managing.cli:add_files_command", "list and delete the files that the service holds"),
     "jobs": ("airflow_gemini_batch.managing.cli:add_jobs_command", "list, show, cancel and delete batch jobs"),
+    "webhooks": ("airflow_gemini_batch.webhooks.cli:add_webhooks_command", "register, list and delete webhooks"),
 }
 
 

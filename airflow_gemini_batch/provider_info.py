@@ -29,7 +29,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": _modules("hooks.gemini"),
         "operators": _modules("operators.batch", "operators.manage", "operators.steps"),
         "sensors": _modules("sensors.batch"),
-        "triggers": _modules("triggers.batch"),
+        "triggers": _modules("triggers.batch", "triggers.events"),
         "task-decorators": [
             {"name": "gemini_batch", "class-name": "airflow_gemini_batch.decorators.gemini_batch.gemini_batch_task"}
         ],

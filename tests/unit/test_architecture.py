@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "airflow_gemini_batch"
 #: What must work without Airflow.
-GROUND_FLOOR = ("airflow_gemini_batch.engine", "airflow_gemini_batch.emulator")
+GROUND_FLOOR = ("airflow_gemini_batch.engine", "airflow_gemini_batch.emulator", "airflow_gemini_batch.webhooks")
 MAX_LINES = 400
 
 
