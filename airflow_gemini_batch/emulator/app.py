@@ -21,6 +21,7 @@ from airflow_gemini_batch.emulator.files import FilesApi, FileShelf
 from airflow_gemini_batch.emulator.interactive import InteractiveApi
 from airflow_gemini_batch.emulator.joblist import JobList
 from airflow_gemini_batch.emulator.mischief import Mischief, drain
+from airflow_gemini_batch.emulator.openai_batches import OpenAIBatchesApi
 from airflow_gemini_batch.emulator.options import Options
 from airflow_gemini_batch.emulator.refusals import Refusal
 from airflow_gemini_batch.emulator.runner import Runner
@@ -52,10 +53,12 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
         runner.stop()
         world.close()
 
+    batches = BatchesApi(world, shelf, jobs, runner, webhooks)
     apis = (
         UploadsApi(world, shelf),
         FilesApi(world, shelf, jobs.settle),
-        BatchesApi(world, shelf, jobs, runner, webhooks),
+        batches,
+        OpenAIBatchesApi(world, shelf, jobs, batches),
         InteractiveApi(world, shelf),
         CachesApi(world),
         WebhooksApi(world, webhooks, mail),

@@ -18,6 +18,7 @@ from airflow_gemini_batch.emulator.files import FileShelf
 from airflow_gemini_batch.emulator.intake import REQUEST_MESSAGE, Intake, check
 from airflow_gemini_batch.emulator.joblist import JobList
 from airflow_gemini_batch.emulator.jobs import Job, look, rows_left_by_cancel, writes_output
+from airflow_gemini_batch.emulator.openai_lines import ENDPOINT_BY_KIND, translate_input
 from airflow_gemini_batch.emulator.operations import batch, operation
 from airflow_gemini_batch.emulator.runner import Runner
 from airflow_gemini_batch.emulator.spelling import Json, get_int, get_list, get_object, get_text
@@ -64,8 +65,13 @@ class BatchesApi:
             limit = self._world.options.max_inline_bytes
             raise refusals.invalid_argument(f"Request payload size exceeds the limit: {limit} bytes.")
         body = get_object(await read_object(request), "batch")
+        job = await self.create(request, project, model, _KIND_BY_METHOD[method], body)
+        return answer(operation(job, look(job, job.created_ns)))
+
+    async def create(self, request: Request, project: str, model: str, kind: str, body: Json) -> Job:
+        """A new job, on its way. The caller learns of it by the answer to `request`."""
         try:
-            job, entry = await self._make(project, model, _KIND_BY_METHOD[method], body)
+            job, entry = await self._make(project, model, kind, body)
         except refusals.Refusal as refusal:
             request.state.entry = self._world.journal.write(
                 "refuse", project, display_name=get_text(body, "displayName"), model=model, reason=str(refusal)
@@ -74,7 +80,7 @@ class BatchesApi:
         request.state.entry = entry
         if writes_output(job.plan):
             self._runner.put(job)
-        return answer(operation(job, look(job, job.created_ns)))
+        return job
 
     async def _make(self, project: str, model: str, kind: str, body: Json) -> tuple[Job, int]:
         """The job and its journal entry, durable both before the answer leaves."""
@@ -89,8 +95,12 @@ class BatchesApi:
                 if file is None:
                     raise refusals.not_found()
                 sha256 = file.sha256
-                # A second name for the bytes: the file may be deleted or expire while the job runs.
-                self._world.store.share_content(file.content, content)
+                if kind in ENDPOINT_BY_KIND:
+                    target = self._world.store.content(content)
+                    await asyncio.to_thread(translate_input, self._shelf.path(file), target, ENDPOINT_BY_KIND[kind])
+                else:
+                    # A second name for the bytes: the file may be deleted or expire while the job runs.
+                    self._world.store.share_content(file.content, content)
             else:
                 requests = get_list(get_object(config, "requests"), "requests")
                 await asyncio.to_thread(_write_inline, self._world.store.content(content), requests, kind)
@@ -172,14 +182,16 @@ class BatchesApi:
 
     async def _cancel(self, request: Request) -> Response:
         """Terminal at once; a job that has ended already, or that heeds no cancel, answers 200 as well."""
-        job = self._asked_for(request)
+        self.cancel(self._asked_for(request))
+        return answer({})
+
+    def cancel(self, job: Job) -> None:
         if not look(job, self._world.clock.now()).done and not job.plan.cancel_is_ignored:
             with self._world.store.transaction():
                 self._jobs.cancel(job)
                 self._world.journal.write("cancel", job.project, job=job.name, display_name=job.display_name)
             if rows_left_by_cancel(job) is not None:
                 self._runner.put(job)
-        return answer({})
 
     async def _delete(self, request: Request) -> Response:
         job = self._asked_for(request)

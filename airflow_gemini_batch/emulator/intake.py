@@ -13,7 +13,10 @@ from airflow_gemini_batch.emulator.fields import complaint_about, request_of
 from airflow_gemini_batch.emulator.spelling import Json
 
 #: The request message of each kind of job.
-REQUEST_MESSAGE = {"generate": "GenerateContentRequest", "embed": "EmbedContentRequest"}
+REQUEST_MESSAGE = {
+    "generate": "GenerateContentRequest", "openai-generate": "GenerateContentRequest",
+    "embed": "EmbedContentRequest", "openai-embed": "EmbedContentRequest",
+}  # fmt: skip
 
 #: A file of nothing but bad lines is not told about in full: an answer has to stay an answer.
 _MAX_COMPLAINTS = 1000

@@ -31,7 +31,7 @@ class Job:
     id: str
     project: str
     kind: str
-    """`generate` or `embed`."""
+    """`generate` or `embed`, with `openai-` before it where the job came through the compatibility layer."""
 
     model: str
     display_name: str

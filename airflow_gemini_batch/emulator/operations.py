@@ -12,7 +12,7 @@ from airflow_gemini_batch.emulator.jobs import Job, Look
 Json = dict[str, Any]
 
 _TYPE = "type.googleapis.com/google.ai.generativelanguage.v1main."
-_BATCH_TYPE = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}
+_BATCH_TYPE = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}  # whichever way the job came
 
 
 def operation(job: Job, seen: Look, rows: list[bytes] | None = None) -> Json:
@@ -71,4 +71,4 @@ def output_of(job: Job, seen: Look, rows: list[bytes] | None) -> Json | None:
 
 
 def _type_of(job: Job) -> str:
-    return _TYPE + _BATCH_TYPE[job.kind]
+    return _TYPE + _BATCH_TYPE[job.kind.removeprefix("openai-")]

@@ -35,7 +35,7 @@ class Clerk:
 
     def __init__(self, job: Job, is_readable: Callable[[str], bool]) -> None:
         self._model = job.model
-        self._embeds = job.kind == "embed"
+        self._embeds = job.kind in ("embed", "openai-embed")
         self._is_readable = is_readable
 
     def answer(self, row: InputRow) -> OutputRow:

@@ -13,6 +13,7 @@ from airflow_gemini_batch.emulator.files import FileShelf
 from airflow_gemini_batch.emulator.intake import read_rows
 from airflow_gemini_batch.emulator.joblist import JobList
 from airflow_gemini_batch.emulator.jobs import Job, rows_to_write
+from airflow_gemini_batch.emulator.openai_lines import ENDPOINT_BY_KIND, output_line
 from airflow_gemini_batch.emulator.outputs import Clerk
 from airflow_gemini_batch.emulator.rowfaults import Tally, spoil
 from airflow_gemini_batch.emulator.world import World
@@ -83,7 +84,7 @@ class Runner:
             answers = (clerk.answer(row) for row in itertools.islice(read_rows(lines), most))
             block = bytearray()
             for line in spoil(answers, self._jobs.row_faults(job), tally, inline=job.inline):
-                block += line
+                block += line if job.kind not in ENDPOINT_BY_KIND else output_line(line, job.kind, job.created_ns // 10**9)
                 if len(block) < _BLOCK:
                     continue
                 if self._stopping:

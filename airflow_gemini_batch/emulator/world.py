@@ -36,7 +36,7 @@ class World:
 
     def project_of(self, request: Request) -> str:
         """The project whose key came with the call, or the service's refusal."""
-        key = request.headers.get("x-goog-api-key") or request.query_params.get("key")
+        key = request.headers.get("x-goog-api-key") or request.query_params.get("key") or _bearer(request)
         if not key:
             raise refusals.key_missing()
         if self._projects:
@@ -49,6 +49,12 @@ class World:
 
     def close(self) -> None:
         self.store.close()
+
+
+def _bearer(request: Request) -> str | None:
+    """The key as OpenAI's clients send it."""
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    return key if kind.lower() == "bearer" and "/openai/" in request.url.path else None
 
 
 def version_of(request: Request) -> str:
