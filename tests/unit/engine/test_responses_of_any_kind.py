@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -75,7 +76,6 @@ def test_the_plain_and_the_lenient_way_read_the_same(
     value = {"key": key, "response": {"candidates": [candidate], "usageMetadata": usage, "modelVersion": model_version}}
     raw = json.dumps(value, ensure_ascii=ascii).encode()
 
-    plain = _plain_answer(raw)
-
-    assert plain is None or plain == _read(raw)
+    with contextlib.suppress(ValueError):  # how the plain way says that it cannot read a line, say a count beyond int64
+        assert _plain_answer(raw) in (None, _read(raw))
     assert classify(raw) == _read(raw)
