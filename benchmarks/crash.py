@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     from crashing.work import Waits
 
     scenarios = [BY_NAME[name] for name in arguments.scenario] if arguments.scenario else list(SCENARIOS)
-    if arguments.url is not None:
-        scenarios = [scenario for scenario in scenarios if scenario.wire_only]
+    if arguments.url is not None:  # nothing is done to a service that somebody else runs
+        scenarios = [scenario for scenario in scenarios if not scenario.kills_service]
     waits = Waits(arguments.timeout, arguments.lease, arguments.settle)
     settings = Settings(
         home, waits, arguments.url, os.environ.get("GEMINI_API_KEY", "any"), arguments.model, arguments.large, arguments.sabotage

@@ -28,12 +28,13 @@ from crashing.children import Line
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """Where a child is to kill itself: at the nth boundary it meets, or at the first one that is not spared.
+    """Where a child is to kill itself: at the nth boundary it meets, at the ``only`` one, or at the first that is not spared.
 
     :param share: ``(i, n)``: of the boundaries that are not spared, only the ith of n parts counts, by ``seed``.
     """
 
     nth: int | None = None
+    only: str = ""
     spared: frozenset[str] | None = None
     share: tuple[int, int] = (0, 1)
     seed: int = 0
@@ -41,6 +42,8 @@ class Fate:
     def strikes(self, name: str, count: int) -> bool:
         if self.nth is not None:
             return count == self.nth
+        if self.only:
+            return name == self.only
         if self.spared is None or name in self.spared:
             return False
         part, parts = self.share

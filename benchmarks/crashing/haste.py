@@ -6,6 +6,7 @@ holds stay as they are: the endpoint's timeout is below the lease, and the listi
 
 from __future__ import annotations
 
+import os
 import ssl
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from google.genai import types
 from airflow_gemini_batch.engine import advance, client, submission, waiting
 from airflow_gemini_batch.engine.advance import Policy
 from airflow_gemini_batch.engine.submission import Caution, Submission
+from airflow_gemini_batch.hooks.gemini import GeminiHook
 
 
 def hurry(caution: Caution) -> None:
@@ -76,6 +78,10 @@ def warm_up(*, plain_http: bool) -> None:
         kind = getattr(types, name, None)
         if kind is not None:
             kind.model_rebuild(raise_errors=False)
+    # Airflow imports what finds a connection when the first one is asked for.
+    os.environ["AIRFLOW_CONN_WARM_UP"] = '{"conn_type": "gemini", "password": "of-nobody"}'
+    assert GeminiHook("warm_up").endpoint is not None
+    del os.environ["AIRFLOW_CONN_WARM_UP"]
     if plain_http:
         ssl.SSLContext.load_verify_locations = lambda *_, **__: None  # type: ignore[method-assign]
 

@@ -31,6 +31,7 @@ class Order:
 
     :param walk: die at every boundary that is not ``spared``; else at random.
     :param share, share_seed: a walk dies only at this part of the boundaries (see ``Fate``); others see to the rest.
+    :param leads: where a walk dies first although they are spared: what comes after is only met by a second try.
     :param crashes: at most so many.
     """
 
@@ -39,6 +40,7 @@ class Order:
     walk: bool = False
     share: tuple[int, int] = (0, 1)
     share_seed: int = 0
+    leads: list[str] = field(default_factory=list)
     spared: list[str] = field(default_factory=list)
     crashes: int = 5
 
@@ -48,6 +50,7 @@ class Journey:
     """What came of it.
 
     :param kills: by kind.
+    :param after: where the try before died, for each boundary that was met; empty for those that a first try meets.
     :param errors: calls that ended with an error, by its first words; they are repeated like those that were killed.
     :param stuck: why the run did not finish, if it did not.
     """
@@ -56,8 +59,8 @@ class Journey:
     seed: int
     calls: int = 0
     kills: dict[str, int] = field(default_factory=dict)
-    met: list[str] = field(default_factory=list)
     hit: list[str] = field(default_factory=list)
+    after: dict[str, str] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     faults: int = 0
     stuck: str = ""
@@ -97,6 +100,7 @@ class Traveller:
             destination=str(folder / "run"),
             shard_rows=scenario.shard_rows,
             waits=waits,
+            transport=scenario.transport,
             sabotaged=self._sabotaged,
         )
         journey = _Journey(self._service, scenario, order, dice, site, folder / "log").travel()
@@ -157,7 +161,7 @@ class _Journey:
 
     def _alone(self, work: Work, may_die: bool) -> Child:
         if self.order.walk:
-            fate = Fate(spared=frozenset(self.hit), share=self.order.share, seed=self.order.share_seed) if may_die else Fate()
+            fate = self._fate_of_a_walk() if may_die else Fate()
             child = self._fork(work, fate)
             attend_all([child])
             return child
@@ -176,6 +180,12 @@ class _Journey:
                 self.service.ensure_up()
         attend_all([child])
         return child
+
+    def _fate_of_a_walk(self) -> Fate:
+        for lead in self.order.leads:
+            if lead not in self.journey.hit:
+                return Fate(only=lead)
+        return Fate(spared=frozenset(self.hit), share=self.order.share, seed=self.order.share_seed)
 
     def _twins(self, work: Work) -> list[Child]:
         """Two tries at once; one of them dies, or both do, or none."""
@@ -219,7 +229,9 @@ class _Journey:
 
     def _note(self, child: Child) -> None:
         journey = self.journey
-        journey.met += [name for name in child.met if name not in journey.met]
+        for name in child.met:
+            if name not in journey.after:
+                journey.after[name] = journey.hit[-1] if journey.hit else ""
         if child.hung:
             journey.stuck = journey.stuck or f"a call hung; it last met: {child.met[-1:]}"
         if child.was_killed:

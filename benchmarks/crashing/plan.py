@@ -4,6 +4,7 @@ the rest at random, until there have been enough crashes and enough rows."""
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from crashing.scenarios import Scenario
 _SHARES = 4
 #: Then single journeys die at what is left, until one finds nothing.
 _ROUNDS = 2
+#: What chance alone leads to (which shard is lost, who is faster) is tried for so often.
+_MOST_LEADS = 4
 _CRASHES_OF_A_WALK = 30
 #: Below so many crashes in all the walks stay incomplete.
 _ENOUGH_TO_WALK = 600
@@ -21,13 +24,29 @@ _ENOUGH_TO_WALK = 600
 
 @dataclass
 class Walk:
-    """What has been met of a scenario's boundaries, and what has been died at."""
+    """What has been met of a scenario's boundaries, where the try before had died then, and what has been died at."""
 
-    met: set[str] = field(default_factory=set)
+    after: dict[str, str] = field(default_factory=dict)
     hit: set[str] = field(default_factory=set)
     journeys: int = 0
     is_done: bool = False
     going: int = 0
+    leads: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def met(self) -> set[str]:
+        return set(self.after)
+
+    def next_leads(self) -> list[str]:
+        """Where to die first to meet again what has been met and not died at; empty when nothing is left or to be had."""
+        left = sorted({self.after[name] for name in self.met - self.hit} - {""})
+        lead = next((lead for lead in left if self.leads[lead] < _MOST_LEADS), None)
+        if lead is None:
+            return []
+        self.leads[lead] += 1
+        before = self.after.get(lead, "")
+        # A lead may itself be met by a second try only.
+        return [before, lead] if before and self.leads[lead] % 2 == 0 else [lead]
 
     def has_an_order(self) -> bool:
         """Whether a journey can be made now: the last ones need to know what all others have found."""
@@ -68,9 +87,9 @@ class Plan:
         if order.walk:
             walk = self.walks[order.scenario]
             walk.going -= 1
-            walk.met.update(journey.met)
+            walk.after = {**journey.after, **walk.after}
             walk.hit.update(journey.hit)
-            walk.is_done = order.share == (0, 1) and not journey.hit
+            walk.is_done = order.share == (0, 1) and not order.leads and not journey.hit
 
     @property
     def is_done(self) -> bool:
@@ -90,11 +109,12 @@ class Plan:
             return None
         walk = self.walks[name := min(waiting, key=lambda name: self.walks[name].journeys)]
         share = (walk.journeys % _SHARES, _SHARES) if walk.journeys < _SHARES * _ROUNDS else (0, 1)
+        leads = walk.next_leads() if share == (0, 1) else []
         share_seed = walk.journeys // _SHARES
         walk.journeys += 1
         walk.going += 1
         crashes = _CRASHES_OF_A_WALK if self._crashes >= _ENOUGH_TO_WALK else 6
-        return Order(name, self._seed(), walk=True, share=share, share_seed=share_seed, spared=sorted(walk.hit), crashes=crashes)
+        return Order(name, self._seed(), True, share, share_seed, leads, sorted(walk.hit), crashes)
 
     def _next_large(self) -> Order | None:
         going = sum(order.scenario == "large" for order in self._ordered)

@@ -25,6 +25,7 @@ class Scenario:
     :param walked: whether every boundary of this scenario is died at, one by one.
     :param kills_service: whether the service is killed and restarted too.
     :param weight: how often it is drawn.
+    :param transport: of the engine's trips: requests go as a file, or inside the create itself.
     :param slow: seconds that one try of it lives, about; a random kill strikes within them.
     """
 
@@ -39,7 +40,7 @@ class Scenario:
     kills_service: bool = False
     weight: int = 1
     slow: float = 0.7
-    wire_only: bool = True
+    transport: Literal["file", "inline"] = "file"
 
 
 #: Output lines come in no order: whatever is joined by position is caught.
@@ -98,6 +99,7 @@ def _late_listing(dice: random.Random) -> tuple[Fault, ...]:
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("engine", "a trip of the engine in one call", walked=True, weight=3),
+    Scenario("inline", "the same, with the requests inside the create", transport="inline", faults=_bad_network, weight=2),
     Scenario("operator", "the one-task operator: worker, triggerer, worker", way="operator", walked=True, weight=3),
     Scenario("steps", "the operators of the single steps", way="steps", walked=True, weight=2),
     Scenario("redrive", "rows, jobs and lines that die and are sent again", faults=_dying_rows, slow=2.0, walked=True, weight=2),

@@ -57,6 +57,7 @@ class Site:
     destination: str
     shard_rows: int
     waits: Waits
+    transport: Literal["file", "inline"] = "file"
     sabotaged: bool = False
 
 
@@ -97,7 +98,7 @@ def _trip(site: Site, work: Work) -> tuple[str, Any]:
         carry=["body"],
         max_shard_requests=site.shard_rows,
         poll_interval=site.waits.poll,
-        policy=Policy(caution=Caution(site.waits.lease, site.waits.settle)),
+        policy=Policy(transport=site.transport, caution=Caution(site.waits.lease, site.waits.settle)),
         endpoint=Endpoint(api_key=site.key, base_url=site.url, timeout=site.waits.timeout),
     )
     return "finished", {"rows": summary.rows, "balanced": summary.balanced}
