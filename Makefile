@@ -27,7 +27,8 @@ demo: $(READY) ## take a real table through the emulator, inside Airflow, and sh
 	@$(BIN)/python -m airflow_gemini_batch.cli demo
 
 test: $(READY) ## run every test: unit, integration, and end to end with real Airflow processes
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m e2e
 
 test-fast: $(READY) ## run every test that needs no Airflow processes
 	@$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
@@ -29,3 +31,12 @@ PAGES = ["structured-output.md", "embeddings.md", "images-out.md", "tools-and-th
 @pytest.mark.parametrize("page", PAGES)
 def test_the_snippets_run(page: str, service: None) -> None:
     assert run_snippets(page) >= 1
+
+
+@pytest.mark.parametrize("page", ["../README.md", "inline.md"])
+def test_the_snippets_about_reviews_run_where_there_are_some(page: str, service: None) -> None:
+    reviews = {"review_id": ["r1", "r2"], "review_text": ["Good. Lasts.", "Broke at once."], "product": ["a", "b"]}
+    pq.write_table(pa.table(reviews), "reviews.parquet")
+
+    assert run_snippets(page) >= 1
+    assert pq.read_table("summaries/results").num_rows == 2
