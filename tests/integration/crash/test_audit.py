@@ -17,10 +17,6 @@ ROWS = 9
 Row = dict[str, Any]
 
 
-def told(results: list[Row], letters: list[Row], **changed: Any) -> Row:
-    return {"rows": ROWS, "results": len(results), "dead_letter": len(letters), "balanced": True, **changed}
-
-
 @pytest.fixture
 def audited(tmp_path: Path) -> Callable[..., Findings]:
     """A finished run of nine rows, the last of which died; changed, and audited."""
@@ -34,7 +30,8 @@ def audited(tmp_path: Path) -> Callable[..., Findings]:
         for name, rows in (("results", results), ("dead_letter", letters)):
             (tmp_path / "run" / name).mkdir(parents=True)
             pq.write_table(pa.Table.from_pylist(rows), tmp_path / "run" / name / "part-00000-0.parquet")
-        (tmp_path / "run" / "summary.json").write_text(json.dumps(told(results, letters, **summary)))
+        told = {"rows": ROWS, "results": len(results), "dead_letter": len(letters), "balanced": True}
+        (tmp_path / "run" / "summary.json").write_text(json.dumps(told | summary))
         make_source(str(tmp_path / "source.parquet"), ROWS)
         return audit(str(tmp_path / "run"), str(tmp_path / "source.parquet"), list(jobs))
 
