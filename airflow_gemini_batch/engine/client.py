@@ -82,6 +82,10 @@ class Endpoint:
     timeout: float = DEFAULT_TIMEOUT
     webhook_uri: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.webhook_uri is not None and not hasattr(types, "WebhookConfig"):
+            raise InputError("webhook_uri needs a google-genai that knows webhooks of single jobs: install a newer one.")
+
     def key(self) -> str:
         """The API key. Raises ApiKeyError when there is none anywhere."""
         key = self.api_key or os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")
