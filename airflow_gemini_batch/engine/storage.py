@@ -125,7 +125,9 @@ class Location:
                 except BaseException:
                     # close() would publish what was written so far.
                     file.discard()
-                    if target is not self:
+                    if target is self:
+                        file.closed = True  # nothing is left to flush when the object is collected
+                    else:
                         file.close()
                         target.delete()
                     raise
