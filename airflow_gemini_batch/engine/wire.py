@@ -150,7 +150,9 @@ def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
     if code == 404:
         return NotFoundError(text, code=code, status=status)
     if code == 429:
-        return QuotaError(text, code=code, status=status, retry_after=_retry_after(details, error))
+        return QuotaError(
+            f"{text} {_likely_quota(message, doing)}".rstrip(), code=code, status=status, retry_after=_retry_after(details, error)
+        )
     if code == 408 or not 400 <= code < 500:
         return OutcomeUnknownError(text, code=code, status=status)
     return RefusedError(text, code=code, status=status)
@@ -170,6 +172,15 @@ def _of_transport(error: Exception, doing: str) -> ServiceError | None:
     if isinstance(error, (json.JSONDecodeError, pydantic.ValidationError, KeyError)) or "pload status" in str(error):
         return OutcomeUnknownError(f"{text} (an answer that the SDK cannot read)")
     return None
+
+
+def _likely_quota(message: str, doing: str) -> str:
+    """Which quota it probably was: the service names the storage, and uses one sentence for all the others."""
+    if "file_storage_bytes" in message:
+        return "The project's file storage (20 GB) is full: delete files, or wait until they expire 48 hours after their upload."
+    if doing.startswith("create"):
+        return "Probably too many batch jobs at once (100 for a project) or too many enqueued tokens for the model."
+    return ""
 
 
 def _wants_key(code: int, message: str) -> bool:

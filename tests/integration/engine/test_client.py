@@ -105,6 +105,26 @@ def test_a_quota_refusal_says_how_long_where_the_service_does(
         assert caught.value.retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("You exceeded your current quota.", "Probably too many batch jobs at once .* enqueued tokens"),
+        (
+            "Quota exceeded for metric: generativelanguage.googleapis.com/file_storage_bytes",
+            "file storage .* is full: delete files",
+        ),
+    ],
+)
+def test_a_quota_refusal_names_the_quota_that_was_probably_hit(message: str, told: str) -> None:
+    answer = Answer(429, {"error": {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED"}})
+    with (
+        serving(lambda method, path: answer) as script,
+        client(script.url) as gemini,
+        pytest.raises(QuotaError, match=told),
+    ):
+        gemini.create_job(model="m", input_file="files/x", display_name="n")
+
+
 def test_a_job_has_its_error_and_its_counts_which_the_sdk_drops() -> None:
     with serving(lambda method, path: Answer(body=FAILED)) as script, client(script.url) as gemini:
         job = gemini.get_job(NAME)
