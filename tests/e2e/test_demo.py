@@ -39,6 +39,8 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             stdout=said,
             stderr=subprocess.STDOUT,
             text=True,
+            # A shell that runs the tests in the background has them ignore Ctrl-C, and what they start with them.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     yield process
     process.kill()
