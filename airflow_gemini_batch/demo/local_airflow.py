@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,6 +34,9 @@ _FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE
 
 #: Between two looks at whether something has come up. Each look costs some milliseconds.
 _LOOK_EVERY = 0.25
+
+#: By these a user, a terminal that is closed or a supervisor ends a program.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalAirflowError(RuntimeError):
@@ -86,7 +90,7 @@ class LocalAirflow:
 
     def start_process(self, name: str, *command: str) -> None:
         """Start one of the processes, again if it has been killed."""
-        with self.log_file(name).open("ab") as log:
+        with self.log_file(name).open("ab") as log, _uninterrupted():
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *(command or (name,))],
                 env=self.environment,
@@ -142,6 +146,23 @@ class LocalAirflow:
         return [
             part for part in ("metadatabase", "scheduler", "dag_processor", "triggerer") if health[part]["status"] != "healthy"
         ]
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A signal waits until the block has ended: between a process and the note that it runs, it would leave one behind."""
+    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread only
+        yield
+        return
+    held: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: held.append(number)) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for ending, handler in handlers.items():
+            signal.signal(ending, signal.SIG_DFL if handler is None else handler)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def end_session(leader: int) -> None:
