@@ -16,10 +16,11 @@ from airflow_gemini_batch.engine.errors import (
     OutcomeUnknownError,
     QuotaError,
     UnreachableError,
+    UnsettledError,
 )
 
 #: What passes by itself. Not the WaitTimeoutError: another try would silently double the patience that the user has set.
-PASSING = (OutcomeUnknownError, QuotaError, UnreachableError)
+PASSING = (OutcomeUnknownError, QuotaError, UnreachableError, UnsettledError)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,15 @@ from datetime import timedelta
 
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.collecting import collect, landed, lost_job
-from airflow_gemini_batch.engine.errors import CorruptRunError, InputError, OutcomeUnknownError, QuotaError, UnreachableError
+from airflow_gemini_batch.engine.errors import (
+    BalanceError,
+    CorruptRunError,
+    InputError,
+    OutcomeUnknownError,
+    QuotaError,
+    UnreachableError,
+    UnsettledError,
+)
 from airflow_gemini_batch.engine.flight import cancel, look, lost, stuck_in
 from airflow_gemini_batch.engine.inline import Transport
 from airflow_gemini_batch.engine.jobs import Job
@@ -113,7 +121,10 @@ def advance(run: Run, client: GeminiClient, policy: Policy, *, refusals: int = 0
         leg.submit()
         if not leg.is_done:
             return leg.waiting()
-    return finish_run(run, max_dead_letter_ratio=policy.max_dead_letter_ratio)
+    try:
+        return finish_run(run, max_dead_letter_ratio=policy.max_dead_letter_ratio)
+    except BalanceError as error:
+        raise UnsettledError(f"{error} If another try of this task is at work, run the same again when it has ended.") from error
 
 
 @dataclass(slots=True)

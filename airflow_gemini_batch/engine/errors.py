@@ -29,6 +29,13 @@ class BalanceError(GeminiBatchError):
     """The tables do not hold every key of the input exactly once, or a shard has not arrived yet."""
 
 
+class UnsettledError(BalanceError):
+    """Every shard had been collected, and yet the books do not balance: another try may be landing one at this moment.
+
+    The same call may succeed when that try has ended.
+    """
+
+
 class DeadLetterRatioError(GeminiBatchError):
     """More rows died than the caller allows. Everything has been written and can be read."""
 

@@ -24,6 +24,7 @@ PASSING = [
     errors.DroppedError("x"),
     errors.QuotaError("x"),
     errors.UnreachableError("x"),
+    errors.UnsettledError("x"),
     ValueError("x"),
 ]
 
