@@ -16,17 +16,16 @@ from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.collecting import collect, landed, lost_job
 from airflow_gemini_batch.engine.errors import (
     BalanceError,
-    CorruptRunError,
     InputError,
     OutcomeUnknownError,
     QuotaError,
     UnreachableError,
     UnsettledError,
 )
-from airflow_gemini_batch.engine.flight import cancel, look, lost, stuck_in
+from airflow_gemini_batch.engine.flight import cancel, look, lost, recorded, stuck_in
 from airflow_gemini_batch.engine.inline import Transport
 from airflow_gemini_batch.engine.jobs import Job
-from airflow_gemini_batch.engine.ledger import Ledger, Submitted
+from airflow_gemini_batch.engine.ledger import Ledger
 from airflow_gemini_batch.engine.media_out import MediaTo
 from airflow_gemini_batch.engine.redrive import RedrivePolicy, redrive
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
@@ -185,7 +184,7 @@ class _Leg:
                 open_shards.append(shard)
             else:
                 self._redrive(shard)
-        submitted = {shard: record.job for shard in open_shards if (record := _submitted(ledger, shard)) is not None}
+        submitted = {shard: record.job for shard in open_shards if (record := recorded(ledger, shard)) is not None}
         jobs = look(self.client, list(submitted.values()))
         for shard in open_shards:
             if shard in submitted:
@@ -249,10 +248,3 @@ class _Leg:
         return (
             f"This run has {len(self.active)} jobs active and {len(self.unsubmitted)} to come, {size:.0f} MB of requests in all."
         )
-
-
-def _submitted(ledger: Ledger, shard: Shard) -> Submitted | None:
-    try:
-        return ledger.submitted(shard.id)
-    except CorruptRunError:
-        return None  # submitting it repairs the record: there is a job, and it is looked for

@@ -17,8 +17,8 @@ import msgspec
 
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.encoding import RequestEncoder, compile_request
-from airflow_gemini_batch.engine.errors import DestinationError, InputError, ServiceError
-from airflow_gemini_batch.engine.ledger import Ledger
+from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
+from airflow_gemini_batch.engine.flight import cancel_run
 from airflow_gemini_batch.engine.requests import RequestSpec, takes_json_as_text
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.shards import (
@@ -87,10 +87,9 @@ def build_run(
         raise InputError(f"model is {question.model!r}; expected a name such as 'gemini-3.6-flash'.")
     source = open_source(question.source, locate=question.locate, json_as_text=takes_json_as_text(question.request))
     encoder = compile_request(question.request, source.schema, question.model, question.locate)
-    there = run.manifest()
-    if if_exists == "replace" and (there is None or owner is None or there.owner != owner):
+    if if_exists == "replace" and not _is_own(run, owner):
         discard_run(run, client)
-        there = None
+    there = run.manifest()
     asked = Manifest(
         run_id=secrets.token_hex(8),
         model=question.model,
@@ -119,22 +118,25 @@ def build_run(
 
 
 def discard_run(run: Run, client: GeminiClient | None) -> None:
-    """Remove a run. What it still has running is cancelled first, so that nothing runs on unseen."""
-    there = run.manifest()
-    if there is not None and client is not None:
-        ledger = Ledger(run)
-        for shard in there.shards:
-            submitted = ledger.submitted(shard.id)
-            if submitted is not None and ledger.ended(shard.id) is None:
-                log.info("Cancelling %s of the run that is replaced.", submitted.job)
-                try:
-                    client.cancel_job(submitted.job)
-                except ServiceError as error:
-                    log.warning("%s It may run on and be billed.", error)
+    """Remove a run, also one that is torn. What it still has running is cancelled first, so that nothing runs on unseen."""
+    if client is not None:
+        try:
+            cancel_run(run, client, why="replaced")
+        except (CorruptRunError, ServiceError) as error:
+            log.warning("%s What the replaced run still has running may run on and be billed.", error)
     # The manifest goes last: while it is there, a crash in between leaves something that is still recognised as a run.
     run.summary_file.delete()
     for folder in ("results", "results_media", "dead_letter", "_run"):
         (run.destination / folder).delete()
+
+
+def _is_own(run: Run, owner: str | None) -> bool:
+    """Whether this owner has begun the run that is there; what is torn is nobody's."""
+    try:
+        there = run.manifest()
+    except CorruptRunError:
+        return False
+    return owner is not None and there is not None and there.owner == owner
 
 
 def _digests(source: Source, encoder: RequestEncoder, question: Question, there: Manifest) -> list[tuple[int, str]]:

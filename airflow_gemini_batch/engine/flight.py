@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.collecting import landed
-from airflow_gemini_batch.engine.errors import NotFoundError, ServiceError
+from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, ServiceError
 from airflow_gemini_batch.engine.jobs import Job
-from airflow_gemini_batch.engine.ledger import Ledger, Seen, token_of, token_of_display_name
+from airflow_gemini_batch.engine.ledger import Ledger, Seen, Submitted, token_of, token_of_display_name
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.waiting import LIST_ABOVE
 
@@ -51,7 +51,16 @@ def in_flight(run: Run) -> dict[Shard, str]:
         return {}
     ledger = Ledger(run)
     uncollected = (shard for shard in ledger.shards(manifest) if landed(run, shard) is None)
-    return {shard: record.job for shard in uncollected if (record := ledger.submitted(shard.id)) is not None}
+    return {shard: record.job for shard in uncollected if (record := recorded(ledger, shard)) is not None}
+
+
+def recorded(ledger: Ledger, shard: Shard) -> Submitted | None:
+    """A shard's job as the ledger has it. A torn record is as good as none: who submits the shard looks for its job."""
+    try:
+        return ledger.submitted(shard.id)
+    except CorruptRunError as torn:
+        log.warning("%s", torn)
+        return None
 
 
 def cancel_run(run: Run, client: GeminiClient, *, why: str) -> list[str]:
@@ -59,7 +68,7 @@ def cancel_run(run: Run, client: GeminiClient, *, why: str) -> list[str]:
 
     The ledger says so first: what these jobs leave undone is sent again when the run goes on.
 
-    :param why: killed or timeout.
+    :param why: killed, timeout or replaced.
     """
     flying = in_flight(run)
     jobs = look(client, list(flying.values()))

@@ -64,7 +64,7 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class Cancellation(msgspec.Struct, frozen=True):
-    """We asked for the end of a job, so what it leaves undone may be sent again. ``why``: killed, timeout or stuck."""
+    """We asked for the end of a job, so what it leaves undone may be sent again. ``why``: killed, timeout, stuck or replaced."""
 
     why: str
     at: float
