@@ -107,16 +107,11 @@ class Location:
         """A file that appears under its name when the block ends well, and not at all when it does not."""
         with self._explained():
             if self.is_local:
-                temporary = self._temporary()
-                try:
+                with self._temporary() as temporary:
                     with open(temporary, "wb") as file:
                         yield file
-                        file.flush()
-                        os.fsync(file.fileno())
+                        _flush(file)
                     self._publish(temporary)
-                finally:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(temporary)
             else:
                 target = self if self._put_is_atomic else self._hidden()
                 file = self.fs.open(target.path, "wb")
@@ -140,15 +135,11 @@ class Location:
         """A local path for a program that writes files itself; the file arrives here when the block ends well."""
         with self._explained():
             if self.is_local:
-                temporary = self._temporary()
-                try:
+                with self._temporary() as temporary:
                     yield Path(temporary)
                     with open(temporary, "rb") as file:
                         os.fsync(file.fileno())
                     self._publish(temporary)
-                finally:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(temporary)
             else:
                 with tempfile.TemporaryDirectory(prefix="gemini-batch-") as folder:
                     local = Path(folder) / self.name
@@ -174,16 +165,11 @@ class Location:
         """
         with self._explained():
             if self.is_local:
-                temporary = self._temporary()
-                try:
+                with self._temporary() as temporary:
                     with open(temporary, "wb") as file:
                         file.write(data)
-                        file.flush()
-                        os.fsync(file.fileno())
+                        _flush(file)
                     return self._claim(temporary, data)
-                finally:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(temporary)
             self._forget()
             try:
                 self.fs.pipe_file(self.path, data, mode="create")
@@ -227,8 +213,7 @@ class Location:
                 # No hard links on this file system (FAT, some FUSE mounts): still exclusive, but a crash can leave it torn.
                 with open(self.path, "xb") as file:
                     file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    _flush(file)
         except FileExistsError:
             return False
         self._sync_folder()
@@ -244,10 +229,16 @@ class Location:
         hidden = f"._{self.name}.{uuid.uuid4().hex[:8]}.tmp"
         return Location(self.fs, self.path.removesuffix(self.name) + hidden, self.uri.removesuffix(self.name) + hidden)
 
-    def _temporary(self) -> str:
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[str]:
+        """A local path that nobody else uses, on the same file system; whatever is left there is removed."""
         hidden = self._hidden().path
         os.makedirs(os.path.dirname(hidden), exist_ok=True)
-        return hidden
+        try:
+            yield hidden
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(hidden)
 
     def _publish(self, temporary: str) -> None:
         os.replace(temporary, self.path)
@@ -273,6 +264,11 @@ class Location:
                 f"Cannot write {self.uri}: {error.strerror or error}. {remedy or _WRITE_REMEDIES[errno.EACCES]} "
                 "What is already there is intact; run the same again to go on."
             ) from error
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 _WRITE_REMEDIES = {
