@@ -1,43 +1,48 @@
-"""JSON Lines as text, for files whose objects hold other JSON that is to be passed on and not to be understood.
+"""JSON Lines whose objects hold other JSON that is to be passed on and not to be understood.
 
 Arrow would make one struct type of all objects of a column: it fails where a field is a text in one line and a list in another,
-and fills what a line lacks with nulls. Here every column is text: a JSON string is what it says, anything else is its JSON.
+and fills what a line lacks with nulls. Here a column has a type of its own only where all its values are numbers, or all true or
+false; else it is text: a JSON string is what it says, anything else is its JSON, token by token.
 """
 
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import IO
 
 import msgspec
 import pyarrow as pa
 
+from airflow_gemini_batch.engine import columns as arrow
 from airflow_gemini_batch.engine.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
-from airflow_gemini_batch.engine.columns import utf8
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.storage import Location
 
-#: Lines that tell which columns there are.
-_LOOKED_AT = 1000
-
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
+
+_TEXT, _BOOLEAN, _INTEGER, _DOUBLE = pa.string(), pa.bool_(), pa.int64(), pa.float64()
 
 
 class JsonTexts:
     @classmethod
     def schema(cls, location: Location) -> pa.Schema:
-        names: dict[str, None] = {}
+        """Of the whole file: a type that the last line contradicts would be none."""
+        types: dict[str, pa.DataType | None] = {}
         with location.open() as file:
-            for found, _ in itertools.islice(_objects(location, file), _LOOKED_AT):
-                names.update(dict.fromkeys(found))
-        return pa.schema([(name, pa.string()) for name in names])
+            for found, _ in _objects(location, file):
+                for name, value in found.items():
+                    known = types.setdefault(name, None)
+                    if known is not _TEXT:
+                        types[name] = _common(known, _type(bytes(value)))
+        return pa.schema([(name, _TEXT if type is None else type) for name, type in types.items()])
 
     @classmethod
     def read(cls, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        wanted = [schema.field(name) for name in columns]
         rows: list[dict[str, msgspec.Raw]] = []
         size = 0
         with location.open() as file:
@@ -45,10 +50,29 @@ class JsonTexts:
                 rows.append(found)
                 size += length
                 if len(rows) >= MAX_BLOCK_ROWS or size >= MAX_BLOCK_BYTES:
-                    yield _batch(rows, columns)
+                    yield _batch(rows, wanted)
                     rows, size = [], 0
         if rows:
-            yield _batch(rows, columns)
+            yield _batch(rows, wanted)
+
+
+def _type(raw: bytes) -> pa.DataType | None:
+    """What a value is by itself; None for null, which may be anything."""
+    if raw == b"null":
+        return None
+    if raw in (b"true", b"false"):
+        return _BOOLEAN
+    if raw[:1] not in b"-0123456789":
+        return _TEXT
+    if raw.strip(b"-0123456789"):
+        return _DOUBLE if math.isfinite(float(raw)) else _TEXT
+    return _INTEGER if len(raw) < 1000 and arrow.fits_int64(int(raw)) else _TEXT
+
+
+def _common(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType | None:
+    if one is None or other is None or one is other:
+        return one or other
+    return _DOUBLE if {one, other} == {_INTEGER, _DOUBLE} else _TEXT
 
 
 def _objects(location: Location, file: IO[bytes]) -> Iterator[tuple[dict[str, msgspec.Raw], int]]:
@@ -74,13 +98,22 @@ def _split(line: bytes) -> dict[str, msgspec.Raw]:
         return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in found.items()}
 
 
-def _batch(rows: list[dict[str, msgspec.Raw]], columns: Sequence[str]) -> pa.RecordBatch:
-    arrays = [utf8([_text(row.get(name)) for row in rows]) for name in columns]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+def _batch(rows: list[dict[str, msgspec.Raw]], fields: Sequence[pa.Field]) -> pa.RecordBatch:
+    arrays = [_column([bytes(row.get(field.name, b"null")).strip() for row in rows], field.type) for field in fields]
+    return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in fields])
 
 
-def _text(value: msgspec.Raw | None) -> bytes | None:
-    raw = b"null" if value is None else bytes(value).strip()
+def _column(values: Sequence[bytes], type: pa.DataType) -> pa.Array:
+    if type == _BOOLEAN:
+        return arrow.bools([None if raw == b"null" else raw == b"true" for raw in values])
+    if type == _INTEGER:
+        return arrow.int64s([None if raw == b"null" else int(raw) for raw in values])
+    if type == _DOUBLE:
+        return arrow.doubles([None if raw == b"null" else float(raw) for raw in values])
+    return arrow.utf8([_text(raw) for raw in values])
+
+
+def _text(raw: bytes) -> bytes | None:
     if raw == b"null":
         return None
     if not raw.startswith(b'"'):

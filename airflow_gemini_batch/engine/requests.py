@@ -78,8 +78,8 @@ class EmbedRequest:
 class RawRequest:
     """The table already holds REST requests.
 
-    :param column: holds one ``GenerateContentRequest`` a row, as the text of a JSON object. It is sent token by token as
-        it is; only white space between tokens is left out.
+    :param column: holds one ``GenerateContentRequest`` a row, as the text of a JSON object; in JSON Lines, as an object too. It
+        is sent token by token as it is; only white space between tokens is left out.
     :param format: ``openai`` and ``openai-embeddings`` say that the column holds the ``body`` of an OpenAI batch file, of chat
         completions or of embeddings; it is converted, and a row that cannot be is INVALID_INPUT.
     :param dimensions: of ``openai-embeddings`` only: the length of the vectors; None: what the model does by itself.
@@ -95,5 +95,5 @@ RequestSpec: TypeAlias = GenerateRequest | EmbedRequest | RawRequest | Callable[
 
 
 def takes_json_as_text(request: RequestSpec) -> bool:
-    """Whether the request converts JSON of the source's own, which must then arrive as it stands in the file."""
-    return isinstance(request, RawRequest) and request.format != "gemini"
+    """Whether the request is JSON of the source's own, which must then arrive as it stands in the file."""
+    return isinstance(request, RawRequest)

@@ -46,7 +46,7 @@ class File:
 def open_files(uris: Sequence[str], locate: Callable[[str], Location], *, json_as_text: bool = False) -> FileSource:
     """All files that the URIs name. Raises InputError when there is none, or when they cannot be one table.
 
-    :param json_as_text: whether all columns of JSON Lines shall be text, objects as their JSON.
+    :param json_as_text: whether the objects and lists of JSON Lines shall be columns of their JSON, as text.
     """
     files: dict[tuple[Any, str], File] = {}
     for uri in uris:

@@ -26,7 +26,7 @@ def open_source(source: Any, *, locate: Callable[[str], Location] = locate, json
     :param source: a path or URI of a file, folder or glob, or a list of such; a pandas DataFrame; a pyarrow Table; a
         RecordBatchReader or an iterator of record batches; anything else that offers the Arrow stream interface.
     :param locate: opens a URI.
-    :param json_as_text: whether all columns of JSON Lines shall be text, objects as their JSON.
+    :param json_as_text: whether the objects and lists of JSON Lines shall be columns of their JSON, as text.
     """
     if isinstance(source, Source):
         return source

@@ -74,7 +74,7 @@ def test_the_pages_snippets_run(emulator: Emulator, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("GOOGLE_API_KEY", "AIzaAnyKey")
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", emulator.url)
 
-    assert run_snippets(PAGE) == 2
+    assert run_snippets(PAGE) == 3
 
 
 def test_the_page_shows_the_tables_of_the_code() -> None:

@@ -1,0 +1,73 @@
+"""A batch file in the service's own form makes the whole trip as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from airflow_gemini_batch.engine.requests import RawRequest
+from airflow_gemini_batch.engine.summary import Summary
+from tests.integration.engine.conftest import read
+
+Go = Callable[..., Summary]
+
+
+def asking(text: str, **more: Any) -> dict[str, Any]:
+    return {"contents": [{"parts": [{"text": f"Repeat: {text}"}]}], **more}
+
+
+def sent(tmp_path: Path) -> list[Any]:
+    text = (tmp_path / "run/_run/requests/shard-00000-0.jsonl").read_text()
+    return [json.loads(line)["request"] for line in text.splitlines()]
+
+
+def test_objects_in_json_lines_are_sent_as_they_stand(go: Go, tmp_path: Path) -> None:
+    picture = {"inline_data": {"mime_type": "image/png", "data": "iVBORw0K"}}
+    requests = [
+        asking("one", generation_config={"temperature": 0.5}),
+        asking("two", systemInstruction={"parts": [{"text": "Be brief."}]}),
+        {"contents": [{"parts": [{"text": "Repeat: three"}, picture], "role": "user"}]},
+    ]
+    lines = [{"key": f"request-{number}", "request": request, "pages": number} for number, request in enumerate(requests)]
+    (tmp_path / "batch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    summary = go(source=str(tmp_path / "batch.jsonl"), request=RawRequest("request"), key="key", carry=["pages"])
+
+    assert summary.balanced
+    assert sent(tmp_path) == requests
+    assert [(row["key"], row["pages"], row["text"]) for row in read(tmp_path, "results")] == [
+        ("request-0", 0, "one"), ("request-1", 1, "two"), ("request-2", 2, "three"),
+    ]  # fmt: skip
+
+
+def test_a_line_without_a_request_costs_its_own_row(go: Go, tmp_path: Path) -> None:
+    lines = [{"key": 1, "request": asking("one")}, {"key": 2}, {"key": 3, "request": [1]}, {"key": 4, "request": "three"}]
+    (tmp_path / "batch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    go(source=str(tmp_path / "batch.jsonl"), request=RawRequest("request"), key="key", carry=[])
+
+    assert [row["key"] for row in read(tmp_path, "results")] == ["1"]
+    assert [(row["key"], row["reason"], row["message"]) for row in read(tmp_path, "dead_letter")] == [
+        ("2", "INVALID_INPUT", "column 'request' is null"),
+        ("3", "INVALID_INPUT", "column 'request' holds JSON that is not an object: [1]"),
+        ("4", "INVALID_INPUT", "column 'request' is not valid JSON: Expecting value: line 1 column 1 (char 0)"),
+    ]
+
+
+def test_numbers_carried_from_a_batch_file_stay_numbers(go: Go, tmp_path: Path) -> None:
+    lines = [{"custom_id": "a", "pages": 3, "score": 0.5, "body": {"messages": [{"role": "user", "content": "Repeat: one"}]}}]
+    (tmp_path / "batch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    go(
+        source=str(tmp_path / "batch.jsonl"),
+        request=RawRequest("body", format="openai"),
+        key="custom_id",
+        carry=["pages", "score"],
+    )
+
+    schema = pq.read_schema(tmp_path / "run/results/part-00000-0.parquet")
+    assert {name: str(schema.field(name).type) for name in ("pages", "score")} == {"pages": "int64", "score": "double"}
