@@ -64,7 +64,7 @@ def test_a_table_from_an_upstream_task_is_a_source(run_dag: RunDag, tmp_path: Pa
     assert ["{{ ds }}" in row["text"] or "${text}" in row["text"] for row in read(tmp_path / "run" / "results")] == [True, True]
 
 
-STEPS = """
+BUILD = """
 built = GeminiBatchBuildOperator(
     task_id="build",
     source=SOURCE,
@@ -74,6 +74,9 @@ built = GeminiBatchBuildOperator(
     key="id",
     max_shard_requests=5,
 )
+"""
+
+STEPS = f"""{BUILD}
 jobs = GeminiBatchSubmitOperator.partial(task_id="submit").expand(shard=built.output)
 done = GeminiBatchSensor.partial(task_id="wait", poll_interval=0.2).expand(job=jobs.output)
 parts = GeminiBatchDownloadOperator.partial(task_id="download").expand(job=done.output)
@@ -91,17 +94,7 @@ def test_the_mapped_steps_make_the_whole_trip(run_dag: RunDag, source: str, tmp_
     assert len(created(emulator)) == 3
 
 
-IN_A_GROUP = """
-built = GeminiBatchBuildOperator(
-    task_id="build",
-    source=SOURCE,
-    request=GenerateRequest(prompt="Repeat: ${body}"),
-    model=MODEL,
-    destination=DESTINATION,
-    key="id",
-    max_shard_requests=5,
-)
-
+IN_A_GROUP = f"""{BUILD}
 @task_group
 def trip(shard):
     job = GeminiBatchSubmitOperator(task_id="submit", shard=shard)
