@@ -65,12 +65,14 @@ class Job(msgspec.Struct, frozen=True):
     :param output_file: ``files/batch-…``; None until the service has named it, which can be later than SUCCEEDED.
     :param has_inline_output: the answers are in the operation itself (inline jobs).
     :param error_code: rpc code of the job's own error, as on FAILED.
+    :param embeds: whether it makes embeddings: such a job has no webhook of its own.
     """
 
     name: str
     state: JobState
     wire_state: str = ""
     done: bool = False
+    embeds: bool = False
     display_name: str = ""
     model: str = ""
     input_file: str | None = None
@@ -121,13 +123,16 @@ def parse_job(operation: Mapping[str, Any]) -> Job:
     outputs = [_mapping(metadata.get("output")), _mapping(operation.get("response")), _mapping(metadata.get("dest"))]
     output_file = next((file for output in outputs if (file := _output_file(output))), None)
     error = _mapping(operation.get("error")) or _mapping(metadata.get("error"))
+    model = _text(metadata.get("model"))
     return Job(
         name=name,
         state=state,
         wire_state=wire_state,
         done=done,
+        # By its type, and by its model where the answer names no type.
+        embeds="EmbedContentBatch" in _text(metadata.get("@type")) or "embedding" in model,
         display_name=_text(_either(metadata, "displayName", "display_name")),
-        model=_text(metadata.get("model")),
+        model=model,
         input_file=_text(_either(_mapping(_either(metadata, "inputConfig", "input_config")), "fileName", "file_name")) or None,
         output_file=output_file,
         has_inline_output=any(_has_inline(output) for output in outputs),

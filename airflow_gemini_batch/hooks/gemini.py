@@ -17,6 +17,7 @@ from airflow.sdk.log import mask_secret
 
 from airflow_gemini_batch._compat import AirflowNotFoundException, amask_secret
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, InputError
+from airflow_gemini_batch.webhooks.settings import WebhookSettings
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -57,7 +58,9 @@ class GeminiHook(BaseHook):
             connection = self.get_connection(self.gemini_conn_id)
         except AirflowNotFoundException:
             raise self._missing() from None
-        endpoint, key = self._endpoint(connection, connection.extra_dejson)
+        extra = self._extra(connection)
+        mask_secret(extra)  # of its fields those whose names say so, such as the signing secret of webhooks
+        endpoint, key = self._endpoint(connection, extra)
         mask_secret(key)
         return endpoint
 
@@ -68,18 +71,22 @@ class GeminiHook(BaseHook):
         except AirflowNotFoundException:
             raise self._missing() from None
         # In a thread, which then is what imports the SDK: that takes a second.
-        endpoint, key = await asyncio.to_thread(self._endpoint, connection, _extra(connection))
+        endpoint, key = await asyncio.to_thread(self._endpoint, connection, self._extra(connection))
         await amask_secret(key)
         return endpoint
 
-    async def awebhook_folder(self) -> str | None:
-        """Where knocks are left for jobs that have ended; None without webhooks."""
+    async def awebhook_settings(self) -> WebhookSettings:
+        """What the connection says of webhooks, without the signing secrets where one of them is none."""
         try:
             connection = await self.aget_connection(self.gemini_conn_id)
         except AirflowNotFoundException:
             raise self._missing() from None
-        folder = _extra(connection).get("webhook_folder")
-        return folder.strip() or None if isinstance(folder, str) else None
+        extra = self._extra(connection)
+        try:
+            return WebhookSettings.of_extra(extra)
+        except InputError as error:
+            self.log.warning("Connection %r: %s", self.gemini_conn_id, error)
+            return WebhookSettings.of_extra({**extra, "webhook_signing_secret": None})
 
     @property
     def webhooks(self) -> Webhooks:
@@ -187,6 +194,17 @@ class GeminiHook(BaseHook):
         except ApiKeyError as error:
             raise ApiKeyError(f"Connection {self.gemini_conn_id!r}: {error}") from None
 
+    def _extra(self, connection: Connection) -> dict[str, Any]:
+        """Not ``extra_dejson``: it masks synchronously, which an event loop must not wait for, and takes any JSON for good."""
+        try:
+            extra = json.loads(connection.extra or "{}")
+        except ValueError:
+            extra = None
+        if not isinstance(extra, dict):
+            # The text itself is told to nobody: it may hold a secret.
+            raise InputError(f"Connection {self.gemini_conn_id!r}: its extra is no JSON object. Mend it, or leave it empty.")
+        return extra
+
     def _seconds(self, value: Any, default: float) -> float:
         if value in (None, ""):
             return default
@@ -223,13 +241,3 @@ def base_url(host: str | None, port: int | None, schema: str | None) -> str | No
     if port and not re.search(r":\d+$", authority):
         authority = f"{authority}:{port}"
     return f"{scheme}://{authority}{slash}{path}"
-
-
-def _extra(connection: Connection) -> dict[str, Any]:
-    """Not ``extra_dejson``: it masks synchronously, which an event loop must not wait for. Nobody who asks here uses the one
-    secret that may be in there."""
-    try:
-        extra = json.loads(connection.extra or "{}")
-    except ValueError:
-        return {}
-    return extra if isinstance(extra, dict) else {}

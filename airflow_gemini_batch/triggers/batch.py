@@ -137,8 +137,8 @@ class GeminiBatchTrigger(BaseTrigger):
 
     async def _watch_jobs(self, watch: Watch) -> Wake:
         progress = Progress()
-        folder = await GeminiHook(self.gemini_conn_id).awebhook_folder()
-        async with shared_poller(await self._endpoint()) as poller, listening(folder, self.jobs) as bell:
+        webhooks = await GeminiHook(self.gemini_conn_id).awebhook_settings()
+        async with shared_poller(await self._endpoint()) as poller, listening(webhooks, self.jobs) as bell:
             watch.poll_interval = bell.stretched(self.poll_interval)
             # The task has looked at the jobs right before it deferred, so the first look is not at once.
             decision = watch.on_jobs((), now=time.time())

@@ -1,8 +1,9 @@
 """Hearing knocks: whoever waits for jobs in the triggerer is woken by the webhooks that the API server has taken.
 
 Everybody who listens at one folder in one event loop shares one listing of it every two seconds, and nobody asks the service
-meanwhile. What must stay true: a knock only makes somebody look sooner; and where the folder cannot be read, or a knock has been
-heard of a job that the service does not show as ended yet, the service is asked as often as without webhooks.
+meanwhile. What must stay true: a knock only makes somebody look sooner; and the service is asked as often as without webhooks
+where none can come (nothing says whom to believe, the folder cannot be read, a job has no webhook of its own), and where a knock
+has been heard of a job that the service does not show as ended yet.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.triggers.poller import Poller, Seen
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.knocks import Knocks
+from airflow_gemini_batch.webhooks.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +33,31 @@ SLOWER = 10.0
 
 
 class Doorbell:
-    """What one who waits for jobs has heard of them."""
+    """What one who waits for jobs has heard of them.
 
-    def __init__(self, door: Door | None, jobs: Collection[str]) -> None:
+    :param is_registered: whether a registered webhook tells of every job. Else each job brings its own, and one that makes
+        embeddings has none: the SDK knows no such field.
+    """
+
+    def __init__(self, door: Door | None, jobs: Collection[str], *, is_registered: bool = True) -> None:
         self._door = door
         self._jobs = frozenset(jobs)
+        self._silent: set[str] = set() if is_registered else set(jobs)  # as far as is known: they have not been seen yet
         self._heard: set[JobEnded] = set()
 
     def stretched(self, poll_interval: float) -> float:
         """How long to wait between two looks at the service."""
-        return poll_interval if self._door is None or not self._door.is_sound or self._heard else poll_interval * SLOWER
+        if self._door is None or not self._door.is_sound or self._silent or self._heard:
+            return poll_interval
+        return poll_interval * SLOWER
 
     async def look(self, poller: Poller, *, within: float) -> dict[str, Seen]:
         """The jobs at some moment between now and ``within`` seconds from now: at once when somebody has knocked."""
+        seen = await self._look(poller, within)
+        self._silent -= {name for name, job in seen.items() if isinstance(job, Job) and not job.embeds}
+        return seen
+
+    async def _look(self, poller: Poller, within: float) -> dict[str, Seen]:
         jobs = sorted(self._jobs)
         if self._door is None:
             return await poller.look(jobs, within=within)
@@ -128,12 +143,10 @@ _doors: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Door]] = WeakKeyD
 
 
 @contextlib.asynccontextmanager
-async def listening(folder: str | None, jobs: Collection[str]) -> AsyncIterator[Doorbell]:
-    """Listen for knocks for some jobs.
-
-    :param folder: None where there are no webhooks: the doorbell never rings.
-    """
-    if folder is None:
+async def listening(settings: WebhookSettings, jobs: Collection[str]) -> AsyncIterator[Doorbell]:
+    """Listen for knocks for some jobs; without webhooks, the doorbell never rings."""
+    folder = settings.folder
+    if folder is None or not (settings.secrets or settings.uri):
         yield Doorbell(None, jobs)
         return
     doors = _doors.setdefault(asyncio.get_running_loop(), {})
@@ -141,7 +154,7 @@ async def listening(folder: str | None, jobs: Collection[str]) -> AsyncIterator[
     door.users += 1
     try:
         await door.open()
-        yield Doorbell(door, jobs)
+        yield Doorbell(door, jobs, is_registered=bool(settings.secrets))
     finally:
         door.users -= 1
         if door.users == 0:

@@ -2,35 +2,41 @@
 
     Asset("gemini-batches", watchers=[AssetWatcher(name="ended", trigger=GeminiBatchEventTrigger())])
 
-What must stay true: a webhook alone makes no event, the service's own answer does; each end of a job makes one event for each
-watcher, over restarts too, and two rather than none when the triggerer is killed in between; a lost webhook makes it late only.
+What must stay true: a webhook alone makes no event, the service's own answer does; each end of a job since the first watch makes
+one event for each watcher, over restarts too, and two rather than none when the triggerer is killed in between; a lost webhook
+makes it late only; and a watch goes on by itself once what was wrong with the connection, the folder or the service is mended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from airflow_gemini_batch.engine.errors import InputError, RefusedError, ServiceError
+from airflow_gemini_batch.engine.errors import GeminiBatchError, InputError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.jobs import Job, JobState
 from airflow_gemini_batch.engine.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.doorbell import knocks_at
 from airflow_gemini_batch.triggers.poller import Poller, shared_poller
 from airflow_gemini_batch.webhooks.events import ENDINGS, JobEnded
+from airflow_gemini_batch.webhooks.knocks import name_of
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.webhooks.knocks import Knocks
 
 #: Only jobs that ended within this time are made events of without a knock: what has been fired is forgotten later than that.
 _LOOK_BACK = dt.timedelta(days=2)
+
+#: Seconds until the next try when the connection, the folder or the service cannot be used.
+_AFTER_TROUBLE = 60.0
 
 _ENDING_BY_STATE = {
     JobState.SUCCEEDED: "succeeded",
@@ -68,6 +74,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         self.events = list(events)
         self.poll_interval = poll_interval
         self.list_interval = list_interval
+        self._unmarked: set[JobEnded] = set()  # decided here, and not yet known to the folder
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -81,33 +88,46 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        """It never ends by itself: Airflow would start it again every second."""
+        while True:
+            try:
+                async with contextlib.aclosing(self._watch()) as events:
+                    async for event in events:
+                        yield event
+            except Exception as error:
+                seconds = min(self.list_interval, _AFTER_TROUBLE)
+                told = error if isinstance(error, GeminiBatchError) else f"{error!r}."
+                self.log.error("%s Watching again in %.0f s.", told, seconds)
+                await asyncio.sleep(seconds)
+
+    async def _watch(self) -> AsyncGenerator[TriggerEvent, None]:
+        """One round: a listing of the jobs, and knocks until the next one is due. Each reads the connection anew."""
         hook = GeminiHook(self.gemini_conn_id)
-        folder = await hook.awebhook_folder()
+        folder = (await hook.awebhook_settings()).folder
         if folder is None:
             raise InputError(f"Connection {self.gemini_conn_id!r} has no webhook_folder in its extra, so nobody can knock.")
         knocks = await asyncio.to_thread(knocks_at, folder)
-        since = await asyncio.to_thread(knocks.since, self._watcher, now=time.time())
-        fired = await asyncio.to_thread(knocks.fired, self._watcher)
-        list_at = 0.0
+        since = _text_of(await asyncio.to_thread(knocks.since, self._watcher, now=time.time()))
+        decided = self._unmarked | await asyncio.to_thread(knocks.fired, self._watcher)
         async with shared_poller(await hook.aendpoint()) as poller:
+            listed, until = await self._ended(poller, since), time.monotonic() + self.list_interval
             while True:
-                found = await self._found(knocks)
-                if time.monotonic() >= list_at:
-                    found |= await self._ended(poller, since)
-                    list_at = time.monotonic() + self.list_interval
-                new: list[JobEnded] = []
-                for ended in sorted(found - fired, key=lambda ended: ended.job):
-                    payload = await self._payload(poller, ended)
-                    if payload is None:
-                        continue
-                    fired.add(ended)
-                    new.append(ended)
-                    if payload:
-                        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+                new = sorted((listed | await self._found(knocks)) - decided, key=name_of)
+                for ended, job in (await self._looked_at(poller, new)).items():
+                    decided.add(ended)
+                    if isinstance(job, RefusedError):
+                        self.log.warning("%s is said to have ended, and the service says: %s", ended.job, job)
+                        continue  # until the next round
+                    self._unmarked.add(ended)
+                    if job is not None and self._ending(job) == ended.ending and not _is_before(job, since):
+                        yield TriggerEvent(_payload(job, ended))  # type: ignore[no-untyped-call]
                 await asyncio.sleep(self.poll_interval)
                 # Only now has Airflow had time to store the events.
-                for ended in new:
+                for ended in sorted(self._unmarked, key=name_of):
                     await asyncio.to_thread(knocks.mark, self._watcher, ended)
+                    self._unmarked.discard(ended)
+                if time.monotonic() >= until:
+                    return
 
     @property
     def _watcher(self) -> str:
@@ -126,18 +146,16 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
             self.log.warning("Knocks in %s cannot be heard: %r", knocks.folder, error)
             return set()
 
-    async def _ended(self, poller: Poller, since: float) -> set[JobEnded]:
+    async def _ended(self, poller: Poller, since: str) -> set[JobEnded]:
         """What the service's own listing says, however the webhooks have fared."""
-        earliest = dt.datetime.fromtimestamp(max(since, time.time() - _LOOK_BACK.total_seconds()), dt.timezone.utc)
-        # Seconds suffice, and then the service's times can be compared as texts.
-        text = earliest.strftime("%Y-%m-%dT%H:%M:%S")
+        earliest = max(since, _text_of(time.time() - _LOOK_BACK.total_seconds()))
         ended: set[JobEnded] = set()
         token: str | None = None
         try:
             while True:
                 jobs, token = await poller.client.page_of_jobs(token)
                 ended |= {
-                    JobEnded(job.name, ending) for job in jobs if (ending := self._ending(job)) and job.end_time[:19] >= text
+                    JobEnded(job.name, ending) for job in jobs if (ending := self._ending(job)) and job.end_time[:19] >= earliest
                 }
                 if token is None:
                     return ended
@@ -145,26 +163,42 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
             self.log.warning("%s Looking again in %.0f s.", error, self.list_interval)
             return ended
 
-    async def _payload(self, poller: Poller, ended: JobEnded) -> dict[str, Any] | None:
-        """What to fire. None: ask again later; empty: nothing, ever."""
-        job = (await poller.look([ended.job], within=0.0))[ended.job]
-        if job is None or isinstance(job, RefusedError):
-            self.log.warning("A webhook said that %s has ended, and the service does not show it: no event.", ended.job)
-            return {}
-        if isinstance(job, ServiceError) or not is_settled(job):
-            return None
-        if self._ending(job) != ended.ending:
-            return {}
-        return {
-            "event": f"batch.{ended.ending}",
-            "job": job.name,
-            "state": job.state.value,
-            "display_name": job.display_name,
-            "model": job.model,
-            "output_file": job.output_file,
-        }
+    async def _looked_at(self, poller: Poller, new: Sequence[JobEnded]) -> dict[JobEnded, Job | RefusedError | None]:
+        """Those that the service can tell of by now; None: it finds no such job. Raises ServiceError for an outage."""
+        seen = await poller.look({ended.job for ended in new}, within=0.0) if new else {}
+        told: dict[JobEnded, Job | RefusedError | None] = {}
+        for ended in new:
+            job = seen[ended.job]
+            if isinstance(job, ServiceError) and not isinstance(job, RefusedError):
+                raise job
+            if job is None:
+                self.log.warning("A webhook said that %s has ended, and the service does not find it: no event.", ended.job)
+            if not isinstance(job, Job) or is_settled(job):
+                told[ended] = job
+        return told
 
     def _ending(self, job: Job) -> str | None:
         """How a job has ended, where that is among what is wanted."""
         ending = "succeeded" if job.ended_well else _ENDING_BY_STATE.get(job.state)
         return ending if ending in self._endings else None
+
+
+def _payload(job: Job, ended: JobEnded) -> dict[str, Any]:
+    return {
+        "event": f"batch.{ended.ending}",
+        "job": job.name,
+        "state": job.state.value,
+        "display_name": job.display_name,
+        "model": job.model.removeprefix("models/"),
+        "output_file": job.output_file,
+    }
+
+
+def _is_before(job: Job, since: str) -> bool:
+    """Whether a job ended before the first watch. One that does not say when it ended did not."""
+    return "" < job.end_time[:19] < since
+
+
+def _text_of(time: float) -> str:
+    """As the service writes times, to the second, which suffices: so they can be compared as texts."""
+    return dt.datetime.fromtimestamp(time, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")

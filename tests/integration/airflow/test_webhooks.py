@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import re
 import socket
 import threading
@@ -31,6 +32,9 @@ from airflow_gemini_batch.webhooks.settings import WebhookSettings
 from tests.doc_snippets import DOCS, run_snippets
 from tests.integration.airflow.conftest import KEY, MODEL, Legs
 from tests.integration.airflow.test_poller import looks
+from tests.unit.webhooks import signing
+
+SECRET = f"whsec_{signing.SECRET}"
 
 #: With webhooks the service is asked every ten times as many seconds: never within a test.
 SLOW = 30.0
@@ -78,12 +82,15 @@ def own(connect: Callable[..., None], receiver: str, folder: Path) -> None:
 
 @pytest.fixture
 def submit(emulator: Emulator, tmp_path: Path) -> Callable[..., list[str]]:
-    def submit(count: int = 1, **given: Any) -> list[str]:
-        line = b'{"key": "a", "request": {"contents": [{"parts": [{"text": "hello"}]}]}}\n'
-        (tmp_path / "one.jsonl").write_bytes(line)
+    def submit(count: int = 1, *, embeds: bool = False) -> list[str]:
+        content = {"parts": [{"text": "hello"}]}
+        request = {"content": content} if embeds else {"contents": [content]}
+        (tmp_path / "one.jsonl").write_text(json.dumps({"key": "a", "request": request}) + "\n")
+        model = "gemini-embedding-001" if embeds else MODEL
         with GeminiClient(GeminiHook().endpoint) as client, open(tmp_path / "one.jsonl", "rb") as file:
-            uploaded = client.upload(file, name=None, display_name="one").name
-            return [client.create_job(model=MODEL, input_file=uploaded, display_name=f"job {n}").name for n in range(count)]
+            sent = client.upload(file, name=None, display_name="one").name
+            jobs = [client.create_job(model=model, input_file=sent, display_name=f"job {n}", embeds=embeds) for n in range(count)]
+            return [job.name for job in jobs]
 
     return submit
 
@@ -177,14 +184,34 @@ def test_a_lost_webhook_is_made_good_by_polling(emulator, registered, submit):
     assert looks(emulator)["get"] == 1
 
 
-def test_where_knocks_cannot_be_heard_the_service_is_polled_as_ever(emulator, connect, submit, folder):
-    folder.parent.mkdir(exist_ok=True)
-    connect(extra=json.dumps({"webhook_folder": "nosuchscheme://bucket/knocks"}))
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param({"webhook_folder": "nosuchscheme://bucket/knocks", "webhook_signing_secret": SECRET}, id="no such folder"),
+        pytest.param({"webhook_folder": "/knocks"}, id="nobody can knock"),
+        pytest.param({"webhook_folder": "/knocks", "webhook_signing_secret": "whsec_oops!"}, id="nobody is believed"),
+        pytest.param({"webhook_signing_secret": SECRET}, id="no folder"),
+    ],
+)
+def test_where_no_knock_can_come_the_service_is_polled_as_ever(extra, emulator, connect, submit, tmp_path):
+    extra = {name: value.replace("/knocks", f"{tmp_path}/knocks") for name, value in extra.items()}
+    connect(extra=json.dumps(extra))
 
     event, seconds = wait_for(submit(), poll_interval=0.3)
 
     assert event["why"] == "settled"
     assert seconds < 5
+    assert looks(emulator)["get"] >= 3
+
+
+def test_an_embeddings_job_that_has_no_webhook_of_its_own_is_polled_as_ever(emulator, own, submit):
+    jobs = submit(embeds=True)
+
+    event, _ = wait_for(jobs, poll_interval=0.3)
+
+    assert event["why"] == "settled"
+    assert looks(emulator)["get"] >= 3
+    assert emulator.deliveries() == []
 
 
 def test_a_knock_that_is_wrong_makes_it_look_as_often_as_without_webhooks(emulator, registered, submit, folder):
@@ -220,8 +247,8 @@ class TestAssetEvents:
     """What a DAG that is scheduled on the ends of jobs sees."""
 
     @staticmethod
-    def watch(seconds: float, **given: Any) -> list[dict[str, Any]]:
-        """What a watcher fires in so many seconds."""
+    def watch(seconds: float, *, then: Callable[[], None] | None = None, **given: Any) -> list[dict[str, Any]]:
+        """What a watcher fires in so many seconds, in the middle of which something happens."""
         trigger = GeminiBatchEventTrigger(**{"poll_interval": 0.3, "list_interval": 1_000, **given})
         fired: list[dict[str, Any]] = []
 
@@ -231,7 +258,10 @@ class TestAssetEvents:
 
         async def for_a_while() -> None:
             watching = asyncio.create_task(run())
-            await asyncio.wait([watching], timeout=seconds)
+            await asyncio.wait([watching], timeout=seconds / 2)
+            if then is not None:
+                then()
+            await asyncio.wait([watching], timeout=seconds / 2)
             if watching.done():
                 await watching
             watching.cancel()
@@ -253,6 +283,8 @@ class TestAssetEvents:
         assert self.watch(1) == []
 
     def test_other_watchers_fire_for_themselves(self, emulator, registered, submit):
+        for events in (["batch.succeeded"], ["batch.failed"], ["batch.failed", "batch.succeeded"]):
+            self.watch(0.3, events=events)
         emulator.faults.add(JobFault(do="fail", display_name="job 0"))
         failed, succeeded = submit(2)
         deliveries(emulator, 2)
@@ -260,6 +292,14 @@ class TestAssetEvents:
         assert [event["job"] for event in self.watch(1)] == [succeeded]
         assert [event["job"] for event in self.watch(1, events=["batch.failed"])] == [failed]
         assert {event["job"] for event in self.watch(1, events=["batch.failed", "batch.succeeded"])} == {failed, succeeded}
+
+    def test_what_was_knocked_for_before_the_first_watch_is_no_event(self, emulator, registered, submit, folder):
+        submit()
+        deliveries(emulator)
+        time.sleep(1.1)
+
+        assert list(folder.glob("*.succeeded"))
+        assert self.watch(1) == []
 
     def test_a_webhook_alone_makes_no_event(self, emulator, registered, submit, folder):
         emulator.faults.add(JobFault(do="hang"))
@@ -285,16 +325,49 @@ class TestAssetEvents:
 
         assert self.watch(1, list_interval=0.3) == []
 
-    def test_outages_pass(self, emulator, registered, submit):
+    @pytest.mark.parametrize(("status", "seconds"), [(500, 8), (403, 2)])  # the SDK itself waits some seconds
+    def test_outages_and_refusals_pass(self, status, seconds, emulator, registered, submit):
+        self.watch(0.3)
         jobs = submit()
         deliveries(emulator)
-        emulator.faults.add(HttpFault(do="status", path="/batches", count=2))
+        emulator.faults.add(HttpFault(do="status", status=status, path="/batches", count=2))
 
-        assert [event["job"] for event in self.watch(8)] == jobs  # the SDK itself waits some seconds
+        assert [event["job"] for event in self.watch(seconds, list_interval=0.3)] == jobs
 
-    def test_without_a_folder_it_says_so(self, connect):
-        with pytest.raises(InputError, match="webhook_folder"):
-            self.watch(1)
+    @pytest.mark.parametrize(
+        ("broken", "told"),
+        [({"password": "invalid"}, "API key"), ({"extra": "{}"}, "webhook_folder"), ({"extra": "[]"}, "no JSON object")],
+    )
+    def test_it_goes_on_when_the_connection_has_been_mended(
+        self, broken, told, registered, connect, submit, emulator, monkeypatch, capsys
+    ):
+        self.watch(0.3)
+        jobs = submit()
+        deliveries(emulator)
+        good = os.environ["AIRFLOW_CONN_GEMINI_DEFAULT"]
+        connect(**{"extra": json.loads(good)["extra"], **broken})
+
+        def mend() -> None:
+            monkeypatch.setenv("AIRFLOW_CONN_GEMINI_DEFAULT", good)
+
+        assert [event["job"] for event in self.watch(2.4, list_interval=0.3, then=mend)] == jobs
+        assert told in capsys.readouterr().out
+
+    def test_a_folder_that_cannot_be_written_makes_the_event_late(self, emulator, registered, submit, folder):
+        self.watch(0.3)
+        jobs = submit()
+        deliveries(emulator)
+        [marks] = (folder / "fired").iterdir()
+        (marks / "since").rename(folder / "since")
+        marks.rmdir()
+        marks.write_text("a file where a folder should be")
+
+        def mend() -> None:
+            marks.unlink()
+            marks.mkdir()
+            (folder / "since").rename(marks / "since")
+
+        assert [event["job"] for event in self.watch(2.4, list_interval=0.3, then=mend)] == jobs
 
     def test_it_can_be_stored_and_watched_with(self):
         from airflow.sdk import Asset, AssetWatcher

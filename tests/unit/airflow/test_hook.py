@@ -84,6 +84,14 @@ def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: Any, connect
         connect(password=KEY, extra={"timeout": timeout}).endpoint  # noqa: B018
 
 
+@pytest.mark.parametrize("extra", ["[1, 2]", '"whsec_secret"', "{not json"])
+def test_an_extra_that_is_no_object_is_refused_and_not_shown(extra: str, connect: Any) -> None:
+    with pytest.raises(InputError, match="extra is no JSON object") as refused:
+        connect(password=KEY, extra=extra).endpoint  # noqa: B018
+
+    assert extra not in str(refused.value)
+
+
 def test_the_key_is_masked_and_shown_nowhere(connect: Any) -> None:
     from airflow.sdk._shared.secrets_masker import redact
 

@@ -95,3 +95,16 @@ def test_an_output_name_that_is_no_file_is_not_believed() -> None:
     job = parse_job(operation("BATCH_STATE_SUCCEEDED", metadata={"output": {"responsesFile": "https://elsewhere/x"}}))
 
     assert job.output_file is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "embeds"),
+    [
+        ({"@type": "type.googleapis.com/google.ai.generativelanguage.v1main.EmbedContentBatch"}, True),
+        ({"@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch"}, False),
+        ({"model": "models/gemini-embedding-001"}, True),
+        ({"model": "models/gemini-3.6-flash"}, False),
+    ],
+)
+def test_a_job_that_makes_embeddings_is_told_by_its_type_or_its_model(metadata: dict[str, Any], embeds: bool) -> None:
+    assert parse_job(operation(metadata=metadata)).embeds is embeds
