@@ -20,6 +20,9 @@ from airflow_gemini_batch.engine.storage import Location
 from airflow_gemini_batch.engine.structured import ParsedColumn
 from airflow_gemini_batch.engine.tools import CITATIONS, FUNCTION_CALLS, GROUNDING, THOUGHTS
 
+#: Where one of these stands in the manifest's request, what a row asks for is the row's own affair.
+_OPEN = {"config_column", "column", "callable"}
+
 #: Position in a batch -> why that answer is no result.
 Problems = dict[int, str]
 
@@ -45,14 +48,16 @@ def extra_columns(request: dict[str, Any], *, media_folder: Location | None = No
     """
     if "embed_request" in request:
         return Extras((EmbeddingColumn.of(request),))
+    if request.get("format") == "openai":
+        return Extras((FUNCTION_CALLS, THOUGHTS))
     found: list[ExtraColumn] = []
     if "response_schema" in request:
         found.append(ParsedColumn.of(request))
     asked = request.get("request", {})
     config = asked.get("generation_config", {})
     tools = [name for tool in asked.get("tools", ()) for name in tool]
-    # What a row's own config asks for is not known yet: the columns are there for whatever it may be.
-    any_row = "config_column" in request
+    # The columns are there for whatever it may be.
+    any_row = not _OPEN.isdisjoint(request)
     if any_row or not {"TEXT", *config.get("response_modalities", ())} <= {"TEXT"}:
         found.append(MediaColumn(media_folder))
     if any_row or any(name != "function_declarations" for name in tools):

@@ -36,6 +36,8 @@ SUFFIXES = {
     "application/pdf": ".pdf",
 }
 
+_MEMBERS = (b"inlineData", b"inline_data")
+
 
 class MediaColumn:
     """The ``media`` column: null where an answer holds none.
@@ -56,7 +58,8 @@ class MediaColumn:
         problems: dict[int, str] = {}
         media: list[list[Blob] | None] = []
         for place, answer in enumerate(answers):
-            parts = first_candidate(answer.response).parts
+            has_some = any(member in answer.response for member in _MEMBERS)  # others are not decoded
+            parts = first_candidate(answer.response).parts if has_some else []
             blobs = [part.inline_data for part in parts if part.inline_data is not None and not part.thought]
             if any(blob.data is None for blob in blobs):
                 problems[place] = "the answer holds inline data that is no base64"

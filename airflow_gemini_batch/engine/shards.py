@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from types import TracebackType
@@ -27,6 +27,7 @@ from airflow_gemini_batch.engine import columns, placeholders
 from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS, copied, readable
 from airflow_gemini_batch.engine.encoding import InvalidRow, RequestEncoder
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.extras import extra_columns
 from airflow_gemini_batch.engine.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
 from airflow_gemini_batch.engine.media_files import MediaFile, RequestWithMedia
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
@@ -166,7 +167,8 @@ def build_shards(
     :param carry: columns that are repeated in the tables that come out.
     """
     limits = limits or ShardLimits()
-    carried = carried_schema(source.schema, key=key, carry=carry)
+    taken = RESERVED_COLUMNS.union(field.name for field in extra_columns(encoder.spec).fields)
+    carried = carried_schema(source.schema, key=key, carry=carry, taken=taken)
     with contextlib.closing(KeyIndex()) as index:
         shards = []
         rows = _rows(source, encoder, key, carried, limits.max_bytes, index)
@@ -204,8 +206,11 @@ def digest_shards(
     return digests
 
 
-def carried_schema(schema: pa.Schema, *, key: str | None, carry: Sequence[str]) -> pa.Schema:
-    """The columns to carry, with their types. Raises InputError when one is missing or would collide in the tables."""
+def carried_schema(schema: pa.Schema, *, key: str | None, carry: Sequence[str], taken: Collection[str]) -> pa.Schema:
+    """The columns to carry, with their types. Raises InputError when one is missing or would collide in the tables.
+
+    :param taken: what the tables have as columns of their own.
+    """
     if isinstance(carry, str) or not all(isinstance(name, str) for name in carry):
         raise InputError(f"carry is {carry!r}; expected a list of column names.")
     placeholders.require_columns(carry, schema.names, by="carry")
@@ -214,10 +219,10 @@ def carried_schema(schema: pa.Schema, *, key: str | None, carry: Sequence[str]) 
     twice = sorted({name for name in carry if list(carry).count(name) > 1})
     if twice:
         raise InputError(f"carry names {', '.join(map(repr, twice))} more than once.")
-    taken = [name for name in carry if name in RESERVED_COLUMNS]
-    if taken:
+    colliding = [name for name in carry if name in taken]
+    if colliding:
         raise InputError(
-            f"carry names {', '.join(map(repr, taken))}, which results or dead_letter have as a column of their own. "
+            f"carry names {', '.join(map(repr, colliding))}, which results or dead_letter have as a column of their own. "
             "Rename the column in the source, or leave it out and join it by key afterwards."
         )
     return pa.schema([schema.field(name) for name in carry])

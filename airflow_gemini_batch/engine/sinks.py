@@ -60,11 +60,8 @@ _LETTER = (
     pa.field("failed_at", TIMESTAMP),
 )
 
-#: What a run's request can add to the results (see ``extras``).
-EXTRA_COLUMNS = ("parsed", "embedding", "media", "grounding", "citations", "function_calls", "thoughts")
-
-#: Names that a carried column may not have, in either table, whether or not this run has a column of its own of that name.
-RESERVED_COLUMNS = frozenset(field.name for field in (_KEY, _TEXT, *_ANSWER, *_LETTER)).union(EXTRA_COLUMNS)
+#: Names that a carried column may not have, in either table; nor those of the columns that the run's request adds.
+RESERVED_COLUMNS = frozenset(field.name for field in (_KEY, _TEXT, *_ANSWER, *_LETTER))
 
 
 def results_schema(carry: pa.Schema, *, extra: Sequence[pa.Field] = (), keep_response: bool = True) -> pa.Schema:
@@ -77,7 +74,7 @@ def dead_letter_schema(carry: pa.Schema) -> pa.Schema:
 
 
 def _schema(carry: pa.Schema, own: tuple[pa.Field, ...]) -> pa.Schema:
-    if taken := sorted(RESERVED_COLUMNS & set(carry.names)):
+    if taken := sorted(RESERVED_COLUMNS.union(field.name for field in own) & set(carry.names)):
         raise InputError(
             f"Cannot carry {', '.join(map(repr, taken))}: the tables have columns of that name themselves. "
             "Rename them in the source, or leave them out of carry."

@@ -17,11 +17,16 @@ class CandidateColumn:
     """Text read off the answer's first candidate, null where it holds none. Never a reason to refuse an answer."""
 
     name: str
+    members: tuple[bytes, ...]
+    """Of an answer's JSON, which is not decoded where it holds none of them."""
     text_of: Callable[[Candidate], bytes | None]
     type: pa.DataType = field(default_factory=pa.string)
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, dict[int, str]]:
-        return columns.utf8([self.text_of(first_candidate(answer.response)) for answer in answers]), {}
+        return columns.utf8([self._text(answer.response) for answer in answers]), {}
+
+    def _text(self, response: bytes) -> bytes | None:
+        return self.text_of(first_candidate(response)) if any(member in response for member in self.members) else None
 
 
 def _grounding(candidate: Candidate) -> bytes | None:
@@ -45,7 +50,7 @@ def _thoughts(candidate: Candidate) -> bytes | None:
     return "".join([part.text for part in candidate.parts if part.thought and part.text]).encode() or None
 
 
-GROUNDING = CandidateColumn("grounding", _grounding)
-CITATIONS = CandidateColumn("citations", _citations)
-FUNCTION_CALLS = CandidateColumn("function_calls", _function_calls)
-THOUGHTS = CandidateColumn("thoughts", _thoughts)
+GROUNDING = CandidateColumn("grounding", (b"groundingMetadata", b"grounding_metadata"), _grounding)
+CITATIONS = CandidateColumn("citations", (b"citationMetadata", b"citation_metadata"), _citations)
+FUNCTION_CALLS = CandidateColumn("function_calls", (b"functionCall", b"function_call"), _function_calls)
+THOUGHTS = CandidateColumn("thoughts", (b'"thought"',), _thoughts)

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from airflow_gemini_batch.engine.requests import RawRequest
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
 from airflow_gemini_batch.engine.summary import Summary
 from tests.integration.engine.conftest import read
 
@@ -71,3 +74,35 @@ def test_numbers_carried_from_a_batch_file_stay_numbers(go: Go, tmp_path: Path) 
 
     schema = pq.read_schema(tmp_path / "run/results/part-00000-0.parquet")
     assert {name: str(schema.field(name).type) for name in ("pages", "score")} == {"pages": "int64", "score": "double"}
+
+
+def test_what_raw_requests_ask_for_has_its_column(go: Go, tmp_path: Path) -> None:
+    drawing = {"contents": [{"parts": [{"text": "a pen"}]}], "generation_config": {"response_modalities": ["IMAGE"]}}
+    calling = asking("one", tools=[{"function_declarations": [{"name": "find"}]}])
+    rows = [{"id": "draw", "request": drawing}, {"id": "call", "request": calling}, {"id": "say", "request": asking("one")}]
+
+    go(
+        source=pa.table({"id": [row["id"] for row in rows]}),
+        request=lambda row: by_id(rows, row["id"]),
+        carry=[],
+        keep_response=False,
+    )
+
+    called, drawn, said = read(tmp_path, "results")
+    assert json.loads(called["function_calls"]) == [{"name": "find", "args": {}}]
+    assert drawn["media"][0]["data"].startswith(b"\x89PNG")
+    assert (said["text"], said["media"], said["function_calls"]) == ("one", None, None)
+
+
+def by_id(rows: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    return next(row["request"] for row in rows if row["id"] == wanted)
+
+
+def test_a_name_that_only_other_requests_take_may_be_carried(go: Go, tmp_path: Path) -> None:
+    source = pa.table({"id": ["a"], "media": ["https://shop.example/a.png"], "body": ["one"]})
+
+    go(source=source, request=GenerateRequest(prompt="Repeat: ${body}", media=["media"]), carry=["media"])
+
+    assert [row["media"] for row in read(tmp_path, "results")] == ["https://shop.example/a.png"]
+    with pytest.raises(InputError, match="carry names 'media', which results or dead_letter have as a column of their own"):
+        go(source=source, request=lambda row: asking(row["body"]), carry=["media"], destination=str(tmp_path / "other"))

@@ -136,7 +136,9 @@ def test_nothing_raises(response: bytes) -> None:
         ),
         ({"request": {"generation_config": {"thinking_config": {"thinking_budget": 0}}}}, []),
         ({"config_column": "c", "request": {}}, ["media", "grounding", "citations", "function_calls", "thoughts"]),
-        ({"column": "request"}, []),
+        ({"column": "request"}, ["media", "grounding", "citations", "function_calls", "thoughts"]),
+        ({"callable": "rows.question"}, ["media", "grounding", "citations", "function_calls", "thoughts"]),
+        ({"column": "body", "format": "openai"}, ["function_calls", "thoughts"]),
     ],
 )
 def test_the_columns_follow_from_the_request(request_: dict[str, Any], names: list[str]) -> None:

@@ -68,6 +68,14 @@ def test_a_carried_column_may_not_have_the_name_of_a_column_of_either_table(name
         dead_letter_schema(carry)
 
 
+def test_what_a_request_adds_is_taken_too() -> None:
+    carry = pa.schema([("media", pa.string())])
+
+    assert "media" in results_schema(carry).names
+    with pytest.raises(InputError, match="Cannot carry 'media'"):
+        results_schema(carry, extra=[pa.field("media", pa.binary())])
+
+
 def test_a_part_appears_when_the_block_ends(file: Location) -> None:
     with PartWriter(file, SCHEMA) as part:
         part.write(batch("a", "b"))
