@@ -4,7 +4,7 @@ It is a stand-in for the service, not a mock inside our code: it speaks the serv
 neither Airflow nor the engine, and is known to neither. Its answers are synthetic.
 """
 
-from airflow_gemini_batch.emulator.faults import Fault, HttpFault, JobFault, ListingFault, RowFault, WebhookFault
+from airflow_gemini_batch.emulator.faults import Fault, FileFault, HttpFault, JobFault, ListingFault, RowFault, WebhookFault
 from airflow_gemini_batch.emulator.options import Options
 from airflow_gemini_batch.emulator.remote import Remote
 from airflow_gemini_batch.emulator.serving import Emulator, EmulatorProcess
@@ -13,6 +13,7 @@ __all__ = [
     "Emulator",
     "EmulatorProcess",
     "Fault",
+    "FileFault",
     "HttpFault",
     "JobFault",
     "ListingFault",

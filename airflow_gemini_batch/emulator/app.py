@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.batches import BatchesApi
-from airflow_gemini_batch.emulator.bodies import answer
-from airflow_gemini_batch.emulator.caches import CachesApi
+from airflow_gemini_batch.emulator.bodies import TOO_DEEP, answer
+from airflow_gemini_batch.emulator.caches import CachesApi, CacheShelf
 from airflow_gemini_batch.emulator.control import ControlApi
 from airflow_gemini_batch.emulator.files import FilesApi, FileShelf
 from airflow_gemini_batch.emulator.interactive import InteractiveApi
@@ -23,6 +23,7 @@ from airflow_gemini_batch.emulator.joblist import JobList
 from airflow_gemini_batch.emulator.mischief import Mischief, drain
 from airflow_gemini_batch.emulator.openai_batches import OpenAIBatchesApi
 from airflow_gemini_batch.emulator.options import Options
+from airflow_gemini_batch.emulator.references import References
 from airflow_gemini_batch.emulator.refusals import Refusal
 from airflow_gemini_batch.emulator.runner import Runner
 from airflow_gemini_batch.emulator.uploads import UploadsApi
@@ -39,7 +40,9 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
     webhooks = WebhookList(world)
     mail = Mail(world, webhooks)
     jobs = JobList(world, shelf, mail.announce)
-    runner = Runner(world, shelf, jobs)
+    caches = CacheShelf(world)
+    references = References(shelf, caches)
+    runner = Runner(world, references, jobs)
     postman = Postman(world, webhooks, mail, jobs.settle)
 
     @contextlib.asynccontextmanager
@@ -59,21 +62,25 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
         FilesApi(world, shelf, jobs.settle),
         batches,
         OpenAIBatchesApi(world, shelf, jobs, batches),
-        InteractiveApi(world, shelf),
-        CachesApi(world),
+        InteractiveApi(world, references),
+        CachesApi(world, caches),
         WebhooksApi(world, webhooks, mail),
         ControlApi(world, jobs, runner, mail),
     )
-    return Starlette(
+    app = Starlette(
         routes=[route for api in apis for route in api.routes()],
         middleware=[Middleware(Mischief, world=world)],
         exception_handlers={
             Refusal: _refuse,
             HTTPException: _no_such_call,
+            RecursionError: _too_deep,
+            Exception: _bug,
             ClientDisconnect: _nobody_there,
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -84,6 +91,15 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 async def _no_such_call(request: Request, error: Exception) -> Response:
     return answer(refusals.not_found().body, 404)
+
+
+async def _too_deep(request: Request, error: Exception) -> Response:
+    return answer(refusals.invalid_argument(f"Invalid JSON payload received. {TOO_DEEP}").body, 400)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """The server logs the error itself; a caller gets the service's form of a 500."""
+    return answer(refusals.internal().body, 500)
 
 
 async def _nobody_there(request: Request, error: Exception) -> Response:

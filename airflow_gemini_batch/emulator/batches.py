@@ -13,7 +13,7 @@ from starlette.routing import Route
 from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.bodies import answer, page_size_of, read_object, to_json
 from airflow_gemini_batch.emulator.clock import HOUR, nanoseconds
-from airflow_gemini_batch.emulator.fields import unknown_fields
+from airflow_gemini_batch.emulator.fields import misfits
 from airflow_gemini_batch.emulator.files import FileShelf
 from airflow_gemini_batch.emulator.intake import REQUEST_MESSAGE, Intake, check
 from airflow_gemini_batch.emulator.joblist import JobList
@@ -60,12 +60,10 @@ class BatchesApi:
         project = self._world.project_of(request)
         path, _, method = request.url.path.rpartition(":")
         model = known_model("/".join(path.split("/")[-2:]), version_of(request), method)
-        size = int(request.headers.get("content-length") or 0)
-        if size >= self._world.options.max_inline_bytes:
-            limit = self._world.options.max_inline_bytes
-            raise refusals.invalid_argument(f"Request payload size exceeds the limit: {limit} bytes.")
-        body = get_object(await read_object(request), "batch")
-        job = await self.create(request, project, model, _KIND_BY_METHOD[method], body)
+        body = await read_object(request, most=self._world.options.max_inline_bytes)
+        for misfit in misfits(body, "CreateBatchRequest"):
+            raise refusals.misfit(misfit, "batch")
+        job = await self.create(request, project, model, _KIND_BY_METHOD[method], get_object(body, "batch"))
         return answer(operation(job, look(job, job.created_ns)))
 
     async def create(self, request: Request, project: str, model: str, kind: str, body: Json) -> Job:
@@ -94,6 +92,8 @@ class BatchesApi:
                 file = self._shelf.find(project, file_name.removeprefix("files/"))
                 if file is None:
                     raise refusals.not_found()
+                if file.state(self._world.clock.now()) != "ACTIVE":
+                    raise refusals.file_not_active(file.id)
                 sha256 = file.sha256
                 if kind in ENDPOINT_BY_KIND:
                     target = self._world.store.content(content)
@@ -226,6 +226,6 @@ def _write_inline(path: Path, requests: list[Any], kind: str) -> None:
             request = item.get("request") if isinstance(item, dict) else None
             if not isinstance(request, dict):
                 raise refusals.invalid_argument(f"batch.input_config.requests.requests[{number}].request is missing.")
-            for name in unknown_fields(request, REQUEST_MESSAGE[kind]):
-                raise refusals.unknown_name(name, f"batch.input_config.requests.requests[{number}].request")
+            for misfit in misfits(request, REQUEST_MESSAGE[kind]):
+                raise refusals.misfit(misfit, f"batch.input_config.requests.requests[{number}].request")
             lines.write(to_json({"request": request, "metadata": item.get("metadata")}) + b"\n")

@@ -13,6 +13,9 @@ from starlette.responses import Response
 from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.spelling import Json
 
+#: What is said of JSON that is nested deeper than Python's stack, here and wherever such a value is walked through.
+TOO_DEEP = "message is nested too deeply"
+
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(to_json(body), status, headers, media_type="application/json; charset=UTF-8")
@@ -32,11 +35,26 @@ def from_json(text: bytes) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
 
 
-async def read_object(request: Request) -> Json:
-    """The call's JSON body. An empty one is `{}`; single quotes pass, since the docs' curl samples have them."""
-    text = await request.body()
+async def read_object(request: Request, most: int | None = None) -> Json:
+    """The call's JSON body, of less than `most` bytes. An empty one is `{}`; single quotes pass, since the docs' curl samples
+    have them."""
+    return parse_object(await _read(request, most))
+
+
+async def _read(request: Request, most: int | None) -> bytes:
+    text = bytearray()
+    async for block in request.stream():
+        text += block
+        if most is not None and len(text) >= most:
+            raise refusals.payload_too_large(most)
+    return bytes(text)
+
+
+def parse_object(text: bytes) -> Json:
     if not text.strip():
         return {}
     try:
@@ -47,7 +65,19 @@ async def read_object(request: Request) -> Json:
             raise refusals.invalid_argument(f"Invalid JSON payload received. {error}") from error
     if not isinstance(found, dict):
         raise refusals.invalid_argument("Invalid JSON payload received. Root element must be a message.")
+    if rb"\ud" in text.lower() and _has_lone_surrogates(found):
+        raise refusals.invalid_argument("Invalid JSON payload received. A lone surrogate is no Unicode text.")
     return found
+
+
+def header_number(request: Request, name: str) -> int | None:
+    """What a header counts, or None where it is not there."""
+    text = request.headers.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise refusals.invalid_argument(f"Invalid value for the header {name}: {text!r} is no number of bytes.")
+    return int(text)
 
 
 def page_size_of(request: Request, default: int, most: int) -> int:
@@ -66,6 +96,14 @@ def _single_quoted(text: bytes) -> Any:
         return ast.literal_eval(text.decode())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
+
+
+def _has_lone_surrogates(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _no_constant(name: str) -> Any:

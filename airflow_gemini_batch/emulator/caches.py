@@ -16,18 +16,36 @@ from airflow_gemini_batch.emulator.answers.response import count_tokens
 from airflow_gemini_batch.emulator.bodies import answer, page_size_of, read_object
 from airflow_gemini_batch.emulator.clock import HOUR, SECOND, timestamp_us
 from airflow_gemini_batch.emulator.pages import next_token, open_token
-from airflow_gemini_batch.emulator.refusals import Refusal
 from airflow_gemini_batch.emulator.spelling import Json, get_text
 from airflow_gemini_batch.emulator.world import API_VERSIONS, World, known_model, new_id, version_of
 
 _TTL = re.compile(r"(\d{1,9}(?:\.\d+)?)s")
+#: What the store can hold, and the clock will not see: the year 2262.
+_LAST_MOMENT = 2**63 - 1
+_FRACTION = re.compile(r"\.\d+(?=Z|[+-]|$)")
+
+
+class CacheShelf:
+    """The caches of the store at a moment of the clock: what has expired is gone."""
+
+    def __init__(self, world: World) -> None:
+        self._store = world.store
+
+    def find(self, project: str, cache_id: str, moment: int) -> sqlite3.Row | None:
+        return self._store.row("SELECT * FROM caches WHERE id = ? AND project = ? AND expires_ns > ?", cache_id, project, moment)
+
+    def model_of(self, project: str, name: str, moment: int) -> str | None:
+        """The model that the cache serves, or None where it is not there."""
+        found = self.find(project, name.removeprefix("cachedContents/"), moment)
+        return None if found is None else str(json.loads(found["shown"])["model"])
 
 
 class CachesApi:
-    """create, get, list, patch and delete. What has expired is gone."""
+    """create, get, list, patch and delete."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, shelf: CacheShelf) -> None:
         self._world = world
+        self._shelf = shelf
         self._store = world.store
 
     def routes(self) -> list[Route]:
@@ -61,14 +79,14 @@ class CachesApi:
     async def _list(self, request: Request) -> Response:
         project = self._world.project_of(request)
         size = page_size_of(request, default=50, most=1000)
-        page, after = open_token(request.query_params.get("pageToken"))
+        page, (after,) = open_token(request.query_params.get("pageToken"), start=(0,))
         rows = self._store.rows(
             "SELECT * FROM caches WHERE project = ? AND expires_ns > ? AND number > ? ORDER BY number LIMIT ?",
-            *(project, self._world.clock.now(), after or 0, size + 1),
+            *(project, self._world.clock.now(), after, size + 1),
         )
         body: Json = {"cachedContents": [_resource(row) for row in rows[:size]]} if rows else {}
         if len(rows) > size:
-            body["nextPageToken"] = next_token(page + 1, rows[size - 1]["number"])
+            body["nextPageToken"] = next_token(page + 1, (rows[size - 1]["number"],))
         return answer(body)
 
     async def _get(self, request: Request) -> Response:
@@ -91,14 +109,10 @@ class CachesApi:
         return self._find(self._world.project_of(request), request.path_params["id"])
 
     def _find(self, project: str, cache_id: str) -> sqlite3.Row:
-        now = self._world.clock.now()
-        row = self._store.row("SELECT * FROM caches WHERE id = ? AND project = ? AND expires_ns > ?", cache_id, project, now)
+        row = self._shelf.find(project, cache_id, self._world.clock.now())
         if row is None:
-            raise Refusal(403, {"error": {"code": 403, "message": _FORBIDDEN, "status": "PERMISSION_DENIED"}})
+            raise refusals.cache_forbidden()
         return row
-
-
-_FORBIDDEN = "CachedContent not found (or permission denied)"
 
 
 def _usage(body: Json) -> Json:
@@ -106,17 +120,21 @@ def _usage(body: Json) -> Json:
 
 
 def _expires(body: Json, now: int) -> int | None:
+    expires = None
     if ttl := get_text(body, "ttl"):
         found = _TTL.fullmatch(ttl)
         if found is None:
             raise refusals.invalid_argument(f"Illegal duration format; duration must end with 's': {ttl!r}.")
-        return now + int(float(found[1]) * SECOND)
-    if time := get_text(body, "expireTime"):
+        expires = now + int(float(found[1]) * SECOND)
+    elif time := get_text(body, "expireTime"):
         try:
-            return int(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * SECOND)
+            # Python 3.10 reads three or six digits behind the second; nobody needs more.
+            expires = int(datetime.fromisoformat(_FRACTION.sub("", time).replace("Z", "+00:00")).timestamp() * SECOND)
         except ValueError:
             raise refusals.invalid_argument(f"Invalid expireTime: {time!r}.") from None
-    return None
+    if expires is not None and expires <= now:
+        raise refusals.invalid_argument("The CachedContent must expire in the future.")
+    return None if expires is None else min(expires, _LAST_MOMENT)
 
 
 def _resource(row: sqlite3.Row) -> Json:

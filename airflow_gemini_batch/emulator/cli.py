@@ -22,6 +22,7 @@ _HELP = {
     "max_file_bytes": "size of one file",
     "max_storage_bytes": "size of a project's files together",
     "file_hours": "life of a file",
+    "processing_seconds": "how long an uploaded video stays in PROCESSING",
     "webhook_retry_seconds": "between the first two tries of a webhook, doubled each time",
     "job_hours": "after which a job that has not ended is EXPIRED",
 }
@@ -77,7 +78,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     # The server is loaded only now: the program's other commands do not pay for it.
     from airflow_gemini_batch.emulator.serving import READY, listen, server_for, url_of
-    from airflow_gemini_batch.emulator.store import StateInUse
+    from airflow_gemini_batch.emulator.store import StateUnusable
 
     chosen = {field.name: getattr(arguments, field.name) for field in fields(Options)}
     chosen["keys"] = tuple(chosen["keys"] or Options.from_environment().keys)
@@ -89,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with listener:
         try:
             server = server_for(arguments.state, Options(**chosen))
-        except (StateInUse, OSError) as error:
+        except (StateUnusable, OSError) as error:
             print(f"Cannot keep the state in {arguments.state}: {error}", file=sys.stderr)
             return 1
         # The socket takes connections already; they are answered as soon as the server is up.

@@ -52,6 +52,22 @@ class HttpFault(Occurrence, tag="http", tag_field="on", kw_only=True, frozen=Tru
     """Where `truncate` cuts the answer's body, and `cut_upload` the request's."""
 
 
+class FileFault(Occurrence, tag="file", tag_field="on", kw_only=True, frozen=True):
+    """An uploaded file that matches is looked through for long, and may be found to be broken."""
+
+    display_name: str = ""
+    mime_type: str = ""
+
+    do: Literal["process", "fail"] = "process"
+    """`process`: ACTIVE at the end of it; `fail`: FAILED."""
+
+    seconds: float = 0.0
+    """How long it stays in PROCESSING."""
+
+    error_code: int = 3
+    error_message: str = "The file could not be processed."
+
+
 class JobFault(Occurrence, tag="job", tag_field="on", kw_only=True, frozen=True):
     """A job whose create matches goes another way than PENDING, RUNNING, SUCCEEDED."""
 
@@ -167,7 +183,7 @@ class WebhookFault(Occurrence, tag="webhook", tag_field="on", kw_only=True, froz
     """So many tries have a `bad_signature` or an `old_timestamp`; the ones after them are good."""
 
 
-Fault = Union[HttpFault, JobFault, RowFault, ListingFault, WebhookFault]  # noqa: UP007  (a runtime value, for msgspec on 3.10)
+Fault = Union[HttpFault, FileFault, JobFault, RowFault, ListingFault, WebhookFault]  # noqa: UP007  (a runtime value, for msgspec on 3.10)
 
 
 @dataclass(slots=True)
@@ -201,6 +217,10 @@ def matches_call(fault: HttpFault, method: str, path: str) -> bool:
     return (fault.method is None or fault.method.upper() == method) and re.search(fault.path, path) is not None
 
 
+def matches_file(fault: FileFault, display_name: str, mime_type: str) -> bool:
+    return re.search(fault.display_name, display_name) is not None and re.search(fault.mime_type, mime_type) is not None
+
+
 def matches_job(fault: JobFault | RowFault, display_name: str, model: str) -> bool:
     return re.search(fault.display_name, display_name) is not None and re.search(fault.model, model) is not None
 
@@ -221,7 +241,7 @@ _decoder = msgspec.json.Decoder(Fault)
 def parse_fault(text: bytes | str) -> Fault:
     """Raises msgspec.ValidationError, which names the field that is wrong; so does a broken expression."""
     fault: Fault = _decoder.decode(text)
-    for name in ("path", "display_name", "model", "bury", "event", "uri"):
+    for name in ("path", "display_name", "mime_type", "model", "bury", "event", "uri"):
         try:
             re.compile(getattr(fault, name, None) or "")
         except re.error as error:

@@ -1,19 +1,20 @@
 """Which fields a request may have, and what the service says about those it does not know.
 
-Input lines are checked when the job is created, all of them, and every bad line is named. The tables follow
-the public API description and what the official SDK sends beyond it; a message not listed here is not looked into.
+Input lines are checked when the job is created, all of them, and every bad line is named. The tables follow the public
+API description and what the official SDK sends beyond it; a message not listed here is not looked into, and of scalars
+only texts and bytes are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from airflow_gemini_batch.emulator.spelling import snake
+from airflow_gemini_batch.emulator.spelling import bytes_of, snake
 
 Json = dict[str, Any]
 
-#: Message -> field -> the message that the field holds ("" where it is a scalar or free JSON, "{X}" for a map to X).
+#: Message -> field -> what the field holds: a message, "{X}" for a map to X, "text", "bytes", or "" for what is not looked into.
 _MESSAGES: dict[str, dict[str, str]] = {
     "GenerateContentRequest": {
         "contents": "Content",
@@ -32,19 +33,20 @@ _MESSAGES: dict[str, dict[str, str]] = {
     },
     "Content": {"parts": "Part", "role": ""},
     "Part": {
+        "text": "text",
         "inlineData": "Blob",
         "fileData": "FileData",
         **dict.fromkeys(
             [
-                *["text", "thought", "thoughtSignature", "functionCall", "functionResponse", "executableCode"],
+                *["thought", "thoughtSignature", "functionCall", "functionResponse", "executableCode"],
                 *["codeExecutionResult", "videoMetadata", "partMetadata", "mediaResolution", "toolCall"],
                 *["toolResponse", "audioTranscription", "mediaProcessing"],
             ],
             "",
         ),
     },
-    "Blob": dict.fromkeys(["mimeType", "data", "displayName"], ""),
-    "FileData": dict.fromkeys(["mimeType", "fileUri", "displayName"], ""),
+    "Blob": {"mimeType": "text", "data": "bytes", "displayName": "text"},
+    "FileData": dict.fromkeys(["mimeType", "fileUri", "displayName"], "text"),
     "Tool": {
         "functionDeclarations": "FunctionDeclaration",
         **dict.fromkeys(
@@ -90,6 +92,20 @@ _MESSAGES: dict[str, dict[str, str]] = {
             "",
         ),
     },
+    "CreateBatchRequest": {"batch": "Batch"},
+    "Batch": {
+        "inputConfig": "InputConfig",
+        "webhookConfig": "WebhookConfig",
+        "displayName": "text",
+        **dict.fromkeys(
+            ["name", "model", "priority", "output", "batchStats", "state", "createTime", "endTime", "updateTime"], ""
+        ),
+    },
+    "InputConfig": {"fileName": "text", "requests": "InlinedRequests"},
+    "InlinedRequests": {"requests": "InlinedRequest"},
+    # The request itself is looked into where it is written down.
+    "InlinedRequest": dict.fromkeys(["request", "metadata"], ""),
+    "WebhookConfig": dict.fromkeys(["uris", "userMetadata"], ""),
     "InputLine": dict.fromkeys(["key", "request", "metadata"], ""),
 }
 
@@ -99,24 +115,50 @@ _EITHER_SPELLING: dict[str, dict[str, str]] = {
 }
 
 
-def unknown_fields(value: Any, message: str) -> Iterator[str]:
-    """The names in `value` that `message` does not have, depth first, in the order in which they stand there."""
-    if isinstance(value, list):
-        for item in value:
-            yield from unknown_fields(item, message)
-        return
-    if not isinstance(value, dict):
-        return
+class Misfit(NamedTuple):
+    """A field that a message does not have, or whose value is not of the field's type."""
+
+    field: str
+    is_known: bool
+
+    def __str__(self) -> str:
+        return f"invalid value for field '{self.field}'" if self.is_known else f"no such field: '{self.field}'"
+
+
+def misfits(value: Json, message: str) -> Iterator[Misfit]:
+    """What in `value` does not fit `message`, depth first, in the order in which it stands there."""
     known = _EITHER_SPELLING[message]
     for name, inner in value.items():
         holds = known.get(name)
         if holds is None:
-            yield name
+            yield Misfit(name, is_known=False)
+        elif not holds or inner is None:
+            continue
+        elif holds in _SCALARS:
+            if not _SCALARS[holds](inner):
+                yield Misfit(name, is_known=True)
         elif holds.startswith("{"):
-            for item in inner.values() if isinstance(inner, dict) else ():
-                yield from unknown_fields(item, holds[1:-1])
-        elif holds:
-            yield from unknown_fields(inner, holds)
+            yield from _misfits_of_all(name, list(inner.values()) if isinstance(inner, dict) else [inner], holds[1:-1])
+        else:
+            yield from _misfits_of_all(name, inner if isinstance(inner, list) else [inner], holds)
+
+
+def _misfits_of_all(name: str, items: list[Any], message: str) -> Iterator[Misfit]:
+    for item in items:
+        if isinstance(item, dict):
+            yield from misfits(item, message)
+        else:
+            yield Misfit(name, is_known=True)
+
+
+def _is_base64(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bytes_of(value) is not None
+    except ValueError:
+        return False
+
+
+_SCALARS: dict[str, Callable[[Any], bool]] = {"text": lambda value: isinstance(value, str), "bytes": _is_base64}
 
 
 def request_of(line: Json) -> Json | None:
@@ -131,13 +173,13 @@ def complaint_about(line: Json, message: str) -> str | None:
     """What is wrong with the shape of one decoded input line, or None."""
     request = request_of(line)
     if request is None:
-        return next((f"no such field: '{name}'" for name in unknown_fields(line, "InputLine")), "request is missing")
+        return next((str(misfit) for misfit in misfits(line, "InputLine")), "request is missing")
     if request is not line:
-        for name in unknown_fields(line, "InputLine"):
-            return f"no such field: '{name}'"
+        for misfit in misfits(line, "InputLine"):
+            return str(misfit)
         if not isinstance(line.get("key", ""), str):
             return f"invalid value for string field key: {line['key']!r}"
-    for name in unknown_fields(request, message):
-        if not (request is line and name == "key"):
-            return f"no such field: '{name}'"
+    for misfit in misfits(request, message):
+        if not (request is line and misfit == ("key", False)):
+            return str(misfit)
     return None

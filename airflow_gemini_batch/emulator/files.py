@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,9 @@ MAX_DISPLAY_NAME = 512
 
 _DOWNLOAD_BLOCK = 1 << 20
 
+#: Above the number of every file: where a listing begins.
+_BEYOND = 2**62
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -45,12 +49,23 @@ class File:
     expires_ns: int
     source: str
     content: str
+    processed_ns: int = 0
+    """When the service has looked through it; video takes a while."""
+
+    error: str | None = None
+    """A google.rpc.Status as JSON, where it was found to be broken then."""
 
     @property
     def name(self) -> str:
         return f"files/{self.id}"
 
-    def resource(self, base_url: str, version: str) -> Json:
+    def state(self, moment: int) -> str:
+        if moment < self.processed_ns:
+            return "PROCESSING"
+        return "ACTIVE" if self.error is None else "FAILED"
+
+    def resource(self, base_url: str, version: str, moment: int) -> Json:
+        state = self.state(moment)
         uri = f"{base_url}/{version}/{self.name}"
         body: Json = {"name": self.name}
         if self.display_name:
@@ -59,14 +74,16 @@ class File:
             "mimeType": self.mime_type,
             "sizeBytes": str(self.size),
             "createTime": timestamp_us(self.created_ns),
-            "updateTime": timestamp_us(self.created_ns),
+            "updateTime": timestamp_us(self.created_ns if state == "PROCESSING" else max(self.created_ns, self.processed_ns)),
             "expirationTime": timestamp_us(self.expires_ns),
             # base64 of the digest's hexadecimal text, not of the digest: so the service has it.
             "sha256Hash": base64.b64encode(self.sha256.encode()).decode(),
             "uri": uri,
-            "state": "ACTIVE",
+            "state": state,
             "source": self.source,
         }
+        if state == "FAILED" and self.error is not None:
+            body["error"] = json.loads(self.error)
         if self.source == "GENERATED":
             body["downloadUri"] = f"{uri}:download?alt=media"
         return body
@@ -79,10 +96,11 @@ class FileShelf:
         self._world = world
         self._store: Store = world.store
 
-    def find(self, project: str, file_id: str) -> File | None:
+    def find(self, project: str, file_id: str, moment: int | None = None) -> File | None:
+        """The file as it is now, or will be at another moment."""
         row = self._store.row(
             "SELECT * FROM files WHERE project = ? AND id = ? AND expires_ns > ?",
-            *(project, file_id, self._world.clock.now()),
+            *(project, file_id, self._world.clock.now() if moment is None else moment),
         )
         return None if row is None else _file(row)
 
@@ -91,11 +109,6 @@ class FileShelf:
         if found is None:
             raise refusals.file_forbidden(file_id)
         return found
-
-    def is_readable(self, project: str, name_or_uri: str) -> bool:
-        """Whether a request of this project may refer to the file; other URIs than those of files are not judged."""
-        _, found, file_id = name_or_uri.rpartition("files/")
-        return not found or self.find(project, file_id) is not None
 
     def add(self, file: File) -> None:
         self.drop_expired()
@@ -112,16 +125,16 @@ class FileShelf:
     def page(self, project: str, size: int, token: str | None) -> tuple[list[File], str | None]:
         listing = self._world.rules.for_listing("files")
         now = self._world.clock.now()
-        page, cursor = open_token(token)
+        page, (before,) = open_token(token, start=(_BEYOND,))
         size = min(size, listing.page_size or size)
         if page in listing.empty_pages:
-            return [], next_token(page + 1, cursor)
+            return [], next_token(page + 1, (before,))
         rows = self._store.rows(
             "SELECT * FROM files WHERE project = ? AND expires_ns > ? AND created_ns <= ?"
-            " AND (? IS NULL OR number < ?) ORDER BY number DESC LIMIT ?",
-            *(project, now, now - int(listing.lag_seconds * 1e9), cursor, cursor, size + 1),
+            " AND number < ? ORDER BY number DESC LIMIT ?",
+            *(project, now, now - int(listing.lag_seconds * 1e9), before, size + 1),
         )
-        more = next_token(page + 1, rows[size - 1]["number"]) if len(rows) > size else None
+        more = next_token(page + 1, (rows[size - 1]["number"],)) if len(rows) > size else None
         return [_file(row) for row in rows[:size]], more
 
     def drop_expired(self) -> None:
@@ -163,7 +176,7 @@ class FilesApi:
         file = self._asked_for(request)
         if request.query_params.get("alt") == "media":
             return self._media(file)
-        return answer(file.resource(base_url_of(request), version_of(request)))
+        return answer(file.resource(base_url_of(request), version_of(request), self._world.clock.now()))
 
     async def _list(self, request: Request) -> Response:
         project = self._world.project_of(request)
@@ -172,7 +185,8 @@ class FilesApi:
         files, more = self._shelf.page(project, size, request.query_params.get("pageToken"))
         body: dict[str, Any] = {}
         if files:
-            body["files"] = [file.resource(base_url_of(request), version_of(request)) for file in files]
+            now = self._world.clock.now()
+            body["files"] = [file.resource(base_url_of(request), version_of(request), now) for file in files]
         if more:
             body["nextPageToken"] = more
         return answer(body)

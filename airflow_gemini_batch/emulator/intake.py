@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_gemini_batch.emulator import refusals
-from airflow_gemini_batch.emulator.bodies import from_json
+from airflow_gemini_batch.emulator.bodies import TOO_DEEP, from_json
 from airflow_gemini_batch.emulator.fields import complaint_about, request_of
 from airflow_gemini_batch.emulator.spelling import Json
 
@@ -82,11 +82,15 @@ def _complaint(text: bytes, message: str) -> str | None:
         return f"{_column_of(error)}: {error}"
     if not isinstance(line, dict):
         return "1: a line is a JSON object"
-    complaint = complaint_about(line, message)
+    try:
+        complaint = complaint_about(line, message)
+    except RecursionError:
+        complaint = TOO_DEEP
     if complaint is None:
         return None
-    _, quoted, rest = complaint.partition("no such field: '")
-    return f"{_column(text, rest[:-1]) if quoted else 1}: {complaint}"
+    _, quoted, rest = complaint.partition(" field")
+    field = rest.partition("'")[2].rpartition("'")[0]
+    return f"{_column(text, field) if quoted and field else 1}: {complaint}"
 
 
 def _column(text: bytes, field: str) -> int:

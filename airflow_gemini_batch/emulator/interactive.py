@@ -8,11 +8,12 @@ from starlette.routing import Route
 
 from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.answers.embedding import embed_content
-from airflow_gemini_batch.emulator.answers.reading import complaint_about_values, file_uris
+from airflow_gemini_batch.emulator.answers.reading import complaint_about_values
 from airflow_gemini_batch.emulator.answers.response import count_tokens, generate_content
+from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
 from airflow_gemini_batch.emulator.bodies import answer, page_size_of, read_object
-from airflow_gemini_batch.emulator.fields import unknown_fields
-from airflow_gemini_batch.emulator.files import FileShelf
+from airflow_gemini_batch.emulator.fields import misfits
+from airflow_gemini_batch.emulator.references import References
 from airflow_gemini_batch.emulator.spelling import Json, get_list, get_object
 from airflow_gemini_batch.emulator.world import API_VERSIONS, World, known_model, version_of
 
@@ -36,9 +37,9 @@ _MODELS = {
 class InteractiveApi:
     """The same answerer as behind a batch, so that a prompt can be tried before it is sent a thousand times."""
 
-    def __init__(self, world: World, shelf: FileShelf) -> None:
+    def __init__(self, world: World, references: References) -> None:
         self._world = world
-        self._shelf = shelf
+        self._references = references
 
     def routes(self) -> list[Route]:
         handlers = {
@@ -58,7 +59,10 @@ class InteractiveApi:
 
     async def _generate(self, request: Request) -> Response:
         model, body = await self._asked(request, "GenerateContentRequest")
-        return answer(generate_content(body, model))
+        try:
+            return answer(generate_content(body, model))
+        except SchemaRefused as error:
+            raise refusals.invalid_argument(str(error)) from error
 
     async def _embed(self, request: Request) -> Response:
         model, body = await self._asked(request, "EmbedContentRequest")
@@ -92,13 +96,12 @@ class InteractiveApi:
     async def _asked(self, request: Request, message: str) -> tuple[str, Json]:
         project, model = self._caller(request)
         body = await read_object(request)
-        for name in unknown_fields(body, message):
-            raise refusals.unknown_name(name, message)
+        for misfit in misfits(body, message):
+            raise refusals.misfit(misfit, message)
         if complaint := complaint_about_values(body, embeds=message.startswith("Embed")):
             raise refusals.invalid_argument(complaint)
-        for uri in file_uris(body):
-            if not self._shelf.is_readable(project, uri):
-                raise refusals.file_forbidden(uri.rpartition("files/")[2])
+        if refusal := self._references.complaint_about(body, project, model, self._world.clock.now()):
+            raise refusal
         return model, body
 
 

@@ -12,7 +12,7 @@ from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.clock import HOUR
 from airflow_gemini_batch.emulator.faults import JobFault, RowFault
 from airflow_gemini_batch.emulator.files import File, FileShelf
-from airflow_gemini_batch.emulator.jobs import Job, Look, awaits_output, look, writes_output
+from airflow_gemini_batch.emulator.jobs import INTERNAL, Job, Look, awaits_output, look, writes_output
 from airflow_gemini_batch.emulator.pages import next_token, open_token
 from airflow_gemini_batch.emulator.world import World
 
@@ -51,11 +51,10 @@ class JobList:
 
     def page(self, project: str, size: int, token: str | None) -> tuple[list[Job], str | None]:
         listing = self._world.rules.for_listing("batches")
-        page, cursor = open_token(token)
+        page, after = open_token(token, start=(-1, 0))
         size = min(size, listing.page_size or size)
         if page in listing.empty_pages:
-            return [], next_token(page + 1, cursor)
-        after = cursor or [-1, 0]
+            return [], next_token(page + 1, after)
         rows = self._store.rows(
             "SELECT * FROM (SELECT *, (? IS NOT NULL AND display_name REGEXP ?) AS buried FROM jobs"
             " WHERE project = ? AND deleted = 0 AND created_ns <= ?) WHERE (buried, -number) > (?, ?)"
@@ -64,7 +63,7 @@ class JobList:
             *(self._world.clock.now() - int(listing.lag_seconds * 1e9), *after, size + 1),
         )
         last = rows[size - 1] if len(rows) > size else None
-        more = next_token(page + 1, [last["buried"], -last["number"]]) if last is not None else None
+        more = next_token(page + 1, (last["buried"], -last["number"])) if last is not None else None
         return [_job(row) for row in rows[:size]], more
 
     def active(self, project: str) -> list[Job]:
@@ -90,6 +89,11 @@ class JobList:
 
     def change(self, job: Job, display_name: str, priority: int) -> None:
         self._store.run("UPDATE jobs SET display_name = ?, priority = ? WHERE id = ?", display_name, priority, job.id)
+
+    def fail(self, job: Job) -> None:
+        """Its time goes on, and ends in FAILED."""
+        plan = msgspec.structs.replace(job.plan, do="fail", error_code=INTERNAL, cancel_leaves=None)
+        self._store.run("UPDATE jobs SET plan = ? WHERE id = ?", msgspec.json.encode(plan).decode(), job.id)
 
     def note_poll(self, job: Job) -> None:
         self._store.run("UPDATE jobs SET polls = polls + 1 WHERE id = ?", job.id)

@@ -130,6 +130,12 @@ def look(job: Job, now: int) -> Look:
     )
 
 
+def turn_of(job: Job, place: int, now: int) -> int:
+    """When the request at `place` (from 0) is answered; a job that still rests, as if it went on now."""
+    start = (now if job.released_ns is None else job.released_ns) + job.pending_ns
+    return start + job.running_ns * place // job.request_count
+
+
 def writes_output(plan: JobFault) -> bool:
     """Whether a job with this plan will ever have something to show, so that the work is not done in vain."""
     return plan.do == "succeed" or (plan.do == "cancel" and plan.cancel_leaves is not None)
@@ -163,7 +169,9 @@ def _cancelled_at(job: Job, end: int) -> int | None:
 def _cancelled(job: Job, moment: int, start: int, end: int) -> Look:
     """As observed: terminal at once, an error with code 13, and counters left as they stood."""
     left = rows_left_by_cancel(job)
-    finished = left if left is not None else 0
+    elapsed = min(moment, end) - start
+    finished = left if left is not None else _progress(job, elapsed) if elapsed > 0 and job.plan.do != "hang" else 0
+    failed = min(job.failed_rows, finished) if left is not None else 0
     return Look(
         CANCELLED,
         moment,
@@ -171,8 +179,8 @@ def _cancelled(job: Job, moment: int, start: int, end: int) -> Look:
         ended_ns=moment,
         error={"code": INTERNAL, "message": f"Batch {job.id} failed without error."},
         has_output=left is not None and job.output_ns is not None and job.output_rows == left,
-        successful=max(0, finished - min(job.failed_rows, finished)),
-        failed=min(job.failed_rows, finished),
+        successful=finished - failed,
+        failed=failed,
         pending=job.request_count - finished,
     )
 

@@ -196,7 +196,7 @@ def _fault_body(fault: HttpFault) -> bytes:
     return to_json({"error": {name: value for name, value in error.items() if value != []}})
 
 
-_ID = re.compile(r"(?<=/)(files|batches|models|tunedModels|webhooks)/[^/:]+")
+_ID = re.compile(r"(?<=/)(files|batches|models|tunedModels|webhooks|cachedContents)/[^/:]+")
 
 
 def route_of(path: str) -> str:

@@ -17,7 +17,7 @@ from airflow_gemini_batch.emulator.files import FileShelf
 from airflow_gemini_batch.emulator.joblist import JobList
 from airflow_gemini_batch.emulator.jobs import CANCELLED, EXPIRED, FAILED, PENDING, RUNNING, SUCCEEDED, Job, Look, look
 from airflow_gemini_batch.emulator.openai_lines import ENDPOINT_BY_KIND, model_of
-from airflow_gemini_batch.emulator.spelling import Json
+from airflow_gemini_batch.emulator.spelling import Json, get_object, get_text
 from airflow_gemini_batch.emulator.world import API_VERSIONS, World, known_model, version_of
 
 _STATUS = {
@@ -64,8 +64,8 @@ class OpenAIBatchesApi:
         if file is None:
             raise refusals.not_found()
         model = known_model(f"models/{model_of(self._shelf.path(file))}", version_of(request), "batches")
-        metadata = body.get("metadata") or {}
-        asked = {"inputConfig": {"fileName": file.name}, "displayName": str(metadata.get("display_name", ""))}
+        display_name = get_text(get_object(body, "metadata"), "display_name")
+        asked = {"inputConfig": {"fileName": file.name}, "displayName": display_name}
         job = await self._batches.create(request, project, model, kind, asked)
         return answer(_batch(job, look(job, job.created_ns)))
 
@@ -80,7 +80,7 @@ class OpenAIBatchesApi:
             for job in reversed(self._jobs.everything())
             if job.project == project and job.kind in ENDPOINT_BY_KIND and not job.deleted
         ]
-        after, limit = request.query_params.get("after"), int(request.query_params.get("limit") or 20)
+        after, limit = request.query_params.get("after"), _limit_of(request)
         start = next((place + 1 for place, job in enumerate(mine) if job.name == after), 0)
         page = [self._seen(job) for job in mine[start : start + limit]]
         ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
@@ -101,6 +101,13 @@ class OpenAIBatchesApi:
 
     def _seen(self, job: Job) -> Json:
         return _batch(job, look(job, self._world.clock.now()))
+
+
+def _limit_of(request: Request) -> int:
+    text = request.query_params.get("limit", "20")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
+        raise refusals.invalid_argument(f"limit must be from 1 to 100, was {text}.")
+    return int(text)
 
 
 def _batch(job: Job, seen: Look) -> Json:

@@ -38,6 +38,9 @@ class Options:
     file_hours: float = 48.0
     job_hours: float = 48.0
 
+    processing_seconds: float = 1.0
+    """How long an uploaded video stays in PROCESSING before it may be used; other files are ACTIVE at once."""
+
     taken_name: Literal["finalize", "start"] = "finalize"
     """When an upload under a taken name is refused: after all bytes (as observed), or at once."""
 
@@ -74,6 +77,7 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
     "max_storage_bytes": int,
     "file_hours": float,
     "job_hours": float,
+    "processing_seconds": float,
     "webhook_retry_seconds": float,
 }
 

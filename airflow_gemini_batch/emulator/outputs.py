@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.answers.embedding import embed_content
-from airflow_gemini_batch.emulator.answers.reading import complaint_about_values, file_uris
+from airflow_gemini_batch.emulator.answers.reading import complaint_about_values
 from airflow_gemini_batch.emulator.answers.response import generate_content
+from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
 from airflow_gemini_batch.emulator.intake import InputRow
-from airflow_gemini_batch.emulator.jobs import Job
-from airflow_gemini_batch.emulator.refusals import file_forbidden_message
+from airflow_gemini_batch.emulator.jobs import Job, turn_of
+from airflow_gemini_batch.emulator.references import References
+from airflow_gemini_batch.emulator.refusals import Refusal
 from airflow_gemini_batch.emulator.spelling import Json
 
-#: gRPC codes of a row's error.
-INVALID_ARGUMENT = 3
-PERMISSION_DENIED = 7
+#: gRPC codes of a row's error, by the status that the same refusal has elsewhere.
+_CODES = {"INVALID_ARGUMENT": 3, "PERMISSION_DENIED": 7, "FAILED_PRECONDITION": 9}
 
 
 @dataclass(slots=True)
@@ -33,23 +34,32 @@ class OutputRow:
 class Clerk:
     """Answers the requests of one job."""
 
-    def __init__(self, job: Job, is_readable: Callable[[str], bool]) -> None:
+    def __init__(self, job: Job, references: References, now: int) -> None:
+        self._job = job
         self._model = job.model
         self._embeds = job.kind in ("embed", "openai-embed")
-        self._is_readable = is_readable
+        self._references = references
+        self._now = now
 
-    def answer(self, row: InputRow) -> OutputRow:
-        return OutputRow(row.line, row.key, row.metadata, self._outcome(row.request))
+    def answer(self, place: int, row: InputRow) -> OutputRow:
+        """`place` counts the job's requests from 0."""
+        return OutputRow(row.line, row.key, row.metadata, self._outcome(row.request, turn_of(self._job, place, self._now)))
 
-    def _outcome(self, request: Json) -> Json:
+    def _outcome(self, request: Json, moment: int) -> Json:
         """A request that is well-formed but makes no sense fails alone, with the gRPC code in its row."""
         complaint = complaint_about_values(request, embeds=self._embeds)
         if complaint is not None:
-            return {"error": {"code": INVALID_ARGUMENT, "message": complaint}}
-        for uri in file_uris(request):
-            if not self._is_readable(uri):
-                message = file_forbidden_message(uri.rpartition("files/")[2])
-                return {"error": {"code": PERMISSION_DENIED, "message": message}}
+            return _refused(refusals.invalid_argument(complaint))
+        refusal = self._references.complaint_about(request, self._job.project, self._model, moment)
+        if refusal is not None:
+            return _refused(refusal)
         if self._embeds:
             return {"response": embed_content(request, self._model, in_batch=True)}
-        return {"response": generate_content(request, self._model)}
+        try:
+            return {"response": generate_content(request, self._model)}
+        except SchemaRefused as error:
+            return _refused(refusals.invalid_argument(str(error)))
+
+
+def _refused(refusal: Refusal) -> Json:
+    return {"error": {"code": _CODES[refusal.body["error"]["status"]], "message": str(refusal)}}

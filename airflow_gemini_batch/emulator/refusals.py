@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_gemini_batch.emulator.fields import Misfit
+
 Json = dict[str, Any]
 
 
@@ -31,9 +33,19 @@ def invalid_argument(message: str) -> Refusal:
     return _refusal(400, "INVALID_ARGUMENT", message)
 
 
-def unknown_name(field: str, where: str) -> Refusal:
-    """A JSON field that the message does not have, as the service's front end words it."""
-    message = f"Invalid JSON payload received. Unknown name \"{field}\" at '{where}': Cannot find field."
+def internal() -> Refusal:
+    return _refusal(500, "INTERNAL", "An internal error has occurred. Please retry or report.")
+
+
+def payload_too_large(limit: int) -> Refusal:
+    return invalid_argument(f"Request payload size exceeds the limit: {limit} bytes.")
+
+
+def misfit(found: Misfit, where: str) -> Refusal:
+    """A JSON field that the message does not have or cannot hold so, as the service's front end words it."""
+    if found.is_known:
+        return invalid_argument(f"Invalid value at '{where}.{found.field}'")
+    message = f"Invalid JSON payload received. Unknown name \"{found.field}\" at '{where}': Cannot find field."
     violation = {"field": where, "description": message}
     details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}]
     return _refusal(400, "INVALID_ARGUMENT", message, details)
@@ -77,11 +89,29 @@ def model_not_found(model: str, version: str, method: str) -> Refusal:
 
 def file_forbidden(file_id: str) -> Refusal:
     """Unknown, expired and other people's files look the same, and answer 403 instead of 404."""
-    return _refusal(403, "PERMISSION_DENIED", file_forbidden_message(file_id))
+    message = f"You do not have permission to access the File {file_id} or it may not exist."
+    return _refusal(403, "PERMISSION_DENIED", message)
 
 
-def file_forbidden_message(file_id: str) -> str:
-    return f"You do not have permission to access the File {file_id} or it may not exist."
+def file_not_active(file_id: str) -> Refusal:
+    """For a file that is still looked through, and for one where that failed."""
+    return _refusal(400, "FAILED_PRECONDITION", f"The File {file_id} is not in an ACTIVE state and usage is not allowed.")
+
+
+def cache_forbidden() -> Refusal:
+    """Unknown, expired and other people's caches look the same."""
+    return _refusal(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")
+
+
+def cache_of_other_model(asked: str, cached: str) -> Refusal:
+    return invalid_argument(f"Model used by GenerateContent request ({asked}) and CachedContent ({cached}) has to be the same.")
+
+
+def cache_has_its_own() -> Refusal:
+    return invalid_argument(
+        "CachedContent can not be used with GenerateContent request setting system_instruction, tools or tool_config.\n\n"
+        "Proposed fix: move those values to CachedContent from GenerateContent request."
+    )
 
 
 def file_taken(file_id: str) -> Refusal:

@@ -6,6 +6,7 @@ import msgspec
 
 from airflow_gemini_batch.emulator.faults import (
     Fault,
+    FileFault,
     HttpFault,
     JobFault,
     ListingFault,
@@ -13,6 +14,7 @@ from airflow_gemini_batch.emulator.faults import (
     Rule,
     WebhookFault,
     matches_call,
+    matches_file,
     matches_job,
     matches_webhook,
     parse_fault,
@@ -57,6 +59,13 @@ class Rulebook:
         for rule in self._rules:
             fault = rule.fault
             if isinstance(fault, HttpFault) and matches_call(fault, method, path) and self._fires(rule):
+                return fault
+        return None
+
+    def for_file(self, display_name: str, mime_type: str) -> FileFault | None:
+        for rule in self._rules:
+            fault = rule.fault
+            if isinstance(fault, FileFault) and matches_file(fault, display_name, mime_type) and self._fires(rule):
                 return fault
         return None
 

@@ -9,12 +9,12 @@ import queue
 import threading
 import time
 
-from airflow_gemini_batch.emulator.files import FileShelf
 from airflow_gemini_batch.emulator.intake import read_rows
 from airflow_gemini_batch.emulator.joblist import JobList
 from airflow_gemini_batch.emulator.jobs import Job, rows_to_write
 from airflow_gemini_batch.emulator.openai_lines import ENDPOINT_BY_KIND, output_line
 from airflow_gemini_batch.emulator.outputs import Clerk
+from airflow_gemini_batch.emulator.references import References
 from airflow_gemini_batch.emulator.rowfaults import Tally, spoil
 from airflow_gemini_batch.emulator.world import World
 
@@ -27,9 +27,9 @@ _BLOCK = 1 << 20
 class Runner:
     """One thread, one job at a time, oldest first. Outputs are whole or absent: a kill costs the work, no more."""
 
-    def __init__(self, world: World, shelf: FileShelf, jobs: JobList) -> None:
+    def __init__(self, world: World, references: References, jobs: JobList) -> None:
         self._world = world
-        self._shelf = shelf
+        self._references = references
         self._jobs = jobs
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
@@ -63,25 +63,31 @@ class Runner:
                 job = self._jobs.by_id(job_id)
                 if job is not None and not job.deleted and job.settled_ns is None:
                     self._write(job)
-            except FileNotFoundError:
-                _log.debug("batches/%s was deleted or settled while its turn came", job_id)
             except Exception:
-                _log.exception("the output of batches/%s could not be written", job_id)
+                # Whatever is wrong with one job must not stop all others: it fails, as it would at the service.
+                self._give_up(job_id)
             finally:
                 with self._changed:
                     self._waiting -= 1
                     self._changed.notify_all()
 
+    def _give_up(self, job_id: str) -> None:
+        job = self._jobs.by_id(job_id)
+        if job is None or job.deleted or job.settled_ns is not None:
+            return  # its input went away under the work, as it should
+        _log.exception("the output of batches/%s could not be written: the job fails", job_id)
+        self._jobs.fail(job)
+
     def _write(self, job: Job) -> None:
         source = self._world.store.content(f"{job.id}.in")
         draft = self._world.store.content(f"{job.id}.draft")
-        clerk = Clerk(job, lambda uri: self._shelf.is_readable(job.project, uri))
+        clerk = Clerk(job, self._references, self._world.clock.now())
         most = rows_to_write(job)
         tally = Tally()
         digest = hashlib.sha256()
         rest_at = time.monotonic()
         with source.open("rb") as lines, draft.open("wb") as output:
-            answers = (clerk.answer(row) for row in itertools.islice(read_rows(lines), most))
+            answers = itertools.starmap(clerk.answer, enumerate(itertools.islice(read_rows(lines), most)))
             block = bytearray()
             for line in spoil(answers, self._jobs.row_faults(job), tally, inline=job.inline):
                 block += line if job.kind not in ENDPOINT_BY_KIND else output_line(line, job.kind, job.created_ns // 10**9)

@@ -42,12 +42,13 @@ def get_text(message: Json, name: str) -> str:
 
 
 def get_int(message: Json, name: str) -> int | None:
-    """Integers may come as numbers or, being int64, as strings."""
+    """Integers may come as numbers or, being int64, as strings; what is neither, or too large for that, counts as absent."""
     found = get(message, name)
     try:
-        return None if found is None or isinstance(found, bool) else int(found)
-    except (TypeError, ValueError):
+        number = None if found is None or isinstance(found, bool) else int(found)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if number is not None and -(2**63) <= number < 2**63 else None
 
 
 def bytes_of(text: str) -> bytes:

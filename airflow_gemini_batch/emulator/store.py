@@ -20,12 +20,16 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+#: Of the tables below; what an emulator keeps is not worth a migration.
+_VERSION = 2
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
     number INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, id TEXT NOT NULL, display_name TEXT NOT NULL,
     mime_type TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, created_ns INTEGER NOT NULL,
-    expires_ns INTEGER NOT NULL, source TEXT NOT NULL, content TEXT NOT NULL, UNIQUE (project, id));
+    expires_ns INTEGER NOT NULL, source TEXT NOT NULL, content TEXT NOT NULL, processed_ns INTEGER NOT NULL, error TEXT,
+    UNIQUE (project, id));
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, project TEXT NOT NULL, file TEXT NOT NULL, size INTEGER, mime_type TEXT NOT NULL,
     state TEXT NOT NULL, answer BLOB);
@@ -76,7 +80,12 @@ class Store:
         self._db.row_factory = sqlite3.Row
         self._db.create_function("REGEXP", 2, _regexp, deterministic=True)
         # NORMAL in WAL mode: a commit outlives the process, and no fsync is paid for an emulator's data.
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _TABLES)
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        is_new = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if not is_new and version != _VERSION:
+            self.close()
+            raise StateUnusable(f"{folder} was left by another version of the emulator: delete it, or choose another folder.")
+        self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA user_version={_VERSION};" + _TABLES)
 
     def close(self) -> None:
         with self._lock:
@@ -144,8 +153,8 @@ class Store:
                 path.unlink(missing_ok=True)
 
 
-class StateInUse(Exception):
-    """Two emulators on one folder would each answer for the other's jobs."""
+class StateUnusable(Exception):
+    """The folder belongs to another emulator that runs (each would answer for the other's jobs), or to another version."""
 
 
 def _claim(folder: Path) -> IO[str]:
@@ -156,7 +165,7 @@ def _claim(folder: Path) -> IO[str]:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             claim.close()
-            raise StateInUse(f"Another emulator runs on {folder}: stop it, or give this one a folder of its own.") from error
+            raise StateUnusable(f"Another emulator runs on {folder}: stop it, or give this one a folder of its own.") from error
     return claim
 
 

@@ -16,8 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from airflow_gemini_batch.emulator import refusals
-from airflow_gemini_batch.emulator.bodies import answer, from_json, read_object
-from airflow_gemini_batch.emulator.clock import HOUR
+from airflow_gemini_batch.emulator.bodies import answer, from_json, header_number, parse_object, read_object
+from airflow_gemini_batch.emulator.clock import HOUR, nanoseconds
+from airflow_gemini_batch.emulator.faults import FileFault
 from airflow_gemini_batch.emulator.files import MAX_DISPLAY_NAME, File, FileShelf, valid_file_id
 from airflow_gemini_batch.emulator.spelling import Json, get_int, get_object, get_text
 from airflow_gemini_batch.emulator.world import API_VERSIONS, World, base_url_of, new_id, version_of
@@ -51,7 +52,7 @@ class UploadsApi:
             return await self._continue(request, upload_id)
         project = self._world.project_of(request)
         protocol = request.headers.get("x-goog-upload-protocol") or request.query_params.get("uploadType", "")
-        if protocol == "resumable":
+        if protocol == "resumable" and "upload" not in _commands(request):
             return await self._start(request, project)
         if protocol == "multipart":
             return await self._multipart(request, project)
@@ -60,8 +61,8 @@ class UploadsApi:
     async def _start(self, request: Request, project: str) -> Response:
         headers = request.headers
         meta = get_object(await read_object(request), "file")
-        announced = headers.get("x-goog-upload-header-content-length")
-        size = int(announced) if announced else get_int(meta, "sizeBytes")
+        announced = header_number(request, "x-goog-upload-header-content-length")
+        size = get_int(meta, "sizeBytes") if announced is None else announced
         mime_type = headers.get("x-goog-upload-header-content-type") or get_text(meta, "mimeType")
         upload_id = self._open(project, meta, size, mime_type)
         query = f"upload_id={upload_id}&upload_protocol=resumable"
@@ -111,7 +112,7 @@ class UploadsApi:
         upload = self._store.row("SELECT * FROM uploads WHERE id = ?", upload_id)
         if upload is None or upload["state"] == "cancelled":
             raise refusals.not_found()
-        commands = {word.strip() for word in request.headers.get("x-goog-upload-command", "").lower().split(",")}
+        commands = _commands(request)
         if upload["state"] == "final":
             # The answer to the last chunk may have been lost: said again, it gets the same answer again.
             return answer(from_json(upload["answer"]), headers=_progress("final", upload["size"]))
@@ -130,7 +131,7 @@ class UploadsApi:
 
     async def _receive(self, request: Request, path: Path, announced: int | None) -> None:
         """Streams the chunk into the content, from the offset it names; a chunk said twice is written once."""
-        offset = int(request.headers.get("x-goog-upload-offset") or 0)
+        offset = header_number(request, "x-goog-upload-offset") or 0
         received = path.stat().st_size
         if offset > received:
             raise refusals.invalid_argument(f"Upload offset is {offset}, but only {received} bytes have been received.")
@@ -159,19 +160,24 @@ class UploadsApi:
         sha256 = await asyncio.to_thread(sha256_of, path)
         meta = json.loads(upload["file"])
         now = self._world.clock.now()
+        display_name, mime_type = meta["displayName"], upload["mime_type"]
+        fault = self._world.rules.for_file(display_name, mime_type)
+        seconds = self._world.options.processing_seconds if mime_type.startswith("video/") else 0.0
         file = File(
             project=upload["project"],
             id=meta["name"] or new_id(12),
-            display_name=meta["displayName"],
-            mime_type=upload["mime_type"],
+            display_name=display_name,
+            mime_type=mime_type,
             size=size,
             sha256=sha256,
             created_ns=now,
             expires_ns=now + int(self._world.options.file_hours * HOUR) - _EXPIRY_HASTE,
             source="UPLOADED",
             content=upload_id,
+            processed_ns=now + nanoseconds(seconds if fault is None else fault.seconds),
+            error=_processing_error(fault),
         )
-        body = {"file": file.resource(base_url_of(request), version_of(request))}
+        body = {"file": file.resource(base_url_of(request), version_of(request), now)}
         with self._store.transaction():
             if self._shelf.find(file.project, file.id):
                 self._store.run("UPDATE uploads SET state = 'cancelled' WHERE id = ?", upload_id)
@@ -189,7 +195,9 @@ class UploadsApi:
         return answer(body, headers=_progress("final", size))
 
     async def _raw(self, request: Request, project: str) -> Response:
-        upload_id = self._open(project, {}, None, request.headers.get("content-type", ""))
+        """Everything in one call: `upload, finalize` without a start before it, or nothing but the bytes."""
+        mime_type = request.headers.get("x-goog-upload-header-content-type") or request.headers.get("content-type", "")
+        upload_id = self._open(project, {}, None, mime_type)
         await self._receive(request, self._store.content(upload_id), None)
         return await self._finish(request, upload_id)
 
@@ -205,12 +213,22 @@ class UploadsApi:
         return await self._finish(request, self._open(project, meta, 0, get_text(meta, "mimeType")))
 
 
+def _processing_error(fault: FileFault | None) -> str | None:
+    if fault is None or fault.do != "fail":
+        return None
+    return json.dumps({"code": fault.error_code, "message": fault.error_message})
+
+
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as content:
         while block := content.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _commands(request: Request) -> set[str]:
+    return {word.strip() for word in request.headers.get("x-goog-upload-command", "").lower().split(",")}
 
 
 def _progress(status: str, received: int) -> dict[str, str]:
@@ -228,5 +246,4 @@ def _two_parts(content_type: str, body: bytes) -> tuple[Json, str, bytes]:
     types = [
         line.partition(":")[2].strip() for line in head.decode("latin-1").splitlines() if line.lower().startswith("content-type:")
     ]
-    meta = from_json(meta_text)
-    return (meta if isinstance(meta, dict) else {}), (types or [""])[0], content
+    return parse_object(meta_text), (types or [""])[0], content

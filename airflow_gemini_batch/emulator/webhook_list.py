@@ -6,6 +6,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_gemini_batch.emulator import refusals
 from airflow_gemini_batch.emulator.clock import HOUR, timestamp_us
@@ -88,11 +89,11 @@ class WebhookList:
         return None if row is None else _webhook(row)
 
     def page(self, project: str, size: int, token: str | None) -> tuple[list[Webhook], str | None]:
-        page, after = open_token(token)
+        page, (after,) = open_token(token, start=(0,))
         rows = self._store.rows(
-            "SELECT * FROM webhooks WHERE project = ? AND number > ? ORDER BY number LIMIT ?", project, after or 0, size + 1
+            "SELECT * FROM webhooks WHERE project = ? AND number > ? ORDER BY number LIMIT ?", project, after, size + 1
         )
-        more = next_token(page + 1, rows[size - 1]["number"]) if len(rows) > size else None
+        more = next_token(page + 1, (rows[size - 1]["number"],)) if len(rows) > size else None
         return [_webhook(row) for row in rows[:size]], more
 
     def change(self, webhook: Webhook, **values: Any) -> Webhook:
@@ -144,7 +145,11 @@ class WebhookList:
 
 
 def checked_uri(uri: str) -> str:
-    if not uri.startswith(("https://", "http://")):
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("https", "http") or not parts.hostname:
         raise refusals.invalid_argument(f"Invalid webhook URI: {uri!r}.")
     return uri
 

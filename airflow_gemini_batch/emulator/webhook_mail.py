@@ -222,8 +222,9 @@ class Postman:
             while not self._stopping.wait(_ROUND_SECONDS):
                 try:
                     self._make_round(http)
-                except Exception:
-                    _log.exception("webhooks could not be sent")
+                except (OSError, sqlite3.Error):
+                    # A full disk or a locked database passes. All that is due is still in the store.
+                    _log.exception("webhooks could not be sent; trying again")
 
     def _make_round(self, http: httpx.Client) -> None:
         if self._webhooks.is_anybody_waiting():

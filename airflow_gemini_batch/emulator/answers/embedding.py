@@ -6,11 +6,10 @@ import hashlib
 import math
 import struct
 
-from airflow_gemini_batch.emulator.answers.reading import embed_text, tokens_of
-from airflow_gemini_batch.emulator.spelling import Json, get_int, get_object, get_text
+from airflow_gemini_batch.emulator.answers.reading import MOST_DIMENSIONS, dimension_of, embed_text, tokens_of
+from airflow_gemini_batch.emulator.spelling import Json, get_object, get_text
 
-#: What the models answer when no dimension is asked for: 3072, the older text-embedding family 768.
-_DEFAULT_DIMENSION = 3072
+#: What the older text-embedding family answers when no dimension is asked for; the others, all that they have.
 _OLDER_DIMENSION = 768
 
 
@@ -18,10 +17,10 @@ def embed_content(request: Json, model: str, *, in_batch: bool) -> Json:
     """An EmbedContentResponse. In a batch the service adds the count of tokens, as a string."""
     text = embed_text(request)
     config = get_object(request, "embedContentConfig")
-    dimension = get_int(request, "outputDimensionality") or get_int(config, "outputDimensionality")
+    dimension = dimension_of(request)
     task = get_text(request, "taskType") or get_text(config, "taskType")
     if dimension is None:
-        dimension = _OLDER_DIMENSION if "text-embedding" in model else _DEFAULT_DIMENSION
+        dimension = _OLDER_DIMENSION if "text-embedding" in model else MOST_DIMENSIONS
     body: Json = {"embedding": {"values": unit_vector(f"{model}\n{task}\n{text}", dimension)}}
     return {"tokenCount": str(tokens_of(text)), **body} if in_batch else body
 

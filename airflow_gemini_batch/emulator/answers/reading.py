@@ -15,6 +15,10 @@ BYTES_PER_TOKEN = 4
 #: What Gemini counts for one small image; used for every piece of media here.
 TOKENS_PER_MEDIUM = 258
 
+#: Of the Gemini models; no embedding of theirs is longer.
+MOST_DIMENSIONS = 3072
+_MOST_CANDIDATES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -89,7 +93,7 @@ def tokens_of(text: str) -> int:
 def complaint_about_values(request: Json, *, embeds: bool) -> str | None:
     """What the service finds wrong with a request whose fields are all known; it costs the row, not the job."""
     if embeds:
-        return None if any(_parts(get(request, "content"))) else "* EmbedContentRequest.content: content is empty\n"
+        return _complaint_about_embedding(request)
     contents = get_list(request, "contents")
     if not contents:
         return "* GenerateContentRequest.contents: contents is not specified\n"
@@ -100,9 +104,27 @@ def complaint_about_values(request: Json, *, embeds: bool) -> str | None:
     temperature = get(config, "temperature")
     if isinstance(temperature, (int, float)) and not 0 <= temperature <= 2:
         return f"Unable to submit request because it has a temperature value of {temperature} but the supported range is from 0 (inclusive) to 2 (inclusive)."  # noqa: E501
+    candidates = get_int(config, "candidateCount")
+    if candidates is not None and not 1 <= candidates <= _MOST_CANDIDATES:
+        field = "GenerateContentRequest.generation_config.candidate_count"
+        return f"* {field}: must be from 1 to {_MOST_CANDIDATES}, was {candidates}\n"
     most = get_int(config, "maxOutputTokens")
     if most is not None and most < 1:
         return f"* GenerateContentRequest.generation_config.max_output_tokens: must be positive, was {most}\n"
+    return None
+
+
+def dimension_of(request: Json) -> int | None:
+    """The dimension that is asked for, in its old place or its new one."""
+    return get_int(request, "outputDimensionality") or get_int(get_object(request, "embedContentConfig"), "outputDimensionality")
+
+
+def _complaint_about_embedding(request: Json) -> str | None:
+    if not any(_parts(get(request, "content"))):
+        return "* EmbedContentRequest.content: content is empty\n"
+    dimension = dimension_of(request)
+    if dimension is not None and not 1 <= dimension <= MOST_DIMENSIONS:
+        return f"* EmbedContentRequest.output_dimensionality: must be from 1 to {MOST_DIMENSIONS}, was {dimension}\n"
     return None
 
 
@@ -123,9 +145,7 @@ def embed_text(request: Json) -> str:
 
 
 def _parts(content: Any) -> list[Json]:
-    """The parts of a content; a bare string and a single part pass for a list of one."""
-    if isinstance(content, str):
-        return [{"text": content}]
+    """The parts of a content; a single part passes for a list of one."""
     if not isinstance(content, dict):
         return []
     parts = content.get("parts")

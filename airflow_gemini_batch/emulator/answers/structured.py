@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -22,19 +22,31 @@ _OPTIONAL_DEPTH = 3
 #: Deeper than this even required recursion is cut, with null: such a schema has no finite value.
 _MAX_DEPTH = 12
 
+#: What one answer may hold. A schema that demands more is refused by the service too, in these words.
+_MOST_VALUES = 20_000
+_LONGEST_TEXT = 100_000
+_TOO_MUCH = "The specified schema produces a constraint that has too many states for serving."
+
 _FIRST_DAY = date(2020, 1, 1)
 _SHORT_NAMES = ("name", "title", "label", "category", "topic", "tag", "keyword", "type", "kind", "id", "code")
 
 
+class SchemaRefused(ValueError):
+    """The schema is none, or asks for more than can be served."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """Makes values for one request: `root` resolves references, `prompt` and `digest` choose."""
+    """Makes values for one request: `root` resolves references, `prompt` and `digest` choose, `left` ends what has no end."""
 
     root: Json
     prompt: str
     digest: int
+    left: Iterator[int]
 
     def value(self, schema: Any, path: str, depth: int) -> Any:
+        if next(self.left, None) is None:
+            raise SchemaRefused(_TOO_MUCH)
         schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
@@ -108,6 +120,8 @@ class _Maker:
         if isinstance(pattern, str) and re.search(pattern, made) is None:
             made = next((guess for guess in self._guesses(path) if re.search(pattern, guess)), made)
         shortest, longest = get_int(schema, "minLength") or 0, get_int(schema, "maxLength")
+        if shortest > _LONGEST_TEXT:
+            raise SchemaRefused(_TOO_MUCH)
         while len(made) < shortest:
             made += f" {phrase(self.prompt, self._choice(path + made))}"
         return made if longest is None else made[:longest]
@@ -180,8 +194,14 @@ _UUID_GROUPS = (("a", 8), ("b", 4), ("c", 4), ("d", 4), ("e", 12))
 
 
 def structured_value(schema: Json, prompt: str, digest: int) -> Any:
-    """A value of `schema`, the same for the same prompt and digest."""
-    return _Maker(schema, prompt, digest).value(schema, "", 0)
+    """A value of `schema`, the same for the same prompt and digest. Raises SchemaRefused."""
+    try:
+        return _Maker(schema, prompt, digest, iter(range(_MOST_VALUES))).value(schema, "", 0)
+    except SchemaRefused:
+        raise
+    except (TypeError, ValueError, AttributeError, OverflowError, re.error, RecursionError) as error:
+        # A JSON Schema comes as free JSON: what is of another type in it than it should be shows here.
+        raise SchemaRefused(f"Invalid JSON schema: {error}") from error
 
 
 def _type_of(schema: Json) -> str:

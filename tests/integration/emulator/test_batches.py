@@ -95,7 +95,7 @@ def test_every_bad_line_is_named_at_create(client, desk):
         {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": {"$defs": {}, "type": "object"}}},
         {"system_instruction": {"parts": {"text": "one part that is no list"}}},
         {"systemInstruction": {"parts": [{"text": "x"}]}, "safetySettings": [{"category": "A", "threshold": "OFF"}]},
-        {"tools": [{"google_search": {}}, {"functionDeclarations": []}], "cached_content": "cachedContents/1"},
+        {"tools": [{"google_search": {}}, {"functionDeclarations": []}], "tool_config": {"functionCallingConfig": {}}},
     ],
 )
 def test_both_spellings_are_taken(emulator, client, desk, settings):

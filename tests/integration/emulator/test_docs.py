@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from airflow_gemini_batch.emulator import JobFault, Options
+from airflow_gemini_batch.emulator import FileFault, JobFault, Options
 from airflow_gemini_batch.emulator.faults import RowTrouble, WebhookFault
 from tests.doc_snippets import DOCS, run_snippets
 
@@ -31,7 +31,8 @@ def test_every_option_and_every_fault_is_told():
     assert {field.name for field in fields(Options)} <= told
     assert set(get_args(RowTrouble)) <= told
     assert set(get_args(get_type_hints(WebhookFault)["do"])) <= told
-    assert set(JobFault.__struct_fields__) - {"nth", "count", "probability", "seed"} <= told
+    for kind in (FileFault, JobFault):
+        assert set(kind.__struct_fields__) - {"nth", "count", "probability", "seed"} <= told
 
 
 def test_every_official_sample_names_tests_that_there_are(tmp_path, monkeypatch):

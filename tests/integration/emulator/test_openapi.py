@@ -107,7 +107,7 @@ def test_operations_of_inline_jobs(emulator, http: httpx.Client):
     contents = [{"parts": [{"text": "Describe rain."}]}]
     body = inline(
         {"contents": contents, "generationConfig": settings, "tools": [{"googleSearch": {}}]},
-        {"contents": contents, "tools": [tool], "cachedContent": "cachedContents/1"},
+        {"contents": contents, "tools": [tool]},
         {"contents": []},
     )
     job = http.post(f"/v1beta/models/{MODEL}:batchGenerateContent", json=body).json()

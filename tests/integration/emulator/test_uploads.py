@@ -73,6 +73,21 @@ def test_a_finalize_said_again_gets_the_same_file(http):
     assert first == again
 
 
+@pytest.mark.parametrize("command", ["upload, finalize", "start, upload, finalize"])
+def test_everything_may_come_in_one_call(http, command):
+    headers = {
+        "X-Goog-Upload-Protocol": "resumable",
+        "X-Goog-Upload-Command": command,
+        "X-Goog-Upload-Header-Content-Type": "jsonl",
+    }
+
+    answer = http.post("/upload/v1beta/files", headers=headers, content=b'{"a": 1}\n{"b": 2}\n')
+
+    assert answer.headers["x-goog-upload-status"] == "final"
+    file = answer.json()["file"]
+    assert (file["mimeType"], file["sizeBytes"]) == ("jsonl", "18")
+
+
 def test_a_gap_in_the_offsets_is_refused(http):
     url = begin(http, 10)
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from airflow_gemini_batch.emulator.bodies import from_json
-from airflow_gemini_batch.emulator.fields import unknown_fields
+from airflow_gemini_batch.emulator.fields import misfits
 from airflow_gemini_batch.emulator.intake import check
 from airflow_gemini_batch.emulator.refusals import Refusal
 from airflow_gemini_batch.emulator.spelling import bytes_of, get, get_int, get_list
@@ -27,7 +27,7 @@ from airflow_gemini_batch.emulator.spelling import bytes_of, get, get_int, get_l
     ],
 )
 def test_unknown_fields_are_found_at_every_depth(request_body, unknown):
-    assert list(unknown_fields(request_body, "GenerateContentRequest")) == unknown
+    assert [misfit.field for misfit in misfits(request_body, "GenerateContentRequest")] == unknown
 
 
 @pytest.mark.parametrize(

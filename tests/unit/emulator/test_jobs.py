@@ -9,7 +9,7 @@ import pytest
 
 from airflow_gemini_batch.emulator.clock import HOUR, SECOND, timestamp_ns, timestamp_us
 from airflow_gemini_batch.emulator.faults import JobFault
-from airflow_gemini_batch.emulator.jobs import Job, look
+from airflow_gemini_batch.emulator.jobs import Job, look, turn_of
 
 CREATED = 1_000 * HOUR
 WRITTEN = CREATED + SECOND
@@ -69,6 +69,20 @@ def test_counters_always_add_up(seconds: int):
     seen = look(JOB, CREATED + seconds * SECOND)
 
     assert seen.successful + seen.failed + seen.pending == JOB.request_count
+
+
+@pytest.mark.parametrize("seconds", [5, 30, 60])
+def test_a_cancel_leaves_the_counters_as_they_stood(seconds: int):
+    moment = CREATED + seconds * SECOND
+    before, after = look(JOB, moment - 1), look(replace(JOB, cancelled_ns=moment), moment + HOUR)
+
+    assert after.pending > 0
+    assert after.successful + after.failed == pytest.approx(before.successful + before.failed, abs=1)
+
+
+@pytest.mark.parametrize(("place", "seconds"), [(0, 10), (1, 11), (50, 60), (99, 109)])
+def test_requests_are_answered_one_after_the_other_while_the_job_runs(place: int, seconds: int):
+    assert turn_of(JOB, place, now=CREATED) == CREATED + seconds * SECOND
 
 
 def test_a_job_ends_when_its_output_is_written_if_that_is_later():

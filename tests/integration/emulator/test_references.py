@@ -1,0 +1,164 @@
+"""What a request names without bringing it along: files that have to be ready, and caches that have to be there."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from google.genai import errors, types
+
+from airflow_gemini_batch.emulator import FileFault
+from tests.integration.emulator.conftest import MODEL
+
+HOUR = 3600
+
+
+def cache(client, model: str = MODEL, ttl: str = "3600s") -> str:
+    config = types.CreateCachedContentConfig(contents="A long handbook.", ttl=ttl)
+    return client.caches.create(model=model, config=config).name
+
+
+def upload(client, content: bytes = b"moving pictures", mime_type: str = "video/mp4", name: str = "film") -> types.File:
+    config = types.UploadFileConfig(mime_type=mime_type, display_name=name)
+    return client.files.upload(file=io.BytesIO(content), config=config)
+
+
+def about(uri: str) -> dict:
+    return {"contents": [{"parts": [{"text": "What is this?"}, {"fileData": {"fileUri": uri, "mimeType": "video/mp4"}}]}]}
+
+
+def errors_of(rows: list[dict]) -> list[int | None]:
+    return [row.get("error", {}).get("code") for row in rows]
+
+
+def test_a_row_with_a_cache_that_is_there_is_answered(emulator, client, desk):
+    job = client.batches.create(model=MODEL, src=desk.upload([desk.line("a", cached_content=cache(client))]).name)
+    emulator.advance(1000)
+
+    assert desk.rows(job)[0]["response"]["usageMetadata"]["cachedContentTokenCount"] > 0
+
+
+def test_a_row_whose_cache_is_not_there_fails_alone(emulator, client, desk):
+    lines = [desk.line("good"), desk.line("bad", cachedContent="cachedContents/none")]
+    job = client.batches.create(model=MODEL, src=desk.upload(lines).name)
+    emulator.advance(1000)
+
+    good, bad = desk.rows(job)
+
+    assert "response" in good
+    assert bad["error"] == {"code": 7, "message": "CachedContent not found (or permission denied)"}
+
+
+def test_rows_whose_turn_comes_after_the_end_of_their_cache_fail(start, connect, tmp_path):
+    emulator = start(pending_seconds=1 * HOUR, running_seconds=10 * HOUR)
+    client = connect(emulator.url)
+    name = cache(client, ttl=f"{int(5.5 * HOUR)}s")
+    requests = [types.InlinedRequest(contents="Hi.", config={"cached_content": name}) for _ in range(10)]
+    job = client.batches.create(model=MODEL, src=requests)
+
+    emulator.advance(12 * HOUR)
+
+    answers = client.batches.get(name=job.name).dest.inlined_responses
+    assert [answer.error is None for answer in answers] == [True] * 5 + [False] * 5
+
+
+def test_a_cache_serves_its_own_model(client):
+    name = cache(client, model="gemini-2.5-pro")
+
+    with pytest.raises(errors.ClientError, match=r"\(models/gemini-2.5-flash\) and CachedContent \(models/gemini-2.5-pro\)"):
+        client.models.generate_content(model=MODEL, contents="Hi.", config={"cached_content": name})
+
+
+def test_a_request_with_a_cache_has_no_instruction_of_its_own(client):
+    config = {"cached_content": cache(client), "system_instruction": "Be brief."}
+
+    with pytest.raises(errors.ClientError, match="CachedContent can not be used") as caught:
+        client.models.generate_content(model=MODEL, contents="Hi.", config=config)
+
+    assert caught.value.code == 400
+
+
+def test_an_interactive_request_whose_cache_has_expired_is_forbidden(emulator, client):
+    name = cache(client)
+    emulator.advance(2 * HOUR)
+
+    with pytest.raises(errors.ClientError, match="CachedContent not found") as caught:
+        client.models.generate_content(model=MODEL, contents="Hi.", config={"cached_content": name})
+
+    assert (caught.value.code, caught.value.status) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize("life", [{"ttl": "0s"}, {"expireTime": "2001-01-01T00:00:00Z"}, {"expireTime": "soon"}, {"ttl": "1h"}])
+def test_a_cache_ends_in_the_future(http, life):
+    answer = http.post("/v1beta/cachedContents", json={"model": f"models/{MODEL}", **life})
+
+    assert answer.status_code == 400
+
+
+def test_the_end_of_a_cache_may_be_told_in_nanoseconds(http):
+    made = http.post("/v1/cachedContents", json={"model": f"models/{MODEL}", "expireTime": "2199-01-01T00:00:00.123456789Z"})
+
+    assert made.json()["expireTime"].startswith("2199-01-01T00:00:00.")
+
+
+def test_a_cache_may_live_beyond_what_can_be_counted(http):
+    assert http.post("/v1/cachedContents", json={"model": f"models/{MODEL}", "expireTime": "9999-01-01T00:00:00Z"}).is_success
+
+
+def test_an_uploaded_video_is_looked_through_before_it_can_be_used(start, connect):
+    emulator = start(processing_seconds=60)
+    client = connect(emulator.url)
+    file = upload(client)
+    assert file.state.name == "PROCESSING"
+    with pytest.raises(errors.ClientError, match="is not in an ACTIVE state and usage is not allowed") as caught:
+        client.models.generate_content(model=MODEL, contents=about(file.uri)["contents"])
+    assert (caught.value.code, caught.value.status) == (400, "FAILED_PRECONDITION")
+
+    emulator.advance(61)
+
+    assert client.files.get(name=file.name).state.name == "ACTIVE"
+    assert client.models.generate_content(model=MODEL, contents=about(file.uri)["contents"]).text
+
+
+@pytest.mark.parametrize("mime_type", ["jsonl", "image/png", "application/pdf", "audio/mp3"])
+def test_other_uploads_can_be_used_at_once(client, mime_type):
+    assert upload(client, mime_type=mime_type).state.name == "ACTIVE"
+
+
+def test_a_file_may_be_looked_through_for_longer_and_in_vain(emulator, client, http):
+    emulator.faults.add(FileFault(do="fail", display_name="^broken", mime_type="image", seconds=30, error_message="No picture."))
+    broken, other = upload(client, mime_type="image/png", name="broken"), upload(client, mime_type="image/png", name="whole")
+    assert (broken.state.name, other.state.name) == ("PROCESSING", "ACTIVE")
+
+    emulator.advance(31)
+
+    shown = http.get(f"/v1/{broken.name}").json()
+    assert (shown["state"], shown["error"]) == ("FAILED", {"code": 3, "message": "No picture."})
+    with pytest.raises(errors.ClientError, match="not in an ACTIVE state"):
+        client.models.generate_content(model=MODEL, contents=about(broken.uri)["contents"])
+
+
+def test_rows_with_files_that_are_not_ready_in_their_turn_fail_alone(emulator, client, desk):
+    emulator.faults.add(FileFault(display_name="slow", seconds=60))
+    slow, quick = upload(client, name="slow"), upload(client, mime_type="image/png", name="quick")
+    lines = [{"key": str(place), "request": about(uri)} for place, uri in enumerate((slow.uri, quick.name, slow.name))]
+    job = client.batches.create(model=MODEL, src=desk.upload(lines).name)
+    emulator.advance(1000)
+
+    # The first is answered after 10 seconds, the last after 76.
+    assert errors_of(desk.rows(job)) == [9, None, None]
+
+
+def test_an_input_file_that_is_not_ready_makes_no_job(emulator, client, desk):
+    emulator.faults.add(FileFault(seconds=60))
+    file = desk.upload([desk.line("a")])
+
+    with pytest.raises(errors.ClientError, match="not in an ACTIVE state") as caught:
+        client.batches.create(model=MODEL, src=file.name)
+
+    assert caught.value.code == 400
+
+
+@pytest.mark.parametrize("uri", ["https://example.com/profiles/a.png", "gs://bucket/files/a.png", "https://youtu.be/files/x"])
+def test_uris_of_other_places_are_not_judged(client, uri):
+    assert client.models.generate_content(model=MODEL, contents=about(uri)["contents"]).text
