@@ -82,6 +82,23 @@ class Report:
     cancelled_orphans: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        counts: dict[str, Sequence[object]] = {
+            "input files deleted": self.deleted_files,
+            "jobs deleted": self.deleted_jobs,
+            "jobs cancelled": self.cancelled,
+            "jobs too young": self.plan.young,
+            "orphan jobs": self.plan.orphan_jobs,
+            "orphan jobs cancelled": self.cancelled_orphans,
+            "orphan files": self.plan.orphan_files,
+            "failed": self.failed,
+        }
+        told = ", ".join(f"{len(things)} {what}" for what, things in counts.items() if things) or "nothing to do"
+        runs = (
+            f"{self.finished} finished runs, {self.unfinished} unfinished and {len(self.unreadable)} unreadable ones left alone"
+        )
+        return f"{'Would clean up' if self.dry_run else 'Cleaned up'}: {told}; {runs}."
+
     def as_dict(self, max_names: int = MAX_NAMES) -> dict[str, Any]:
         """Counts, and of each kind the first names; ``left_out`` says how many more there are."""
 
@@ -130,6 +147,7 @@ def clean_up(
     finished = sum(holding.finished for holding in holdings)
     report = Report(dry_run, finished, len(holdings) - finished, [str(error) for error in unreadable], plan)
     _carry_out(report, client, cancel_orphans=cancel_orphans)
+    log.info("%s", report)
     return report
 
 
@@ -138,7 +156,8 @@ def make_plan(
 ) -> Plan:
     """Sort everything at the service that is ours. What carries no token of ours and is in no ledger is not looked at."""
     finished: dict[str, bool] = {}
-    for holding in holdings:
+    # The unfinished last, so that they have the say: the folder of a run may have been copied while it was under way.
+    for holding in sorted(holdings, key=lambda holding: not holding.finished):
         finished.update(dict.fromkeys((*holding.tokens, *holding.jobs, *holding.files), holding.finished))
     found: dict[str, list[Any]] = {name: [] for name in Plan.__slots__}
     for job in jobs:
@@ -205,13 +224,13 @@ def _done(report: Report, name: str, act: Callable[[str], None]) -> bool:
 def _holdings(places: Sequence[Location]) -> tuple[list[Holding], list[CorruptRunError]]:
     holdings: list[Holding] = []
     unreadable: list[CorruptRunError] = []
-    for place in places:
-        for run in runs_below(place):
-            try:
-                holdings.append(_holding(run))
-            except CorruptRunError as error:
-                log.warning("%s Its jobs and files are left alone.", error)
-                unreadable.append(error)
+    # A run may lie below two of the places.
+    for run in {run.destination.uri: run for place in places for run in runs_below(place)}.values():
+        try:
+            holdings.append(_holding(run))
+        except CorruptRunError as error:
+            log.warning("%s Its jobs and files are left alone.", error)
+            unreadable.append(error)
     if not holdings and not unreadable:
         raise DestinationError(f"There is no run at or below {', '.join(map(str, places)) or 'no place at all'}.")
     return holdings, unreadable

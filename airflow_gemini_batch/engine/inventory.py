@@ -156,6 +156,8 @@ def delete_file(client: GeminiClient, name: str) -> Fate:
     if _FILE_NAME.fullmatch(name) is None:
         raise InputError(f"{name!r} is no name of a file; expected files/<id>.")
     try:
+        if client.get_file(name) is None:
+            return Fate.GONE
         client.delete_file(name)
     except RefusedError as error:
         if error.code != 400 or not name.startswith(_OUTPUT_PREFIX):

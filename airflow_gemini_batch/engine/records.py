@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ def as_source(returned: Any, *, by: str, columns: Iterable[str] = ()) -> Any:
     """
     if returned is None or isinstance(returned, (str, bytes, Mapping)):
         raise InputError(f"{by} returned {_kind(returned)}; {_EXPECTED}.")
+    if inspect.iscoroutine(returned):
+        returned.close()
+        raise InputError(f"{by} is async; make it a plain function that can {_EXPECTED}.")
     if not isinstance(returned, (list, tuple)):
         return returned
     if not returned:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_gemini_batch._compat import AirflowSkipException
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.operators.base import GeminiOperator
 
@@ -77,7 +78,8 @@ class GeminiBatchListJobsOperator(GeminiOperator):
 class _OneJobOperator(GeminiOperator):
     """Something done with one job.
 
-    :param job: ``batches/…``, or the reference that a step of the trip returned. (templated)
+    :param job: ``batches/…``, an entry of a listing, or the reference that a step of the trip returned. One of a shard without
+        requests, which has no job, skips the task. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
     """
 
@@ -89,13 +91,18 @@ class _OneJobOperator(GeminiOperator):
 
     @property
     def job_name(self) -> str:
-        return str(self.job.get("job")) if isinstance(self.job, Mapping) else self.job
+        if not isinstance(self.job, Mapping):
+            return self.job
+        name = self.job.get("name", self.job.get("job"))
+        if name is None and "job" in self.job:
+            raise AirflowSkipException(f"Shard {self.job.get('shard')} has no requests, and so no job.")
+        return str(name)
 
 
 class GeminiBatchGetJobOperator(_OneJobOperator):
     """Look at one job and return what the service says of it. Raises AirflowFailException when it does not find the job.
 
-    :param job: ``batches/…``, or the reference that a step of the trip returned. (templated)
+    :param job: ``batches/…``, an entry of a listing, or the reference that a step of the trip returned. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
     """
 
@@ -112,7 +119,7 @@ class GeminiBatchCancelJobOperator(_OneJobOperator):
     To a run that waits for this job it is cancelled by somebody else: rows without an answer become dead letters of reason
     ``JOB_CANCELLED``, and are not sent again by themselves.
 
-    :param job: ``batches/…``, or the reference that a step of the trip returned. (templated)
+    :param job: ``batches/…``, an entry of a listing, or the reference that a step of the trip returned. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
     """
 
@@ -129,7 +136,7 @@ class GeminiBatchDeleteJobOperator(_OneJobOperator):
 
     An active job is never deleted: that would hide it and, as far as anybody knows, not stop it.
 
-    :param job: ``batches/…``, or the reference that a step of the trip returned. (templated)
+    :param job: ``batches/…``, an entry of a listing, or the reference that a step of the trip returned. (templated)
     :param cancel: Whether to cancel an active job first, and give it half a minute to end; ``ending`` means that it has not, and
         is there still. Default: False, an active job fails the task.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
@@ -171,25 +178,27 @@ class GeminiBatchListFilesOperator(GeminiOperator):
 
 
 class GeminiBatchDeleteFileOperator(GeminiOperator):
-    """Delete a file: ``{"file": …, "fate": "deleted" | "undeletable"}``.
+    """Delete a file: ``{"file": …, "fate": "deleted" | "gone" | "undeletable"}``.
 
-    The output of a job cannot be deleted. The service refuses it, and removes it by itself some 48 hours after the job's end.
+    The service does not tell a file that is gone from another project's. The output of a job cannot be deleted: the service refuses
+    it, and removes it by itself some 48 hours after the job's end.
 
-    :param file: ``files/…``. (templated)
+    :param file: ``files/…``, or an entry of a listing. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
     """
 
     template_fields: Sequence[str] = ("file", *GeminiOperator.template_fields)
 
-    def __init__(self, *, file: str, **kwargs: Any) -> None:
+    def __init__(self, *, file: str | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.file = file
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.inventory import delete_file
 
+        name = str(self.file.get("name")) if isinstance(self.file, Mapping) else self.file
         with told_to_airflow(), self.connect() as client:
-            return {"file": self.file, "fate": delete_file(client, self.file).value}
+            return {"file": name, "fate": delete_file(client, name).value}
 
 
 class GeminiBatchCleanupOperator(GeminiOperator):
@@ -200,7 +209,8 @@ class GeminiBatchCleanupOperator(GeminiOperator):
     which none of the runs knows: the remains of runs whose folders are gone, or of runs that were not named here.
 
     :param destination: A run, a folder of runs (looked through to four levels), or a list of these. (templated)
-    :param older_than: How long ago a job must have ended to be deleted. Default: 7 days.
+    :param older_than: How long ago a job must have ended to be deleted, as timedelta or text such as ``36h``. Default: 7 days.
+        (templated)
     :param dry_run: Whether only to say what would be done. Default: False.
     :param cancel_orphans: Whether to cancel active orphans. Every run of the project must then lie below ``destination``: to
         this task, the job of any other run is an orphan. Default: False, they are only named.
@@ -211,13 +221,13 @@ class GeminiBatchCleanupOperator(GeminiOperator):
     be listed. What could not be removed is named under ``failed`` and does not fail the task.
     """
 
-    template_fields: Sequence[str] = ("destination", *GeminiOperator.template_fields)
+    template_fields: Sequence[str] = ("destination", "older_than", *GeminiOperator.template_fields)
 
     def __init__(
         self,
         *,
         destination: Any,
-        older_than: timedelta = timedelta(days=7),
+        older_than: timedelta | str = timedelta(days=7),
         dry_run: bool = False,
         cancel_orphans: bool = False,
         max_names: int = 20,
@@ -232,6 +242,7 @@ class GeminiBatchCleanupOperator(GeminiOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.cleanup import clean_up
+        from airflow_gemini_batch.engine.inventory import duration
         from airflow_gemini_batch.places import locate
 
         places = self.destination if isinstance(self.destination, (list, tuple)) else [self.destination]
@@ -239,7 +250,7 @@ class GeminiBatchCleanupOperator(GeminiOperator):
             report = clean_up(
                 client,
                 [locate(place) for place in places],
-                older_than=self.older_than,
+                older_than=duration(self.older_than, argument="older_than"),
                 dry_run=self.is_dry_run,
                 cancel_orphans=self.cancel_orphans,
             )

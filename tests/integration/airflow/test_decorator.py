@@ -116,6 +116,14 @@ def test_what_is_no_table_ends_the_task_for_good(decorate: Decorate, emulator: E
     assert created(emulator) == []
 
 
+def test_an_async_function_is_told_that_it_is_one(decorate: Decorate) -> None:
+    async def prompts() -> list[str]:
+        return ["Summarise this"]
+
+    with pytest.raises(AirflowFailException, match=r"prompts\(\) is async; make it a plain function"):
+        Legs(decorate(prompts)).start()
+
+
 def test_an_error_of_the_function_is_airflows_to_retry(decorate: Decorate) -> None:
     def rows() -> list[str]:
         raise ConnectionError("the warehouse is away")

@@ -21,7 +21,7 @@ from airflow_gemini_batch import (
     GeminiBatchOperator,
     GeminiHook,
 )
-from airflow_gemini_batch._compat import AirflowFailException
+from airflow_gemini_batch._compat import AirflowFailException, AirflowSkipException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from airflow_gemini_batch.engine.errors import NotFoundError
 from airflow_gemini_batch.engine.inventory import Fate, delete_job
@@ -94,6 +94,28 @@ def test_one_job_is_looked_at_by_its_name_or_by_a_reference(describe: Describe, 
     name = jobs_of(hook)[0]
 
     assert do(GeminiBatchGetJobOperator, job=name) == do(GeminiBatchGetJobOperator, job={"destination": "x", "job": name})
+
+
+def test_entries_of_a_listing_name_what_they_are_of(leaving: Callable[[], None], hook: GeminiHook) -> None:
+    leaving()
+    job = do(GeminiBatchListJobsOperator)["jobs"][0]
+    file = next(file for file in do(GeminiBatchListFilesOperator)["files"] if not file["is_output"])
+
+    assert do(GeminiBatchGetJobOperator, job=job) == job
+    assert do(GeminiBatchDeleteJobOperator, job=job) == {"job": job["name"], "fate": "deleted"}
+    assert do(GeminiBatchDeleteFileOperator, file=file) == {"file": file["name"], "fate": "deleted"}
+
+
+def test_a_shard_without_requests_has_no_job_to_look_after() -> None:
+    reference = {"destination": "s3://b/run", "shard": 2, "attempt": 0, "rows": 3, "requests": 0, "job": None}
+
+    for operator in (GeminiBatchGetJobOperator, GeminiBatchCancelJobOperator, GeminiBatchDeleteJobOperator):
+        with pytest.raises(AirflowSkipException, match="Shard 2 has no requests"):
+            do(operator, job=reference)
+
+
+def test_a_file_that_is_not_there_is_not_called_deleted() -> None:
+    assert do(GeminiBatchDeleteFileOperator, file="files/nobody")["fate"] == "gone"
 
 
 def test_a_job_that_is_not_there_is_told() -> None:
@@ -212,6 +234,18 @@ class TestCleanup:
         assert told["runs"]["unfinished"] == 1
         assert (len(jobs_of(hook)), len(inputs_of(hook))) == (3, 3)
         assert emulator.journal("cancel") == []
+
+    def test_a_length_of_time_may_be_text_and_a_run_counts_once(
+        self, leaving: Callable[[], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        leaving()
+        places = [str(tmp_path / "run"), str(tmp_path)]
+
+        with caplog.at_level("INFO"):
+            told = do(GeminiBatchCleanupOperator, destination=places, older_than="{{ '0s' }}", dry_run=True)
+
+        assert (told["runs"]["finished"], told["deleted_jobs"]["count"]) == (1, 3)
+        assert "Would clean up: 3 input files deleted, 3 jobs deleted; 1 finished runs" in caplog.text
 
     def test_orphans_are_named_and_cancelled_only_when_asked_to(
         self, describe: Describe, tmp_path: Path, emulator: Emulator

@@ -78,6 +78,15 @@ def test_what_becomes_of_a_file(found: RemoteFile, kinds: set[str]) -> None:
     assert sorted_into([found]) == kinds
 
 
+@pytest.mark.parametrize("finished", [(True, False), (False, True)])
+def test_what_a_copy_of_the_run_still_needs_is_left_alone(finished: tuple[bool, bool]) -> None:
+    copies = [Holding(f"s3://b/{number}", is_done, frozenset({DONE})) for number, is_done in enumerate(finished)]
+
+    plan = make_plan(copies, [job(), job(state=JobState.RUNNING)], [file()], older_than=dt.timedelta(0), now=NOW)
+
+    assert not any(getattr(plan, kind) for kind in Plan.__slots__)
+
+
 def test_a_report_stays_small_and_says_what_it_left_out() -> None:
     plan = make_plan(
         RUNS, [job(NOBODYS, name=f"batches/{number}") for number in range(1000)], [], older_than=dt.timedelta(0), now=NOW
