@@ -180,8 +180,8 @@ class GeminiBatchListFilesOperator(GeminiOperator):
 class GeminiBatchDeleteFileOperator(GeminiOperator):
     """Delete a file: ``{"file": …, "fate": "deleted" | "gone" | "undeletable"}``.
 
-    The service does not tell a file that is gone from another project's. The output of a job cannot be deleted: the service refuses
-    it, and removes it by itself some 48 hours after the job's end.
+    The service does not tell a file that is gone from another project's. The output of a job cannot be deleted: it is refused,
+    and removed by the service some 48 hours after the job's end.
 
     :param file: ``files/…``, or an entry of a listing. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
