@@ -1,7 +1,7 @@
 """A JSON Schema as an Arrow type, and JSON values as a column of that type.
 
 What must stay true: the type follows from the schema alone, so that all parts of a run have the same one, and every value
-that satisfies the schema (with integers held to int64, see ``bounded``) fits into it. What Arrow has no type for (unions, objects
+that satisfies the schema (with integers held to int64, see ``judged``) fits into it. What Arrow has no type for (unions, objects
 of any form, recursion) becomes JSON text at that place, and only there.
 """
 
@@ -117,9 +117,9 @@ def _times(values: Sequence[Any]) -> pa.Array:
 
 
 def _time(text: str) -> dt.datetime:
-    """A time without an offset counts as UTC: models leave it out as often as not."""
+    """In UTC, as which a time without an offset counts: models leave it out as often as not."""
     time: dt.datetime = msgspec.convert(text, dt.datetime)
-    return time if time.tzinfo is not None else time.replace(tzinfo=dt.timezone.utc)
+    return time.astimezone(dt.timezone.utc) if time.tzinfo is not None else time.replace(tzinfo=dt.timezone.utc)
 
 
 def is_date(text: str) -> bool:
@@ -133,7 +133,7 @@ def is_date(text: str) -> bool:
 def is_date_time(text: str) -> bool:
     try:
         _time(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # 0001-01-01 in the east of Greenwich: a year that no reader can show
         return False
     return True
 
@@ -254,19 +254,25 @@ _SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "
 _SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems")
 
 
-def bounded(schema: Any) -> Any:
-    """The same schema with every integer held to int64, which is what its column holds."""
+def judged(schema: Any) -> Any:
+    """The schema that answers are judged by: every integer is held to int64, which is what its column holds, and ``nullable``
+    means what its authors (OpenAPI, and Google's own Schema) mean by it.
+    """
     if not isinstance(schema, dict):
         return schema
     copied = dict(schema)
     for name, value in schema.items():
         if name in _ONE_SCHEMA:
-            copied[name] = bounded(value)
+            copied[name] = judged(value)
         elif name in _SCHEMAS_BY_NAME and isinstance(value, dict):
-            copied[name] = {inner: bounded(one) for inner, one in value.items()}
+            copied[name] = {inner: judged(one) for inner, one in value.items()}
         elif name in _SCHEMAS and isinstance(value, list):
-            copied[name] = [bounded(one) for one in value]
+            copied[name] = [judged(one) for one in value]
     if "integer" in _as_list(schema.get("type")):
         copied["minimum"] = max(_INT64["minimum"], schema.get("minimum", _INT64["minimum"]))
         copied["maximum"] = min(_INT64["maximum"], schema.get("maximum", _INT64["maximum"]))
+    if schema.get("nullable") is True and "type" in schema:
+        copied["type"] = [*_as_list(schema["type"]), "null"]
+        if "enum" in schema:
+            copied["enum"] = [*schema["enum"], None]
     return copied

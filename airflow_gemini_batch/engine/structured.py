@@ -7,6 +7,7 @@ A bad answer costs itself alone: good ones are decoded, judged and written by lo
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,9 @@ _FINDING_CHARACTERS = 300
 #: The mime types under which the service follows a schema.
 JSON, ENUM = "application/json", "text/x.enum"
 
+#: What a column raises at a value that it cannot hold.
+_UNFIT = (ArithmeticError, AttributeError, TypeError, ValueError)
+
 #: Position in a batch -> why that answer is not in the form that was asked for.
 Problems = dict[int, str]
 
@@ -42,8 +46,9 @@ class ParsedColumn:
     name = "parsed"
 
     def __init__(self, schema: dict[str, Any], *, is_json: bool = True) -> None:
+        _validator(schema)  # what is no JSON Schema is told by it, before anything is read off the schema
         self._form = schemas.form_of(schema)
-        self._validator = _validator(schema)
+        self._validator = _validator(schemas.judged(schema))
         self._is_json = is_json
         self.type: pa.DataType = self._form.type
 
@@ -77,9 +82,8 @@ class ParsedColumn:
 
     def _complaint(self, value: Any) -> str:
         findings = []
-        for error in self._validator.iter_errors(value):
-            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-            findings.append(f"${path}: {_shortened(error.message)}")
+        for error in itertools.chain.from_iterable(map(_told, self._validator.iter_errors(value))):
+            findings.append(f"{_path(error)}: {_shortened(error.message)}")
             if len(findings) > _FINDINGS:
                 findings[_FINDINGS:] = ["and more"]
                 break
@@ -88,15 +92,23 @@ class ParsedColumn:
     def _built(self, values: list[Any], problems: Problems) -> pa.Array:
         try:
             return self._form.build(values)
-        except (ArithmeticError, AttributeError, TypeError, ValueError):
-            # Valid for the schema, and yet no value of the column: a number of 400 digits, say. One row, not the batch.
-            for row, value in enumerate(values):
-                try:
-                    self._form.build([value])
-                except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-                    values[row] = None
-                    problems[row] = f"valid for the response schema, but not for the column {self.type}: {_shortened(str(error))}"
+        except _UNFIT:
+            self._refuse_unfit(values, range(len(values)), problems)
             return self._form.build(values)
+
+    def _refuse_unfit(self, values: list[Any], rows: range, problems: Problems) -> None:
+        """What is valid for the schema, and yet no value of the column (a number of 400 digits, say), found by halving."""
+        try:
+            self._form.build(values[rows.start : rows.stop])
+        except _UNFIT as error:
+            if len(rows) > 1:
+                half = len(rows) // 2
+                self._refuse_unfit(values, rows[:half], problems)
+                self._refuse_unfit(values, rows[half:], problems)
+            else:
+                values[rows.start] = None
+                unfit = f"valid for the response schema, but not for the column {self.type}: {_shortened(str(error))}"
+                problems[rows.start] = unfit
 
 
 def _each(
@@ -141,7 +153,24 @@ def _lenient(text: str) -> Any:
     """What strict parsers refuse and models write: a fence, raw line breaks in strings, lone surrogates."""
     fenced = _FENCED.fullmatch(text)
     value = _forgiving.decode(fenced[1] if fenced else text)
-    return _decode(mended(json.dumps(value, ensure_ascii=False)))
+    return _decode(mended(json.dumps(value, ensure_ascii=False, allow_nan=False)))
+
+
+def _told(error: jsonschema_rs.ValidationError) -> Sequence[jsonschema_rs.ValidationError]:
+    """What is wrong with a value that may be null: what the other alternative has against it, at its own place."""
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AnyOf):
+        others = [found for found in error.kind.context if not all(map(_is_null_expected, found))]
+        if len(others) == 1:
+            return list(itertools.chain.from_iterable(map(_told, others[0])))
+    return [error]
+
+
+def _is_null_expected(error: jsonschema_rs.ValidationError) -> bool:
+    return isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Type) and error.kind.types == ["null"]
+
+
+def _path(error: jsonschema_rs.ValidationError) -> str:
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
 
 
 def _shortened(text: str) -> str:
@@ -154,12 +183,13 @@ def _shortened(text: str) -> str:
 def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     try:
         return jsonschema_rs.validator_for(
-            schemas.bounded(schema), validate_formats=True, formats=dict(schemas.FORMATS), retriever=_nothing_from_outside
+            schema, validate_formats=True, formats=dict(schemas.FORMATS), retriever=_nothing_from_outside
         )
-    except ValueError as error:
+    except jsonschema_rs.ValidationError as error:
         raise InputError(
-            f"response_schema is no JSON Schema that can be used: {str(error).strip()}. Types are in lower case there; Google's "
-            "own Schema, with types such as STRING, belongs into config['response_schema'] and makes no parsed column."
+            f"response_schema is no JSON Schema that can be used: {_path(error)}: {_shortened(error.message)}. "
+            "Types are in lower case there; Google's own Schema, with types such as STRING, belongs into "
+            "config['response_schema'] and makes no parsed column."
         ) from error
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_gemini_batch.engine.columns import TIMESTAMP
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.schemas import bounded, form_of
+from airflow_gemini_batch.engine.schemas import form_of, judged
 
 
 class Colour(enum.Enum):
@@ -160,7 +160,7 @@ def test_integers_are_held_to_what_their_column_holds_and_nothing_else_is_change
     }
 
     limits = {"minimum": -(2**63), "maximum": 2**63 - 1}
-    assert bounded(schema) == {
+    assert judged(schema) == {
         "type": "object",
         "properties": {"type": {"type": ["integer", "null"], **limits}, "n": {"type": "integer", **limits, "minimum": 3}},
         "enum": [{"type": "integer"}],

@@ -73,6 +73,7 @@ def test_raw_line_breaks_and_lone_surrogates_in_strings_are_read() -> None:
         (GOOD[:-1], "the answer is not JSON: Expecting ',' delimiter: line 1 column 49 (char 48)"),
         (f"{GOOD} {GOOD}", "the answer is not JSON: Extra data"),
         ('{"id": NaN}', "the answer is not JSON: NaN is no JSON"),
+        ('{"id": 1e400}', "the answer is not JSON: Out of range float values are not JSON compliant"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", 'not valid for the response schema: $: [] is not of type "object"'),
         ('{"id": "1"}', '$.id: "1" is not of type "integer"'),
@@ -89,6 +90,57 @@ def test_an_invalid_answer_is_told_with_its_place(text: str | None, message: str
     assert list(problems) == [1]
     assert message in problems[1]
     assert len(problems[1]) < 1500
+
+
+OPTIONAL_PART = {
+    "type": "object",
+    "properties": {"part": {"anyOf": [{"type": "object", "properties": {"n": {"type": "integer"}}}, {"type": "null"}]}},
+}
+ONE_OF_TWO = {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "message"),
+    [
+        (OPTIONAL_PART, '{"part": {"n": "x"}}', '$.part.n: "x" is not of type "integer"'),
+        (OPTIONAL_PART, '{"part": 5}', '$.part: 5 is not of type "object"'),
+        (ONE_OF_TWO, "[]", "$: [] is not valid under any of the schemas listed in the 'anyOf' keyword"),
+    ],
+)
+def test_what_may_be_null_is_told_with_its_own_place(schema: dict[str, Any], text: str, message: str) -> None:
+    assert read([text], schema)[1] == {0: f"not valid for the response schema: {message}"}
+
+
+def test_nullable_means_what_its_authors_mean() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "nullable": True}, "c": {"type": "string", "enum": ["a"], "nullable": True}},
+    }
+
+    assert read(['{"n": null, "c": null}', '{"n": 1, "c": "a"}'], schema) == ([{"n": None, "c": None}, {"n": 1, "c": "a"}], {})
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00"])
+def test_a_time_that_no_reader_can_show_is_not_valid(text: str) -> None:
+    assert list(read([json.dumps(text)], {"type": "string", "format": "date-time"})[1]) == [0]
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"enum": 5}, r"can be used: \$\.enum: 5 is not of type \"array\""),
+        ({"type": "object", "properties": [1]}, r"can be used: \$\.properties"),
+        ({"type": "object", "patternProperties": 5}, r"can be used: \$\.patternProperties"),
+        ({"anyOf": 5}, r"can be used: \$\.anyOf"),
+        ({"type": {"a": 1}}, r"can be used: \$\.type"),
+        ({"type": "integer", "minimum": "x"}, r"can be used: \$\.minimum"),
+        ({"type": "OBJECT"}, r"can be used: .* Types are in lower case"),
+        ({"$schema": "https://example.com/own"}, r"can be used: \$: Unknown meta-schema"),
+    ],
+)
+def test_what_is_no_schema_is_refused_with_its_place(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ParsedColumn(schema)
 
 
 def test_many_findings_are_cut_short() -> None:
@@ -178,7 +230,7 @@ def test_the_request_asks_in_json_schema_and_the_manifest_keeps_it(schema: Any, 
     ("schema", "config", "message"),
     [
         ({"type": "STRING"}, None, "Types are in lower case"),
-        ({"$ref": "https://example.com/x"}, None, "refers to"),
+        ({"$ref": "https://example.com/x"}, None, "lies outside of the schema"),
         ({"type": "string", "pattern": "("}, None, "regex"),
         ({"enum": [float("nan")]}, None, "JSON"),
         ({"enum": [object()]}, None, "JSON"),
