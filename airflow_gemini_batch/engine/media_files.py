@@ -233,7 +233,7 @@ class _Sender:
                 raise
             # Another try was faster, or the name belongs to somebody whose files this key cannot see.
             there = self._settled(file, self.client.get_file(file.name))
-            if there is None or not is_good(there, file):
+            if there is None or not is_same(there, file):
                 raise RefusedError(
                     f"The media file {file.source!r} cannot be uploaded: the service says that {file.name} exists, "
                     "and does not give it to this API key. "
@@ -242,9 +242,13 @@ class _Sender:
                     code=error.code, status=error.status,
                 ) from error  # fmt: skip
             return False
-        if not is_good(self._settled(file, sent) or sent, file):
+        there = self._settled(file, sent) or sent
+        if not is_same(there, file):
             self.client.delete_file(sent.name)
             raise InputError(_changed(file, f"the service received {sent.size} bytes with sha256 {(sent.sha256 or '?')[:12]}…"))
+        if not there.is_usable:
+            # Its rows fail alone, as dead letters: one broken video must not keep all other rows from being sent.
+            log.warning("The service cannot process the media file %s (%s). Rows that name it will fail.", file.name, file.source)
         return True
 
     def _upload(self, file: MediaFile) -> RemoteFile:
@@ -274,7 +278,11 @@ class _Sender:
 
 
 def is_good(there: RemoteFile, file: MediaFile) -> bool:
-    return there.is_usable and there.size in (None, file.size) and there.sha256 in (None, file.sha256)
+    return there.is_usable and is_same(there, file)
+
+
+def is_same(there: RemoteFile, file: MediaFile) -> bool:
+    return there.size in (None, file.size) and there.sha256 in (None, file.sha256)
 
 
 def outlives(there: RemoteFile, now: float) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator, RowFault
+from airflow_gemini_batch.emulator import Emulator, FileFault, RowFault
 from airflow_gemini_batch.engine.building import Question, build_run
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
@@ -68,6 +68,26 @@ def test_each_distinct_content_is_uploaded_once_over_all_shards(
     uploads = media_uploads(emulator)
     assert len(uploads) == len(set(uploads)) == 3
     assert next(row["text"] for row in read(tmp_path, "results")).endswith("number 0")
+
+
+def test_a_job_waits_until_the_service_has_looked_through_its_media(
+    go: Go, emulator: Emulator, photos: pa.Table, tmp_path: Path
+) -> None:
+    emulator.faults.add(FileFault(display_name="b.png", seconds=1))
+
+    assert go(source=photos, request=ASK).results == 6
+
+
+def test_media_that_the_service_cannot_process_cost_their_own_rows(
+    go: Go, emulator: Emulator, photos: pa.Table, tmp_path: Path
+) -> None:
+    emulator.faults.add(FileFault(do="fail", display_name="b.png", seconds=1))
+
+    summary = go(source=photos, request=ASK)
+
+    assert (summary.results, summary.dead_letter) == (4, 2)
+    assert [row["key"] for row in read(tmp_path, "dead_letter")] == ["k1", "k4"]
+    assert all("not in an ACTIVE state" in row["message"] for row in read(tmp_path, "dead_letter"))
 
 
 def test_bytes_and_uris_need_no_upload(go: Go, emulator: Emulator, client: GeminiClient) -> None:
