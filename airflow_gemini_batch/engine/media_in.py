@@ -11,7 +11,7 @@ import base64
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 import pyarrow as pa
@@ -45,6 +45,8 @@ _EMPTY_TEXT_START, _EMPTY_TEXT_END = b'{"text":"', b'"},'
 
 _MIME_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]*/[A-Za-z0-9*][\w.+*-]*", re.ASCII)
 _FILE_NAME = re.compile(r"files/[a-z0-9-]+")
+#: Files whose type the service has noted itself, and pages of videos, which have none.
+_KNOWN = re.compile(r"https://(generativelanguage\.googleapis\.com/\w+/files|(www\.)?youtube\.com|youtu\.be)/")
 _SUFFIX = re.compile(r"\.[a-z0-9]+$")
 _types = pa.types
 _json = msgspec.json.Encoder()
@@ -131,8 +133,10 @@ def _joined(
 
 def _checked(media: Media, schema: pa.Schema) -> MediaColumn:
     named = [name for name in (media.column, media.mime_type_column) if name is not None]
+    if not all(isinstance(name, str) for name in named):
+        raise InputError(f"media: columns are told by their names, and {media!r} has something else.")
     placeholders.require_columns(named, schema.names, by="media")
-    if media.mime_type is not None and not _MIME_TYPE.fullmatch(media.mime_type):
+    if media.mime_type is not None and not (isinstance(media.mime_type, str) and _MIME_TYPE.fullmatch(media.mime_type)):
         raise InputError(f"media: {media.mime_type!r} is no MIME type; expected one such as 'image/png'.")
     item = _item_type(plain_type(schema.field(media.column).type))
     if not _is_text(item) and not _is_bytes(item):
@@ -220,9 +224,10 @@ def _part(column: MediaColumn, item: Any, kind: Any, fingerprints: Fingerprints)
     if column.holds_bytes:
         mime_type = _mime_type(media, kind, "")
         return b'{"inline_data":{"data":"%b","mime_type":%b}},' % (base64.urlsafe_b64encode(item), _json.encode(mime_type)), None
-    mime_type = _mime_type(media, kind, item)
     if not media.upload:
-        return _file_part(_service_uri(item, media.column), mime_type), None
+        uri = _service_uri(item, media.column)
+        return _file_part(uri, _mime_type(media, kind, item, required=not _KNOWN.match(uri))), None
+    mime_type = _mime_type(media, kind, item)
     found = fingerprints.of(item)
     if isinstance(found, str):
         raise _Unusable(found)
@@ -230,7 +235,9 @@ def _part(column: MediaColumn, item: Any, kind: Any, fingerprints: Fingerprints)
     return _file_part(uri_of(file.name), mime_type), file
 
 
-def _file_part(uri: str, mime_type: str) -> bytes:
+def _file_part(uri: str, mime_type: str | None) -> bytes:
+    if mime_type is None:
+        return b'{"file_data":{"file_uri":%b}},' % _json.encode(uri)
     return b'{"file_data":{"file_uri":%b,"mime_type":%b}},' % (_json.encode(uri), _json.encode(mime_type))
 
 
@@ -245,13 +252,19 @@ def _service_uri(text: str, column: str) -> str:
     )
 
 
-def _mime_type(media: Media, kind: Any, name: str) -> str:
+@overload
+def _mime_type(media: Media, kind: Any, name: str) -> str: ...
+@overload
+def _mime_type(media: Media, kind: Any, name: str, *, required: bool) -> str | None: ...
+def _mime_type(media: Media, kind: Any, name: str, *, required: bool = True) -> str | None:
     """Of the row's own column, else the argument, else the ending of the name."""
     if isinstance(kind, UnicodeDecodeError):
         raise _Unusable(f"has a MIME type in {media.mime_type_column!r} that is not valid UTF-8")
     path = name.partition("?")[0].partition("#")[0] if "://" in name else name
     suffix = _SUFFIX.search(path.rpartition("/")[2].lower())
     found = kind or media.mime_type or (suffix and MIME_TYPES.get(suffix[0]))
+    if not found and not required:
+        return None
     if not found:
         told = f" of {name[:80]!r}" if name else ""
         raise _Unusable(f"has no known MIME type{told}: say it with mime_type= or mime_type_column= of Media({media.column!r})")

@@ -63,6 +63,15 @@ def test_a_uri_is_sent_as_file_data(value: str, media: str | Media, sent: dict[s
     assert parts(request) == [sent, {"text": "What is it?"}]
 
 
+@pytest.mark.parametrize("value", [f"{FILES}abc", "https://www.youtube.com/watch?v=abc", "https://youtu.be/abc"])
+def test_where_the_service_knows_the_type_nobody_has_to_say_it(value: str) -> None:
+    [untold] = encoded({"m": [value]}, "m")
+    [told] = encoded({"m": [value]}, Media("m", mime_type="video/mp4"))
+
+    assert parts(untold)[0] == {"file_data": {"file_uri": value}}
+    assert parts(told)[0] == uri_part(value, "video/mp4")
+
+
 def test_bytes_and_uris_are_written_as_the_sdk_writes_them() -> None:
     [ours] = encoded({"b": [PNG], "u": ["gs://b/a.pdf"]}, Media("b", mime_type="image/png"), "u")
 
@@ -108,8 +117,8 @@ def test_a_list_of_media_may_have_a_list_of_mime_types() -> None:
         ({"m": [["gs://b/a.png", None]]}, "m", "media column 'm' at position 1 is null"),
         ({"m": [""]}, "m", "media column 'm' is empty"),
         ({"m": [b""]}, Media("m", mime_type="image/png"), "media column 'm' is empty"),
-        ({"m": ["files/abc"]}, "m", "no known MIME type of 'files/abc': say it with mime_type= or mime_type_column="),
-        ({"m": ["gs://b.png/a"]}, "m", "no known MIME type"),
+        ({"m": ["gs://b.png/a"]}, "m", "no known MIME type of 'gs://b.png/a': say it with mime_type= or mime_type_column="),
+        ({"m": ["/tmp/scan"]}, "m", "which the service cannot open: expected files/…"),
         ({"m": [b"1"], "kind": pa.array([None], pa.string())}, Media("m", mime_type_column="kind"), "no known MIME type: say"),
         ({"m": ["gs://b/a"], "kind": ["picture"]}, Media("m", mime_type_column="kind"), "'picture' as its MIME type"),
         ({"m": ["/etc/passwd.png"]}, "m", "which the service cannot open: expected files/…"),
@@ -158,6 +167,8 @@ def test_what_is_not_required_is_left_out() -> None:
         ((Media("uri", mime_type_column="number"),), "'number' has type int64; expected MIME types"),
         ((3,), "media must be column names or Media objects"),
         (3, "media must be column names or Media objects"),
+        ((Media("uri", mime_type=5),), "5 is no MIME type"),  # type: ignore[arg-type]
+        ((Media(5),), "columns are told by their names"),  # type: ignore[arg-type]
     ],
 )
 def test_media_that_cannot_work_are_refused_before_any_row_is_read(media: Any, message: str) -> None:
