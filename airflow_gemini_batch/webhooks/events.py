@@ -19,9 +19,13 @@ ENDINGS = {
 }
 
 
+#: Names whose id can name a file too.
+JOB_NAME = re.compile(r"batches/(?!\.)([A-Za-z0-9._~-]{1,200})")
+
+
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """A job that is said to have ended. ``job`` is a valid name, ``batches/<id>``."""
+    """A job that is said to have ended. ``job`` matches ``JOB_NAME``."""
 
     job: str
     ending: str
@@ -50,4 +54,4 @@ def read_event(body: bytes) -> JobEnded | None:
         return None
     # The guide's sample has a bare id, everything else at this API a full name.
     job = payload.data.id if payload.data.id.startswith("batches/") else f"batches/{payload.data.id}"
-    return JobEnded(job, ending) if is_job_name(job) and re.fullmatch(r"batches/[\w-]+", job) else None
+    return JobEnded(job, ending) if is_job_name(job) and JOB_NAME.fullmatch(job) else None

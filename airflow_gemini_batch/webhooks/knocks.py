@@ -17,12 +17,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from airflow_gemini_batch.engine.storage import Location
-from airflow_gemini_batch.webhooks.events import ENDINGS, JobEnded
+from airflow_gemini_batch.webhooks.events import ENDINGS, JOB_NAME, JobEnded
 
 #: Longer than the day for which the service repeats a webhook: a late duplicate must still find what was made of the first.
 KEEP = dt.timedelta(days=3)
 
-_NAME = re.compile(rf"([A-Za-z0-9_-]{{1,128}})\.({'|'.join(sorted(set(ENDINGS.values())))})")
+_NAME = re.compile(rf"(.+)\.({'|'.join(sorted(set(ENDINGS.values())))})")
 _WATCHER = re.compile(r"[a-z0-9]{1,64}")
 
 
@@ -65,15 +65,16 @@ class Knocks:
 
 
 def name_of(event: JobEnded) -> str:
-    name = f"{event.job.removeprefix('batches/')}.{event.ending}"
-    if not _NAME.fullmatch(name):
+    match = JOB_NAME.fullmatch(event.job)
+    if match is None:
         raise ValueError(f"{event} cannot name a file")
-    return name
+    return f"{match[1]}.{event.ending}"
 
 
 def _events(files: Iterable[Location]) -> set[JobEnded]:
     matches = (_NAME.fullmatch(file.name) for file in files)
-    return {JobEnded(f"batches/{match[1]}", match[2]) for match in matches if match}
+    events = (JobEnded(f"batches/{match[1]}", match[2]) for match in matches if match)
+    return {event for event in events if JOB_NAME.fullmatch(event.job)}
 
 
 def _age(file: Location, now: dt.datetime) -> dt.timedelta:

@@ -109,6 +109,8 @@ class Receiver:
             log.warning("Webhooks for connection %s are refused: %s", conn_id, error)
             return None
         if settings.can_verify:
+            if settings.folder is None:
+                log.warning("Webhooks for connection %s wake nobody: its extra has no webhook_folder.", conn_id)
             return settings
         log.warning(
             "Webhooks for connection %s are refused: its extra has neither webhook_signing_secret nor webhook_uri.", conn_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from airflow_gemini_batch.engine.errors import RefusedError
 from airflow_gemini_batch.engine.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.storage import Location, locate
 from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.webhooks.events import JobEnded
+from airflow_gemini_batch.webhooks.knocks import KEEP, Knocks
 from tests.integration.engine.conftest import creates, table
 
 pytestmark = pytest.mark.integration
@@ -59,6 +62,22 @@ def test_what_another_worker_has_written_is_seen_at_once(s3: dict[str, Any]) -> 
     assert (here / "second").read() == b"22"
     assert (here / "second").size() == 2
     assert [file.name for file in here.children()] == ["first", "second"]
+
+
+def test_a_knock_that_one_process_leaves_is_heard_by_another_until_it_is_swept_away(s3: dict[str, Any]) -> None:
+    here, there = (Knocks(elsewhere("s3://lake/knocks", s3)) for _ in range(2))
+    ended = JobEnded("batches/abc", "succeeded")
+    assert there.found() == set()
+
+    for _ in range(2):
+        here.leave(ended)
+    there.mark("watcher", ended)
+
+    assert there.found() == here.fired("watcher") == {ended}
+    assert [knocks.since("watcher", now=now) for knocks, now in ((here, 1.0), (there, 2.0))] == [1.0, 1.0]
+    now = dt.datetime.now(dt.timezone.utc)
+    assert [here.sweep(now=now), here.sweep(now=now + KEEP + dt.timedelta(hours=1))] == [0, 2]
+    assert there.found() == there.fired("watcher") == set()
 
 
 def test_a_write_that_fails_leaves_nothing(s3: dict[str, Any]) -> None:

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine import storage
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.keys import KeySet
+from airflow_gemini_batch.webhooks.knocks import Knocks
 from airflow_gemini_batch.webhooks.receiver import MAX_BODY, Receiver
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
 from tests.unit.webhooks.signing import KEY, NOW, OTHER, SECRET, jwks, payload, signed, token
@@ -68,6 +70,7 @@ def test_a_bare_id_is_a_jobs_too(desk):
     desk.send(payload(job="batch_123456"))
 
     assert desk.knocks() == ["batch_123456.succeeded"]
+    assert Knocks(storage.locate(desk.folder)).found() == {JobEnded("batches/batch_123456", "succeeded")}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,9 @@ def test_a_bare_id_is_a_jobs_too(desk):
         pytest.param(payload("batch.melted"), id="unknown event"),
         pytest.param(payload(job="batches/../../etc/passwd"), id="a path"),
         pytest.param(payload(job=""), id="no job"),
-        pytest.param(payload(job="batches/" + "x" * 200), id="long name"),
+        pytest.param(payload(job="batches/" + "x" * 400), id="long name"),
+        pytest.param(payload(job="batches/.."), id="the folder above"),
+        pytest.param(payload(job="batches/.hidden"), id="a hidden file"),
         pytest.param(b'{"type": "batch.succeeded", "data": {"id": 7}}', id="a number"),
         pytest.param(b'{"type": "batch.succeeded", "data": []}', id="another shape"),
         pytest.param(b"[" * 20_000, id="deep"),
@@ -141,6 +146,14 @@ def test_a_connection_that_is_not_there_refuses_all_and_no_secret_is_logged(tmp_
 
     assert "almost" not in caplog.text
     assert "webhook_signing_secret" in caplog.text
+
+
+def test_without_a_folder_a_webhook_is_taken_and_the_log_says_that_it_wakes_nobody(tmp_path, caplog):
+    desk = Desk(tmp_path, {**EXTRA, "webhook_folder": ""})
+
+    assert desk.send(payload()) == 204
+
+    assert "gemini_default wake nobody: its extra has no webhook_folder" in caplog.text
 
 
 def test_the_connection_is_asked_for_once_in_a_while(desk):
