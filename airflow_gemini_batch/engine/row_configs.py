@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+from google import genai
 
 from airflow_gemini_batch.engine import placeholders, sdk_request
 from airflow_gemini_batch.engine.blocks import plain_type
@@ -79,6 +80,11 @@ class RowConfigEncoder:
         """The run's config with each field replaced that the row's own sets."""
         merged = sdk_request.checked_config(self._request.config)
         own = sdk_request.checked_config(_read(config))
+        if unknown := sdk_request.unknown_words(own):
+            raise InputError(
+                f"{', '.join(unknown)}: google-genai {genai.__version__} does not know such a value, "
+                "and the service refuses a whole file for one."
+            )
         fields = {name for name in own.model_fields_set if getattr(own, name) is not None}
         if self._request.response_schema is not None and (taken := sorted(fields & _OF_THE_SCHEMA)):
             raise InputError(f"the request has a response_schema, which decides {', '.join(taken)} for all rows.")
@@ -110,7 +116,7 @@ def _read(config: str | None) -> dict[str, Any]:
     if config is None:
         return {}
     try:
-        read = msgspec.json.decode(config, type=dict[str, Any])
+        read = msgspec.json.decode(config, type=dict[str, Any] | None) or {}
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InputError(f"it is no JSON object: {error}.") from error
     set_fields: dict[str, Any] = _without_nulls(read)

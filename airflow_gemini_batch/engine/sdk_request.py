@@ -137,6 +137,21 @@ def checked_config(config: Mapping[str, Any] | types.GenerateContentConfig | Non
     return _checked(config, types.GenerateContentConfig)
 
 
+def unknown_words(message: Any, place: str = "") -> list[str]:
+    """Words of enums that the SDK does not know. It passes them on, since the service may be ahead of it, with a warning."""
+    if isinstance(message, Enum):
+        return [] if message.name in type(message).__members__ else [f"{place} is {message.value!r}"]
+    if isinstance(message, pydantic.BaseModel):
+        return [
+            word
+            for name in message.model_fields_set
+            for word in unknown_words(getattr(message, name), f"{place}.{name}".lstrip("."))
+        ]
+    if isinstance(message, list):
+        return [word for item in message for word in unknown_words(item, place)]
+    return []
+
+
 def checked_embed_config(config: Mapping[str, Any] | types.EmbedContentConfig | None) -> types.EmbedContentConfig:
     return _checked(config, types.EmbedContentConfig)
 

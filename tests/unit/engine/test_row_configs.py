@@ -30,7 +30,7 @@ def encode(configs: pa.Array, **request: Any) -> list[Any]:
 
 
 def test_each_row_gets_its_own_fields_over_the_runs() -> None:
-    configs = pa.array(['{"temperature": 1}', None, '{"maxOutputTokens": 7, "top_p": null}', "{}", '{"temperature": 1}'])
+    configs = pa.array(['{"temperature": 1}', "null", '{"maxOutputTokens": 7, "top_p": null}', "{}", '{"temperature": 1}'])
 
     run = {"temperature": 0.5, "thinking_config": {"thinking_budget": 3}}
     assert encode(configs, config=run) == [
@@ -53,6 +53,7 @@ def test_a_field_is_replaced_whole() -> None:
     assert asked == {"tools": [{"url_context": {}}], "generation_config": {"thinking_config": {"include_thoughts": True}}}
 
 
+@pytest.mark.filterwarnings("ignore:.*is not a valid")  # google-genai's own
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -61,6 +62,8 @@ def test_a_field_is_replaced_whole() -> None:
         ('{"temprature": 1}', "'temprature' is no field of google.genai.types.GenerateContentConfig"),
         ('{"temperature": "hot"}', "temperature"),
         ('{"http_options": {"timeout": 1}}', "config.http_options"),
+        ('{"thinking_config": {"thinking_level": "hihg"}}', "thinking_config.thinking_level is 'hihg': google-genai"),
+        ('{"safety_settings": [{"category": "RAIN", "threshold": "OFF"}]}', "safety_settings.category is 'RAIN': google-genai"),
     ],
 )
 def test_a_config_that_cannot_be_used_costs_its_own_row(config: str, message: str) -> None:
