@@ -25,7 +25,8 @@ from airflow_gemini_batch.emulator.spelling import Json, get_int, get_list, get_
 from airflow_gemini_batch.emulator.webhook_list import WebhookList
 from airflow_gemini_batch.emulator.world import API_VERSIONS, World, known_model, new_id, version_of
 
-_KIND_BY_METHOD = {"batchGenerateContent": "generate", "asyncBatchEmbedContent": "embed"}
+METHOD_BY_KIND = {"generate": "batchGenerateContent", "embed": "asyncBatchEmbedContent"}
+_KIND_BY_METHOD = {method: kind for kind, method in METHOD_BY_KIND.items()}
 
 
 class BatchesApi:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from airflow_gemini_batch.emulator import refusals
-from airflow_gemini_batch.emulator.batches import BatchesApi
+from airflow_gemini_batch.emulator.batches import METHOD_BY_KIND, BatchesApi
 from airflow_gemini_batch.emulator.bodies import answer, read_object
 from airflow_gemini_batch.emulator.files import FileShelf
 from airflow_gemini_batch.emulator.joblist import JobList
@@ -63,7 +63,8 @@ class OpenAIBatchesApi:
         file = self._shelf.find(project, file_name.removeprefix("files/"))
         if file is None:
             raise refusals.not_found()
-        model = known_model(f"models/{model_of(self._shelf.path(file))}", version_of(request), "batches")
+        method = METHOD_BY_KIND[kind.removeprefix("openai-")]
+        model = known_model(f"models/{model_of(self._shelf.path(file))}", version_of(request), method)
         display_name = get_text(get_object(body, "metadata"), "display_name")
         asked = {"inputConfig": {"fileName": file.name}, "displayName": display_name}
         job = await self._batches.create(request, project, model, kind, asked)

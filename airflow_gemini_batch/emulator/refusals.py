@@ -60,6 +60,13 @@ def key_missing() -> Refusal:
     )
 
 
+def token_missing() -> Refusal:
+    """For what acts in the caller's own name, with an OAuth token beside the key."""
+    return _refusal(
+        401, "UNAUTHENTICATED", "Request is missing required authentication credential. Expected OAuth 2 access token."
+    )
+
+
 def key_invalid() -> Refusal:
     message = "API key not valid. Please pass a valid API key."
     details: list[Json] = [

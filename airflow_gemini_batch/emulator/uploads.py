@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import mimetypes
+import re
 from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
@@ -20,17 +22,24 @@ from airflow_gemini_batch.emulator.bodies import answer, from_json, header_numbe
 from airflow_gemini_batch.emulator.clock import HOUR, nanoseconds
 from airflow_gemini_batch.emulator.faults import FileFault
 from airflow_gemini_batch.emulator.files import MAX_DISPLAY_NAME, File, FileShelf, valid_file_id
-from airflow_gemini_batch.emulator.spelling import Json, get_int, get_object, get_text
+from airflow_gemini_batch.emulator.spelling import Json, get_int, get_list, get_object, get_text
 from airflow_gemini_batch.emulator.world import API_VERSIONS, World, base_url_of, new_id, version_of
 
 _CHUNK_GRANULARITY = str(256 * 1024)
+
+_OBJECT_URI = re.compile(r"gs://[^/]+/.+")
+
+#: `jsonl` is none by the book, but the official samples upload under it.
+_MIME_TYPE = re.compile(
+    r"jsonl|(application|audio|font|image|message|model|multipart|text|video)/[\w.+-]+( *;.*)?", re.IGNORECASE
+)
 
 #: What Google's servers take off the 48 hours, as seen in real answers: a fraction of a second.
 _EXPIRY_HASTE = 275_000_000
 
 
 class UploadsApi:
-    """`POST /upload/VERSION/files` in all its meanings, and `POST /VERSION/files`."""
+    """`POST /upload/VERSION/files` in all its meanings, `POST /VERSION/files` and `files:register`."""
 
     def __init__(self, world: World, shelf: FileShelf) -> None:
         self._world = world
@@ -44,6 +53,7 @@ class UploadsApi:
             for route in (
                 Route(f"/upload/{version}/files", self._upload, methods=["POST", "PUT"]),
                 Route(f"/{version}/files", self._create_without_bytes, methods=["POST"]),
+                Route(f"/{version}/files:register", self._register, methods=["POST"]),
             )
         ]
 
@@ -86,6 +96,8 @@ class UploadsApi:
                 "* CreateFileRequest.file.name: File ID (name excluding 'files/') can contain up to 40 characters "
                 "that are lowercase alphanumeric or dashes (-), and cannot start or end with a dash.\n"
             )
+        if mime_type and not _MIME_TYPE.fullmatch(mime_type):
+            raise refusals.invalid_argument(f"Unsupported MIME type: {mime_type}")
         if len(get_text(meta, "displayName")) > MAX_DISPLAY_NAME:
             raise refusals.invalid_argument("* CreateFileRequest.file.display_name: at most 512 characters.\n")
         if size is not None and size > self._world.options.max_file_bytes:
@@ -211,6 +223,38 @@ class UploadsApi:
         project = self._world.project_of(request)
         meta = get_object(await read_object(request), "file")
         return await self._finish(request, self._open(project, meta, 0, get_text(meta, "mimeType")))
+
+    async def _register(self, request: Request) -> Response:
+        """Names for objects of Cloud Storage. Nothing is read: they are there for those who refer to them."""
+        project = self._world.project_of(request)
+        if not request.headers.get("authorization", "").lower().startswith("bearer "):
+            raise refusals.token_missing()
+        uris = [str(uri) for uri in get_list(await read_object(request), "uris")]
+        for uri in uris:
+            if not _OBJECT_URI.fullmatch(uri):
+                raise refusals.invalid_argument(f"Invalid Cloud Storage URI: {uri!r}.")
+        now = self._world.clock.now()
+        files = [self._registered(project, uri, now) for uri in uris]
+        base_url, version = base_url_of(request), version_of(request)
+        return answer({"files": [file.resource(base_url, version, now) for file in files]})
+
+    def _registered(self, project: str, uri: str, now: int) -> File:
+        content = new_id(40)
+        self._store.content(content).touch()
+        file = File(
+            project=project,
+            id=new_id(12),
+            display_name="",
+            mime_type=mimetypes.guess_type(uri)[0] or "application/octet-stream",
+            size=0,
+            sha256=sha256_of(self._store.content(content)),
+            created_ns=now,
+            expires_ns=now + int(self._world.options.file_hours * HOUR) - _EXPIRY_HASTE,
+            source="REGISTERED",
+            content=content,
+        )
+        self._shelf.add(file)
+        return file
 
 
 def _processing_error(fault: FileFault | None) -> str | None:

@@ -20,6 +20,11 @@ API_VERSIONS = ("v1", "v1beta", "v1alpha")
 
 #: Models by the look of their names: an emulator that knew the list by heart would be out of date next month.
 _MODEL_NAME = re.compile(r"models/(gemini|gemma|text-embedding|embedding|imagen|learnlm)-[a-z0-9.\-]+|tunedModels/[^/]+")
+#: Names that stand for the newest version of a model are known to v1beta alone.
+_ALIAS = re.compile(r"models/gemini-.*-latest")
+
+GENERATING_METHODS = ("generateContent", "batchGenerateContent", "createCachedContent")
+EMBEDDING_METHODS = ("embedContent", "batchEmbedContents", "asyncBatchEmbedContent")
 
 
 class World:
@@ -70,7 +75,9 @@ def base_url_of(request: Request) -> str:
 
 
 def known_model(model: str, version: str, method: str) -> str:
-    if not _MODEL_NAME.fullmatch(model):
+    wrong_methods = GENERATING_METHODS if "embedding" in model else EMBEDDING_METHODS
+    is_alias_elsewhere = version != "v1beta" and _ALIAS.fullmatch(model)
+    if not _MODEL_NAME.fullmatch(model) or is_alias_elsewhere or method in wrong_methods:
         raise refusals.model_not_found(model, version, method)
     return model
 

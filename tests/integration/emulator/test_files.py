@@ -8,6 +8,8 @@ import pytest
 from google import genai
 from google.genai import errors
 
+from tests.integration.emulator.conftest import MODEL
+
 
 def test_a_file_lives_for_forty_eight_hours(emulator, client, desk):
     file = desk.upload(["x"])
@@ -56,6 +58,27 @@ def test_uploads_cannot_be_downloaded(client, desk):
 
     with pytest.raises(errors.ClientError, match="400"):
         client.files.download(file=file.name)
+
+
+def test_objects_of_cloud_storage_get_names_that_requests_may_use(client, http):
+    request = {"uris": ["gs://bucket/films/a.mp4", "gs://bucket/b.pdf"]}
+    files = http.post("/v1/files:register", json=request, headers={"authorization": "Bearer token"}).json()["files"]
+
+    assert [(file["source"], file["state"], file["mimeType"]) for file in files] == [
+        ("REGISTERED", "ACTIVE", "video/mp4"),
+        ("REGISTERED", "ACTIVE", "application/pdf"),
+    ]
+    part = {"fileData": {"fileUri": files[0]["uri"], "mimeType": "video/mp4"}}
+    assert client.models.generate_content(model=MODEL, contents=[{"role": "user", "parts": [part]}]).candidates
+    client.files.delete(name=files[1]["name"])
+
+
+@pytest.mark.parametrize(
+    ("uris", "headers", "status"),
+    [(["gs://bucket/a"], {}, 401), (["https://x/a"], {"authorization": "Bearer token"}, 400)],
+)
+def test_only_objects_can_be_registered_and_only_with_a_token(http, uris, headers, status):
+    assert http.post("/v1/files:register", json={"uris": uris}, headers=headers).status_code == status
 
 
 def test_output_files_have_long_ids_and_cannot_be_deleted(emulator, client, desk):

@@ -136,6 +136,26 @@ def test_paths_and_methods_that_are_not_there(http, method, path, status):
     refused(http.request(method, path), status)
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/models/gemini-embedding-2:batchGenerateContent", 404),
+        (f"/v1/models/{MODEL}:asyncBatchEmbedContent", 404),
+        (f"/v1/models/{MODEL}:embedContent", 404),
+        ("/v1/models/no-model-of-theirs:generateContent", 404),
+        ("/v1/models/gemini-flash-latest:generateContent", 404),
+        ("/v1beta/models/gemini-flash-latest:generateContent", 200),
+        ("/v1/tunedModels/mine:generateContent", 200),
+    ],
+)
+def test_a_model_does_what_it_is_made_for(http, path, status):
+    answer = http.post(path, json={"contents": HELLO})
+
+    assert answer.status_code == status
+    if status == 404:
+        assert "is not found for API version v1, or is not supported for" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("uri", ["", "ftp://x", "http://", "http://[", "x"])
 def test_a_webhook_has_an_address(http, uri):
     refused(http.post("/v1/webhooks", json={"uri": uri, "subscribed_events": ["batch.succeeded"]}))

@@ -88,6 +88,21 @@ def test_everything_may_come_in_one_call(http, command):
     assert (file["mimeType"], file["sizeBytes"]) == ("jsonl", "18")
 
 
+@pytest.mark.parametrize("mime_type", ["nonsense", "png", "nonsense/png", "image/"])
+def test_nonsense_is_no_mime_type(client, mime_type):
+    with pytest.raises(errors.ClientError, match="Unsupported MIME") as caught:
+        client.files.upload(file=io.BytesIO(b"x"), config=types.UploadFileConfig(mime_type=mime_type))
+
+    assert caught.value.code == 400
+
+
+@pytest.mark.parametrize("mime_type", ["jsonl", "application/jsonl", "text/plain; charset=utf-8", "image/svg+xml"])
+def test_mime_types_that_have_been_seen_to_work(client, mime_type):
+    file = client.files.upload(file=io.BytesIO(b"x"), config=types.UploadFileConfig(mime_type=mime_type))
+
+    assert file.mime_type == mime_type
+
+
 def test_a_gap_in_the_offsets_is_refused(http):
     url = begin(http, 10)
 
