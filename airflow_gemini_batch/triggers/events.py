@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_gemini_batch.engine.errors import GeminiBatchError, InputError, RefusedError, ServiceError
-from airflow_gemini_batch.engine.jobs import Job, JobState
+from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.doorbell import knocks_at
 from airflow_gemini_batch.triggers.poller import Poller, shared_poller
-from airflow_gemini_batch.webhooks.events import ENDINGS, JobEnded
+from airflow_gemini_batch.webhooks.events import ENDINGS, JOB_NAME, JobEnded
 from airflow_gemini_batch.webhooks.knocks import name_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         if folder is None:
             raise InputError(f"Connection {self.gemini_conn_id!r} has no webhook_folder in its extra, so nobody can knock.")
         knocks = await asyncio.to_thread(knocks_at, folder)
-        since = _text_of(await asyncio.to_thread(knocks.since, self._watcher, now=time.time()))
+        since = await asyncio.to_thread(knocks.since, self._watcher, now=time.time())
         decided = self._unmarked | await asyncio.to_thread(knocks.fired, self._watcher)
         async with shared_poller(await hook.aendpoint()) as poller:
             listed, until = await self._ended(poller, since), time.monotonic() + self.list_interval
@@ -119,7 +119,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
                         self.log.warning("%s is said to have ended, and the service says: %s", ended.job, job)
                         continue  # until the next round
                     self._unmarked.add(ended)
-                    if job is not None and self._ending(job) == ended.ending and not _is_before(job, since):
+                    if job is not None and self._ending(job) == ended.ending and _ended_at(job, unless_told=since) >= since:
                         yield TriggerEvent(_payload(job, ended))  # type: ignore[no-untyped-call]
                 await asyncio.sleep(self.poll_interval)
                 # Only now has Airflow had time to store the events.
@@ -146,17 +146,16 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
             self.log.warning("Knocks in %s cannot be heard: %r", knocks.folder, error)
             return set()
 
-    async def _ended(self, poller: Poller, since: str) -> set[JobEnded]:
+    async def _ended(self, poller: Poller, since: float) -> set[JobEnded]:
         """What the service's own listing says, however the webhooks have fared."""
-        earliest = max(since, _text_of(time.time() - _LOOK_BACK.total_seconds()))
+        earliest = max(since, time.time() - _LOOK_BACK.total_seconds())
         ended: set[JobEnded] = set()
         token: str | None = None
         try:
             while True:
                 jobs, token = await poller.client.page_of_jobs(token)
-                ended |= {
-                    JobEnded(job.name, ending) for job in jobs if (ending := self._ending(job)) and job.end_time[:19] >= earliest
-                }
+                recent = [job for job in jobs if _ended_at(job, unless_told=0.0) >= earliest and JOB_NAME.fullmatch(job.name)]
+                ended |= {JobEnded(job.name, ending) for job in recent if (ending := self._ending(job))}
                 if token is None:
                     return ended
         except ServiceError as error:
@@ -194,11 +193,7 @@ def _payload(job: Job, ended: JobEnded) -> dict[str, Any]:
     }
 
 
-def _is_before(job: Job, since: str) -> bool:
-    """Whether a job ended before the first watch. One that does not say when it ended did not."""
-    return "" < job.end_time[:19] < since
-
-
-def _text_of(time: float) -> str:
-    """As the service writes times, to the second, which suffices: so they can be compared as texts."""
-    return dt.datetime.fromtimestamp(time, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+def _ended_at(job: Job, *, unless_told: float) -> float:
+    """Seconds since the epoch; whole ones, as those of the first watch are."""
+    ended = time_of(job.end_time)
+    return unless_told if ended is None else float(int(ended.timestamp()))
