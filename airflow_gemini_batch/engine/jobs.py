@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -17,8 +18,12 @@ import msgspec
 
 log = logging.getLogger(__name__)
 
-#: A name that may be put into a URL. Anything else could reach another path or add a query.
-_JOB_NAME = re.compile(r"batches/[A-Za-z0-9_-]{1,128}")
+#: Names that may be put into a URL: all of what RFC 3986 calls unreserved, since nothing promises what the ids are made of.
+#: Anything else could reach another path or add a query.
+_JOB_NAME = re.compile(r"batches/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,512}")
+_FILE_NAME = re.compile(r"files/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,512}")
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)")
 
 
 class JobState(str, enum.Enum):
@@ -61,7 +66,7 @@ class Job(msgspec.Struct, frozen=True):
     """One look at a job.
 
     :param state: UNKNOWN for a state that this version does not know; ``wire_state`` has it as sent.
-    :param done: the operation's own word, which decides where the state is unknown.
+    :param done: the operation's own word, or a result or an end time; it decides where the state is unknown.
     :param output_file: ``files/batch-…``; None until the service has named it, which can be later than SUCCEEDED.
     :param has_inline_output: the answers are in the operation itself (inline jobs).
     :param error_code: rpc code of the job's own error, as on FAILED.
@@ -96,8 +101,9 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def ended_well(self) -> bool:
-        """SUCCEEDED, or an unknown terminal state that names an output (such as a partial success)."""
-        return self.state is JobState.SUCCEEDED or (self.state is JobState.UNKNOWN and self.done and self.has_output)
+        """SUCCEEDED, or an unknown terminal state with an output or successes (such as a partial success)."""
+        partial = self.state is JobState.UNKNOWN and self.done and (self.has_output or self.stats.succeeded > 0)
+        return self.state is JobState.SUCCEEDED or partial
 
     def __str__(self) -> str:
         stats = self.stats
@@ -114,15 +120,17 @@ def parse_job(operation: Mapping[str, Any]) -> Job:
         raise ValueError(f"not a batch job: name is {name!r}, expected batches/<id>")
     wire_state = _text(metadata.get("state"))
     state = _STATES.get(wire_state.removeprefix("BATCH_").removeprefix("JOB_"))
-    done = operation.get("done") is True
+    error = _mapping(operation.get("error")) or _mapping(metadata.get("error"))
+    end_time = _text(_either(metadata, "endTime", "end_time"))
+    # An operation has a result, and a batch an end time, when it is over and not before.
+    done = operation.get("done") is True or bool(_mapping(operation.get("response")) or error or end_time)
     if state is None:
         state = JobState.UNKNOWN
         if wire_state:
-            log.warning("Job %s is in state %s, unknown to this version; judged by done=%s.", name, wire_state, done)
+            _warn_once(name, wire_state)
     # Both places hold the output; the SDK reads only the first, raw REST clients often only the second.
     outputs = [_mapping(metadata.get("output")), _mapping(operation.get("response")), _mapping(metadata.get("dest"))]
     output_file = next((file for output in outputs if (file := _output_file(output))), None)
-    error = _mapping(operation.get("error")) or _mapping(metadata.get("error"))
     model = _text(metadata.get("model"))
     return Job(
         name=name,
@@ -141,7 +149,7 @@ def parse_job(operation: Mapping[str, Any]) -> Job:
         stats=_stats(_mapping(_either(metadata, "batchStats", "batch_stats"))),
         create_time=_text(_either(metadata, "createTime", "create_time")),
         update_time=_text(_either(metadata, "updateTime", "update_time")),
-        end_time=_text(_either(metadata, "endTime", "end_time")),
+        end_time=end_time,
     )
 
 
@@ -150,17 +158,26 @@ def is_job_name(name: object) -> bool:
 
 
 def time_of(text: str) -> dt.datetime | None:
-    """RFC 3339 as the service writes it, with up to nine digits of a second."""
-    head, _, rest = text.rstrip("Z").partition(".")
+    """RFC 3339, with up to nine digits of a second, as the service writes it."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    seconds, fraction, zone = match.groups()
     try:
-        return dt.datetime.fromisoformat(f"{head}.{(rest[:6] or '0').ljust(6, '0')}+00:00")
+        return dt.datetime.fromisoformat(f"{seconds}.{(fraction or '')[:6]:0<6}{'+00:00' if zone in ('Z', 'z') else zone}")
     except ValueError:
         return None
 
 
+@functools.lru_cache(maxsize=1024)
+def _warn_once(name: str, wire_state: str) -> None:
+    """Jobs are looked at thousands of times, other people's too."""
+    log.warning("Job %s is in state %s, unknown to this version; judged by whether its operation is done.", name, wire_state)
+
+
 def _output_file(output: Mapping[str, Any]) -> str | None:
     file = _text(_either(output, "responsesFile", "responses_file")) or _text(_either(output, "fileName", "file_name"))
-    return file if re.fullmatch(r"files/[A-Za-z0-9_-]{1,128}", file) else None
+    return file if _FILE_NAME.fullmatch(file) else None
 
 
 def _has_inline(output: Mapping[str, Any]) -> bool:

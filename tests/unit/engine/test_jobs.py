@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.engine.jobs import JobState, JobStats, is_job_name, parse_job
+from airflow_gemini_batch.engine.jobs import JobState, JobStats, is_job_name, parse_job, time_of
 
 NAME = "batches/7h9w4gzuqot3bb3fpd1e2nqcp980iwnmjs7n"
 
@@ -48,6 +48,37 @@ def test_an_unknown_state_is_judged_by_done_and_output() -> None:
     assert not broken.ended_well
 
 
+@pytest.mark.parametrize(
+    ("top", "metadata", "over"),
+    [
+        ({}, {}, False),
+        ({}, {"updateTime": "2026-11-22T05:00:00Z"}, False),
+        ({"response": {"responsesFile": "files/batch-x"}}, {}, True),
+        ({"error": {"code": 13}}, {}, True),
+        ({}, {"endTime": "2026-11-22T05:00:00Z"}, True),
+    ],
+)
+def test_an_operation_with_a_result_or_an_end_is_done_though_it_does_not_say_so(
+    top: dict[str, Any], metadata: dict[str, Any], over: bool
+) -> None:
+    assert parse_job(operation("BATCH_STATE_REHEATING", metadata=metadata, **top)).is_terminal is over
+
+
+def test_an_unknown_end_with_successes_has_an_output_to_wait_for() -> None:
+    stats = {"batchStats": {"requestCount": "2", "successfulRequestCount": "1"}}
+    job = parse_job(operation("BATCH_STATE_PARTIALLY_SUCCEEDED", metadata=stats, done=True))
+
+    assert job.ended_well
+    assert not job.has_output
+
+
+def test_an_unknown_state_of_a_job_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        parse_job({"name": "batches/told-once", "metadata": {"state": "BATCH_STATE_REHEATING"}})
+
+    assert caplog.text.count("BATCH_STATE_REHEATING") == 1
+
+
 def test_stats_are_strings_on_the_wire_and_zeros_are_omitted() -> None:
     job = parse_job(
         operation(metadata={"batchStats": {"requestCount": "5", "pendingRequestCount": "3", "failedRequestCount": "2"}})
@@ -77,7 +108,17 @@ def test_a_failed_job_keeps_its_error_which_the_sdk_drops() -> None:
     assert "Batch failed without error." in str(job)
 
 
-@pytest.mark.parametrize("name", ["batches/a?x=1", "batches/../files/x", "batches/", "files/abc", "", None, 7])
+@pytest.mark.parametrize("name", ["batches/x", "batches/v1.us~a_B-9", f"batches/{'0' * 300}"])
+def test_an_id_may_be_made_of_whatever_a_url_takes_as_it_is(name: str) -> None:
+    output = f"files/{name.removeprefix('batches/')}"
+    job = parse_job({"name": name, "metadata": {"output": {"responsesFile": output}}})
+
+    assert (job.name, job.output_file) == (name, output)
+
+
+@pytest.mark.parametrize(
+    "name", ["batches/a?x=1", "batches/..", "batches/a%2fb", "batches/../files/x", "batches/", "files/abc", "", None, 7]
+)
 def test_a_name_that_could_reach_another_path_is_refused(name: Any) -> None:
     assert not is_job_name(name)
     with pytest.raises(ValueError, match="not a batch job"):
@@ -108,3 +149,21 @@ def test_an_output_name_that_is_no_file_is_not_believed() -> None:
 )
 def test_a_job_that_makes_embeddings_is_told_by_its_type_or_its_model(metadata: dict[str, Any], embeds: bool) -> None:
     assert parse_job(operation(metadata=metadata)).embeds is embeds
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("2025-09-07T11:55:07.827892252Z", "2025-09-07T11:55:07.827892+00:00"),
+        ("2025-09-07T11:55:07.5Z", "2025-09-07T11:55:07.500000+00:00"),
+        ("2025-09-07T11:55:07Z", "2025-09-07T11:55:07+00:00"),
+        ("2025-09-07T13:55:07+02:00", "2025-09-07T13:55:07+02:00"),
+        ("2025-13-07T11:55:07Z", None),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_times_are_read_with_any_fraction_and_zone(text: str, told: str | None) -> None:
+    time = time_of(text)
+
+    assert (time.isoformat() if time else None) == told
