@@ -34,8 +34,9 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
 )
 from airflow_gemini_batch.engine.jobs import Job, is_job_name, parse_job
+from airflow_gemini_batch.engine.lenient import as_list
 from airflow_gemini_batch.engine.sdk_request import expected_warnings
-from airflow_gemini_batch.engine.wire import captured, fetch_to, hooked_client, translated
+from airflow_gemini_batch.engine.wire import Captured, captured, fetch_to, hooked_client, translated
 
 #: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.
 DEFAULT_API_VERSION = "v1beta"
@@ -176,23 +177,11 @@ class GeminiClient:
 
     def get_job(self, name: str) -> Job:
         """Look at one job. Raises NotFoundError for 404: gone, or another project's."""
-
-        def look() -> Job:
-            with translated(f"look at {name}"), captured() as raw:
-                raw.run(lambda: self._sdk.batches.get(name=checked(name)))
-            return job_of(raw.json(), f"look at {name}")
-
-        return _patiently(look)
+        return job_of(_patiently(functools.partial(self._look, name)).json(), f"look at {name}")
 
     def get_operation(self, name: str) -> bytes:
         """The raw operation of a job, with the answers of an inline one."""
-
-        def look() -> bytes:
-            with translated(f"look at {name}"), captured() as raw:
-                raw.run(lambda: self._sdk.batches.get(name=checked(name)))
-            return raw.body or b""
-
-        return _patiently(look)
+        return _patiently(functools.partial(self._look, name)).body or b""
 
     def list_jobs(self) -> Iterator[Job]:
         """Every job that this key may see, page by page, to the end: a listing cut short has cost others paid work."""
@@ -239,8 +228,12 @@ class GeminiClient:
             file.seek(0)
             # A new config each time: the SDK writes its own headers into it.
             config = types.UploadFileConfig(name=name, display_name=display_name, mime_type=mime_type)
-            with translated(f"upload {display_name}"):
-                return _remote(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
+            with translated(f"upload {display_name}"), captured() as raw:
+                try:
+                    return _remote(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
+                except KeyError:
+                    raw.raise_refusal()  # a name that is taken has been refused with 200, and with the error as the body
+                    raise
 
         return _patiently(send, over=_TRANSIENT)
 
@@ -316,6 +309,11 @@ class GeminiClient:
         with expected_warnings():
             self._sdk.batches.create_embeddings(model=model, src=source, config=config)
 
+    def _look(self, name: str) -> Captured:
+        with translated(f"look at {name}"), captured() as raw:
+            raw.run(lambda: self._sdk.batches.get(name=checked(name)))
+        return raw
+
     def _page(self, token: str | None) -> dict[str, Any]:
         with translated("list batch jobs"), captured() as raw:
             raw.run(lambda: self._sdk.batches.list(config=page_config(token)))
@@ -324,7 +322,7 @@ class GeminiClient:
 
 def jobs_of_page(page: dict[str, Any]) -> Iterator[Job]:
     """The jobs of one page; what is no batch job is left out."""
-    for operation in page.get("operations") or ():
+    for operation in as_list(page.get("operations")):
         try:
             yield parse_job(operation)
         except (ValueError, AttributeError):

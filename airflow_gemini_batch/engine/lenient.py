@@ -60,6 +60,11 @@ def read_object(text: str) -> tuple[dict[str, Any], dict[str, str]]:
     return members, texts
 
 
+def read_any(text: bytes) -> Any:
+    """Any JSON value, whatever its encoding; a byte that is none is U+FFFD. Raises ValueError, or RecursionError."""
+    return _json.decode(text.decode(json.detect_encoding(text), "replace"))
+
+
 def field(value: dict[str, Any], name: str) -> Any:
     """The member of that camelCase name, or of the same name in snake_case."""
     found = value.get(name)

@@ -1,7 +1,8 @@
 """Under the SDK's types: the raw JSON of an answer, and what a failure means.
 
 The SDK's types drop fields that the engine needs and reject some answers of the service outright. An event hook on the HTTP
-client that the SDK is given keeps the body of batch calls; downloads are never touched, they would be read into memory.
+client that the SDK is given keeps the body of batch calls and uploads; downloads are never touched, they would be read into
+memory.
 """
 
 from __future__ import annotations
@@ -30,46 +31,64 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
+from airflow_gemini_batch.engine.lenient import as_code, as_dict, read_any
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES
 
-#: How the SDK fails on an answer that its types cannot take: pydantic's way, and before 2.33 a slip of its own.
-_UNREADABLE = (pydantic.ValidationError, AttributeError)
+#: The answers that are kept: of batch calls, and of uploads, which may hold a refusal. Both are of a size for memory.
+_KEPT_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch|/upload/")
 
-_BATCH_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch")
+#: Characters of a service's message that are told: a proxy's may be a web page, a refused input file's has a line for each line.
+_MESSAGE_CHARACTERS = 2000
 
 #: RetryInfo of 2^63 seconds has been seen; nobody waits longer than a day on a quota.
 _LONGEST_RETRY_AFTER = 86_400.0
 
 
 class Captured:
-    """The body of the last batch answer inside a ``with captured()``."""
+    """The body of the last answer inside a ``with captured()``."""
 
     def __init__(self) -> None:
         self.body: bytes | None = None
+        self.is_good = False
+
+    def keep(self, body: bytes, status: int) -> None:
+        self.body, self.is_good = body, status == 200
 
     def run(self, call: Callable[[], object]) -> None:
-        """Make the call; an answer that only the SDK's types cannot take is no failure."""
+        """Make the call; an answer that only the SDK cannot read (its types, its JSON parser) is no failure."""
         try:
             call()
-        except _UNREADABLE:
-            if self.body is None:
+        except sdk_errors.APIError:
+            raise
+        except Exception:
+            if not self.is_good:
                 raise
 
     async def arun(self, call: Callable[[], Awaitable[object]]) -> None:
         try:
             await call()
-        except _UNREADABLE:
-            if self.body is None:
+        except sdk_errors.APIError:
+            raise
+        except Exception:
+            if not self.is_good:
                 raise
 
     def json(self) -> dict[str, Any]:
         try:
-            content = json.loads(self.body or b"")
-        except ValueError as error:
-            raise OutcomeUnknownError(f"The service answered with {len(self.body or b'')} bytes that are no JSON.") from error
+            content = read_any(self.body or b"")
+        except (ValueError, RecursionError) as error:
+            raise OutcomeUnknownError(
+                f"The service answered with {len(self.body or b'')} bytes that are no readable JSON."
+            ) from error
         if not isinstance(content, dict):
             raise OutcomeUnknownError(f"The service answered with a JSON {type(content).__name__}, expected an object.")
         return content
+
+    def raise_refusal(self) -> None:
+        """Raise the error that a good answer holds in the place of what was asked for, if it does."""
+        error = as_dict(self.json().get("error")) if self.is_good else {}
+        if code := as_code(error.get("code")):
+            raise sdk_errors.APIError(code, {"error": error})
 
 
 _capturing: ContextVar[Captured | None] = ContextVar("airflow_gemini_batch_capturing", default=None)
@@ -77,7 +96,7 @@ _capturing: ContextVar[Captured | None] = ContextVar("airflow_gemini_batch_captu
 
 @contextlib.contextmanager
 def captured() -> Iterator[Captured]:
-    """Keep the raw body of the batch call made inside. Nothing is shared between threads or tasks."""
+    """Keep the raw body of the call made inside. Nothing is shared between threads or tasks."""
     box = Captured()
     token = _capturing.set(box)
     try:
@@ -101,14 +120,14 @@ def hooked_client(*, asynchronous: bool = False) -> Any:
 
 def _keep(response: Any) -> None:
     box = _capturing.get()
-    if box is not None and _BATCH_PATHS.search(response.request.url.path):
-        box.body = response.read()
+    if box is not None and _KEPT_PATHS.search(response.request.url.path):
+        box.keep(response.read(), response.status_code)
 
 
 async def _keep_async(response: Any) -> None:
     box = _capturing.get()
-    if box is not None and _BATCH_PATHS.search(response.request.url.path):
-        box.body = await response.aread()
+    if box is not None and _KEPT_PATHS.search(response.request.url.path):
+        box.keep(await response.aread(), response.status_code)
 
 
 def fetch_to(path: Path, url: str, *, http: Any, api_key: str, timeout: float) -> None:
@@ -143,7 +162,7 @@ def translated(doing: str) -> Iterator[None]:
 
 def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
     code, status, message = error.code, error.status or "", error.message or str(error)
-    text = f"Could not {doing}: {code} {status}: {message}"
+    text = f"Could not {doing}: {code} {status}: {message[:_MESSAGE_CHARACTERS]}"
     details = _details(error.details)
     if code == 401 or "API_KEY_INVALID" in {detail.get("reason") for detail in details} or _wants_key(code, message):
         return ApiKeyError(f"{text} Check the API key of the connection.", code=code, status=status)
@@ -153,7 +172,8 @@ def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
         return QuotaError(
             f"{text} {_likely_quota(message, doing)}".rstrip(), code=code, status=status, retry_after=_retry_after(details, error)
         )
-    if code == 408 or not 400 <= code < 500:
+    # 499: somebody on the way has given up waiting for the answer.
+    if code in (408, 499) or not 400 <= code < 500:
         return OutcomeUnknownError(text, code=code, status=status)
     return RefusedError(text, code=code, status=status)
 
@@ -170,8 +190,15 @@ def _of_transport(error: Exception, doing: str) -> ServiceError | None:
         return OutcomeUnknownError(text)
     # 200 with a body that is no JSON; an upload whose last answer names no file.
     if isinstance(error, (json.JSONDecodeError, pydantic.ValidationError, KeyError)) or "pload status" in str(error):
-        return OutcomeUnknownError(f"{text} (an answer that the SDK cannot read)")
+        return OutcomeUnknownError(f"Could not {doing}: the service's answer is not as documented ({_in_short(error)}).")
     return None
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _likely_quota(message: str, doing: str) -> str:

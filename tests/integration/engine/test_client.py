@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -63,6 +64,7 @@ def client(url: str) -> GeminiClient:
         (Answer(403, error(403, "PERMISSION_DENIED")), RefusedError),
         (Answer(404, error(404, "NOT_FOUND")), NotFoundError),
         (Answer(429, error(429, "RESOURCE_EXHAUSTED")), QuotaError),
+        (Answer(499, error(499, "CANCELLED")), OutcomeUnknownError),
         (Answer(500, error(500, "INTERNAL")), OutcomeUnknownError),
         (Answer(503, b"<html>Service Unavailable</html>", {"Content-Type": "text/html"}), OutcomeUnknownError),
         (Answer(200, b"not json"), OutcomeUnknownError),
@@ -147,6 +149,63 @@ def test_an_answer_that_the_sdk_cannot_parse_is_read_all_the_same() -> None:
         job = gemini.get_job(NAME)
 
     assert job.has_inline_output
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbf" + json.dumps(FAILED).encode(),
+        json.dumps(FAILED)[:-1].encode() + b', "x": ' + b"9" * 5000 + b"}",
+        json.dumps(FAILED)[:-1].encode() + b', "x": "\x01"}',
+        json.dumps(FAILED)[:-1].encode() + b', "x": "\xe9"}',
+    ],
+    ids=["byte order mark", "enormous integer", "control character", "not UTF-8"],
+)
+def test_json_that_the_sdk_cannot_read_is_read_all_the_same(body: bytes) -> None:
+    with serving(lambda method, path: Answer(body=body)) as script, client(script.url) as gemini:
+        assert gemini.get_job(NAME).error_message == "why it failed"
+
+
+def test_what_is_no_job_does_not_spoil_the_listing() -> None:
+    operations = [None, 3, "x", [], {"name": "operations/1"}, {"name": NAME, "metadata": 7}, FAILED]
+    with serving(lambda method, path: Answer(body={"operations": operations})) as script, client(script.url) as gemini:
+        assert [job.error_message for job in gemini.list_jobs()] == ["", "why it failed"]
+
+
+def test_an_answer_that_is_not_as_documented_is_told_in_one_line() -> None:
+    body = {"name": "files/abc", "createTime": "yesterday"}
+    with (
+        serving(lambda method, path: Answer(body=body)) as script,
+        client(script.url) as gemini,
+        pytest.raises(OutcomeUnknownError, match=r"^Could not look at files/abc: .* \(createTime: .*\)\.$"),
+    ):
+        gemini.get_file("files/abc")
+
+
+def test_a_page_of_html_is_not_told_whole() -> None:
+    page = b"<html>" + b"x" * 100_000
+    with serving(lambda method, path: Answer(400, page)) as script, client(script.url) as gemini:
+        with pytest.raises(RefusedError) as caught:
+            gemini.get_job(NAME)
+
+        assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize("status", [409, 200])
+def test_a_name_that_is_taken_is_a_refusal_whatever_the_status_says(status: int) -> None:
+    taken = {"error": {"message": "abc already exists.", "code": 409}}
+
+    def reply(method: str, path: str) -> Answer:
+        if "upload_id" not in path:
+            return Answer(headers={"X-Goog-Upload-URL": f"{script.url}/upload/v1beta/files?upload_id=1"})
+        return Answer(status, taken, headers={"X-Goog-Upload-Status": "final"})
+
+    with serving(reply) as script, client(script.url) as gemini:
+        with pytest.raises(RefusedError, match="already exists") as caught:
+            gemini.upload(io.BytesIO(b"0"), name="files/abc", display_name="n")
+
+        assert caught.value.code == 409
+        assert script.count("POST") == 2
 
 
 def test_the_listing_is_read_to_its_end_over_empty_pages_in_the_middle() -> None:
