@@ -151,9 +151,12 @@ class Ledger:
             raise CorruptRunError(f"{self._file(part, 'job')} names {record.job!r}, which is no batch job. Look at it.")
         return record
 
-    def record(self, part: ShardAttempt, token: str, job: Job, *, adopted: bool) -> Submitted:
-        """Write down the job. When another try has recorded one in the meantime, that one is returned: it counts."""
-        record = Submitted(token, job.name, job.input_file, time.time(), adopted)
+    def record(self, part: ShardAttempt, token: str, job: Job, *, adopted: bool, input_file: str | None = None) -> Submitted:
+        """Write down the job. When another try has recorded one in the meantime, that one is returned: it counts.
+
+        :param input_file: what it was created with, in case the service does not say.
+        """
+        record = Submitted(token, job.name, job.input_file or input_file, time.time(), adopted)
         if self._file(part, "job").create(msgspec.json.encode(record)):
             return record
         return self.submitted(part) or record
@@ -247,7 +250,12 @@ def input_file_name(token: str) -> str:
     return f"files/{TOKEN_PREFIX}{token}"
 
 
+def is_for(job: Job, token: str) -> bool:
+    """Whether a job serves the token, by its display name, or by the name of its input file should the former be lost."""
+    return token == token_of_display_name(job.display_name) or job.input_file == input_file_name(token)
+
+
 def token_of_display_name(name: str) -> str | None:
     """The token, or None for a job that is not ours: anybody may have chosen that name."""
-    match = _DISPLAY_NAME.match(name)
+    match = _DISPLAY_NAME.match(name.strip())
     return match[1] if match else None

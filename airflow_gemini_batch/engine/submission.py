@@ -36,8 +36,8 @@ from airflow_gemini_batch.engine.ledger import (
     Submitted,
     display_name,
     input_file_name,
+    is_for,
     token_of,
-    token_of_display_name,
 )
 from airflow_gemini_batch.engine.media_files import send_media
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt
@@ -141,7 +141,7 @@ class Submission:
 
     def _repair(self, shard: Shard, token: str, torn: CorruptRunError) -> Submitted:
         """A torn record says that there is a job; the service knows its name."""
-        twins = [job for job in self.client.list_jobs() if token_of_display_name(job.display_name) == token]
+        twins = [job for job in self.client.list_jobs() if is_for(job, token)]
         if not twins:
             raise torn
         record = Submitted(token, choose(twins)[0].name, input_file_name(token), self.clock(), adopted=True)
@@ -196,10 +196,10 @@ class Submission:
         except (QuotaError, RefusedError, ApiKeyError, UnreachableError):  # nothing was created
             self.ledger.withdraw(shard.id, claim)
             raise
-        return self._record(shard, token, job, adopted=False)
+        return self._record(shard, token, job, adopted=False, input_file=input_file)
 
-    def _record(self, shard: Shard, token: str, job: Job, *, adopted: bool) -> Submitted:
-        record = self.ledger.record(shard.id, token, job, adopted=adopted)
+    def _record(self, shard: Shard, token: str, job: Job, *, adopted: bool, input_file: str | None = None) -> Submitted:
+        record = self.ledger.record(shard.id, token, job, adopted=adopted, input_file=input_file)
         if record.job == job.name:
             log.info("Shard %s: %s %s (%d requests).", shard.id, "adopted" if adopted else "created", job.name, shard.requests)
         else:
@@ -218,7 +218,7 @@ class Submission:
             record = self.ledger.submitted(shard.id)
             if record is not None:
                 return record
-            twins = [job for job in self.client.list_jobs() if token_of_display_name(job.display_name) == token]
+            twins = [job for job in self.client.list_jobs() if is_for(job, token)]
             if twins:
                 chosen, others = choose(twins)
                 for job in others:

@@ -14,6 +14,7 @@ from airflow_gemini_batch.engine.ledger import (
     Ledger,
     display_name,
     input_file_name,
+    is_for,
     token_of,
     token_of_display_name,
 )
@@ -114,6 +115,12 @@ def test_a_record_that_names_no_job_is_not_followed(ledger: Ledger) -> None:
         ledger.submitted(PART)
 
 
+def test_the_input_file_is_remembered_where_the_service_does_not_tell_it(ledger: Ledger) -> None:
+    record = ledger.record(PART, TOKEN, Job("batches/a", JobState.PENDING), adopted=False, input_file="files/in")
+
+    assert record.input_file == "files/in"
+
+
 def test_a_token_is_the_same_for_every_try_and_different_for_every_run_shard_and_attempt() -> None:
     again = token_of(manifest(), SHARD)
     others = {
@@ -133,6 +140,22 @@ def test_names_carry_the_token_within_the_limits_of_the_service() -> None:
     assert token_of_display_name(display_name(token, SHARD)) == token
     assert len(display_name(token, SHARD)) <= 512
     assert len(input_file_name(token).removeprefix("files/")) <= 40
+
+
+@pytest.mark.parametrize(
+    ("shown", "input_file", "ours"),
+    [
+        (f"gb-{TOKEN} shard 0 attempt 0", None, True),
+        (f"  gb-{TOKEN} shard 0 ", None, True),
+        (f"gb-{TOKEN}", None, True),
+        ("", f"files/gb-{TOKEN}", True),
+        ("nightly", f"files/gb-{TOKEN}", True),
+        ("", None, False),
+        ("nightly", "files/other", False),
+    ],
+)
+def test_a_job_is_known_by_its_display_name_or_by_its_input_file(shown: str, input_file: str | None, ours: bool) -> None:
+    assert is_for(Job("batches/a", JobState.PENDING, display_name=shown, input_file=input_file), TOKEN) is ours
 
 
 @pytest.mark.parametrize("name", ["", "nightly", "gb-", "gb-0123", f"x gb-{TOKEN}", f"gb-{TOKEN}0", f"gb-{TOKEN.upper()}"])
