@@ -14,7 +14,7 @@ from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.embeddings import default_dimension
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.openai_requests import chat_request, embed_request
-from airflow_gemini_batch.engine.openai_values import NotConvertibleError
+from airflow_gemini_batch.engine.openai_values import NotConvertibleError, read_json
 from airflow_gemini_batch.engine.requests import RawRequest
 from airflow_gemini_batch.engine.templates import InvalidRow
 
@@ -50,14 +50,14 @@ class OpenAIEncoder:
         if body is None:
             return InvalidRow(f"column {column!r} is null")
         try:
-            found = json.loads(body, parse_constant=_no_constant)
+            found = read_json(body)
         except (ValueError, RecursionError) as error:
             return InvalidRow(f"column {column!r} is not valid JSON: {error}")
         if not isinstance(found, dict):
             return InvalidRow(f"column {column!r} holds JSON that is not an object: {str(found)[:40]}")
         try:
             return _line(self.convert(found))
-        except NotConvertibleError as error:
+        except (NotConvertibleError, RecursionError) as error:
             return InvalidRow(f"OpenAI body: {error}")
 
 
@@ -92,7 +92,3 @@ def _line(request: Json) -> bytes:
         return json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:  # a lone surrogate, which can only be written as an escape
         return json.dumps(request, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

@@ -87,6 +87,6 @@ EMBEDDINGS: dict[str, Field] = {
 
 #: By the kind of model: Gemini 2.5 thinks by budget, later ones by level. Source: ai.google.dev, "OpenAI compatibility".
 THINKING_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
-THINKING_LEVELS = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high"}
+THINKING_LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH"}
 #: Pro models of Gemini 3 have no level below this one.
-LOWEST_LEVEL_OF_PRO = "low"
+LOWEST_LEVEL_OF_PRO = "LOW"

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-import mimetypes
+import os.path
 import re
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from airflow_gemini_batch.engine.openai_values import NotConvertibleError, items, object_of, only, text, without_nulls
+from airflow_gemini_batch.engine.media_in import MIME_TYPES
+from airflow_gemini_batch.engine.openai_values import (
+    NotConvertibleError,
+    items,
+    object_of,
+    only,
+    read_json,
+    text,
+    without_nulls,
+)
 
 Json = dict[str, Any]
 
@@ -88,7 +96,7 @@ def _part(part: Json, where: str) -> Json:
         return _linked(text(image.get("url"), f"{where}.content[].image_url.url"), where)
     if kind == "input_audio":
         audio = object_of(part.get("input_audio"), f"{where}.content[].input_audio")
-        if audio.get("format") not in _SOUNDS:
+        if str(audio.get("format")) not in _SOUNDS:
             raise NotConvertibleError(f"{where}: audio of the format {audio.get('format')!r}; known are {', '.join(_SOUNDS)}")
         return _inline(_SOUNDS[audio["format"]], text(audio.get("data"), f"{where}.content[].input_audio.data"), where)
     if kind == "file":
@@ -107,7 +115,11 @@ def _linked(url: str, where: str) -> Json:
     if not url.startswith(_LINKS):
         raise NotConvertibleError(f"{where}: {url[:60]!r} is neither a data: URI nor a link")
     file: Json = {"file_uri": url}
-    if mime_type := mimetypes.guess_type(urlsplit(url).path)[0]:
+    try:
+        ending = os.path.splitext(urlsplit(url).path)[1]
+    except ValueError as error:
+        raise NotConvertibleError(f"{where}: {url[:60]!r} is no link: {error}") from error
+    if mime_type := MIME_TYPES.get(ending.lower()):
         file["mime_type"] = mime_type
     return {"file_data": file}
 
@@ -140,16 +152,20 @@ def _assistant(message: Json, where: str, names: dict[str, str]) -> list[Json]:
 
 def _arguments(arguments: Any, where: str) -> Json:
     try:
-        return object_of(json.loads(text(arguments, f"{where}.tool_calls[].function.arguments") or "{}"), "arguments")
-    except json.JSONDecodeError as error:
+        found = read_json(text(arguments, f"{where}.tool_calls[].function.arguments") or "{}")
+    except NotConvertibleError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise NotConvertibleError(f"{where}: the arguments of a tool call are no JSON: {error}") from error
+    return object_of(found, "arguments")
 
 
 def _signature(call: Json) -> str | None:
     """Where Gemini's compatibility layer keeps what the model wants back with its own call."""
-    google = (call.get("extra_content") or {}).get("google") or {}
+    extra = object_of(call.get("extra_content") or {}, "tool_calls[].extra_content")
+    google = object_of(extra.get("google") or {}, "tool_calls[].extra_content.google")
     signature = google.get("thought_signature")
-    return signature if isinstance(signature, str) else None
+    return None if signature is None else text(signature, "tool_calls[].extra_content.google.thought_signature")
 
 
 def _tool_answer(message: Json, where: str, names: dict[str, str]) -> Json:
@@ -158,7 +174,7 @@ def _tool_answer(message: Json, where: str, names: dict[str, str]) -> Json:
         raise NotConvertibleError(f"{where} answers the call {message['tool_call_id']!r}, which no message before it made")
     said = "".join(part["text"] for part in _texts(message.get("content"), where))
     try:
-        response = json.loads(said)
-    except ValueError:
+        response = read_json(said)
+    except (ValueError, RecursionError):
         response = said
     return {"function_response": {"name": name, "response": response if isinstance(response, dict) else {"result": response}}}

@@ -55,6 +55,20 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
 }
 
+
+def _level(value: Any, name: str) -> str:
+    level = text(value, name).upper()
+    if level not in THINKING_LEVELS.values():
+        raise NotConvertibleError(f"'{name}' is {level!r}; known are {', '.join(THINKING_LEVELS.values())}")
+    return level
+
+
+_OF_THINKING: dict[str, Callable[[Any, str], Any]] = {
+    "thinking_level": _level,
+    "thinking_budget": integer,
+    "include_thoughts": boolean,
+}
+
 _CALLING_MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
@@ -136,7 +150,7 @@ def _thinking(effort: str, model: str) -> Json:
             return {"thinking_budget": THINKING_BUDGETS[effort]}
     elif effort in THINKING_LEVELS:
         level = THINKING_LEVELS[effort]
-        return {"thinking_level": LOWEST_LEVEL_OF_PRO if level == "minimal" and "-pro" in name else level}
+        return {"thinking_level": LOWEST_LEVEL_OF_PRO if level == "MINIMAL" and "-pro" in name else level}
     raise NotConvertibleError(f"reasoning_effort {effort!r} has no counterpart in {name}")
 
 
@@ -150,9 +164,10 @@ def _add_google(extra: Json, request: Json, config: Json) -> None:
     if "thinking_config" in google:
         if "thinking_config" in config:
             raise NotConvertibleError("'reasoning_effort' and extra_body.google.thinking_config say the same; leave one out")
-        thinking = object_of(google["thinking_config"], "extra_body.google.thinking_config")
-        only(thinking, {"thinking_level", "thinking_budget", "include_thoughts"}, "extra_body.google.thinking_config")
-        config["thinking_config"] = thinking
+        where = "extra_body.google.thinking_config"
+        thinking = without_nulls(object_of(google["thinking_config"], where))
+        only(thinking, _OF_THINKING, where)
+        config["thinking_config"] = {name: _OF_THINKING[name](value, f"{where}.{name}") for name, value in thinking.items()}
 
 
 def _declaration(tool: Any) -> Json:

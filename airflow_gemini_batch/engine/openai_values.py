@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NoReturn
 
 Json = dict[str, Any]
 
 
 class NotConvertibleError(ValueError):
     """Something in the body has no counterpart; the message says what, for the row's dead letter."""
+
+
+def read_json(content: str | bytes) -> Any:
+    """JSON that can be written again. Raises ValueError or RecursionError for the rest: NaN, or a number beyond all floats, too."""
+    return json.loads(content, parse_constant=_no_number, parse_float=_finite)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _no_number(digits)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text[:40]} is no number of JSON")
 
 
 def without_nulls(body: Json) -> Json:
@@ -30,8 +46,9 @@ def number(value: Any, name: str) -> float:
 
 
 def integer(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong(value, name, "an integer")
+    """Of 32 bits, as all of the service's are: it refuses a whole file for a longer one."""
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**31) <= value < 2**31:
+        raise _wrong(value, name, "an integer of 32 bits")
     return value
 
 
@@ -54,9 +71,9 @@ def object_of(value: Any, name: str) -> Json:
 
 
 def only(found: Json, known: Collection[str], where: str) -> None:
-    """Refuses fields that the conversion would lose."""
+    """Refuses fields that the conversion would lose. Null and an empty list or object say nothing."""
     for name, value in found.items():
-        if name not in known and value is not None:
+        if name not in known and value not in (None, [], {}):
             raise NotConvertibleError(f"{where}.{name} cannot be converted")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from google.genai import types
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.encoding import compile_request
 from airflow_gemini_batch.engine.errors import InputError
@@ -64,11 +68,11 @@ def test_a_plain_question_is_one_turn_and_no_settings() -> None:
             {"type": "json_schema", "json_schema": {"name": "guess", "strict": True, "schema": SCHEMA}},
             {"response_mime_type": "application/json", "response_json_schema": SCHEMA},
         ),
-        ("reasoning_effort", "low", {"thinking_config": {"thinking_level": "low"}}),
+        ("reasoning_effort", "low", {"thinking_config": {"thinking_level": "LOW"}}),
         (
             "extra_body",
             {"google": {"thinking_config": {"thinking_level": "high", "include_thoughts": True}}},
-            {"thinking_config": {"thinking_level": "high", "include_thoughts": True}},
+            {"thinking_config": {"thinking_level": "HIGH", "include_thoughts": True}},
         ),
         ("temperature", None, {}),
         ("stream", False, {}),
@@ -87,9 +91,9 @@ def test_a_setting_keeps_its_meaning(field: str, value: Any, expected: dict[str,
         ("models/gemini-2.5-pro", "minimal", {"thinking_budget": 1024}),
         ("gemini-2.5-flash", "medium", {"thinking_budget": 8192}),
         ("gemini-2.5-flash", "high", {"thinking_budget": 24576}),
-        ("gemini-3.6-flash", "minimal", {"thinking_level": "minimal"}),
-        ("gemini-3.1-pro", "minimal", {"thinking_level": "low"}),
-        ("gemini-3.1-pro", "high", {"thinking_level": "high"}),
+        ("gemini-3.6-flash", "minimal", {"thinking_level": "MINIMAL"}),
+        ("gemini-3.1-pro", "minimal", {"thinking_level": "LOW"}),
+        ("gemini-3.1-pro", "high", {"thinking_level": "HIGH"}),
     ],
 )
 def test_effort_is_a_budget_or_a_level_by_the_model(model: str, effort: str, expected: dict[str, Any]) -> None:
@@ -192,6 +196,12 @@ def test_a_part_keeps_its_content(part: dict[str, Any], expected: dict[str, Any]
         ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "lies at OpenAI"),
         ({"messages": HELLO, "temperature": "0.2"}, "'temperature' is '0.2'; expected a number"),
         ({"messages": HELLO, "n": True}, "'n' is 'True'; expected an integer"),
+        ({"messages": HELLO, "seed": 2**31}, "'seed' is '2147483648'; expected an integer of 32 bits"),
+        ({"messages": HELLO, "extra_body": {"google": {"thinking_config": {"thinking_budget": "x"}}}}, "thinking_budget' is 'x'"),
+        ({"messages": HELLO, "extra_body": {"google": {"thinking_config": {"thinking_level": "x"}}}}, "known are MINIMAL, LOW"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://[x"}}]}]}, "is no link"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"format": []}}]}]}, "of the format"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{**CALL, "extra_content": 5}]}]}, "extra_content' is '5'"),
         ({"messages": HELLO, "stream": True}, "'stream' cannot be converted: only `false`"),
         ({"messages": HELLO, "stream": 0}, "'stream' cannot be converted"),
         ({"messages": HELLO, "parallel_tool_calls": False}, "only `true`"),
@@ -245,6 +255,85 @@ def test_rows_fail_alone_and_name_the_reason() -> None:
     assert json.loads(encoded[0]) == chat_request({"messages": HELLO}, MODEL)
     assert all(isinstance(row, InvalidRow) for row in encoded[1:])
     assert encoded[4].message == "OpenAI body: 'audio' cannot be converted: spoken answers"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"temperature": 1e400, "messages": [{"role": "user", "content": "x"}]}',
+        '{"temperature": NaN, "messages": [{"role": "user", "content": "x"}]}',
+        json.dumps(
+            {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "[" * 10**5}}]}]}
+        ),
+        json.dumps(
+            {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "1e400"}}]}]}
+        ),
+    ],
+)
+def test_json_that_could_not_be_written_again_costs_its_own_row(body: str) -> None:
+    good, bad = encode(RawRequest("body", format="openai"), body=[json.dumps({"messages": HELLO}), body])
+
+    assert isinstance(good, bytes)
+    assert isinstance(bad, InvalidRow)
+
+
+def test_what_a_tool_said_is_kept_as_text_where_it_is_no_json() -> None:
+    told = turns(
+        *HELLO, {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_1", "content": "[NaN]"}
+    )
+
+    assert told[2]["parts"] == [{"function_response": {"name": "look_up", "response": {"result": "[NaN]"}}}]
+
+
+def test_what_an_answer_of_openai_says_with_nothing_in_it_may_be_sent_back() -> None:
+    [_, turn] = turns(*HELLO, {"role": "assistant", "content": "x", "refusal": None, "annotations": [], "audio": None})
+
+    assert turn == {"role": "model", "parts": [{"text": "x"}]}
+
+
+EVERYTHING: dict[str, Any] = {
+    "messages": [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG}}, {"type": "text", "text": "t"}]},
+        {"role": "assistant", "tool_calls": [{**CALL, "extra_content": {"google": {"thought_signature": "AAAA"}}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "{}"},
+    ],
+    "stop": ["a"],
+    "seed": 1,
+    "tools": [{"type": "function", "function": FUNCTION}],
+    "tool_choice": {"type": "function", "function": {"name": "look_up"}},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
+    "extra_body": {"google": {"thinking_config": {"include_thoughts": True}}},
+}
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, one in inner:
+        yield from places(one, (*path, step))
+
+
+@given(
+    st.sampled_from(sorted(places(EVERYTHING), key=str)),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.lists(st.text())
+    | st.dictionaries(st.text(), st.none()),
+)
+def test_no_body_raises_whatever_stands_in_it(path: tuple[Any, ...], value: Any) -> None:
+    body = json.loads(json.dumps({"": EVERYTHING}))
+    place = body
+    for step, _ in itertools.pairwise(("", *path)):
+        place = place[step]
+    place[("", *path)[-1]] = value
+
+    [encoded] = encode(RawRequest("body", format="openai"), body=[json.dumps(body[""])])
+
+    assert isinstance(encoded, InvalidRow) or json.loads(encoded)["contents"]
 
 
 def test_a_line_of_the_other_kind_is_refused() -> None:
