@@ -6,6 +6,7 @@ only, and every later step can be repeated from our copy.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 from pathlib import Path
@@ -18,6 +19,7 @@ from airflow_gemini_batch.engine.landing import Ending, Landed, land
 from airflow_gemini_batch.engine.ledger import Ledger
 from airflow_gemini_batch.engine.media_out import MediaTo
 from airflow_gemini_batch.engine.reasons import Reason, is_retryable
+from airflow_gemini_batch.engine.responses import Garbage, classify
 from airflow_gemini_batch.engine.runs import Run, Shard, read_json
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES, Location
 
@@ -67,20 +69,21 @@ def collect(
         ledger = Ledger(run)
         ledger.record_end(shard.id, job)
         cancelled_by_us = ledger.cancellation(shard.id) is not None
-        if job.output_file is not None or job.ended_well:
+        # An inline job that ended badly may hold answers all the same, which no listing shows.
+        if job.output_file is not None or job.ended_well or job.input_file is None:
             try:
                 download(run, client, shard, job)
             except NotFoundError as error:
-                if not resubmit_lost:
+                if (job.ended_well or job.output_file is not None) and not resubmit_lost:
                     raise
-                log.warning("%s Its rows are sent again.", error)
+                log.warning("%s Its rows count as unanswered.", error)
     ending = ending_of(job, cancelled_by_us=cancelled_by_us)
     counts = land(run, shard, ending, keep_response=keep_response, media_to=media_to)
     log.info(
         "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else ""
     )
-    if job is not None and job.input_file is not None:
-        give_back(client, job.input_file)
+    if job is not None and (input_file := job.input_file or _input_file(run, shard)) is not None:
+        give_back(client, input_file)
     return counts
 
 
@@ -92,18 +95,21 @@ def download(run: Run, client: GeminiClient, shard: Shard, job: Job) -> None:
     target = run.responses_file(shard.id)
     if job.output_file is None:
         if not target.exists():
-            receive_inline(run, shard, client.get_operation(job.name))
+            receive_inline(run, shard, client.get_operation(job.name), ended_well=job.ended_well)
         return
-    fetch_output(client, job, target)
+    fetch_output(client, job, target, requests=shard.requests)
 
 
-def fetch_output(client: GeminiClient, job: Job, target: Location) -> None:
-    """Bring a job's output file to a place of ours, whole. A copy of the right size is not fetched again."""
+def fetch_output(client: GeminiClient, job: Job, target: Location, *, requests: int = 0) -> None:
+    """Bring a job's output file to a place of ours, whole. A copy of the right size is not fetched again.
+
+    :param requests: how many lines to expect of a job that ended well and says nothing of its counts.
+    """
     assert job.output_file is not None
     expected = _size(client, job.output_file)
     if target.exists() and expected in (None, target.size()):
         return
-    counted = job.stats.succeeded + job.stats.failed
+    counted = job.stats.succeeded + job.stats.failed or (requests if job.ended_well else 0)
     for _ in range(_MOST_DOWNLOADS):
         try:
             lines = _fetch(client, job.output_file, target, expected)
@@ -113,7 +119,7 @@ def fetch_output(client: GeminiClient, job: Job, target: Location) -> None:
             raise
         if lines >= counted:
             return
-        log.warning("%s has %d lines, its job counts %d. Downloading it again.", job.output_file, lines, counted)
+        log.warning("%s has %d whole lines, its job counts %d. Downloading it again.", job.output_file, lines, counted)
     log.warning("%s stays short: what is missing goes to the dead letter.", job.output_file)
 
 
@@ -130,13 +136,24 @@ def _fetch(client: GeminiClient, name: str, target: Location, expected: int | No
 
 
 def _count_lines(path: Path) -> int:
-    """Lines that are not empty, without looking into them."""
-    lines, last = 0, b"\n"
+    """Lines that are not empty, without looking into them; but one without an end may be torn, and then does not count."""
+    lines, ended = 0, 0
     with open(path, "rb") as file:
         while block := file.read(BLOCK_BYTES):
             lines += block.count(b"\n") - block.count(b"\n\n")
-            last = block[-1:]
-    return lines + (last != b"\n")
+            if (at := block.rfind(b"\n")) >= 0:
+                ended = file.tell() - len(block) + at + 1
+        file.seek(ended)
+        rest = file.read()
+    return lines + (bool(rest.strip()) and not isinstance(classify(rest), Garbage))
+
+
+def _input_file(run: Run, shard: Shard) -> str | None:
+    """What the job was created with, as the ledger knows it."""
+    with contextlib.suppress(CorruptRunError):  # no reason to fail: it expires by itself
+        if (record := Ledger(run).submitted(shard.id)) is not None:
+            return record.input_file
+    return None
 
 
 def reland(run: Run, shard: Shard) -> Landed:
@@ -205,7 +222,8 @@ def _gone(job: Job, error: ServiceError) -> NotFoundError:
     late = f" The job ended {(dt.datetime.now(dt.timezone.utc) - ended).total_seconds() / 3600:.0f} hours ago." if ended else ""
     return NotFoundError(
         f"The output {job.output_file} of {job.name} cannot be read: {error}{late} Output is kept for about 48 hours and is "
-        "visible only to keys of the project that made the job.",
+        "visible only to keys of the project that made the job: check that the connection's key is one of them. If it is lost "
+        "for sure, say resubmit_lost=True: its rows are then paid once more.",
         code=error.code,
         status=error.status,
     )

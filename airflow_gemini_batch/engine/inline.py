@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError
+from airflow_gemini_batch.engine.lenient import as_dict, as_list, field, read_any
 from airflow_gemini_batch.engine.runs import Run, Shard
 
 #: How a shard reaches the service. ``auto``: inline where it is small.
@@ -40,14 +41,18 @@ def inline_requests(run: Run, shard: Shard) -> list[dict[str, Any]]:
     return [_inlined(json.loads(line)) for line in lines if line]
 
 
-def receive_inline(run: Run, shard: Shard, operation: bytes) -> None:
+def receive_inline(run: Run, shard: Shard, operation: bytes, *, ended_well: bool = True) -> None:
     """Bring the answers of a finished operation into the run, as an output file.
 
-    Raises OutcomeUnknownError when it holds none: the service has been seen to give them later than the state.
+    :param ended_well: whether there must be some.
+
+    Raises OutcomeUnknownError when it holds none and must: the service has been seen to give them later than the state.
     """
     answers = _answers(operation)
-    if answers is None:
-        raise OutcomeUnknownError(f"The job of shard {shard.id} has ended well, and the service does not give its answers yet.")
+    if not answers:
+        if ended_well:
+            raise OutcomeUnknownError(f"The job of shard {shard.id} has ended well, and the service does not give its answers.")
+        return
     run.responses_file(shard.id).write(b"".join(_on_one_line(answer) + b"\n" for answer in answers))
 
 
@@ -61,7 +66,7 @@ def _on_one_line(answer: bytes) -> bytes:
     try:
         return msgspec.json.format(answer, indent=-1)
     except msgspec.MsgspecError:
-        return json.dumps(json.loads(answer)).encode()
+        return answer.replace(b"\n", b" ")
 
 
 class _Rows(msgspec.Struct, rename="camel"):
@@ -82,26 +87,28 @@ class _Operation(msgspec.Struct):
     response: _Output | None = None
 
 
-def _answers(operation: bytes) -> list[bytes] | None:
+def _answers(operation: bytes) -> list[bytes]:
     """Both places hold the output; either may be left out."""
     try:
         read = msgspec.json.decode(operation, type=_Operation)
-    except msgspec.MsgspecError:
-        return _answers_by_json(operation)
+    except (ValueError, RecursionError):
+        return _read_leniently(operation)
     for output in (read.metadata.output if read.metadata else None, read.response):
         for rows in (output.inlined_responses, output.inlined_embed_content_responses) if output else ():
-            if rows is not None:
+            if rows is not None and rows.inlined_responses:
                 return [bytes(row) for row in rows.inlined_responses]
-    return None
+    return _read_leniently(operation)
 
 
-def _answers_by_json(operation: bytes) -> list[bytes] | None:
-    """For what only Python's own parser takes, such as lone surrogates and NaN."""
-    content = json.loads(operation)
-    places = [(content.get("metadata") or {}).get("output"), content.get("response")]
-    for output in places:
+def _read_leniently(operation: bytes) -> list[bytes]:
+    """For what only a lenient parser takes, such as lone surrogates and NaN, and for other spellings."""
+    try:
+        content = as_dict(read_any(operation))
+    except (ValueError, RecursionError) as error:
+        raise OutcomeUnknownError(f"The service answered with {len(operation)} bytes that are no readable JSON.") from error
+    for output in (as_dict(as_dict(content.get("metadata")).get("output")), as_dict(content.get("response"))):
         for name in ("inlinedResponses", "inlinedEmbedContentResponses"):
-            rows = ((output or {}).get(name) or {}).get("inlinedResponses")
-            if isinstance(rows, list):
+            rows = field(output, name)
+            if rows := as_list(field(rows, "inlinedResponses") if isinstance(rows, dict) else rows):
                 return [json.dumps(row).encode() for row in rows]
-    return None
+    return []

@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.client import GeminiClient
-from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.inline import MAX_INLINE_BYTES, goes_inline
+from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError
+from airflow_gemini_batch.engine.inline import MAX_INLINE_BYTES, goes_inline, receive_inline
 from airflow_gemini_batch.engine.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
-from airflow_gemini_batch.engine.runs import Shard
+from airflow_gemini_batch.engine.runs import Run, Shard
+from airflow_gemini_batch.engine.storage import locate
 from airflow_gemini_batch.engine.summary import Summary
 from tests.integration.engine.conftest import creates, read, table
 
 pytestmark = pytest.mark.integration
 
 Go = Callable[..., Summary]
+
+ANSWER = {"response": {"candidates": []}, "metadata": {"key": "k0"}}
 
 
 def test_an_inline_run_gives_the_same_tables_as_one_by_file(go: Go, tmp_path: Path, emulator: Emulator) -> None:
@@ -96,6 +100,47 @@ def test_answers_that_the_service_cannot_give_yet_are_asked_for_again(
     emulator.faults.add(JobFault(responses_file_late_polls=3))
 
     assert go(transport="inline").results == 12
+
+
+@pytest.mark.parametrize("state", ["FAILED", "EXPIRED", "CANCELLED"])
+def test_what_an_inline_job_had_answered_before_it_ended_badly_is_kept(
+    state: str, go: Go, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(state=f"BATCH_STATE_{state}"), RowFault(do="missing", keys=("k1",)))
+
+    summary = go(source=table(3), transport="inline")
+
+    assert (summary.results, summary.reasons) == (2, {f"JOB_{state}": 1})
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"inlinedResponses": {"inlinedResponses": [ANSWER]}},
+        {"inlinedResponses": [ANSWER]},
+        {"inlined_responses": {"inlined_responses": [ANSWER]}},
+        {"inlinedEmbedContentResponses": {"inlinedResponses": [ANSWER]}},
+    ],
+)
+@pytest.mark.parametrize("spoilt", [b"", b', "x": NaN', b', "x": "\\ud800"', b', "x": "\xe9"', b', "x": ' + b"9" * 5000])
+def test_answers_are_found_wherever_they_stand_and_whatever_stands_beside(
+    output: dict[str, Any], spoilt: bytes, tmp_path: Path
+) -> None:
+    operation = {"metadata": {"output": {"inlinedResponses": {}}}, "response": output}
+    run, shard = Run(locate(str(tmp_path / "run"))), Shard(0, 1, 1, 100, "")
+
+    receive_inline(run, shard, json.dumps(operation)[:-1].encode() + spoilt + b"}")
+
+    assert json.loads(run.responses_file(shard.id).read()) == ANSWER
+
+
+def test_an_output_without_any_answer_is_asked_for_again(tmp_path: Path) -> None:
+    run, shard = Run(locate(str(tmp_path / "run"))), Shard(0, 1, 1, 100, "")
+
+    with pytest.raises(OutcomeUnknownError):
+        receive_inline(run, shard, b'{"done": true, "response": {"inlinedResponses": {}}}')
+
+    assert not run.responses_file(shard.id).exists()
 
 
 def test_raw_answers_stay_as_they_came(go: Go, tmp_path: Path, emulator: Emulator) -> None:
