@@ -13,6 +13,9 @@ from datetime import datetime, timezone
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
 
+#: The year 2200: behind it, nanoseconds would soon be more than the store can count.
+_FARTHEST_SECONDS = 7_258_118_400
+
 
 class Clock:
     """Wall time plus an offset that only grows; `save` keeps the offset durable."""
@@ -25,8 +28,8 @@ class Clock:
         return time.time_ns() + self._offset_ns
 
     def advance(self, seconds: float) -> int:
-        if seconds < 0:
-            raise ValueError(f"the clock only goes forward; asked for {seconds} seconds")
+        if not 0 <= seconds <= _FARTHEST_SECONDS - time.time() - self._offset_ns / SECOND:
+            raise ValueError(f"the clock goes forward only, and not beyond the year 2200; asked for {seconds} seconds")
         self._offset_ns += int(seconds * SECOND)
         self._save(self._offset_ns)
         return self.now()

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from airflow_gemini_batch.emulator.bodies import answer
+from airflow_gemini_batch.emulator import refusals
+from airflow_gemini_batch.emulator.bodies import answer, read_object
 from airflow_gemini_batch.emulator.clock import timestamp_ns
 from airflow_gemini_batch.emulator.faults import Rule, parse_fault
 from airflow_gemini_batch.emulator.joblist import JobList
@@ -86,19 +87,19 @@ class ControlApi:
     async def _clock(self, request: Request) -> Response:
         """POST `{"advance_seconds": 3600}` moves the clock; outputs under way are written first."""
         if request.method == "POST":
-            body = await request.json()
+            seconds = _number((await read_object(request)).get("advance_seconds"), "advance_seconds")
             if not await self._wait_idle(_PATIENCE_SECONDS):
                 return answer({"error": {"code": 504, "message": "outputs are still being written"}}, 504)
             try:
-                self._world.clock.advance(float(body["advance_seconds"]))
-            except (KeyError, TypeError, ValueError) as error:
-                return answer({"error": {"code": 400, "message": f"advance_seconds: {error}"}}, 400)
+                self._world.clock.advance(seconds)
+            except ValueError as error:
+                raise refusals.invalid_argument(f"advance_seconds: {error}") from error
             self._jobs.settle()
         now = self._world.clock.now()
         return answer({"time": timestamp_ns(now), "now_ns": now})
 
     async def _idle(self, request: Request) -> Response:
-        timeout = float(request.query_params.get("timeout", _PATIENCE_SECONDS))
+        timeout = _number(request.query_params.get("timeout", _PATIENCE_SECONDS), "timeout")
         return answer({"idle": await self._wait_idle(timeout)})
 
     async def _journal(self, request: Request) -> Response:
@@ -120,6 +121,13 @@ class ControlApi:
 
     async def _wait_idle(self, timeout: float) -> bool:
         return await asyncio.to_thread(self._runner.wait_idle, timeout)
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise refusals.invalid_argument(f"{name} is a number of seconds, not {value!r}.") from None
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

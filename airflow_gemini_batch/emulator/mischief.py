@@ -42,10 +42,13 @@ class Mischief:
         self._world = world
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/emulator"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
+        if scope["path"].startswith("/emulator"):
+            await _Call(scope, receive, send, None).run(self._app)
+            return
         query = scope["query_string"].decode("latin-1")
         path = scope["path"] + (f"?{query}" if query else "")
         fault = self._world.rules.for_call(scope["method"], path)

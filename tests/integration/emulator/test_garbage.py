@@ -199,6 +199,22 @@ def test_a_create_without_length_stays_below_the_limit_too(start):
     assert "exceeds the limit: 1000 bytes" in answer.text
 
 
+@pytest.mark.parametrize("body", [b"{bad", b"[]", b"{}", b'{"advance_seconds": "x"}', b'{"advance_seconds": -1}'])
+def test_the_clock_is_told_a_number(emulator, http, body):
+    refused(http.post("/emulator/clock", content=body))
+
+
+@pytest.mark.parametrize("seconds", ["1e10", "1e300", "1" + 400 * "0"], ids=["centuries", "eternity", "no float"])
+def test_the_clock_stays_where_it_can_be_told(emulator, http, seconds):
+    refused(http.post("/emulator/clock", content=f'{{"advance_seconds": {seconds}}}'))
+
+    assert http.get("/v1/batches").json() == {}
+
+
+def test_patience_is_a_number(http):
+    refused(http.post("/emulator/idle?timeout=long"))
+
+
 def test_a_job_that_cannot_be_answered_fails_and_the_next_one_does_not(start, connect, tmp_path):
     first = start()
     broken = connect(first.url).batches.create(model=MODEL, src=[{"contents": HELLO}])

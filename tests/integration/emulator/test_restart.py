@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import httpx
 import pytest
 from google.genai import types
 
-from airflow_gemini_batch.emulator import EmulatorProcess, HttpFault, JobFault
+from airflow_gemini_batch.emulator import Emulator, EmulatorProcess, HttpFault, JobFault
+from airflow_gemini_batch.emulator.store import StateUnusable
 
 MODEL = "gemini-2.5-flash"
 LINES = b"".join(
@@ -120,3 +122,14 @@ def test_it_starts_without_airflow_and_without_the_engine():
 
     assert "airflow_gemini_batch.emulator.app" in loaded
     assert [name for name in loaded if name.split(".")[0] == "airflow" or "airflow_gemini_batch.engine" in name] == []
+
+
+def test_the_folder_of_another_version_is_not_touched(tmp_path):
+    with Emulator(tmp_path / "state"):
+        pass
+    with sqlite3.connect(tmp_path / "state" / "emulator.sqlite3") as database:
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+
+    with pytest.raises(StateUnusable, match="left by another version of the emulator: delete it, or choose another folder"):
+        Emulator(tmp_path / "state")
