@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
-from tests.doc_snippets import run_snippets
+from tests.doc_snippets import DOCS, run_snippets
 
 pytestmark = pytest.mark.integration
 
@@ -40,3 +41,17 @@ def test_the_snippets_about_reviews_run_where_there_are_some(page: str, service:
 
     assert run_snippets(page) >= 1
     assert pq.read_table("summaries/results").num_rows == 2
+
+
+def test_what_the_readme_calls_proven_names_tests_that_are_there() -> None:
+    table = (DOCS.parent / "README.md").read_text(encoding="utf-8").split("## What it can do")[1].split("\n## ")[0]
+    rows = [row.rsplit("|", 2)[1] for row in table.splitlines() if row.startswith("| ")][1:]
+    tests = [re.findall(r"`((?:integration|unit|e2e|test_)[^`]*)`", row) for row in rows]
+
+    folders: list[str] = []
+    for named in tests:
+        for name in named:
+            folders = [str(Path(name).parent)] if "/" in name else folders
+            pattern = name if "/" in name or not name.startswith("test_") else f"{folders[0]}/{name}"
+            assert list((DOCS.parent / "tests").glob(pattern)), name
+    assert len(rows) > 15

@@ -14,6 +14,7 @@ from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.requests import GenerateRequest
 from airflow_gemini_batch.engine.trip import run_batch
+from tests.doc_snippets import DOCS
 
 
 @pytest.fixture
@@ -53,6 +54,15 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str
 def jobs(*states: str) -> list[str]:
     with GeminiClient(Endpoint()) as client:
         return [job.name for job in client.list_jobs() if not states or job.state.value in states]
+
+
+def test_the_commands_of_the_page_run(run: str, say: Callable[..., tuple]) -> None:
+    lines = re.findall(r"^gemini-batch ([^#\n]+)", (DOCS / "managing.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+    for line in lines:
+        code, _, beside = say(*line.replace("batches/abc", jobs()[0]).replace("s3://bucket/runs", run).split())
+        assert code == 0, (line, beside)
+    assert len(lines) >= 6
 
 
 def test_a_list_in_a_pipe_is_lines_of_fields_and_the_rest_is_said_beside_it(run: str, say: Callable[..., tuple]) -> None:

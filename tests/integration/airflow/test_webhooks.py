@@ -450,7 +450,9 @@ def test_the_command_line(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, c
         code = main(["webhooks", *words, "--base-url", emulator.url])
         return code, *capsys.readouterr()
 
-    code, secret, _ = run("create", "http://127.0.0.1:1/hook")
+    page = (DOCS / "webhooks.md").read_text(encoding="utf-8")
+    [create] = re.findall(r"^gemini-batch webhooks (.+)$", page, re.MULTILINE)
+    code, secret, _ = run(*create.split())
     assert (code, secret.startswith("whsec_")) == (0, True)
     webhook_id = run("list")[1].split()[0]
     assert run("rotate", webhook_id)[1].startswith("whsec_")
