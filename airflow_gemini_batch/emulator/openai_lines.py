@@ -38,9 +38,19 @@ def translate_input(source: Path, target: Path, endpoint: str) -> None:
             try:
                 output.write(to_json(_translated(from_json(text), endpoint)) + b"\n")
             except (ValueError, TypeError, AttributeError, KeyError) as error:
-                complaints.append(f"Error on line {number}: {error}")
+                complaints.append(f"Error on line {number}: {_reason(error)}")
     if complaints:
         raise refusals.invalid_argument("\n".join(complaints))
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case KeyError():
+            return f"{error} is missing"
+        case TypeError() | AttributeError():
+            return f"a field is of another type than OpenAI gives it ({error})"
+        case _:
+            return str(error)
 
 
 def model_of(source: Path) -> str:
@@ -114,7 +124,9 @@ def _parts(content: Any) -> list[Json]:
         if item["type"] == "text":
             parts.append({"text": item["text"]})
         elif item["type"] == "image_url":
-            head, _, data = item["image_url"]["url"].partition(";base64,")
+            head, found, data = item["image_url"]["url"].partition(";base64,")
+            if not found or not head.startswith("data:"):
+                raise ValueError("image_url must be a data: URI in base64")
             parts.append({"inlineData": {"mimeType": head.removeprefix("data:"), "data": data}})
     return parts
 

@@ -11,12 +11,13 @@ import pytest
 from google import genai
 
 from airflow_gemini_batch.emulator import Emulator, JobFault, RowFault
+from tests.integration.emulator.conftest import MODEL
 
 CHAT = "/v1/chat/completions"
 
 
 def line(key: str, url: str = CHAT, **body: Any) -> dict[str, Any]:
-    given = {"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": "Repeat: Rain falls."}], **body}
+    given = {"model": MODEL, "messages": [{"role": "user", "content": "Repeat: Rain falls."}], **body}
     return {"custom_id": key, "method": "POST", "url": url, "body": given}
 
 
@@ -117,6 +118,27 @@ def test_a_failed_job_tells_its_error(emulator: Emulator, desk, openai: httpx.Cl
     failed = openai.get(f"/batches/{batch['id']}").json()
 
     assert (failed["status"], failed["errors"]["data"][0]["message"]) == ("failed", "it broke")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"model": MODEL}, "'messages' is missing"),
+        ({"model": MODEL, "messages": "Hi."}, "a field is of another type"),
+        (
+            {
+                "model": MODEL,
+                "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/a"}}]}],
+            },
+            "image_url must be a data: URI",
+        ),
+    ],
+)
+def test_a_bad_line_is_explained(desk, openai: httpx.Client, body: dict[str, object], reason: str):
+    refused = create(openai, desk.upload([{"custom_id": "a", "url": CHAT, "body": body}]).name)
+
+    assert refused.status_code == 400
+    assert reason in refused.json()["error"]["message"]
 
 
 def test_what_the_layer_refuses(desk, openai: httpx.Client):
