@@ -15,7 +15,7 @@ class NotConvertibleError(ValueError):
 
 
 def read_json(content: str | bytes) -> Any:
-    """JSON that can be written again. Raises ValueError or RecursionError for the rest: NaN, or a number beyond all floats, too."""
+    """JSON that can be written again. Raises ValueError or RecursionError for the rest, NaN and endless numbers included."""
     return json.loads(content, parse_constant=_no_number, parse_float=_finite)
 
 

@@ -75,14 +75,16 @@ class RowConfigEncoder:
             return encode
         except InputError as error:
             return self._refused(f"cannot be used: {error}")
+        except RecursionError:
+            return self._refused("cannot be used: it is nested too deeply")
 
     def _merged(self, config: str | None) -> Any:
         """The run's config with each field replaced that the row's own sets."""
         merged = sdk_request.checked_config(self._request.config)
         own = sdk_request.checked_config(_read(config))
-        if unknown := sdk_request.unknown_words(own):
+        if found := sdk_request.unsendable(own):
             raise InputError(
-                f"{', '.join(unknown)}: google-genai {genai.__version__} does not know such a value, "
+                f"{', '.join(found)}: google-genai {genai.__version__} knows no such value, "
                 "and the service refuses a whole file for one."
             )
         fields = {name for name in own.model_fields_set if getattr(own, name) is not None}

@@ -137,18 +137,21 @@ def checked_config(config: Mapping[str, Any] | types.GenerateContentConfig | Non
     return _checked(config, types.GenerateContentConfig)
 
 
-def unknown_words(message: Any, place: str = "") -> list[str]:
-    """Words of enums that the SDK does not know. It passes them on, since the service may be ahead of it, with a warning."""
+def unsendable(message: Any, place: str = "") -> list[str]:
+    """What the SDK passes on and the service refuses a whole input file for.
+
+    That is words of enums that the SDK does not know (for a whole run they are passed on: the service may be ahead of it), and
+    integers that do not have the 32 bits of all the service's settings.
+    """
     if isinstance(message, Enum):
         return [] if message.name in type(message).__members__ else [f"{place} is {message.value!r}"]
+    if isinstance(message, int):
+        return [] if -(2**31) <= message < 2**31 else [f"{place} is {message}"]
     if isinstance(message, pydantic.BaseModel):
-        return [
-            word
-            for name in message.model_fields_set
-            for word in unknown_words(getattr(message, name), f"{place}.{name}".lstrip("."))
-        ]
+        inner = ((f"{place}.{name}".lstrip("."), getattr(message, name)) for name in message.model_fields_set)
+        return [found for name, value in inner for found in unsendable(value, name)]
     if isinstance(message, list):
-        return [word for item in message for word in unknown_words(item, place)]
+        return [found for item in message for found in unsendable(item, place)]
     return []
 
 
@@ -170,6 +173,9 @@ def _checked(config: Mapping[str, Any] | _Config | None, kind: type[_Config]) ->
             checked = kind.model_validate(copy.deepcopy(dict(config)))
         except pydantic.ValidationError as error:
             _explain(error, kind)
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            # What its enums raise at a value that is no text, past pydantic.
+            raise InputError(f"config is refused by google-genai {genai.__version__}: {error}.") from error
     else:
         raise InputError(f"config must be a dict or a google.genai.types.{kind.__name__}, not {type(config).__name__}.")
     for field in _NOT_OF_THE_REQUEST:
