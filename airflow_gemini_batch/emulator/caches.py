@@ -64,9 +64,10 @@ class CachesApi:
     async def _create(self, request: Request) -> Response:
         project = self._world.project_of(request)
         body = await read_object(request)
-        model = known_model(get_text(body, "model"), version_of(request), "createCachedContent")
+        named = get_text(body, "model")
+        model = known_model(named if "/" in named else f"models/{named}", version_of(request), "createCachedContent")
         now = self._world.clock.now()
-        shown: Json = {"model": f"models/{model.removeprefix('models/')}", "usageMetadata": _usage(body)}
+        shown: Json = {"model": model, "usageMetadata": _usage(body)}
         if display_name := get_text(body, "displayName"):
             shown["displayName"] = display_name
         cache_id = new_id(20)

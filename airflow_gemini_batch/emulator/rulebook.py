@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 
 from airflow_gemini_batch.emulator.faults import (
@@ -20,6 +23,8 @@ from airflow_gemini_batch.emulator.faults import (
     parse_fault,
 )
 from airflow_gemini_batch.emulator.store import Store
+
+_Kind = TypeVar("_Kind", HttpFault, FileFault, JobFault, WebhookFault)
 
 
 class Rulebook:
@@ -56,25 +61,13 @@ class Rulebook:
             self._rules = []
 
     def for_call(self, method: str, path: str) -> HttpFault | None:
-        for rule in self._rules:
-            fault = rule.fault
-            if isinstance(fault, HttpFault) and matches_call(fault, method, path) and self._fires(rule):
-                return fault
-        return None
+        return self._first(HttpFault, lambda fault: matches_call(fault, method, path))
 
     def for_file(self, display_name: str, mime_type: str) -> FileFault | None:
-        for rule in self._rules:
-            fault = rule.fault
-            if isinstance(fault, FileFault) and matches_file(fault, display_name, mime_type) and self._fires(rule):
-                return fault
-        return None
+        return self._first(FileFault, lambda fault: matches_file(fault, display_name, mime_type))
 
     def for_job(self, display_name: str, model: str) -> JobFault:
-        for rule in self._rules:
-            fault = rule.fault
-            if isinstance(fault, JobFault) and matches_job(fault, display_name, model) and self._fires(rule):
-                return fault
-        return JobFault()
+        return self._first(JobFault, lambda fault: matches_job(fault, display_name, model)) or JobFault()
 
     def for_rows(self, display_name: str, model: str) -> list[RowFault]:
         """All that fire: a file may be shuffled and torn."""
@@ -88,9 +81,13 @@ class Rulebook:
         return next(found, ListingFault())
 
     def for_webhook(self, event: str, uri: str) -> WebhookFault | None:
+        return self._first(WebhookFault, lambda fault: matches_webhook(fault, event, uri))
+
+    def _first(self, kind: type[_Kind], matches: Callable[[_Kind], bool]) -> _Kind | None:
+        """The first that fires; those behind it are not asked, and do not count the match."""
         for rule in self._rules:
             fault = rule.fault
-            if isinstance(fault, WebhookFault) and matches_webhook(fault, event, uri) and self._fires(rule):
+            if isinstance(fault, kind) and matches(fault) and self._fires(rule):
                 return fault
         return None
 

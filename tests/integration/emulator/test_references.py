@@ -101,6 +101,11 @@ def test_the_end_of_a_cache_may_be_told_in_nanoseconds(http):
     assert made.json()["expireTime"].startswith("2199-01-01T00:00:00.")
 
 
+@pytest.mark.parametrize("model", [MODEL, f"models/{MODEL}"])
+def test_a_cache_may_name_its_model_either_way(http, model):
+    assert http.post("/v1/cachedContents", json={"model": model}).json()["model"] == f"models/{MODEL}"
+
+
 def test_a_cache_may_live_beyond_what_can_be_counted(http):
     assert http.post("/v1/cachedContents", json={"model": f"models/{MODEL}", "expireTime": "9999-01-01T00:00:00Z"}).is_success
 

@@ -103,6 +103,14 @@ def test_mime_types_that_have_been_seen_to_work(client, mime_type):
     assert file.mime_type == mime_type
 
 
+def test_the_upload_goes_on_where_the_caller_came_in(http):
+    headers = {"X-Goog-Upload-Protocol": "resumable", "X-Goog-Upload-Command": "start", "X-Forwarded-Proto": "https"}
+
+    started = http.post("/upload/v1/files", headers={**headers, "X-Forwarded-Host": "gemini.example.com"}, json={})
+
+    assert started.headers["x-goog-upload-url"].startswith("https://gemini.example.com/upload/v1/files?upload_id=")
+
+
 def test_a_gap_in_the_offsets_is_refused(http):
     url = begin(http, 10)
 
