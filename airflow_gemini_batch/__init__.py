@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         GeminiBatchSubmitOperator,
     )
     from airflow_gemini_batch.sensors.batch import GeminiBatchSensor
+    from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "GeminiBatchDeleteFileOperator",
     "GeminiBatchDeleteJobOperator",
     "GeminiBatchDownloadOperator",
+    "GeminiBatchEventTrigger",
     "GeminiBatchFinishOperator",
     "GeminiBatchGetJobOperator",
     "GeminiBatchListFilesOperator",
@@ -63,6 +65,7 @@ _HOMES = {
     "GeminiBatchDeleteFileOperator": "operators.manage",
     "GeminiBatchDeleteJobOperator": "operators.manage",
     "GeminiBatchDownloadOperator": "operators.steps",
+    "GeminiBatchEventTrigger": "triggers.events",
     "GeminiBatchFinishOperator": "operators.steps",
     "GeminiBatchGetJobOperator": "operators.manage",
     "GeminiBatchListFilesOperator": "operators.manage",

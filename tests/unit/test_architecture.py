@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import airflow_gemini_batch
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "airflow_gemini_batch"
 #: What must work without Airflow.
@@ -83,6 +85,19 @@ def test_the_doorstep_is_light(module: str) -> None:
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     assert ended.returncode == 0, f"importing {module} also imports {ended.stderr}"
+
+
+def test_what_a_dag_file_imports_is_light() -> None:
+    # Airflow parses DAG files all the time, and once more for every task.
+    names = [name for name, home in airflow_gemini_batch._HOMES.items() if home != "engine.trip"]
+    code = (
+        f"import sys; from airflow_gemini_batch import {', '.join(names)}; "
+        "sys.exit(', '.join(m for m in ('google.genai', 'pandas', 'pyarrow', 'starlette') if m in sys.modules) or None)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 0, f"a DAG file also imports {ended.stderr}"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

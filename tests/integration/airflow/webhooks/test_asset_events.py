@@ -1,0 +1,160 @@
+"""What a DAG that is scheduled on the ends of jobs sees."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_gemini_batch.emulator import HttpFault, JobFault, WebhookFault
+from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
+from tests.integration.airflow.webhooks.conftest import deliveries
+
+
+def watch(seconds: float, *, then: Callable[[], None] | None = None, **given: Any) -> list[dict[str, Any]]:
+    """What a watcher fires in so many seconds, in the middle of which something happens."""
+    trigger = GeminiBatchEventTrigger(**{"poll_interval": 0.3, "list_interval": 1_000, **given})
+    fired: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        async for event in trigger.run():
+            fired.append(dict(event.payload))
+
+    async def for_a_while() -> None:
+        watching = asyncio.create_task(run())
+        await asyncio.wait([watching], timeout=seconds / 2)
+        if then is not None:
+            then()
+        await asyncio.wait([watching], timeout=seconds / 2)
+        if watching.done():
+            await watching
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+    asyncio.run(for_a_while())
+    return fired
+
+
+def test_each_end_is_one_event_over_restarts_too(emulator, registered, submit):
+    watch(0.5)
+    jobs = submit(2)
+    deliveries(emulator, 2)
+
+    fired = watch(2)
+
+    assert {event["job"] for event in fired} == set(jobs)
+    assert {(event["event"], event["state"]) for event in fired} == {("batch.succeeded", "SUCCEEDED")}
+    assert fired[0]["output_file"].startswith("files/batch-")
+    assert watch(1) == []
+
+
+def test_other_watchers_fire_for_themselves(emulator, registered, submit):
+    for events in (["batch.succeeded"], ["batch.failed"], ["batch.failed", "batch.succeeded"]):
+        watch(0.3, events=events)
+    emulator.faults.add(JobFault(do="fail", display_name="job 0"))
+    failed, succeeded = submit(2)
+    deliveries(emulator, 2)
+
+    assert [event["job"] for event in watch(1)] == [succeeded]
+    assert [event["job"] for event in watch(1, events=["batch.failed"])] == [failed]
+    assert {event["job"] for event in watch(1, events=["batch.failed", "batch.succeeded"])} == {failed, succeeded}
+
+
+def test_what_was_knocked_for_before_the_first_watch_is_no_event(emulator, registered, submit, folder):
+    submit()
+    deliveries(emulator)
+    time.sleep(1.1)
+
+    assert list(folder.glob("*.succeeded"))
+    assert watch(1) == []
+
+
+def test_a_webhook_alone_makes_no_event(emulator, registered, submit, folder):
+    emulator.faults.add(JobFault(do="hang"))
+    [running] = submit()
+    folder.mkdir()
+    for name in (running.removeprefix("batches/"), "neverheardof"):
+        (folder / f"{name}.succeeded").touch()
+
+    assert watch(1) == []
+
+
+def test_a_lost_webhook_makes_the_event_late(emulator, registered, submit):
+    emulator.faults.add(WebhookFault(do="lost"))
+    watch(0.5)
+    jobs = submit()
+    deliveries(emulator)
+
+    assert [event["job"] for event in watch(2, list_interval=0.5)] == jobs
+
+
+def test_what_ended_before_the_first_watch_is_no_event(emulator, connect, submit, folder):
+    connect(extra=json.dumps({"webhook_folder": str(folder)}))
+    submit()
+    time.sleep(3.2)
+
+    assert watch(1, list_interval=0.3) == []
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(500, 8), (403, 2)])  # the SDK itself waits some seconds
+def test_outages_and_refusals_pass(status, seconds, emulator, registered, submit):
+    watch(0.3)
+    jobs = submit()
+    deliveries(emulator)
+    emulator.faults.add(HttpFault(do="status", status=status, path="/batches", count=2))
+
+    assert [event["job"] for event in watch(seconds, list_interval=0.3)] == jobs
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [({"password": "invalid"}, "API key"), ({"extra": "{}"}, "webhook_folder"), ({"extra": "[]"}, "no JSON object")],
+)
+def test_it_goes_on_when_the_connection_has_been_mended(broken, told, registered, connect, submit, emulator, monkeypatch, capsys):
+    watch(0.3)
+    jobs = submit()
+    deliveries(emulator)
+    good = os.environ["AIRFLOW_CONN_GEMINI_DEFAULT"]
+    connect(**{"extra": json.loads(good)["extra"], **broken})
+
+    def mend() -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_GEMINI_DEFAULT", good)
+
+    assert [event["job"] for event in watch(2.4, list_interval=0.3, then=mend)] == jobs
+    assert told in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_makes_the_event_late(emulator, registered, submit, folder):
+    watch(0.3)
+    jobs = submit()
+    deliveries(emulator)
+    [marks] = (folder / "fired").iterdir()
+    (marks / "since").rename(folder / "since")
+    marks.rmdir()
+    marks.write_text("a file where a folder should be")
+
+    def mend() -> None:
+        marks.unlink()
+        marks.mkdir()
+        (folder / "since").rename(marks / "since")
+
+    assert [event["job"] for event in watch(2.4, list_interval=0.3, then=mend)] == jobs
+
+
+def test_it_can_be_stored_and_watched_with():
+    from airflow.sdk import Asset, AssetWatcher
+
+    trigger = GeminiBatchEventTrigger(events=["batch.failed", "batch.expired"])
+    asset = Asset("gemini-batches", watchers=[AssetWatcher(name="ended", trigger=trigger)])
+
+    path, arguments = asset.watchers[0].trigger.serialize()
+
+    assert json.loads(json.dumps(arguments)) == arguments
+    assert GeminiBatchEventTrigger(**arguments).serialize() == (path, arguments)
+    with pytest.raises(ValueError, match=r"batch\.melted"):
+        GeminiBatchEventTrigger(events=["batch.melted"])
