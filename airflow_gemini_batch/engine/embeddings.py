@@ -35,8 +35,17 @@ def default_dimension(model: str) -> int:
     except KeyError:
         raise InputError(
             f"How many dimensions {model} has by default is not known here, and the column's type needs it. Say it: "
-            "EmbedRequest(…, config={'output_dimensionality': 768})."
+            "EmbedRequest(…, config={'output_dimensionality': 768}), or RawRequest(…, dimensions=768)."
         ) from None
+
+
+def dimensions_for(model: str, asked: int | None) -> int:
+    """How long the vectors of a run are. Raises InputError where nobody says it."""
+    if asked is None:
+        return default_dimension(model)
+    if not isinstance(asked, int) or isinstance(asked, bool) or asked < 1:
+        raise InputError(f"dimensions is {asked!r}; expected 1 or more.")
+    return asked
 
 
 class _Vector(msgspec.Struct, gc=False):

@@ -21,7 +21,7 @@ import pydantic
 
 from airflow_gemini_batch.engine import placeholders, sdk_request
 from airflow_gemini_batch.engine.blocks import plain_type
-from airflow_gemini_batch.engine.embeddings import default_dimension
+from airflow_gemini_batch.engine.embeddings import default_dimension, dimensions_for
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.media_in import MediaEncoder, media_columns, media_slot
 from airflow_gemini_batch.engine.openai_encoding import compile_openai
@@ -67,10 +67,10 @@ def compile_request(
         return _compile_generate(spec, schema, locate)
     if isinstance(spec, EmbedRequest):
         return _compile_embed(spec, schema, model)
-    if isinstance(spec, RawRequest) and spec.format != "gemini":
-        return compile_openai(spec, schema, model)
+    if isinstance(spec, RawRequest) and spec.format in ("gemini", "gemini-embeddings"):
+        return _compile_raw(spec, schema, model)
     if isinstance(spec, RawRequest):
-        return _compile_raw(spec, schema)
+        return compile_openai(spec, schema, model)
     if callable(spec) and not isinstance(spec, type):
         return CallableEncoder(spec, tuple(schema.names))
     raise InputError(
@@ -168,9 +168,13 @@ def _compile_embed(spec: EmbedRequest, schema: pa.Schema, model: str) -> Templat
 
 @dataclass(frozen=True, slots=True)
 class RawEncoder:
-    """The column's own JSON, on one line."""
+    """The column's own JSON, on one line.
+
+    :param dimensions: what each row's vector must have, where the requests are for embeddings.
+    """
 
     column: str
+    dimensions: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -178,7 +182,10 @@ class RawEncoder:
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"column": self.column}
+        if self.dimensions is None:
+            return {"column": self.column}
+        # What tells the rest of the way that vectors come back, and of which length.
+        return {"column": self.column, "embed_request": {"output_dimensionality": self.dimensions}}
 
     def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
         column = batch.column(self.column)
@@ -186,7 +193,8 @@ class RawEncoder:
             values = column.to_pylist()
         except UnicodeDecodeError:
             values = column.cast(pa.large_binary()).to_pylist()
-        return [_raw(value, self.column) for value in values]
+        requests = [_raw(value, self.column) for value in values]
+        return requests if self.dimensions is None else [_of_length(request, self.dimensions) for request in requests]
 
 
 def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:
@@ -202,6 +210,22 @@ def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:
     if not line.startswith("{"):
         return InvalidRow(f"column {column!r} holds JSON that is not an object: {line[:40]}")
     return line.encode()
+
+
+def _of_length(request: bytes | InvalidRow, dimensions: int) -> bytes | InvalidRow:
+    """The request for a vector that the column can hold: it asks for that length, or is made to."""
+    if isinstance(request, InvalidRow) or request == b"{}":
+        return request
+    try:
+        found = json.loads(request)
+    except (ValueError, RecursionError) as error:
+        return InvalidRow(f"the request cannot be read: {error}")
+    asked = found.get("output_dimensionality", found.get("outputDimensionality"))
+    if asked is None:
+        return b'{"output_dimensionality":%d,%b' % (dimensions, request[1:])
+    if asked != dimensions:
+        return InvalidRow(f"the request asks for {asked!r} dimensions, and the run's are {dimensions}: RawRequest(dimensions=…)")
+    return request
 
 
 _JSON_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
@@ -277,7 +301,7 @@ def _name(function: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _compile_raw(spec: RawRequest, schema: pa.Schema) -> RawEncoder:
+def _compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
     placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
     type = plain_type(schema.field(spec.column).type)
     kinds = (
@@ -289,4 +313,6 @@ def _compile_raw(spec: RawRequest, schema: pa.Schema) -> RawEncoder:
             f"RawRequest needs the requests as JSON text; the column {spec.column!r} is of type {type}. "
             "Write it as text first, or give a function of the row, which may return a dict."
         )
-    return RawEncoder(spec.column)
+    if spec.format == "gemini":
+        return RawEncoder(spec.column)
+    return RawEncoder(spec.column, dimensions_for(model, spec.dimensions))

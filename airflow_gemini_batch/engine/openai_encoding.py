@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine import placeholders
 from airflow_gemini_batch.engine.blocks import plain_type
-from airflow_gemini_batch.engine.embeddings import default_dimension
+from airflow_gemini_batch.engine.embeddings import dimensions_for
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.openai_requests import chat_request, embed_request
 from airflow_gemini_batch.engine.openai_values import NotConvertibleError, read_json
@@ -64,7 +64,9 @@ class OpenAIEncoder:
 def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEncoder:
     """Raises InputError for a table or model that cannot work."""
     if spec.format not in _URL_ENDS:
-        raise InputError(f"RawRequest.format is {spec.format!r}; expected 'gemini', {', '.join(map(repr, _URL_ENDS))}.")
+        raise InputError(
+            f"RawRequest.format is {spec.format!r}; expected 'gemini', 'gemini-embeddings', {', '.join(map(repr, _URL_ENDS))}."
+        )
     placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
     type = schema.field(spec.column).type
     if not any(is_text(plain_type(type)) for is_text in _IS_TEXT):
@@ -73,7 +75,7 @@ def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEnc
     asked: Json = {"column": spec.column, "format": spec.format}
     if spec.format == "openai":
         return OpenAIEncoder(columns, asked, _URL_ENDS[spec.format], lambda body: chat_request(body, model))
-    dimensions = default_dimension(model) if spec.dimensions is None else spec.dimensions
+    dimensions = dimensions_for(model, spec.dimensions)
     # What tells the rest of the way that vectors come back, and of which length.
     asked["embed_request"] = {"output_dimensionality": dimensions}
     return OpenAIEncoder(columns, asked, _URL_ENDS[spec.format], lambda body: embed_request(body, dimensions))

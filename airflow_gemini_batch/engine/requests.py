@@ -78,15 +78,16 @@ class EmbedRequest:
 class RawRequest:
     """The table already holds REST requests.
 
-    :param column: holds one ``GenerateContentRequest`` a row, as the text of a JSON object; in JSON Lines, as an object too. It
-        is sent token by token as it is; only white space between tokens is left out.
-    :param format: ``openai`` and ``openai-embeddings`` say that the column holds the ``body`` of an OpenAI batch file, of chat
-        completions or of embeddings; it is converted, and a row that cannot be is INVALID_INPUT.
-    :param dimensions: of ``openai-embeddings`` only: the length of the vectors; None: what the model does by itself.
+    :param column: holds one ``GenerateContentRequest`` or ``EmbedContentRequest`` a row, as the text of a JSON object; in JSON
+        Lines, as an object too. It is sent token by token as it is; only white space between tokens is left out.
+    :param format: ``gemini-embeddings`` says that vectors are asked for. ``openai`` and ``openai-embeddings`` say that the column
+        holds the ``body`` of an OpenAI batch file, of chat completions or of embeddings; it is converted, and a row that cannot be
+        is INVALID_INPUT.
+    :param dimensions: of the two for embeddings only: the length of the vectors, the same for all rows; None: the model's own.
     """
 
     column: str = "request"
-    format: Literal["gemini", "openai", "openai-embeddings"] = "gemini"
+    format: Literal["gemini", "gemini-embeddings", "openai", "openai-embeddings"] = "gemini"
     dimensions: int | None = None
 
 

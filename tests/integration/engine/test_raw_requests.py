@@ -106,3 +106,18 @@ def test_a_name_that_only_other_requests_take_may_be_carried(go: Go, tmp_path: P
     assert [row["media"] for row in read(tmp_path, "results")] == ["https://shop.example/a.png"]
     with pytest.raises(InputError, match="carry names 'media', which results or dead_letter have as a column of their own"):
         go(source=source, request=lambda row: asking(row["body"]), carry=["media"], destination=str(tmp_path / "other"))
+
+
+def test_requests_for_embeddings_make_vectors_of_one_length(go: Go, tmp_path: Path) -> None:
+    content = {"content": {"parts": [{"text": "one"}]}}
+    asked = [{"output_dimensionality": 3, **content}, content, {"outputDimensionality": 4, **content}]
+    lines = [json.dumps({"key": f"request-{number}", "request": request}) for number, request in enumerate(asked)]
+    (tmp_path / "batch.jsonl").write_text("\n".join(lines))
+
+    request = RawRequest("request", format="gemini-embeddings", dimensions=3)
+    go(source=str(tmp_path / "batch.jsonl"), request=request, key="key", carry=[], model="gemini-embedding-001")
+
+    assert [len(row["embedding"]) for row in read(tmp_path, "results")] == [3, 3]
+    [refused] = read(tmp_path, "dead_letter")
+    assert refused["message"] == "the request asks for 4 dimensions, and the run's are 3: RawRequest(dimensions=…)"
+    assert {row["output_dimensionality"] for row in sent(tmp_path)} == {3}

@@ -347,6 +347,13 @@ def test_a_line_of_the_other_kind_is_refused() -> None:
     assert "one run makes requests of one kind" in embedding.message
 
 
+@pytest.mark.parametrize("format", ["openai-embeddings", "gemini-embeddings"])
+@pytest.mark.parametrize("dimensions", [0, -1, 1.5, True])
+def test_a_length_that_no_vector_has_is_an_error_before_any_row(format: Any, dimensions: Any) -> None:
+    with pytest.raises(InputError, match="dimensions is .*; expected 1 or more"):
+        encode(RawRequest("body", format=format, dimensions=dimensions), body=["{}"])
+
+
 def test_a_format_that_nobody_knows_is_an_error_before_any_row() -> None:
     with pytest.raises(InputError, match="format is 'anthropic'"):
         encode(RawRequest("body", format="anthropic"), body=["{}"])  # type: ignore[arg-type]
