@@ -81,8 +81,8 @@ class RawRequest:
     :param column: holds one ``GenerateContentRequest`` or ``EmbedContentRequest`` a row, as the text of a JSON object; in JSON
         Lines, as an object too. It is sent token by token as it is; only white space between tokens is left out.
     :param format: ``gemini-embeddings`` says that vectors are asked for. ``openai`` and ``openai-embeddings`` say that the column
-        holds the ``body`` of an OpenAI batch file, of chat completions or of embeddings; it is converted, and a row that cannot be
-        is INVALID_INPUT.
+        holds the ``body`` of an OpenAI batch file, of chat completions or of embeddings; it is converted, and a row that cannot
+        be is INVALID_INPUT.
     :param dimensions: of the two for embeddings only: the length of the vectors, the same for all rows; None: the model's own.
     """
 
