@@ -177,6 +177,9 @@ class BatchesApi:
         body: dict[str, Any] = {}
         if jobs:
             body["operations"] = [operation(job, look(job, now)) for job in jobs]
+        for job in jobs:
+            if job.polls < job.plan.responses_file_late_polls and look(job, now).done:
+                self._jobs.note_poll(job)
         if more:
             body["nextPageToken"] = more
         return answer(body)

@@ -108,6 +108,16 @@ def test_the_responses_file_can_be_late_by_polls(emulator, client, desk):
     assert [look.dest is not None and look.dest.file_name is not None for look in looks] == [False, False, True]
 
 
+def test_a_listing_is_a_poll_too(emulator, client, desk):
+    emulator.faults.add(JobFault(responses_file_late_polls=2))
+    desk.submit()
+    emulator.advance(1000)
+
+    looks = [next(iter(client.batches.list())) for _ in range(3)]
+
+    assert [look.dest is not None and look.dest.file_name is not None for look in looks] == [False, False, True]
+
+
 def test_the_responses_file_can_be_late_by_seconds(emulator, client, desk):
     emulator.faults.add(JobFault(responses_file_late_seconds=60))
     job = desk.submit()
