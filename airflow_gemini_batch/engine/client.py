@@ -187,11 +187,15 @@ class GeminiClient:
         """Every job that this key may see, page by page, to the end: a listing cut short has cost others paid work."""
         token: str | None = None
         while True:
-            page = _patiently(functools.partial(self._page, token))
-            yield from jobs_of_page(page)
-            token = next_page(page, after=token)
+            jobs, token = self.page_of_jobs(token)
+            yield from jobs
             if token is None:
                 return
+
+    def page_of_jobs(self, token: str | None = None) -> tuple[list[Job], str | None]:
+        """One page of the listing and the token of the next, None at the end."""
+        page = _patiently(functools.partial(self._page, token))
+        return list(jobs_of_page(page)), next_page(page, after=token)
 
     def cancel_job(self, name: str) -> None:
         """Ask for a job to end. It may still end well; look at it before believing either. No error when it is gone."""

@@ -12,27 +12,32 @@ from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, S
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.ledger import Ledger, Seen, Submitted, token_of, token_of_display_name
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
-from airflow_gemini_batch.engine.waiting import LIST_ABOVE
 
 log = logging.getLogger(__name__)
 
 
 def look(client: GeminiClient, names: Sequence[str]) -> dict[str, Job | None]:
-    """The jobs as they are now; None for one that the service does not find. Many are looked up in one listing."""
+    """The jobs as they are now; None for one that the service does not find.
+
+    They are read from the listing, page by page, for as long as that costs fewer requests than to ask for what is left by name;
+    then that is done. A listing holds no answers, which an inline job that has ended would bring with each look.
+    """
     found: dict[str, Job | None] = {}
-    if len(names) > LIST_ABOVE:
-        wanted = set(names)
-        for job in client.list_jobs():
-            if job.name in wanted:
-                found[job.name] = job
-                if len(found) == len(wanted):
-                    break
-    for name in names:
-        if name not in found:
-            try:
-                found[name] = client.get_job(name)
-            except NotFoundError:
-                found[name] = None
+    left = set(names)
+    token: str | None = None
+    pages = 0
+    while left:
+        jobs, token = client.page_of_jobs(token)
+        pages += 1
+        found.update({job.name: job for job in jobs if job.name in left})
+        left -= found.keys()
+        if token is None or pages >= len(left):
+            break
+    for name in sorted(left):
+        try:
+            found[name] = client.get_job(name)
+        except NotFoundError:
+            found[name] = None
     return found
 
 

@@ -16,9 +16,6 @@ from airflow_gemini_batch.engine.jobs import Job
 #: Outages are waited out at growing distances, up to this many seconds between two looks.
 _LONGEST_BACKOFF = 300.0
 
-#: Below this many jobs each is looked at by its name; above, one listing costs fewer requests.
-LIST_ABOVE = 3
-
 #: A refused submission (429) is tried again after this many seconds, doubled each time.
 _QUOTA_WAIT = 60.0
 _LONGEST_QUOTA_WAIT = 1_800.0

@@ -18,7 +18,6 @@ from weakref import WeakKeyDictionary
 
 from airflow_gemini_batch.engine.errors import NotFoundError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.jobs import Job
-from airflow_gemini_batch.engine.waiting import LIST_ABOVE
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.async_client import AsyncGeminiClient
@@ -94,13 +93,13 @@ class Poller:
 async def look(client: AsyncGeminiClient, names: Iterable[str]) -> dict[str, Seen]:
     """The jobs as they are now, in few requests.
 
-    A few are asked for by name. Many are read from the listing, page by page, for as long as that costs fewer requests than
-    to ask for what is left by name; then that is done. An outage ends the look: it is what is said of all the rest.
+    They are read from the listing, which brings no answers of inline jobs, page by page, for as long as that costs fewer requests
+    than to ask for what is left by name; then that is done. An outage ends the look: it is what is said of all the rest.
     """
     wanted = set(names)
     seen: dict[str, Seen] = {}
     try:
-        if len(wanted) > LIST_ABOVE:
+        if wanted:
             async for job in _listed(client, wanted):
                 seen[job.name] = job
         for name in sorted(wanted - seen.keys()):

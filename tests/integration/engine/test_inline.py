@@ -11,7 +11,6 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
-from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError
 from airflow_gemini_batch.engine.inline import MAX_INLINE_BYTES, goes_inline, receive_inline
 from airflow_gemini_batch.engine.redrive import RedrivePolicy
@@ -168,11 +167,11 @@ def test_dead_letters_go_again_inline_from_their_table_alone(go: Go, tmp_path: P
     assert again.results == 1
 
 
-def test_looks_at_a_running_inline_job_bring_no_answers(go: Go, emulator: Emulator, client: GeminiClient) -> None:
+@pytest.mark.parametrize("rows", [3, 22])
+def test_the_answers_of_an_inline_job_are_asked_for_once(rows: int, go: Go, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(pending_seconds=0.3))
 
-    go(source=table(3), transport="inline")
+    go(source=table(rows), transport="inline")
 
-    (job,) = client.list_jobs()
-    assert not job.has_inline_output
-    assert b"inlinedResponses" in client.get_operation(job.name)
+    gets = [call["count"] for call in emulator.calls() if call["method"] == "GET" and call["route"].endswith("/batches/*")]
+    assert sum(gets) == len(creates(emulator))

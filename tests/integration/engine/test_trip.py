@@ -58,7 +58,7 @@ def test_the_same_call_again_finds_the_finished_run_and_pays_nothing(go: Go, emu
 
 @pytest.mark.parametrize("step", ["manifest", "submitted", "landed"])
 def test_a_run_goes_on_from_wherever_it_stopped(step: str, go: Go, tmp_path: Path, emulator: Emulator) -> None:
-    path = {"manifest": r":batchGenerateContent", "submitted": r"/batches/", "landed": r":download"}[step]
+    path = {"manifest": r":batchGenerateContent", "submitted": r"/batches($|\?)", "landed": r":download"}[step]
     rule = emulator.faults.add(HttpFault(do="status", status=400, path=path, nth=2, count=1_000))[0]
     with pytest.raises(RefusedError):
         go()
