@@ -8,6 +8,7 @@ properties and list items are left out.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ _OPTIONAL_DEPTH = 3
 _MAX_DEPTH = 12
 
 #: What one answer may hold. A schema that demands more is refused by the service too, in these words.
-_MOST_VALUES = 20_000
+_MOST_VALUES = 10_000
 _LONGEST_TEXT = 100_000
 _TOO_MUCH = "The specified schema produces a constraint that has too many states for serving."
 
@@ -98,7 +99,7 @@ class _Maker:
         items = get(schema, "items", {})
         made = [self.value(items, f"{path}[{number}]", depth + 1) for number in range(count)]
         if schema.get("uniqueItems") is True:
-            made = [item for number, item in enumerate(made) if item not in made[:number]]
+            made = _each_once(made)
         return made
 
     def _integer(self, schema: Json, path: str, depth: int) -> int:
@@ -123,7 +124,7 @@ class _Maker:
         if shortest > _LONGEST_TEXT:
             raise SchemaRefused(_TOO_MUCH)
         while len(made) < shortest:
-            made += f" {phrase(self.prompt, self._choice(path + made))}"
+            made += f" {phrase(self.prompt, self._choice(f'{path}{len(made)}'))}"
         return made if longest is None else made[:longest]
 
     def _plain_text(self, schema: Json, path: str) -> str:
@@ -191,6 +192,14 @@ _MAKERS: dict[str, Callable[[_Maker, Json, str, int], Any]] = {
     "string": _Maker._text,
 }
 _UUID_GROUPS = (("a", 8), ("b", 4), ("c", 4), ("d", 4), ("e", 12))
+
+
+def _each_once(items: list[Any]) -> list[Any]:
+    """Told apart as JSON does it: true is not 1, and the order of an object's fields does not count."""
+    found: dict[str, Any] = {}
+    for item in items:
+        found.setdefault(json.dumps(item, sort_keys=True), item)
+    return list(found.values())
 
 
 def structured_value(schema: Json, prompt: str, digest: int) -> Any:

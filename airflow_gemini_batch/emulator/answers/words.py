@@ -6,6 +6,7 @@ They are synthetic all the same: no model has read anything here.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _WORD = re.compile(r"[^\W_][\w'\-]*", re.UNICODE)
@@ -122,10 +123,11 @@ def extract(prompt: str, sentences: int = 1, most_words: int = 40) -> str:
     return " ".join(words[:most_words]) + ("…" if len(words) > most_words else "")
 
 
-def telling_words(prompt: str) -> list[str]:
-    """The material's words that carry meaning, each once, in order; never empty."""
+@lru_cache(maxsize=16)
+def telling_words(prompt: str) -> tuple[str, ...]:
+    """The material's words that carry meaning, each once, in order; never empty. Asked for again at every value of an answer."""
     words = dict.fromkeys(word for word in _WORD.findall(material(prompt)) if word.lower() not in _DULL)
-    return list(words) or _WORD.findall(prompt[:_REACH]) or ["nothing"]
+    return tuple(words) or tuple(_WORD.findall(prompt[:_REACH])) or ("nothing",)
 
 
 def phrase(prompt: str, choice: int, length: int = 3) -> str:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from airflow_gemini_batch.emulator.answers.structured import structured_value
+from airflow_gemini_batch.emulator.answers.structured import SchemaRefused, structured_value
 
 PROMPT = "Describe this function:\n\nReturns the sorted list of open windows. The order is stable."
 
@@ -133,3 +133,26 @@ def schemas() -> st.SearchStrategy[dict[str, Any]]:
 @given(schemas(), st.text(max_size=60), st.integers(0, 2**64))
 def test_any_schema_is_satisfied_for_any_prompt(schema, prompt, digest):
     jsonschema.validate(structured_value(schema, prompt, digest), schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "minItems": 10**9, "items": {"type": "string"}},
+        {"type": "array", "minItems": 5000, "items": {"type": "array", "minItems": 5000, "items": {"type": "integer"}}},
+        {"type": "string", "minLength": 10**9},
+        {"type": "integer", "minimum": "low"},
+        {"type": "string", "pattern": "("},
+    ],
+)
+def test_a_schema_that_cannot_be_served_is_refused(schema):
+    with pytest.raises(SchemaRefused):
+        structured_value(schema, "Rain falls.", 1)
+
+
+def test_items_that_are_to_differ_do():
+    schema = {"type": "array", "minItems": 200, "uniqueItems": True, "items": {"type": "integer", "maximum": 50}}
+
+    made = structured_value(schema, "Rain falls.", 1)
+
+    assert 1 < len(made) == len(set(made)) <= 100
