@@ -88,9 +88,9 @@ class Report:
             "jobs deleted": self.deleted_jobs,
             "jobs cancelled": self.cancelled,
             "jobs too young": self.plan.young,
-            "orphan jobs": self.plan.orphan_jobs,
-            "orphan jobs cancelled": self.cancelled_orphans,
-            "orphan files": self.plan.orphan_files,
+            "jobs of none of these runs": self.plan.orphan_jobs,
+            "of them cancelled": self.cancelled_orphans,
+            "files of none of these runs": self.plan.orphan_files,
             "failed": self.failed,
         }
         told = ", ".join(f"{len(things)} {what}" for what, things in counts.items() if things) or "nothing to do"

@@ -57,7 +57,7 @@ class KeySet:
                 try:
                     self._keys = _parsed(await self._fetch(self.url))
                     self._fetched = now
-                except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, ValueError) as error:
+                except Exception as error:  # whatever stands between us and the service may answer anything
                     # Keys that we have had stay good: better an old key than no webhook.
                     if key_id not in self._keys:
                         raise KeysUnavailableError(f"the keys at {self.url} cannot be had: {error!r}") from error

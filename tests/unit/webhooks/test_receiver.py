@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_gemini_batch.engine import storage
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.webhooks.events import JobEnded
-from airflow_gemini_batch.webhooks.keys import KeySet
+from airflow_gemini_batch.webhooks.keys import KeySet, KeysUnavailableError
 from airflow_gemini_batch.webhooks.knocks import Knocks
 from airflow_gemini_batch.webhooks.receiver import MAX_BODY, Receiver
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
@@ -260,6 +260,14 @@ class TestTokens:
 
 
 class TestKeys:
+    @pytest.mark.parametrize("answer", [b"[]", b'"keys"', b'{"keys": 7}', b'{"keys": [null]}', b"\xff", b"[" * 100_000])
+    def test_an_answer_that_is_no_key_set_is_no_key(self, answer: bytes):
+        async def fetch(url: str) -> bytes:
+            return answer
+
+        with pytest.raises(KeysUnavailableError):
+            asyncio.run(KeySet("http://keys", fetch).key("k1"))
+
     def test_they_are_kept_for_an_hour_and_longer_where_the_service_is_away(self):
         now = [0.0]
         answers: list[Callable[[], bytes]] = [lambda: json.dumps(jwks()).encode()]
