@@ -88,9 +88,10 @@ def _part(part: dict[str, Any]) -> Part:
 
 
 def _bytes(data: Any) -> bytes | None:
-    """Base64 in either alphabet, with or without its padding, as the JSON form of a protobuf message may be."""
+    """Base64 in either alphabet, with or without its padding, as the JSON form of a protobuf message may be, or in lines."""
     if not isinstance(data, str):
         return None
+    data = "".join(data.split())
     try:
         return base64.b64decode(data.translate({45: "+", 95: "/"}) + "=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -87,12 +87,11 @@ def land(run: Run, shard: Shard, ending: Ending, *, keep_response: bool = True, 
 
     Raises CorruptRunError when the shard's inputs or requests are absent or were changed.
     """
-    media_folder = run.media_folder(shard.id) if media_to == "files" else None
-    extras = extra_columns(run.built().request, media_folder=media_folder)
+    media_folder = run.media_folder(shard.id)
+    extras = extra_columns(run.built().request, media_folder=media_folder if media_to == "files" else None)
     # Its presence says that both parts are whole and belong together: not while they are being replaced.
     run.landed_file(shard.id).delete()
-    if media_folder is not None:
-        media_folder.delete()
+    media_folder.delete()
     with open_inputs(run, shard) as inputs, open_output(run, shard) as output:
         join = Join(inputs.numbers(), inputs.rows)
         results = _Results(shard, ending, inputs, extras, keep_response)

@@ -32,6 +32,7 @@ SUFFIXES = {
     "audio/wav": ".wav",
     "audio/mpeg": ".mp3",
     "audio/ogg": ".ogg",
+    "audio/l16": ".pcm",  # what speech models answer: samples without a header
     "video/mp4": ".mp4",
     "application/pdf": ".pdf",
 }
@@ -82,10 +83,15 @@ class MediaColumn:
         uris = []
         for answer, blobs in zip(answers, media, strict=True):
             for number, blob in enumerate(blobs or ()):
-                file = folder / f"{file_name(answer.key)}-{number}{SUFFIXES.get(blob.mime_type or '', '.bin')}"
+                file = folder / f"{file_name(answer.key)}-{number}{_suffix(blob.mime_type or '')}"
                 file.write(blob.data or b"")
                 uris.append(file.uri)
         return uris
+
+
+def _suffix(mime_type: str) -> str:
+    """Of the type without its parameters (``audio/L16;codec=pcm;rate=24000``)."""
+    return SUFFIXES.get(mime_type.partition(";")[0].strip().lower(), ".bin")
 
 
 def file_name(key: str) -> str:

@@ -57,6 +57,18 @@ def test_a_torn_part_is_written_anew_as_it_was(go: Go, tmp_path: Path) -> None:
     assert read(tmp_path, "results") == before
 
 
+def test_media_that_go_into_the_table_at_last_leave_no_files(go: Go, tmp_path: Path) -> None:
+    request = GenerateRequest(prompt="Draw ${body}", config={"response_modalities": ["IMAGE"]})
+    go(request=request, media_to="files")
+    (tmp_path / "run/results/part-00001-0.parquet").write_bytes(b"torn")
+    (tmp_path / "run/_run/ledger/00001-0.landed.json").unlink()
+    (tmp_path / "run/summary.json").unlink()
+
+    go(request=request, media_to="column")
+
+    assert not (tmp_path / "run/results_media/part-00001-0").exists()
+
+
 def test_a_replaced_run_leaves_no_media_behind(go: Go, tmp_path: Path) -> None:
     go(request=GenerateRequest(prompt="Draw ${body}", config={"response_modalities": ["IMAGE"]}), media_to="files")
 

@@ -50,6 +50,7 @@ def test_every_medium_of_an_answer_is_kept_in_order() -> None:
         {"inline_data": {"mime_type": "image/png", "data": "-_8="}},
         {"inlineData": {"mimeType": "image/png", "data": "-_8"}},
         {"inlineData": {"mimeType": "image/png", "data": "+/8"}},
+        {"inlineData": {"mimeType": "image/png", "data": "+/\r\n8=\n"}},
     ],
 )
 def test_either_spelling_and_alphabet_is_read(part: Any) -> None:
@@ -66,6 +67,18 @@ def test_data_that_is_no_base64_costs_its_own_row(data: Any) -> None:
 
     assert [row is None for row in rows] == [False, True, False]
     assert problems == {1: "the answer holds inline data that is no base64"}
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "suffix"),
+    [("image/PNG", ".png"), ("image/png; q=1", ".png"), ("audio/L16;codec=pcm;rate=24000", ".pcm"), ("../../x", ".bin")],
+)
+def test_a_file_is_named_by_its_type_without_parameters(mime_type: str, suffix: str, tmp_path: Path) -> None:
+    part = {"inlineData": {"mimeType": mime_type, "data": "BAUG"}}
+
+    [[medium]], _ = column(MediaColumn(locate(str(tmp_path)) / "part"), answer(part))
+
+    assert (Path(medium["uri"]).suffix, medium["mime_type"]) == (suffix, mime_type)
 
 
 def test_files_hold_the_media_and_the_column_their_uris(tmp_path: Path) -> None:
