@@ -9,6 +9,7 @@ escaped and joined.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -72,6 +73,8 @@ def compile_request(
     if isinstance(spec, RawRequest):
         return compile_openai(spec, schema, model)
     if callable(spec) and not isinstance(spec, type):
+        if any(is_odd(spec) for is_odd in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)):
+            raise InputError(f"request is {_name(spec)}, which is async or a generator; expected a function that returns a dict.")
         return CallableEncoder(spec, tuple(schema.names))
     raise InputError(
         f"request must be a GenerateRequest, an EmbedRequest, a RawRequest or a function of the row, not {type(spec).__name__}: "

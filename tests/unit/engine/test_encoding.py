@@ -143,6 +143,10 @@ def test_a_response_schema_asks_for_json_of_that_form(schema: Any) -> None:
     assert "response_schema" not in config
 
 
+async def ask_later(row: dict[str, Any]) -> dict[str, Any]:
+    return row
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -159,6 +163,7 @@ def test_a_response_schema_asks_for_json_of_that_form(schema: Any) -> None:
         (GenerateRequest(prompt="x", response_schema="Colour"), "response_schema must be a pydantic model"),
         (RawRequest(column="requests"), "names a column that the source does not have: 'requests'"),
         (RawRequest(column="a"), "the column 'a' is of type int64"),
+        (ask_later, "test_encoding.ask_later, which is async or a generator; expected a function that returns a dict"),
         ("Tell ${a}", "request must be a GenerateRequest, an EmbedRequest, a RawRequest or a function of the row, not str"),
     ],
 )
