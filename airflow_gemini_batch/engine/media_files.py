@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import os
 import re
 import time
 from collections import OrderedDict
@@ -154,6 +155,8 @@ _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionE
 
 def _reason(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) else None
+    if isinstance(error, FileNotFoundError) and text is None:  # object stores say the path alone
+        text = os.strerror(errno.ENOENT)
     return text or str(error)[:200] or type(error).__name__
 
 

@@ -264,6 +264,13 @@ def test_a_file_that_cannot_be_read_is_a_problem_of_its_row_alone(tmp_path: Path
     assert isinstance(good, RequestWithMedia)
 
 
+def test_a_file_that_an_object_store_does_not_have_is_said_to_be_absent() -> None:
+    [request] = encoded({"m": ["memory://bucket/absent.png"]}, Media("m", upload=True))
+
+    assert isinstance(request, InvalidRow)
+    assert request.message.endswith("'memory://bucket/absent.png', which cannot be read: No such file or directory")
+
+
 def test_a_scheme_that_nothing_opens_is_a_problem_of_its_row_alone() -> None:
     [request] = encoded({"m": ["nosuch://x/a.png"]}, Media("m", upload=True))
 
