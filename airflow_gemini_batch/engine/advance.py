@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 #: Jobs of one run in flight at once. The service allows 100 per project; some room is left for others.
 MAX_ACTIVE_JOBS = 20
 
+#: What may be another time.
+_MAY_PASS = (OutcomeUnknownError, UnreachableError, QuotaError)
+
 #: Seconds until an output is asked for again that the service could not give.
 _COLLECT_AGAIN = 60.0
 
@@ -93,7 +96,7 @@ class Waiting:
     :param jobs: names of the jobs in flight.
     :param retry_in: seconds until there is something to do other than wait for them: a submission that was refused for quota,
         an output that could not be had, a job that may be stuck by then.
-    :param refusals: how often in a row a submission has been refused for quota.
+    :param refusals: how often in a row a submission has been refused for quota, or not answered.
     :param done: shards that have been collected, of ``shards``.
     """
 
@@ -109,13 +112,14 @@ class Waiting:
         return max(deadline, now + 2 * (self.retry_in or 0.0)) if self.only_collecting else deadline
 
 
-def advance(run: Run, client: GeminiClient, policy: Policy, *, refusals: int = 0) -> Waiting | Summary:
+def advance(run: Run, client: GeminiClient, policy: Policy, *, refusals: int = 0, patient: bool = False) -> Waiting | Summary:
     """Collect what has ended, submit what may be, finish when all is there.
 
-    :param refusals: how often in a row a submission has been refused for quota (from the last ``Waiting``).
+    :param refusals: how often in a row a submission has been refused for quota, or not answered (from the last ``Waiting``).
+    :param patient: whether an outage is waited out. Not at first: then it may be the address that is wrong, and is an error.
     """
     if summary_of(run) is None:
-        leg = _Leg(run, run.built(), client, policy, refusals)
+        leg = _Leg(run, run.built(), client, policy, refusals, patient)
         leg.collect()
         leg.submit()
         if not leg.is_done:
@@ -135,6 +139,7 @@ class _Leg:
     client: GeminiClient
     policy: Policy
     refusals: int
+    patient: bool
     active: list[str] = field(default_factory=list)
     wake: list[float] = field(default_factory=list)
     unsubmitted: list[Shard] = field(default_factory=list)
@@ -159,9 +164,12 @@ class _Leg:
         while self.unsubmitted and len(self.active) < self.policy.max_active_jobs:
             try:
                 self.active.append(submission.submit(self.unsubmitted[0]).job)
-            except QuotaError as error:
+            except _MAY_PASS as error:
+                if not (self.patient or isinstance(error, QuotaError)):
+                    raise
                 self.refusals += 1
-                wait = quota_wait(self.refusals, error.retry_after, jitter=random.random())
+                asked = error.retry_after if isinstance(error, QuotaError) else None
+                wait = quota_wait(self.refusals, asked, jitter=random.random())
                 self.wake.append(wait)
                 log.warning("%s %s Trying again in %.0f s.", error, self._held(), wait)
                 return
@@ -185,14 +193,26 @@ class _Leg:
             else:
                 self._redrive(shard)
         submitted = {shard: record.job for shard in open_shards if (record := recorded(ledger, shard)) is not None}
-        jobs = look(self.client, list(submitted.values()))
+        jobs = self._look(list(submitted.values()))
         for shard in open_shards:
-            if shard in submitted:
+            if shard in submitted and jobs is None:
+                self.active.append(submitted[shard])
+            elif shard in submitted and jobs is not None:
                 self._see_to(shard, submitted[shard], jobs[submitted[shard]] or ledger.ended(shard.id))
             elif shard.requests == 0:
                 self._collect(shard, None)
             else:
                 self.unsubmitted.append(shard)
+
+    def _look(self, names: list[str]) -> dict[str, Job | None] | None:
+        """The jobs as they are; None when that cannot be known now: whoever waits looks again."""
+        try:
+            return look(self.client, names)
+        except _MAY_PASS as error:
+            if not self.patient:
+                raise
+            log.warning("%s", error)
+            return None
 
     def _see_to(self, shard: Shard, name: str, job: Job | None) -> None:
         if job is None:
@@ -214,7 +234,7 @@ class _Leg:
                 self.run, self.client, shard, job,
                 keep_response=policy.keep_response, media_to=policy.media_to, resubmit_lost=policy.resubmit_lost,
             )  # fmt: skip
-        except (OutcomeUnknownError, UnreachableError, QuotaError) as error:
+        except _MAY_PASS as error:
             since = Ledger(self.run).ended_at(shard.id)
             if since is None or time.time() - since > policy.collect_timeout.total_seconds():
                 raise

@@ -84,12 +84,12 @@ def drive(
 
     :param deadline: seconds since the epoch. Raises WaitTimeoutError when it passes.
     """
-    refusals = 0
+    refusals, patient = 0, False
     while True:
-        state = advance(run, client, policy, refusals=refusals)
+        state = advance(run, client, policy, refusals=refusals, patient=patient)
         if isinstance(state, Summary):
             return state
-        refusals = state.refusals
+        refusals, patient = state.refusals, True
         wake = wait(client, state, deadline=state.until(deadline, now=time.time()), poll_interval=poll_interval, sleep=sleep)
         if wake.why == "timeout":
             raise give_up(run, client, policy)

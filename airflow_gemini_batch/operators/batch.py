@@ -77,8 +77,8 @@ class GeminiBatchOperator(AskingOperator):
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     Raises AirflowFailException, which ends the task without retries, for what a retry cannot mend: input or destination that
-    cannot be used, a wrong key, a refused request, the timeout, too many dead letters. Outages that outlast the patience of one
-    request end in errors that Airflow may retry.
+    cannot be used, a wrong key, a refused request, the timeout, too many dead letters. An outage before the first wait ends in an
+    error that Airflow may retry; a later one is waited out.
     """
 
     operator_extra_links = (GeminiBatchRunLink(),)
@@ -165,7 +165,7 @@ class GeminiBatchOperator(AskingOperator):
                     raise RefusedError(event["message"])
                 case "timeout":
                     raise give_up(self.run_here, client, self._policy)
-            return self._go_on(self.run_here, client, event["deadline"], event["refusals"])
+            return self._go_on(self.run_here, client, event["deadline"], event["refusals"], patient=True)
 
     def cancel_jobs(self, why: str) -> None:
         """Cancel what runs. Airflow gives a killed task about five seconds."""
@@ -193,11 +193,13 @@ class GeminiBatchOperator(AskingOperator):
             transport=self.transport,
         )
 
-    def _go_on(self, run: Run, client: GeminiClient, deadline: float, refusals: int = 0) -> dict[str, Any]:
+    def _go_on(
+        self, run: Run, client: GeminiClient, deadline: float, refusals: int = 0, *, patient: bool = False
+    ) -> dict[str, Any]:
         """Take the run as far as it will go now; return its summary or defer."""
         from airflow_gemini_batch.engine.advance import Waiting, advance
 
-        state = advance(run, client, self._policy, refusals=refusals)
+        state = advance(run, client, self._policy, refusals=refusals, patient=patient)
         if not isinstance(state, Waiting):
             return state.as_dict()
         self.wait_in_triggerer(

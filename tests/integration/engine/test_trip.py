@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, ListingFault, RowFault
+from airflow_gemini_batch.engine.advance import Policy, Waiting, advance
+from airflow_gemini_batch.engine.building import Question, build_run
 from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
@@ -23,11 +26,16 @@ from airflow_gemini_batch.engine.errors import (
     DestinationError,
     InputError,
     RefusedError,
+    UnreachableError,
     WaitTimeoutError,
 )
+from airflow_gemini_batch.engine.ledger import Ledger
 from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
+from airflow_gemini_batch.engine.runs import Run, ShardAttempt
+from airflow_gemini_batch.engine.storage import locate
 from airflow_gemini_batch.engine.summary import Summary
-from tests.integration.engine.conftest import creates, read, table
+from airflow_gemini_batch.engine.trip import drive
+from tests.integration.engine.conftest import CAUTION, MODEL, creates, read, table
 
 pytestmark = pytest.mark.integration
 
@@ -328,3 +336,21 @@ def test_a_listing_in_small_pages_with_holes_is_read_to_its_end(go: Go, emulator
     emulator.faults.add(ListingFault(page_size=1, empty_pages=(1, 3)))
 
     assert go(max_shard_requests=2).results == 12
+
+
+def test_an_outage_is_an_error_at_first_and_waited_out_later(client: GeminiClient, tmp_path: Path) -> None:
+    run, few = Run(locate(str(tmp_path / "run"))), Policy(max_active_jobs=2, caution=CAUTION)
+    build_run(run, Question(table(12), GenerateRequest(prompt="${body}"), MODEL, key="id", max_shard_requests=5))
+    began = advance(run, client, few)
+    assert isinstance(began, Waiting)
+
+    with GeminiClient(Endpoint(api_key="k", base_url="http://127.0.0.1:9")) as unreachable:
+        with pytest.raises(UnreachableError):
+            advance(run, unreachable, Policy(caution=CAUTION))
+        waiting = advance(run, unreachable, Policy(caution=CAUTION), patient=True)
+
+    assert isinstance(waiting, Waiting)
+    assert set(waiting.jobs) == set(began.jobs)
+    assert waiting.retry_in is not None
+    assert Ledger(run).submitted(ShardAttempt(2, 0)) is None
+    assert isinstance(drive(run, client, few, deadline=time.time() + 60, poll_interval=0.05), Summary)
