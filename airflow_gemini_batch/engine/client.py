@@ -277,7 +277,8 @@ class GeminiClient:
         try:
             _patiently(delete)
         except RefusedError as error:
-            if error.code not in (403, 404):
+            # It says 403 for a file that is gone, and for one that this key may not delete.
+            if error.code not in (403, 404) or self.get_file(name) is not None:
                 raise
 
     def download(self, name: str, path: Path) -> None:

@@ -118,6 +118,17 @@ def test_a_file_that_is_not_there_is_not_called_deleted() -> None:
     assert do(GeminiBatchDeleteFileOperator, file="files/nobody")["fate"] == "gone"
 
 
+def test_a_file_that_this_key_may_not_delete_is_not_called_deleted(
+    leaving: Callable[[], None], hook: GeminiHook, emulator: Emulator
+) -> None:
+    leaving()
+    emulator.faults.add(HttpFault(do="status", status=403, method="DELETE", path="/files/"))
+    file = inputs_of(hook)[0]
+
+    with pytest.raises(AirflowFailException, match=f"RefusedError: Could not delete {file}: 403"):
+        do(GeminiBatchDeleteFileOperator, file=file)
+
+
 def test_a_job_that_is_not_there_is_told() -> None:
     with pytest.raises(AirflowFailException, match=r"NotFoundError: .*batches/nobody"):
         do(GeminiBatchGetJobOperator, job="batches/nobody")
