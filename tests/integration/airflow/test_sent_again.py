@@ -12,8 +12,9 @@ from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.advance import Policy
+from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
 from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT
-from tests.integration.airflow.conftest import Legs, created
+from tests.integration.airflow.conftest import KEY, Legs, created
 
 Describe = Callable[..., GeminiBatchOperator]
 
@@ -68,8 +69,8 @@ def test_a_stuck_job_is_cancelled_and_its_rows_go_again(describe: Describe, emul
 @pytest.mark.parametrize("resubmit", [False, True])
 def test_a_lost_job_is_sent_again_only_on_the_users_word(resubmit: bool, describe: Describe, emulator: Emulator) -> None:
     legs = Legs(describe(resubmit_lost=resubmit)).start()
-    lost = emulator.jobs()[0]["name"]
-    emulator.faults.add(HttpFault(do="status", status=404, method="GET", path=f"{lost}$"))
+    with GeminiClient(Endpoint(api_key=KEY, base_url=emulator.url)) as client:
+        client.delete_job(emulator.jobs()[0]["name"])
 
     if resubmit:
         while not legs.ended:

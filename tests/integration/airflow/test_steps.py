@@ -226,7 +226,7 @@ def test_the_sensor_times_out_as_sensors_do(how: dict[str, Any], trip: Trip, emu
 def test_the_sensor_waits_out_an_outage_in_its_worker_slot(trip: Trip, emulator: Emulator) -> None:
     shard, *_ = trip.build()
     job = trip.submit(shard).finish()
-    emulator.faults.add(HttpFault(do="drop", method="GET", path="/batches/", count=5))
+    emulator.faults.add(HttpFault(do="drop", method="GET", path="/batches", count=5))
 
     assert trip.wait(job, deferrable=False).finish()["state"] == "SUCCEEDED"
 

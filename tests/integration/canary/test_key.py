@@ -52,8 +52,8 @@ STAGES = {
     ),
     "create in doubt": Stage("success", faults=(HttpFault(do="status", status=503, path=CREATE, when="after", nth=1),)),
     "create dropped": Stage("success", faults=(HttpFault(do="drop", path=CREATE, when="after", nth=1),)),
-    "poll refused": Stage(faults=(HttpFault(do="status", status=403, method="GET", path="/batches/"),)),
-    "poll dropped": Stage("success", faults=(HttpFault(do="drop", method="GET", path="/batches/", count=2),)),
+    "poll refused": Stage(faults=(HttpFault(do="status", status=403, method="GET", path="/batches"),)),
+    "poll dropped": Stage("success", faults=(HttpFault(do="drop", method="GET", path="/batches", count=2),)),
     "download gone": Stage(faults=(HttpFault(do="status", status=404, path=":download"),)),
     "download cut": Stage(
         faults=(HttpFault(do="truncate", bytes=9, path=":download"),), collecting="collect_timeout=timedelta(0)"

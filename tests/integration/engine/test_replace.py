@@ -78,7 +78,7 @@ def test_a_service_that_cannot_be_asked_does_not_keep_the_old_run(
     with pytest.raises(WaitTimeoutError):
         go(timeout=timedelta(seconds=0.3))
     emulator.faults.clear()
-    emulator.faults.add(HttpFault(do="status", status=400, method="GET", path="/batches/", count=1))
+    emulator.faults.add(HttpFault(do="status", status=400, method="GET", path="/batches", count=1))
 
     assert go(source=table(3), if_exists="replace").rows == 3
 
