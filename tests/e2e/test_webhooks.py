@@ -28,8 +28,7 @@ DAGS = f"""
 import pyarrow as pa
 from airflow.sdk import DAG, Asset, AssetWatcher, task
 
-from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
-from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
+from airflow_gemini_batch import GeminiBatchEventTrigger, GeminiBatchOperator, GenerateRequest
 
 ended = Asset(
     "gemini-batches",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import time
@@ -24,7 +25,9 @@ from airflow.providers.common.ai.exceptions import (
     LLMBatchModelMismatchError,
 )
 from airflow.providers.common.ai.operators import llm_batch
+from airflow.providers.common.ai.triggers.llm_batch import LLMBatchTrigger
 
+from airflow_gemini_batch._compat import TaskDeferred
 from airflow_gemini_batch.adapters.common_ai import GeminiBatchAdapter
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault, RowFault
 from airflow_gemini_batch.engine.errors import NotFoundError, OutcomeUnknownError, RefusedError
@@ -125,7 +128,22 @@ class TestOperator:
         assert manifest["counts"]["succeeded"] == 1
         assert len(created(emulator)) == 1
 
-    def _run(self, tmp_path: Path, **arguments: Any) -> dict[str, Any]:
+    def test_it_waits_in_the_triggerer_too(self, connect: Any, tmp_path: Path, emulator: Emulator) -> None:
+        with pytest.raises(TaskDeferred) as deferred:
+            self._run(tmp_path, requests=["Say one."], deferrable=True)
+        _, arguments = deferred.value.trigger.serialize()
+        trigger = LLMBatchTrigger(**json.loads(json.dumps(arguments)))
+
+        async def event() -> dict[str, Any]:
+            return dict((await anext(trigger.run())).payload)
+
+        manifest = self._run(tmp_path, requests=["Say one."], resume=asyncio.run(event()))
+
+        assert KEY not in json.dumps(arguments)
+        assert manifest["counts"]["succeeded"] == 1
+        assert len(created(emulator)) == 1
+
+    def _run(self, tmp_path: Path, *, resume: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
         class TaskInstance:
             dag_id, task_id, run_id, map_index = "d", "t", "r", -1
 
@@ -136,11 +154,11 @@ class TestOperator:
             llm_conn_id="gemini_default",
             model_id=f"google:{MODEL}",
             result_path=f"file://{tmp_path}/results",
-            deferrable=False,
-            **arguments,
+            **{"deferrable": False, **arguments},
         )
         ti = TaskInstance()
-        return dict(operator.execute({"ti": ti, "task_instance": ti}))  # type: ignore[arg-type]
+        context: Any = {"ti": ti, "task_instance": ti}
+        return dict(operator.execute(context) if resume is None else operator.execute_complete(context, resume))
 
 
 def test_common_ai_finds_the_adapter_by_the_prefix_of_the_model() -> None:
