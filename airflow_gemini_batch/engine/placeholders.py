@@ -62,7 +62,7 @@ def require_columns(named: Sequence[str], available: Sequence[str], *, by: str, 
     missing = [name for name in dict.fromkeys(named) if name not in available]
     if not missing:
         return
-    closest = difflib.get_close_matches(missing[0], available, n=len(available), cutoff=0.6)
+    closest = difflib.get_close_matches(missing[0], available, n=max(len(available), 1), cutoff=0.6)
     ordered = [*closest, *(name for name in available if name not in closest)]
     shown = ", ".join(map(repr, ordered[:50])) + (f" and {len(ordered) - 50} more" if len(ordered) > 50 else "")
     raise InputError(

@@ -58,3 +58,8 @@ def test_a_missing_column_is_reported_with_the_nearest_spelling_first() -> None:
 def test_all_missing_columns_are_named_at_once() -> None:
     with pytest.raises(InputError, match="columns that the source does not have: 'a', 'b'"):
         require_columns(["a", "id", "b", "a"], ["id"], by="carry")
+
+
+def test_a_source_without_any_column_is_told_so() -> None:
+    with pytest.raises(InputError, match=r"that the source does not have: 'id'\. It has: no columns"):
+        require_columns(["id"], [], by="key")

@@ -201,6 +201,13 @@ def test_json_lines_are_read_with_the_types_of_json(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "b": "x"}', '\n{"a": 1, "b": "x"}', '{"a": 1, "b": "x"}\r\n'])
+def test_a_single_line_needs_no_end(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.jsonl").write_text(text)
+
+    assert rows(open_source(tmp_path / "a.jsonl")) == [{"a": 1, "b": "x"}]
+
+
 @pytest.mark.parametrize("name", ["a.ndjson", "a.json", "a.jsonl.gz"])
 def test_json_lines_have_many_names(tmp_path: Path, name: str) -> None:
     content = b'{"a": "x"}\n'
