@@ -95,7 +95,11 @@ def download(run: Run, client: GeminiClient, shard: Shard, job: Job) -> None:
     target = run.responses_file(shard.id)
     if job.output_file is None:
         if not target.exists():
-            receive_inline(run, shard, client.get_operation(job.name), ended_well=job.ended_well)
+            try:
+                operation = client.get_operation(job.name)
+            except NotFoundError as error:
+                raise _gone(job, error) from error
+            receive_inline(run, shard, operation, ended_well=job.ended_well)
         return
     fetch_output(client, job, target, requests=shard.requests)
 
@@ -221,9 +225,9 @@ def _gone(job: Job, error: ServiceError) -> NotFoundError:
     ended = time_of(job.end_time)
     late = f" The job ended {(dt.datetime.now(dt.timezone.utc) - ended).total_seconds() / 3600:.0f} hours ago." if ended else ""
     return NotFoundError(
-        f"The output {job.output_file} of {job.name} cannot be read: {error}{late} Output is kept for about 48 hours and is "
-        "visible only to keys of the project that made the job: check that the connection's key is one of them. If it is lost "
-        "for sure, say resubmit_lost=True: its rows are then paid once more.",
+        f"The output {job.output_file or '(inline)'} of {job.name} cannot be read: {error}{late} Output is kept for about 48 hours "
+        "and is visible only to keys of the project that made the job: check that the connection's key is one of them. If it is "
+        "lost for sure, say resubmit_lost=True: its rows are then paid once more.",
         code=error.code,
         status=error.status,
     )

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
-from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError
+from airflow_gemini_batch.engine.errors import InputError, NotFoundError, OutcomeUnknownError
 from airflow_gemini_batch.engine.inline import MAX_INLINE_BYTES, goes_inline, receive_inline
 from airflow_gemini_batch.engine.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
@@ -99,6 +99,13 @@ def test_answers_that_the_service_cannot_give_yet_are_asked_for_again(
     emulator.faults.add(JobFault(responses_file_late_polls=3))
 
     assert go(transport="inline").results == 12
+
+
+def test_answers_that_are_gone_are_told_with_what_to_do(go: Go, emulator: Emulator) -> None:
+    emulator.faults.add(HttpFault(do="status", status=404, method="GET", path="/batches/"))
+
+    with pytest.raises(NotFoundError, match=r"kept for about 48 hours.*resubmit_lost=True"):
+        go(source=table(3), transport="inline")
 
 
 @pytest.mark.parametrize("state", ["FAILED", "EXPIRED", "CANCELLED"])
