@@ -30,6 +30,8 @@ def as_source(returned: Any, *, by: str, columns: Iterable[str] = ()) -> Any:
     if inspect.iscoroutine(returned):
         returned.close()
         raise InputError(f"{by} is async; make it a plain function that can {_EXPECTED}.")
+    if getattr(returned, "ndim", None) == 1 and hasattr(returned, "tolist"):
+        returned = returned.tolist()  # a pandas Series or a NumPy array, as a column of prompts is
     if not isinstance(returned, (list, tuple)):
         return returned
     if not returned:

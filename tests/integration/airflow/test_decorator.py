@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -35,6 +36,13 @@ def test_a_list_of_prompts_needs_no_request(decorate: Decorate, tmp_path: Path) 
 
     assert (summary["rows"], summary["results"], summary["balanced"]) == (3, 3, True)
     assert [row["text"] for row in read(tmp_path / "run" / "results")] == ["Say one.", "Say two.", "Say three."]
+
+
+@pytest.mark.parametrize("kind", [tuple, pd.Series, np.array])
+def test_prompts_need_not_be_in_a_list(kind: Callable[..., Any], decorate: Decorate, tmp_path: Path) -> None:
+    Legs(decorate(lambda: kind(["Say one.", "Say two."]))).finish()
+
+    assert [row["text"] for row in read(tmp_path / "run" / "results")] == ["Say one.", "Say two."]
 
 
 @pytest.mark.parametrize("kind", [lambda rows: rows, pd.DataFrame, pa.Table.from_pylist], ids=["dicts", "pandas", "arrow"])
