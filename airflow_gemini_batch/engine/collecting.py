@@ -225,9 +225,9 @@ def _gone(job: Job, error: ServiceError) -> NotFoundError:
     ended = time_of(job.end_time)
     late = f" The job ended {(dt.datetime.now(dt.timezone.utc) - ended).total_seconds() / 3600:.0f} hours ago." if ended else ""
     return NotFoundError(
-        f"The output {job.output_file or '(inline)'} of {job.name} cannot be read: {error}{late} Output is kept for about 48 hours "
-        "and is visible only to keys of the project that made the job: check that the connection's key is one of them. If it is "
-        "lost for sure, say resubmit_lost=True: its rows are then paid once more.",
+        f"The output {job.output_file or '(inline)'} of {job.name} cannot be read: {error}{late} Output is kept for about 48 "
+        "hours and is visible only to keys of the project that made the job: check that the connection's key is one of them. If "
+        "it is lost for sure, say resubmit_lost=True: its rows are then paid once more.",
         code=error.code,
         status=error.status,
     )
