@@ -268,7 +268,7 @@ class GeminiClient:
             token = following
 
     def delete_file(self, name: str) -> None:
-        """Give storage back. No error when the file is gone; output files cannot be deleted (RefusedError 400)."""
+        """Give storage back. No error when the file is gone, which may be said by a 403; outputs cannot be deleted (RefusedError)."""
 
         def delete() -> None:
             with translated(f"delete {name}"):
@@ -277,7 +277,6 @@ class GeminiClient:
         try:
             _patiently(delete)
         except RefusedError as error:
-            # It says 403 for a file that is gone, and for one that this key may not delete.
             if error.code not in (403, 404) or self.get_file(name) is not None:
                 raise
 

@@ -94,9 +94,7 @@ def _from_iterator(batches: Iterator[Any]) -> Source:
             "An empty table can be given as a pyarrow Table or a RecordBatchReader, which have a schema."
         ) from None
     if not isinstance(first, pa.RecordBatch):
-        raise InputError(
-            f"The source yields {type(first).__name__}; expected pyarrow.RecordBatch. Make a table of it."
-        )
+        raise InputError(f"The source yields {type(first).__name__}; expected pyarrow.RecordBatch. Make a table of it.")
     return StreamSource(first.schema, itertools.chain([first], batches), kind)
 
 
