@@ -103,7 +103,10 @@ class Rows:
         problems = {row: request.message for row, request in enumerate(requests) if isinstance(request, InvalidRow)}
         for row, line in enumerate(lines):
             if line is not None and len(line) > max_bytes:
-                problems[row] = f"the request makes a line of {len(line):,} bytes; a batch input file holds at most {max_bytes:,}"
+                problems[row] = (
+                    f"the request makes a line of {len(line):,} bytes, and a shard holds at most {max_bytes:,} (max_shard_bytes). "
+                    "Send its media as file URIs, or drop the row."
+                )
                 lines[row] = None
         digests = [
             sha256(request).digest() if line is not None and isinstance(request, bytes) else None

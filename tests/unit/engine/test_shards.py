@@ -247,7 +247,7 @@ def test_a_request_that_alone_is_too_large_is_a_problem_of_its_row(tmp_path: Pat
 
     assert [line["key"] for line in lines_of(run, shard)] == ["a", "c"]
     problem = inputs_of(run, shard).column("problem")[1].as_py()
-    assert problem == "the request makes a line of 2,080 bytes; a batch input file holds at most 1,000"
+    assert problem.startswith("the request makes a line of 2,080 bytes, and a shard holds at most 1,000 (max_shard_bytes). Send")
 
 
 def test_large_tables_are_cut_inside_blocks_and_written_in_batches_that_can_be_mapped(tmp_path: Path) -> None:
