@@ -104,8 +104,8 @@ class Rows:
         for row, line in enumerate(lines):
             if line is not None and len(line) > max_bytes:
                 problems[row] = (
-                    f"the request makes a line of {len(line):,} bytes, and a shard holds at most {max_bytes:,} (max_shard_bytes). "
-                    "Send its media as file URIs, or drop the row."
+                    f"the request makes a line of {len(line):,} bytes, and a shard holds at most {max_bytes:,} "
+                    "(max_shard_bytes). Send its media as file URIs, or drop the row."
                 )
                 lines[row] = None
         digests = [
