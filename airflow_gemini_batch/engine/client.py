@@ -268,7 +268,7 @@ class GeminiClient:
             token = following
 
     def delete_file(self, name: str) -> None:
-        """Give storage back. No error when the file is gone, for which it says 403 too; outputs cannot be deleted (RefusedError)."""
+        """Give storage back. No error when it is gone, which may be said by a 403; outputs cannot be deleted: RefusedError."""
 
         def delete() -> None:
             with translated(f"delete {name}"):
