@@ -7,8 +7,6 @@ done it (``OutcomeUnknownError``); and the API key leaves this module only in th
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import functools
 import inspect
 import math
@@ -35,6 +33,7 @@ from airflow_gemini_batch.engine.errors import (
 )
 from airflow_gemini_batch.engine.jobs import Job, is_job_name, parse_job
 from airflow_gemini_batch.engine.lenient import as_list
+from airflow_gemini_batch.engine.remote_files import RemoteFile
 from airflow_gemini_batch.engine.sdk_request import expected_warnings
 from airflow_gemini_batch.engine.wire import Captured, captured, fetch_to, hooked_client, translated
 
@@ -106,25 +105,6 @@ class Endpoint:
             retry_options=_RETRIES,
             **clients,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file that the service holds. ``size`` in bytes and ``sha256`` (hex) are None where the service is silent.
-
-    :param is_processing: the service still looks through it, as it does with video.
-    :param is_output: written by the service itself; such a file expires, and cannot be deleted.
-    """
-
-    name: str
-    size: int | None
-    sha256: str | None
-    is_usable: bool
-    is_output: bool = False
-    display_name: str = ""
-    create_time: dt.datetime | None = None
-    expires: dt.datetime | None = None
-    is_processing: bool = False
 
 
 class GeminiClient:
@@ -234,7 +214,7 @@ class GeminiClient:
             config = types.UploadFileConfig(name=name, display_name=display_name, mime_type=mime_type)
             with translated(f"upload {display_name}"), captured() as raw:
                 try:
-                    return _remote(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
+                    return RemoteFile.of(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
                 except KeyError:
                     raw.raise_refusal()  # a name that is taken has been refused with 200, and with the error as the body
                     raise
@@ -246,7 +226,7 @@ class GeminiClient:
 
         def look() -> RemoteFile | None:
             with translated(f"look at {name}"):
-                return _remote(self._sdk.files.get(name=name))
+                return RemoteFile.of(self._sdk.files.get(name=name))
 
         try:
             return _patiently(look)
@@ -297,7 +277,7 @@ class GeminiClient:
     def _page_of_files(self, token: str | None) -> tuple[list[RemoteFile], str | None]:
         with translated("list files"):
             pager = self._sdk.files.list(config=types.ListFilesConfig(page_size=LIST_PAGE_SIZE, page_token=token))
-        return [_remote(file) for file in pager.page], pager.config.get("page_token") or None
+        return [RemoteFile.of(file) for file in pager.page], pager.config.get("page_token") or None
 
     def _create(self, model: str, input_file: str | None, display_name: str, options: types.HttpOptions) -> None:
         config = types.CreateBatchJobConfig(display_name=display_name, http_options=options)
@@ -356,34 +336,6 @@ def job_of(operation: dict[str, Any], doing: str) -> Job:
         return parse_job(operation)
     except ValueError as error:
         raise OutcomeUnknownError(f"Could not {doing}: the service answered 200, but {error}.") from error
-
-
-def _remote(file: types.File) -> RemoteFile:
-    return RemoteFile(
-        name=file.name or "",
-        size=file.size_bytes,
-        sha256=_hex_digest(file.sha256_hash),
-        is_usable=file.state is None or file.state.name in ("ACTIVE", "STATE_UNSPECIFIED"),
-        is_processing=file.state is not None and file.state.name == "PROCESSING",
-        is_output=file.source is not None and file.source.name == "GENERATED",
-        display_name=file.display_name or "",
-        create_time=file.create_time,
-        expires=file.expiration_time,
-    )
-
-
-def _hex_digest(sha256_hash: str | None) -> str | None:
-    """The API documents base64 of the digest; what it sends is base64 of the digest's hex text. Both are understood."""
-    if not sha256_hash:
-        return None
-    try:
-        decoded = base64.b64decode(sha256_hash, altchars=b"-_" if set(sha256_hash) & {"-", "_"} else None)
-    except ValueError:
-        return None
-    if len(decoded) == 32:
-        return decoded.hex()
-    text = decoded.decode("ascii", "replace").lower()
-    return text if len(text) == 64 else None
 
 
 def _patiently(call: Callable[[], _T], *, over: tuple[type[ServiceError], ...] = (DroppedError,)) -> _T:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_gemini_batch.engine.client import GeminiClient, RemoteFile
+from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import InputError, NotFoundError, RefusedError
 from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
+from airflow_gemini_batch.engine.remote_files import RemoteFile, is_file_name
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def delete_job(
 
 def delete_file(client: GeminiClient, name: str) -> Fate:
     """Give the storage of a file back."""
-    if _FILE_NAME.fullmatch(name) is None:
+    if not is_file_name(name):
         raise InputError(f"{name!r} is no name of a file; expected files/<id>.")
     try:
         if client.get_file(name) is None:
@@ -167,7 +168,6 @@ def delete_file(client: GeminiClient, name: str) -> Fate:
     return Fate.DELETED
 
 
-_FILE_NAME = re.compile(r"files/[A-Za-z0-9_-]{1,128}")
 _OUTPUT_PREFIX = "files/batch-"
 _LONG_AGO = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
 

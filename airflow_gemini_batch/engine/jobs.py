@@ -16,12 +16,13 @@ from typing import Any
 
 import msgspec
 
+from airflow_gemini_batch.engine.remote_files import is_file_name
+
 log = logging.getLogger(__name__)
 
 #: Names that may be put into a URL: all of what RFC 3986 calls unreserved, since nothing promises what the ids are made of.
 #: Anything else could reach another path or add a query.
 _JOB_NAME = re.compile(r"batches/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,512}")
-_FILE_NAME = re.compile(r"files/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,512}")
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)")
 
@@ -177,7 +178,7 @@ def _warn_once(name: str, wire_state: str) -> None:
 
 def _output_file(output: Mapping[str, Any]) -> str | None:
     file = _text(_either(output, "responsesFile", "responses_file")) or _text(_either(output, "fileName", "file_name"))
-    return file if _FILE_NAME.fullmatch(file) else None
+    return file if is_file_name(file) else None
 
 
 def _has_inline(output: Mapping[str, Any]) -> bool:

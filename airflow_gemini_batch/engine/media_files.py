@@ -21,9 +21,10 @@ from datetime import datetime, timedelta, timezone
 
 import msgspec
 
-from airflow_gemini_batch.engine.client import GeminiClient, RemoteFile
+from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, GeminiBatchError, InputError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.ledger import Ledger
+from airflow_gemini_batch.engine.remote_files import RemoteFile
 from airflow_gemini_batch.engine.runs import Run, Shard, read_json
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES, Location
 

@@ -22,9 +22,10 @@ from airflow_gemini_batch.webhooks.settings import WebhookSettings
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from airflow_gemini_batch.engine.client import Endpoint, GeminiClient, RemoteFile
+    from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
     from airflow_gemini_batch.engine.inventory import Fate
     from airflow_gemini_batch.engine.jobs import Job
+    from airflow_gemini_batch.engine.remote_files import RemoteFile
     from airflow_gemini_batch.engine.subscriptions import Webhooks
 
 
