@@ -28,13 +28,13 @@ from airflow.providers.common.ai.batch.base import (
 from airflow.providers.common.ai.exceptions import LLMBatchInputError, LLMBatchLimitExceededError, LLMBatchModelMismatchError
 
 from airflow_gemini_batch.adapters.requests import Asked, index_of, request_lines
+from airflow_gemini_batch.engine.answers.lines import OutputLines
+from airflow_gemini_batch.engine.answers.responses import Answer, Garbage, Refusal, classify
 from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.collecting import fetch_output
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, RefusedError
 from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.ledger import Intent
-from airflow_gemini_batch.engine.lines import OutputLines
-from airflow_gemini_batch.engine.responses import Answer, Garbage, Refusal, classify
 from airflow_gemini_batch.engine.shards import MAX_SHARD_BYTES, MAX_SHARD_REQUESTS
 from airflow_gemini_batch.engine.storage import locate
 from airflow_gemini_batch.engine.submission import Caution, patience

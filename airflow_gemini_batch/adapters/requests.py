@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.encoding import InvalidRow, compile_request
+from airflow_gemini_batch.engine.asking.encoding import InvalidRow, compile_request
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import GenerateRequest
 

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from airflow_gemini_batch.engine.answers.media import MediaTo
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.collecting import collect, landed, lost_job
 from airflow_gemini_batch.engine.errors import (
@@ -26,7 +27,6 @@ from airflow_gemini_batch.engine.flight import cancel, look, lost, recorded, stu
 from airflow_gemini_batch.engine.inline import Transport
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.ledger import Ledger
-from airflow_gemini_batch.engine.media_out import MediaTo
 from airflow_gemini_batch.engine.redrive import RedrivePolicy, redrive
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
 from airflow_gemini_batch.engine.submission import Caution, Submission

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from airflow_gemini_batch.engine.asking.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.client import GeminiClient
-from airflow_gemini_batch.engine.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
 from airflow_gemini_batch.engine.flight import cancel_run
 from airflow_gemini_batch.engine.requests import RequestSpec, takes_json_as_text

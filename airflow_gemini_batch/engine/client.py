@@ -21,6 +21,8 @@ from google import genai
 from google.genai import types
 from google.genai.files import Files
 
+from airflow_gemini_batch.engine.answers.lenient import as_list
+from airflow_gemini_batch.engine.asking.sdk_request import expected_warnings
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     DroppedError,
@@ -32,9 +34,7 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
 )
 from airflow_gemini_batch.engine.jobs import Job, is_job_name, parse_job
-from airflow_gemini_batch.engine.lenient import as_list
 from airflow_gemini_batch.engine.remote_files import RemoteFile
-from airflow_gemini_batch.engine.sdk_request import expected_warnings
 from airflow_gemini_batch.engine.wire import Captured, captured, fetch_to, hooked_client, translated
 
 #: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.

@@ -11,15 +11,15 @@ import datetime as dt
 import logging
 from pathlib import Path
 
+from airflow_gemini_batch.engine.answers.media import MediaTo
+from airflow_gemini_batch.engine.answers.responses import Garbage, classify
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.inline import receive_inline
 from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.landing import Ending, Landed, land
 from airflow_gemini_batch.engine.ledger import Ledger
-from airflow_gemini_batch.engine.media_out import MediaTo
 from airflow_gemini_batch.engine.reasons import Reason, is_retryable
-from airflow_gemini_batch.engine.responses import Garbage, classify
 from airflow_gemini_batch.engine.runs import Run, Shard, read_json
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES, Location
 

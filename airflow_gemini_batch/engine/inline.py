@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from airflow_gemini_batch.engine.answers.lenient import as_dict, as_list, field, read_any
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError
-from airflow_gemini_batch.engine.lenient import as_dict, as_list, field, read_any
 from airflow_gemini_batch.engine.runs import Run, Shard
 
 #: How a shard reaches the service. ``auto``: inline where it is small.

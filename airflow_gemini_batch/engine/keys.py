@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from airflow_gemini_batch.engine import placeholders
+from airflow_gemini_batch.engine.asking import placeholders
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
 from airflow_gemini_batch.engine.texts import texts, why_no_text
 

@@ -21,13 +21,13 @@ import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine import columns
-from airflow_gemini_batch.engine.extras import Extras, extra_columns
+from airflow_gemini_batch.engine.answers.extras import Extras, extra_columns
+from airflow_gemini_batch.engine.answers.joining import ANSWERED, AWAITED, NOT_SENT, Join
+from airflow_gemini_batch.engine.answers.lines import OutputLines, RequestLines, open_output
+from airflow_gemini_batch.engine.answers.media import MediaTo
+from airflow_gemini_batch.engine.answers.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.inputs import Inputs, open_inputs
-from airflow_gemini_batch.engine.joining import ANSWERED, AWAITED, NOT_SENT, Join
-from airflow_gemini_batch.engine.lines import OutputLines, RequestLines, open_output
-from airflow_gemini_batch.engine.media_out import MediaTo
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable
-from airflow_gemini_batch.engine.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.runs import Run, Shard
 from airflow_gemini_batch.engine.sinks import TOKEN_COLUMNS, PartWriter, dead_letter_schema, results_schema
 
@@ -61,7 +61,7 @@ class Landed(msgspec.Struct, frozen=True):
 
     :param rows: ``results`` + ``dead_letter``.
     :param reasons: dead letters by reason.
-    :param aside: lines that decide about no row, by why (see ``joining``).
+    :param aside: lines that decide about no row, by why (see ``answers.joining``).
     :param tokens: sums over the results, as the service counted them.
     :param keep_response, media_to: how it was landed, for when it has to be landed again.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_gemini_batch.engine import placeholders
+from airflow_gemini_batch.engine.asking import placeholders
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import RawRequest, RequestSpec
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.encoding import InvalidRow
+from airflow_gemini_batch.engine.asking.encoding import InvalidRow
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
 from airflow_gemini_batch.engine.inputs import open_inputs, opened
 from airflow_gemini_batch.engine.jobs import JobState

@@ -1,7 +1,7 @@
 """What a row is turned into: the public ways to say it.
 
 These classes only hold what the user wrote, and can be compared, pickled and serialised with a DAG. Everything about
-them that can be wrong is found by ``encoding.compile_request``, before anything is written or sent.
+them that can be wrong is found by ``asking.encoding.compile_request``, before anything is written or sent.
 """
 
 from __future__ import annotations

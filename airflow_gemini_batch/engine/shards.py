@@ -23,11 +23,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from airflow_gemini_batch.engine import columns, placeholders
+from airflow_gemini_batch.engine import columns
+from airflow_gemini_batch.engine.answers.extras import extra_columns
+from airflow_gemini_batch.engine.asking import placeholders
+from airflow_gemini_batch.engine.asking.encoding import InvalidRow, RequestEncoder
 from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS, copied, readable
-from airflow_gemini_batch.engine.encoding import InvalidRow, RequestEncoder
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.extras import extra_columns
 from airflow_gemini_batch.engine.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
 from airflow_gemini_batch.engine.media_files import MediaFile, RequestWithMedia
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.source_files import open_files
+from airflow_gemini_batch.engine.reading.files import open_files
+from airflow_gemini_batch.engine.reading.tables import Source, StreamSource, TableSource
 from airflow_gemini_batch.engine.storage import Location, locate
-from airflow_gemini_batch.engine.tables import Source, StreamSource, TableSource
 
 __all__ = ["Source", "open_source"]
 

@@ -20,6 +20,7 @@ from typing import Any
 import pydantic
 from google.genai import errors as sdk_errors
 
+from airflow_gemini_batch.engine.answers.lenient import as_code, as_dict, read_any
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     DroppedError,
@@ -31,7 +32,6 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
-from airflow_gemini_batch.engine.lenient import as_code, as_dict, read_any
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES
 
 #: The answers that are kept: of batch calls, and of uploads, which may hold a refusal. Both are of a size for memory.

@@ -19,7 +19,7 @@ import pytest
 from google import genai
 from google.genai import types
 
-from airflow_gemini_batch.engine.encoding import compile_request
+from airflow_gemini_batch.engine.asking.encoding import compile_request
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import GenerateRequest
 

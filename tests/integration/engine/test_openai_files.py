@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.engine.asking.openai.fields import CHAT, EMBEDDINGS, Fate
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.openai_fields import CHAT, EMBEDDINGS, Fate
 from airflow_gemini_batch.engine.requests import RawRequest
 from airflow_gemini_batch.engine.summary import Summary
 from tests.doc_snippets import DOCS, run_snippets

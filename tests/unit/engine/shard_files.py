@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.encoding import InvalidRow
+from airflow_gemini_batch.engine.asking.encoding import InvalidRow
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt, SourceInfo
 from airflow_gemini_batch.engine.shards import Rows, ShardWriter
 from airflow_gemini_batch.engine.storage import Location, locate

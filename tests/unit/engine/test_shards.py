@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.encoding import InvalidRow, RequestEncoder, compile_request
+from airflow_gemini_batch.engine.asking.encoding import InvalidRow, RequestEncoder, compile_request
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import GenerateRequest
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt

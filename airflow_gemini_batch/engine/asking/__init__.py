@@ -1,0 +1,1 @@
+"""A row becomes a request: texts with placeholders, configs, media. ``encoding`` is the door."""

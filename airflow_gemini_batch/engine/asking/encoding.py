@@ -1,0 +1,321 @@
+"""Rows become requests in REST form, one line of JSON each.
+
+All that can be wrong with a request is found by ``compile_request`` before the first row is read. After that only a row
+can be wrong, and then that row alone: it becomes an ``InvalidRow`` that says why, and the others go on.
+No ``json.dumps`` per row: the request is written once and cut where the row's values belong, and what comes in there is
+escaped and joined.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+import pyarrow as pa
+import pydantic
+
+from airflow_gemini_batch.engine.answers.embeddings import default_dimension, dimensions_for
+from airflow_gemini_batch.engine.answers.structured import ENUM, JSON, ParsedColumn
+from airflow_gemini_batch.engine.asking import placeholders, sdk_request
+from airflow_gemini_batch.engine.asking.media import MediaEncoder, media_columns, media_slot
+from airflow_gemini_batch.engine.asking.openai.encoding import compile_openai
+from airflow_gemini_batch.engine.asking.row_configs import RowConfigEncoder
+from airflow_gemini_batch.engine.asking.templates import InvalidRow as InvalidRow
+from airflow_gemini_batch.engine.asking.templates import TemplateEncoder, cut_at, mark, read_template
+from airflow_gemini_batch.engine.blocks import plain_type
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
+from airflow_gemini_batch.engine.storage import Location, locate
+
+#: What is kept of an error of the user's code: enough for the cause, too little to fill a table with tracebacks.
+MAX_MESSAGE_CHARACTERS = 500
+
+
+class RequestEncoder(Protocol):
+    """Makes requests of rows.
+
+    :param columns: what it needs to see of the source.
+    :param spec: what it makes, as plain JSON, the same for the same request.
+    """
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def spec(self) -> dict[str, Any]: ...
+
+    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
+        """One entry a row: the request as JSON on one line without its end, or why there is none."""
+        ...
+
+
+def compile_request(
+    spec: RequestSpec, schema: pa.Schema, model: str, locate: Callable[[str], Location] = locate
+) -> RequestEncoder:
+    """The encoder for a table of that schema. Raises InputError for anything that cannot work.
+
+    :param locate: opens the media files that rows name.
+    """
+    if isinstance(spec, GenerateRequest) and spec.config_column is not None:
+        return RowConfigEncoder(spec, schema, lambda one: compile_request(one, schema, model, locate))
+    if isinstance(spec, GenerateRequest):
+        return _compile_generate(spec, schema, locate)
+    if isinstance(spec, EmbedRequest):
+        return _compile_embed(spec, schema, model)
+    if isinstance(spec, RawRequest) and spec.format in ("gemini", "gemini-embeddings"):
+        return _compile_raw(spec, schema, model)
+    if isinstance(spec, RawRequest):
+        return compile_openai(spec, schema, model)
+    if callable(spec) and not isinstance(spec, type):
+        if any(is_odd(spec) for is_odd in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)):
+            raise InputError(f"request is {_name(spec)}, which is async or a generator; expected a function that returns a dict.")
+        return CallableEncoder(spec, tuple(schema.names))
+    raise InputError(
+        f"request must be a GenerateRequest, an EmbedRequest, a RawRequest or a function of the row, not {type(spec).__name__}: "
+        f"{str(spec)[:100]!r}."
+    )
+
+
+# --- GenerateRequest
+
+
+def _compile_generate(
+    spec: GenerateRequest, schema: pa.Schema, locate: Callable[[str], Location]
+) -> TemplateEncoder | MediaEncoder:
+    prompt = read_template(spec.prompt, "prompt", schema)
+    if prompt.is_empty:
+        raise InputError("prompt is empty. Write what the model is to be asked, with ${column} where the row's value belongs.")
+    marks = {mark(): prompt}
+    [prompt_mark] = marks
+    system_mark = None
+    if spec.system_instruction is not None:
+        marks[system_mark := mark()] = read_template(spec.system_instruction, "system_instruction", schema)
+    answer_schema = None if spec.response_schema is None else _json_schema(spec.response_schema)
+    config = spec.config if answer_schema is None else _with_schema(spec.config, answer_schema)
+    media, media_mark = media_columns(spec.media, schema), None
+    if media:
+        marks |= media_slot(media_mark := mark())
+    written = sdk_request.write_request(prompt=prompt_mark, system_instruction=system_mark, config=config, media=media_mark)
+    pieces, values, plain = cut_at(written, marks)
+    asked = {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
+    if answer_schema is not None:
+        asked["response_schema"] = answer_schema
+    encoder = TemplateEncoder(pieces, values, asked)
+    return MediaEncoder(encoder, media, locate) if media else encoder
+
+
+def _with_schema(config: Any, schema: dict[str, Any]) -> Any:
+    """config with the answer's form in it, as JSON Schema: the only form that can say all that pydantic can."""
+    checked = sdk_request.checked_config(config)
+    if checked.response_schema is not None or checked.response_json_schema is not None:
+        raise InputError("The request has two response schemas: its own and config's. Leave one of them out.")
+    if checked.response_mime_type not in (None, JSON, ENUM):
+        raise InputError(
+            f"config.response_mime_type is {checked.response_mime_type!r}; with a response_schema it is {JSON!r} or {ENUM!r}."
+        )
+    checked.response_json_schema = schema
+    checked.response_mime_type = checked.response_mime_type or JSON
+    return checked
+
+
+def _json_schema(response_schema: Any) -> dict[str, Any]:
+    """response_schema as JSON Schema. Raises InputError for one that landing could not use."""
+    if isinstance(response_schema, dict):
+        schema = response_schema
+    else:
+        try:
+            schema = pydantic.TypeAdapter(response_schema).json_schema()
+        except (pydantic.errors.PydanticUserError, TypeError) as error:
+            raise InputError(
+                "response_schema must be a pydantic model, a list[Model] or a JSON Schema as a dict, "
+                f"not {response_schema!r}: {error}"
+            ) from error
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"response_schema cannot be written as JSON: {error}.") from error
+    ParsedColumn(plain)
+    return plain
+
+
+# --- EmbedRequest
+
+
+def _compile_embed(spec: EmbedRequest, schema: pa.Schema, model: str) -> TemplateEncoder:
+    text = read_template(spec.text, "text", schema)
+    if text.is_empty:
+        raise InputError("text is empty. Write what is to be embedded, with ${column} where the row's value belongs.")
+    config = sdk_request.checked_embed_config(spec.config)
+    if config.output_dimensionality is None:
+        config.output_dimensionality = default_dimension(model)
+    if config.output_dimensionality < 1:
+        raise InputError(f"config.output_dimensionality is {config.output_dimensionality}; expected 1 or more.")
+    marks = {mark(): text}
+    [text_mark] = marks
+    title = config.title
+    if title is not None:
+        config.title = mark()
+        marks[config.title] = read_template(title, "config.title", schema)
+    pieces, values, plain = cut_at(sdk_request.write_embed_request(text=text_mark, config=config), marks)
+    return TemplateEncoder(pieces, values, {"text": spec.text, "title": title, "embed_request": plain})
+
+
+# --- RawRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RawEncoder:
+    """The column's own JSON, on one line.
+
+    :param dimensions: what each row's vector must have, where the requests are for embeddings.
+    """
+
+    column: str
+    dimensions: int | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        if self.dimensions is None:
+            return {"column": self.column}
+        # What tells the rest of the way that vectors come back, and of which length.
+        return {"column": self.column, "embed_request": {"output_dimensionality": self.dimensions}}
+
+    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
+        column = batch.column(self.column)
+        try:
+            values = column.to_pylist()
+        except UnicodeDecodeError:
+            values = column.cast(pa.large_binary()).to_pylist()
+        requests = [_raw(value, self.column) for value in values]
+        return requests if self.dimensions is None else [_of_length(request, self.dimensions) for request in requests]
+
+
+def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:
+    if value is None:
+        return InvalidRow(f"column {column!r} is null")
+    try:
+        text = value.decode() if isinstance(value, bytes) else value
+        line = _minified(text)
+    except UnicodeDecodeError as error:
+        return InvalidRow(f"column {column!r} is not valid UTF-8: {error.reason} at byte {error.start}")
+    except (ValueError, RecursionError) as error:
+        return InvalidRow(f"column {column!r} is not valid JSON: {error}")
+    if not line.startswith("{"):
+        return InvalidRow(f"column {column!r} holds JSON that is not an object: {line[:40]}")
+    return line.encode()
+
+
+def _of_length(request: bytes | InvalidRow, dimensions: int) -> bytes | InvalidRow:
+    """The request for a vector that the column can hold: it asks for that length, or is made to."""
+    if isinstance(request, InvalidRow) or request == b"{}":
+        return request
+    try:
+        found = json.loads(request)
+    except (ValueError, RecursionError) as error:
+        return InvalidRow(f"the request cannot be read: {error}")
+    asked = found.get("output_dimensionality", found.get("outputDimensionality"))
+    if asked is None:
+        return b'{"output_dimensionality":%d,%b' % (dimensions, request[1:])
+    if asked != dimensions:
+        return InvalidRow(f"the request asks for {asked!r} dimensions, and the run's are {dimensions}: RawRequest(dimensions=…)")
+    return request
+
+
+_JSON_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
+
+
+def _minified(text: str) -> str:
+    """The same JSON without white space between tokens, every token as it was written."""
+    try:
+        return msgspec.json.format(text, indent=-1)
+    except msgspec.DecodeError:
+        # msgspec refuses an escaped lone surrogate, which is valid JSON and which tables of scraped text do hold.
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_constant)
+        return _JSON_SPACE.sub(r"\1", text)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+# --- a callable
+
+
+@dataclass(frozen=True, slots=True)
+class CallableEncoder:
+    """The user's own function, row by row."""
+
+    function: Callable[[dict[str, Any]], dict[str, Any]]
+    columns: tuple[str, ...]
+    spec: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", {"callable": _name(self.function)})
+
+    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
+        try:
+            return [self._encode_row(row) for row in batch.to_pylist()]
+        except UnicodeDecodeError:  # in some row, found before the function saw any
+            return [self._encode_alone(batch.slice(row, 1)) for row in range(batch.num_rows)]
+
+    def _encode_alone(self, batch: pa.RecordBatch) -> bytes | InvalidRow:
+        try:
+            (row,) = batch.to_pylist()
+        except UnicodeDecodeError as error:
+            return InvalidRow(f"the row is not valid UTF-8: {error.reason} at byte {error.start}")
+        return self._encode_row(row)
+
+    def _encode_row(self, row: dict[str, Any]) -> bytes | InvalidRow:
+        request: Any
+        try:
+            request = self.function(row)
+        except Exception as error:
+            return InvalidRow(f"the request function raised {type(error).__name__}: {error}"[:MAX_MESSAGE_CHARACTERS])
+        if not isinstance(request, dict):
+            return InvalidRow(f"the request function returned {type(request).__name__}, not a dict")
+        try:
+            return _dumped(request)
+        except (TypeError, ValueError, RecursionError) as error:
+            return InvalidRow(f"the request function returned what JSON cannot hold: {error}"[:MAX_MESSAGE_CHARACTERS])
+
+
+def _dumped(request: dict[str, Any]) -> bytes:
+    # json and not msgspec: NaN is an error here and would silently become null there, and integers may be of any size.
+    try:
+        return json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # a lone surrogate, which can only be written as an escape
+        return json.dumps(request, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _name(function: Any) -> str:
+    if isinstance(function, functools.partial):
+        return _name(function.func)
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
+    placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
+    type = plain_type(schema.field(spec.column).type)
+    kinds = (
+        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null,
+    )  # fmt: skip
+    if not any(kind(type) for kind in kinds):
+        raise InputError(
+            f"RawRequest needs the requests as JSON text; the column {spec.column!r} is of type {type}. "
+            "Write it as text first, or give a function of the row, which may return a dict."
+        )
+    if spec.format == "gemini":
+        return RawEncoder(spec.column)
+    return RawEncoder(spec.column, dimensions_for(model, spec.dimensions))
