@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.asking.encoding import InvalidRow, compile_request
+from airflow_gemini_batch.engine.asking.encoded import InvalidRow
+from airflow_gemini_batch.engine.asking.encoding import compile_request
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import GenerateRequest
 
@@ -76,7 +77,7 @@ def _lines(alike: Sequence[tuple[int, Mapping[str, Any]]], asked: Asked) -> Iter
     encoder = compile_request(spec, _SCHEMA, asked.model)
     for start in range(0, len(alike), _ROWS_AT_ONCE):
         some = alike[start : start + _ROWS_AT_ONCE]
-        for (index, _), request in zip(some, encoder.encode(_batch(some, asked)), strict=True):
+        for (index, _), request in zip(some, encoder.encode(_batch(some, asked)).rows(), strict=True):
             if isinstance(request, InvalidRow):
                 raise InputError(f"Request {index}: {request.message}.")
             yield b'{"key":"%b-%d","request":%b}\n' % (asked.key.encode(), index, request)

@@ -23,6 +23,9 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 def strings(values: Sequence[str | None]) -> pa.Array:
+    if None not in values and (together := "".join(values)).isascii():  # type: ignore[arg-type]
+        offsets = array("i", accumulate(map(len, values), initial=0))  # type: ignore[arg-type]
+        return pa.Array.from_buffers(pa.string(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(together.encode())])
     return utf8([None if value is None else value.encode() for value in values])
 
 
@@ -31,14 +34,18 @@ def utf8(values: Sequence[bytes | None]) -> pa.Array:
     return _bytes(pa.string(), values)
 
 
+def large_binaries(values: Sequence[bytes | None]) -> pa.Array:
+    return _bytes(pa.large_binary(), values, "q")
+
+
 def binaries(values: Sequence[bytes | None]) -> pa.Array:
     """Together they must stay under 2 GB."""
     return _bytes(pa.binary(), values)
 
 
-def _bytes(kind: pa.DataType, values: Sequence[bytes | None]) -> pa.Array:
+def _bytes(kind: pa.DataType, values: Sequence[bytes | None], code: str = "i") -> pa.Array:
     content = [value or b"" for value in values]
-    offsets = array("i", accumulate(map(len, content), initial=0))
+    offsets = array(code, accumulate(map(len, content), initial=0))
     buffers = [validity(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(content))]
     return pa.Array.from_buffers(kind, len(values), buffers)
 

@@ -79,27 +79,15 @@ class MediaFile(msgspec.Struct, frozen=True):
         return cls(f"files/{_PREFIX}{digest[:36]}", source, mime_type, found.sha256, found.size)
 
 
-class RequestWithMedia(bytes):
-    """A request, and the files that have to be at the service before it is sent."""
-
-    files: tuple[MediaFile, ...]
-
-    def __new__(cls, content: bytes, files: tuple[MediaFile, ...]) -> RequestWithMedia:
-        made = super().__new__(cls, content)
-        made.files = files
-        return made
-
-
 def uri_of(name: str) -> str:
     """How a request names a file of the Files API."""
     return f"{_FILES}{name}"
 
 
-def with_media(request: bytes, known: Mapping[str, MediaFile]) -> bytes:
-    """The request with those of the known files that it names."""
-    found = dict.fromkeys(_NAME.findall(request.decode(errors="replace")))
-    files = tuple(known[name] for name in found if name in known)
-    return RequestWithMedia(request, files) if files else request
+def files_named(request: bytes, known: Mapping[str, MediaFile]) -> tuple[MediaFile, ...]:
+    """Those of the known files that a written request names."""
+    names = dict.fromkeys(_NAME.findall(request.decode(errors="replace")))
+    return tuple(known[name] for name in names if name in known)
 
 
 # --- building

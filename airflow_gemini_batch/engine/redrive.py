@@ -17,15 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.asking.encoding import InvalidRow
+from airflow_gemini_batch.engine.asking.encoded import Encoded
+from airflow_gemini_batch.engine.columns import large_binaries
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
 from airflow_gemini_batch.engine.inputs import open_inputs, opened
 from airflow_gemini_batch.engine.jobs import JobState
 from airflow_gemini_batch.engine.ledger import Ledger, Redrive
-from airflow_gemini_batch.engine.media_files import MediaFile, read_media, with_media
+from airflow_gemini_batch.engine.media_files import MediaFile, files_named, read_media
 from airflow_gemini_batch.engine.reasons import Reason
+from airflow_gemini_batch.engine.rows import Rows
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt, read_json
-from airflow_gemini_batch.engine.shards import SERVICE_MAX_BYTES, Rows, ShardWriter
+from airflow_gemini_batch.engine.shards import SERVICE_MAX_BYTES, ShardWriter
 from airflow_gemini_batch.engine.sinks import PartWriter
 
 log = logging.getLogger(__name__)
@@ -166,13 +168,12 @@ def _write(
 
 
 def _rows(letters: pa.RecordBatch, carry: pa.Schema, policy: RedrivePolicy, media: dict[str, MediaFile]) -> Rows:
-    requests: list[bytes | InvalidRow] = [request.encode() for request in letters.column("request").to_pylist()]
+    requests = letters.column("request").cast(pa.large_binary())
     if policy.max_output_tokens is not None:
-        requests = [_with_limit(request, policy.max_output_tokens) for request in requests if isinstance(request, bytes)]
-    if media:
-        requests = [with_media(request, media) for request in requests if isinstance(request, bytes)]
+        requests = large_binaries([_with_limit(request, policy.max_output_tokens) for request in requests.to_pylist()])
+    files = [files_named(request, media) for request in requests.to_pylist()] if media else ()
     carried = letters.select(carry.names) if carry.names else None
-    return Rows.of(letters.column("key").to_pylist(), requests, carried, SERVICE_MAX_BYTES)
+    return Rows.of(letters.column("key").to_pylist(), Encoded(requests, media=files), carried, SERVICE_MAX_BYTES)
 
 
 def _with_limit(request: bytes, max_output_tokens: int) -> bytes:

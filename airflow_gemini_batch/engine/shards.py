@@ -23,14 +23,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from airflow_gemini_batch.engine import columns
 from airflow_gemini_batch.engine.answers.extras import extra_columns
 from airflow_gemini_batch.engine.asking import placeholders
-from airflow_gemini_batch.engine.asking.encoding import InvalidRow, RequestEncoder
-from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS, copied, readable
+from airflow_gemini_batch.engine.asking.encoding import RequestEncoder
+from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS, readable
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
-from airflow_gemini_batch.engine.media_files import MediaFile, RequestWithMedia
+from airflow_gemini_batch.engine.media_files import MediaFile
+from airflow_gemini_batch.engine.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.sinks import RESERVED_COLUMNS
 from airflow_gemini_batch.engine.sources import Source
@@ -45,13 +45,6 @@ MAX_SHARD_REQUESTS = 50_000
 #: Rows without a request count for nothing in a shard's requests; this keeps a table that has many of them from making
 #: one endless inputs file.
 _MAX_ROWS_PER_REQUEST = 4
-
-#: The columns of an inputs file that come before the carried ones.
-INPUT_FIELDS = (
-    pa.field("key", pa.string(), nullable=False),
-    pa.field("request_sha256", pa.string()),
-    pa.field("problem", pa.string()),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,84 +66,6 @@ class ShardLimits:
     @property
     def max_rows(self) -> int:
         return self.max_requests * _MAX_ROWS_PER_REQUEST
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Consecutive rows, as they stand in the two files of a shard.
-
-    :param lines: of the requests file, each with its newline; None for a row with a problem.
-    :param inputs: of the inputs file.
-    :param media: the files that each row's request names; empty where none of the rows names any.
-    """
-
-    lines: Sequence[bytes | None]
-    inputs: pa.RecordBatch
-    media: Sequence[tuple[MediaFile, ...]] = ()
-
-    @classmethod
-    def of(
-        cls, keys: Sequence[str], requests: Sequence[bytes | InvalidRow], carried: pa.RecordBatch | None, max_bytes: int
-    ) -> Rows:
-        """Make the lines.
-
-        :param carried: the carried columns of these rows; None when there are none.
-        :param max_bytes: a longer line is a problem of its row.
-        """
-        lines = [
-            b'{"key":%b,"request":%b}\n' % (key, request) if isinstance(request, bytes) else None
-            for key, request in zip(_in_json(keys), requests, strict=True)
-        ]
-        problems = {row: request.message for row, request in enumerate(requests) if isinstance(request, InvalidRow)}
-        for row, line in enumerate(lines):
-            if line is not None and len(line) > max_bytes:
-                problems[row] = (
-                    f"the request makes a line of {len(line):,} bytes, and a shard holds at most {max_bytes:,} "
-                    "(max_shard_bytes). Send its media as file URIs, or drop the row."
-                )
-                lines[row] = None
-        digests = [
-            sha256(request).digest() if line is not None and isinstance(request, bytes) else None
-            for line, request in zip(lines, requests, strict=True)
-        ]
-        arrays = [columns.strings(keys), _hex(digests), _sparse(problems, len(keys))]
-        schema = list(INPUT_FIELDS)
-        if carried is not None:
-            arrays += carried.columns
-            schema += carried.schema
-        media = [request.files if isinstance(request, RequestWithMedia) else () for request in requests]
-        return cls(lines, pa.RecordBatch.from_arrays(arrays, schema=pa.schema(schema)), media if any(media) else ())
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def between(self, start: int, stop: int) -> Rows:
-        if start == 0 and stop == len(self):
-            return self
-        return Rows(self.lines[start:stop], copied(self.inputs.slice(start, stop - start)), self.media[start:stop])
-
-
-def _hex(digests: Sequence[bytes | None]) -> pa.Array:
-    if None in digests:
-        return columns.utf8([None if digest is None else digest.hex().encode() for digest in digests])
-    content = b"".join(digests).hex().encode()  # type: ignore[arg-type]
-    offsets = np.arange(0, len(content) + 1, 2 * sha256().digest_size, dtype=np.int32)
-    return pa.Array.from_buffers(pa.string(), len(digests), [None, pa.py_buffer(offsets), pa.py_buffer(content)])
-
-
-def _sparse(texts: dict[int, str], length: int) -> pa.Array:
-    if not texts:
-        return pa.nulls(length, pa.string())
-    return columns.strings([texts.get(row) for row in range(length)])
-
-
-def _in_json(keys: Sequence[str]) -> list[bytes]:
-    """Each key as a JSON string; it holds no newline, so all can be written in one call."""
-    lines: list[bytes] = _json.encode_lines(keys).split(b"\n")
-    return lines[:-1]
-
-
-_json = msgspec.json.Encoder()
 
 
 def build_shards(
@@ -205,7 +120,7 @@ def digest_shards(
         count, digest = 0, sha256()
         for piece in pieces:
             count += len(piece)
-            digest.update(b"".join(filter(None, piece.lines)))
+            digest.update(piece.content)
         digests.append((count, digest.hexdigest()))
     return digests
 
@@ -260,22 +175,21 @@ class ShardWriter:
         return self
 
     def write(self, rows: Rows) -> None:
-        lines = list(filter(None, rows.lines))
-        content = b"".join(lines)
+        content = rows.content
         self._requests_file.write(content)
         self._digest.update(content)
         self._rows += len(rows)
-        self._requests += len(lines)
+        self._requests += rows.requests
         self._bytes += len(content)
-        for line, files in zip(rows.lines, rows.media, strict=False):
-            if line is not None:
+        for is_sent, files in zip(rows.lines.is_valid(), rows.media, strict=False):
+            if is_sent.as_py():
                 self._media.update((file.name, file) for file in files if file.name not in self._media)
         for start in range(0, len(rows), MAX_BLOCK_ROWS):
             self._inputs_file.write_batch(rows.inputs.slice(start, MAX_BLOCK_ROWS))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None and self._media:  # before the request file: where that is, what its requests need is known
-            self._run.media_file(self._id).write(_json.encode(list(self._media.values())))
+            self._run.media_file(self._id).write(msgspec.json.encode(list(self._media.values())))
         self._files.__exit__(kind, error, trace)
         self.shard = Shard(
             number=self._id.shard, rows=self._rows, requests=self._requests, bytes=self._bytes,
@@ -341,30 +255,26 @@ def _cut(blocks: Iterable[Rows], limits: ShardLimits) -> Iterator[tuple[int, Row
     """Rows with the number of their shard. A shard ends before the row that would take it past a limit."""
     number = rows = requests = size = 0
     for block in blocks:
-        lines = list(filter(None, block.lines))
-        added = sum(map(len, lines))
-        if (
-            rows + len(block) <= limits.max_rows
-            and requests + len(lines) <= limits.max_requests
-            and size + added <= limits.max_bytes
-        ):  # what happens to nearly every block
-            rows, requests, size = rows + len(block), requests + len(lines), size + added
-            yield number, block
-            continue
+        sizes = block.sizes()
         start = 0
-        for position, line in enumerate(block.lines):
-            is_request = line is not None
-            length = 0 if line is None else len(line)
-            if rows == limits.max_rows or size + length > limits.max_bytes or (is_request and requests == limits.max_requests):
-                if position > start:
-                    yield number, block.between(start, position)
-                start = position
+        while start < len(block):
+            bytes_after = np.cumsum(sizes[start:])
+            requests_after = np.cumsum(sizes[start:] > 0)
+            count = min(
+                len(bytes_after),
+                limits.max_rows - rows,
+                int(np.searchsorted(bytes_after, limits.max_bytes - size, side="right")),
+                int(np.searchsorted(requests_after, limits.max_requests - requests, side="right")),
+            )
+            if count == 0:
                 number += 1
                 rows = requests = size = 0
-            rows += 1
-            requests += is_request
-            size += length
-        yield number, block.between(start, len(block))
+                continue
+            yield number, block.between(start, start + count)
+            start += count
+            rows += count
+            requests += int(requests_after[count - 1])
+            size += int(bytes_after[count - 1])
 
 
 def _cut_as(blocks: Iterable[Rows], cut: Sequence[int]) -> Iterator[tuple[int, Rows]]:

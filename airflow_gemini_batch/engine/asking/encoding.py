@@ -23,10 +23,10 @@ import pydantic
 from airflow_gemini_batch.engine.answers.embeddings import default_dimension, dimensions_for
 from airflow_gemini_batch.engine.answers.structured import ENUM, JSON, ParsedColumn
 from airflow_gemini_batch.engine.asking import placeholders, sdk_request
+from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.asking.media import MediaEncoder, media_columns, media_slot
 from airflow_gemini_batch.engine.asking.openai.encoding import compile_openai
 from airflow_gemini_batch.engine.asking.row_configs import RowConfigEncoder
-from airflow_gemini_batch.engine.asking.templates import InvalidRow as InvalidRow
 from airflow_gemini_batch.engine.asking.templates import TemplateEncoder, cut_at, mark, read_template
 from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.errors import InputError
@@ -50,9 +50,7 @@ class RequestEncoder(Protocol):
     @property
     def spec(self) -> dict[str, Any]: ...
 
-    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
-        """One entry a row: the request as JSON on one line without its end, or why there is none."""
-        ...
+    def encode(self, batch: pa.RecordBatch) -> Encoded: ...
 
 
 def compile_request(
@@ -190,14 +188,16 @@ class RawEncoder:
         # What tells the rest of the way that vectors come back, and of which length.
         return {"column": self.column, "embed_request": {"output_dimensionality": self.dimensions}}
 
-    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
         column = batch.column(self.column)
         try:
             values = column.to_pylist()
         except UnicodeDecodeError:
             values = column.cast(pa.large_binary()).to_pylist()
         requests = [_raw(value, self.column) for value in values]
-        return requests if self.dimensions is None else [_of_length(request, self.dimensions) for request in requests]
+        if self.dimensions is not None:
+            requests = [_of_length(request, self.dimensions) for request in requests]
+        return Encoded.of(requests)
 
 
 def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:
@@ -262,11 +262,11 @@ class CallableEncoder:
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", {"callable": _name(self.function)})
 
-    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
         try:
-            return [self._encode_row(row) for row in batch.to_pylist()]
+            return Encoded.of([self._encode_row(row) for row in batch.to_pylist()])
         except UnicodeDecodeError:  # in some row, found before the function saw any
-            return [self._encode_alone(batch.slice(row, 1)) for row in range(batch.num_rows)]
+            return Encoded.of([self._encode_alone(batch.slice(row, 1)) for row in range(batch.num_rows)])
 
     def _encode_alone(self, batch: pa.RecordBatch) -> bytes | InvalidRow:
         try:

@@ -17,11 +17,13 @@ import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.asking import placeholders
+from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow, joined
 from airflow_gemini_batch.engine.asking.placeholders import Template
-from airflow_gemini_batch.engine.asking.templates import InvalidRow, TemplateEncoder
+from airflow_gemini_batch.engine.asking.templates import TemplateEncoder
 from airflow_gemini_batch.engine.blocks import plain_type
+from airflow_gemini_batch.engine.columns import large_binaries
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.media_files import Fingerprints, MediaFile, RequestWithMedia, uri_of
+from airflow_gemini_batch.engine.media_files import Fingerprints, MediaFile, uri_of
 from airflow_gemini_batch.engine.requests import Media
 from airflow_gemini_batch.engine.storage import Location
 
@@ -110,22 +112,22 @@ class MediaEncoder:
     def spec(self) -> dict[str, Any]:
         return {**self.template.spec, "media": [asdict(column.media) for column in self.media]}
 
-    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
-        parts = [_parts(column, batch, self._fingerprints) for column in self.media]
-        rows = zip(self._before.encode(batch), self._after.encode(batch), *parts, strict=True)
-        return [_joined(before, after, of_row) for before, after, *of_row in rows]
-
-
-def _joined(
-    before: bytes | InvalidRow, after: bytes | InvalidRow, media: Sequence[list[_Part] | InvalidRow]
-) -> bytes | InvalidRow:
-    problems = [part.message for part in (before, after, *media) if isinstance(part, InvalidRow)]
-    if problems:
-        return InvalidRow("; ".join(problems))
-    parts = [part for column in media for part in column]  # type: ignore[union-attr]
-    request = b"".join((before, *(content for content, _ in parts), after))  # type: ignore[arg-type]
-    files = tuple(dict.fromkeys(file for _, file in parts if file is not None))
-    return RequestWithMedia(request, files) if files else request
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        before, after = self._before.encode(batch), self._after.encode(batch)
+        columns_of_parts = [_parts(column, batch, self._fingerprints) for column in self.media]
+        problems: dict[int, str] = {}
+        content: list[bytes | None] = []
+        media: list[tuple[MediaFile, ...]] = []
+        for row, of_row in enumerate(zip(*columns_of_parts, strict=True)):
+            reasons = [encoded.problems[row] for encoded in (before, after) if row in encoded.problems]
+            reasons += [parts.message for parts in of_row if isinstance(parts, InvalidRow)]
+            if reasons:
+                problems[row] = "; ".join(reasons)
+            parts = [part for parts in of_row if not isinstance(parts, InvalidRow) for part in parts]
+            content.append(None if reasons else b"".join([part for part, _ in parts]))
+            media.append(() if reasons else tuple(dict.fromkeys(file for _, file in parts if file is not None)))
+        requests = joined(before.requests, large_binaries(content), after.requests, length=batch.num_rows)
+        return Encoded(requests, problems, media if any(media) else ())
 
 
 # --- checking

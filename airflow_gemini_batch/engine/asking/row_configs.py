@@ -16,10 +16,11 @@ import pyarrow as pa
 from google import genai
 
 from airflow_gemini_batch.engine.asking import placeholders, sdk_request
-from airflow_gemini_batch.engine.asking.templates import InvalidRow
+from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.columns import int64s
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.media_files import MediaFile
 from airflow_gemini_batch.engine.requests import GenerateRequest
 from airflow_gemini_batch.engine.texts import Text, texts, why_no_text
 
@@ -29,7 +30,7 @@ _KEPT = 1024
 #: What a run with a response schema decides for all its rows, since they share the ``parsed`` column.
 _OF_THE_SCHEMA = {"response_mime_type", "response_schema", "response_json_schema"}
 
-_Encode = Callable[[pa.RecordBatch], list[bytes | InvalidRow]]
+_Encode = Callable[[pa.RecordBatch], Encoded]
 
 
 class RowConfigEncoder:
@@ -50,9 +51,10 @@ class RowConfigEncoder:
         self.spec: dict[str, Any] = {**run.spec, "config_column": self._column}
         self._encoder = functools.lru_cache(_KEPT)(self._encoder_of)
 
-    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
         rows_by_config: dict[str | None, list[int]] = {}
         requests: list[bytes | InvalidRow] = [InvalidRow("")] * batch.num_rows
+        media: list[tuple[MediaFile, ...]] = [()] * batch.num_rows
         for row, config in enumerate(_configs(batch.column(self._column))):
             if isinstance(config, UnicodeDecodeError):
                 requests[row] = self._refused(f"is not valid UTF-8: {config.reason} at byte {config.start}")
@@ -61,10 +63,12 @@ class RowConfigEncoder:
         for config, rows in rows_by_config.items():
             alike = batch if len(rows) == batch.num_rows else batch.take(int64s(rows))
             encode = self._encoder(config)
-            encoded = [encode] * len(rows) if isinstance(encode, InvalidRow) else encode(self._needed(alike))
-            for row, request in zip(rows, encoded, strict=True):
+            encoded = Encoded.of([encode] * len(rows)) if isinstance(encode, InvalidRow) else encode(self._needed(alike))
+            for row, request in zip(rows, encoded.rows(), strict=True):
                 requests[row] = request
-        return requests
+            for row, files in zip(rows, encoded.media, strict=False):
+                media[row] = files
+        return Encoded.of(requests, media)
 
     def _needed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return batch.select(self._columns) if self._columns else batch

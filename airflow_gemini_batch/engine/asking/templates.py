@@ -6,28 +6,22 @@ escaped and joined, and nothing else.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
+from airflow_gemini_batch.engine import columns
 from airflow_gemini_batch.engine.asking import placeholders
+from airflow_gemini_batch.engine.asking.encoded import Encoded, escaped, joined
 from airflow_gemini_batch.engine.asking.placeholders import Template
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.texts import texts, why_no_text
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidRow:
-    """A row of which no request can be made, and why, in a sentence for the dead letter."""
-
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +36,42 @@ class TemplateEncoder:
     def columns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.values))
 
-    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
-        if not self.values:
-            return [self.pieces[0]] * batch.num_rows
-        escaped: dict[str, list[bytes]] = {}
-        problems: dict[int, InvalidRow] = {}
-        for column in self.columns:
-            escaped[column] = _escaped(column, batch.column(column), problems)
-        parts: list[Iterable[bytes]] = []
-        for piece, column in zip(self.pieces, self.values, strict=False):
-            parts += [itertools.repeat(piece, batch.num_rows), escaped[column]]
-        parts.append(itertools.repeat(self.pieces[-1], batch.num_rows))
-        requests: list[bytes | InvalidRow] = [b"".join(row) for row in zip(*parts, strict=True)]
-        for row, problem in problems.items():
-            requests[row] = problem
-        return requests
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        problems: dict[int, str] = {}
+        inside = {name: _inside(name, batch.column(name), problems) for name in self.columns}
+        between: list[bytes | pa.Array] = [self.pieces[0]]
+        for name, piece in zip(self.values, self.pieces[1:], strict=True):
+            between += [inside[name], piece]
+        return Encoded(joined(*between, length=batch.num_rows), problems)
 
 
-def _escaped(name: str, column: pa.Array, problems: dict[int, InvalidRow]) -> list[bytes]:
-    """The insides of JSON strings, and into ``problems`` what has none."""
-    values: list[Any] = texts(column)
-    for row, value in enumerate(values):
-        if value.__class__ is str:
-            continue
-        if value is None:
-            problem = f"placeholder ${{{name}}} is null"
-        else:
-            problem = f"placeholder ${{{name}}} is not valid UTF-8: {value.reason} at byte {value.start}"
-        earlier = problems.get(row)
-        problems[row] = InvalidRow(f"{earlier.message}; {problem}" if earlier else problem)
-        values[row] = ""
-    # One call for the whole column. An escaped string holds no newline, so what stands between two is one value.
-    lines: list[bytes] = _strings.encode_lines(values)[1:-2].split(b'"\n"')
-    return lines
+def _inside(name: str, column: pa.Array, problems: dict[int, str]) -> pa.Array:
+    """The insides of JSON strings; null for a row that has none, and the reason in ``problems``."""
+    reasons: dict[int, str] = {}
+    if not _is_sound_text(column):
+        values = texts(column)
+        for row, value in enumerate(values):
+            if isinstance(value, UnicodeDecodeError):
+                reasons[row] = f"is not valid UTF-8: {value.reason} at byte {value.start}"
+        column = columns.strings([value if isinstance(value, str) else None for value in values])
+    if column.null_count:
+        for row, is_null in enumerate(column.is_null().to_pylist()):
+            if is_null:
+                reasons.setdefault(row, "is null")
+    for row, reason in reasons.items():
+        earlier = f"{problems[row]}; " if row in problems else ""
+        problems[row] = f"{earlier}placeholder ${{{name}}} {reason}"
+    return escaped(column)
+
+
+def _is_sound_text(column: pa.Array) -> bool:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 _strings = msgspec.json.Encoder()

@@ -177,7 +177,7 @@ def sdk() -> Iterator[Sdk]:
 
 def encoded(config: Any, text: str = "hi") -> Any:
     batch = pa.record_batch({"text": [text]})
-    (line,) = compile_request(GenerateRequest(prompt="${text}", config=config), batch.schema, MODEL).encode(batch)
+    (line,) = compile_request(GenerateRequest(prompt="${text}", config=config), batch.schema, MODEL).encode(batch).rows()
     assert isinstance(line, bytes)
     return json.loads(line)
 

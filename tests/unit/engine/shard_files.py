@@ -11,9 +11,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.asking.encoding import InvalidRow
+from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.rows import Rows
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt, SourceInfo
-from airflow_gemini_batch.engine.shards import Rows, ShardWriter
+from airflow_gemini_batch.engine.shards import ShardWriter
 from airflow_gemini_batch.engine.storage import Location, locate
 
 
@@ -46,7 +47,7 @@ def write_shard(
         for start in range(0, len(keys), block_rows):
             block = slice(start, start + block_rows)
             columns = carried.slice(start, block_rows).combine_chunks().to_batches()[0] if carried is not None else None
-            writer.write(Rows.of(keys[block], requests[block], columns, 1 << 30))
+            writer.write(Rows.of(keys[block], Encoded.of(requests[block]), columns, 1 << 30))
     return writer.shard
 
 

@@ -16,16 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.asking.encoding import InvalidRow, RequestEncoder, compile_request
+from airflow_gemini_batch.engine.asking.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.runs import Run, Shard
 from airflow_gemini_batch.engine.shards import (
     MAX_SHARD_BYTES,
     SERVICE_MAX_BYTES,
-    Rows,
     ShardLimits,
-    ShardWriter,
     build_shards,
     digest_shards,
 )
@@ -360,36 +358,6 @@ def test_a_carry_that_cannot_be_is_an_error(tmp_path: Path, carry: Any, message:
 def test_a_missing_key_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"key names a column that the source does not have: 'ids'\. It has: 'id', 'text'"):
         build(tmp_path, table(1), key="ids")
-
-
-# --- the writer by itself, as a second attempt uses it
-
-
-def test_the_writer_serves_any_attempt(tmp_path: Path) -> None:
-    run = Run(locate(str(tmp_path)))
-    carried = pa.record_batch({"c": [1, 2]})
-
-    with ShardWriter(run, ShardAttempt(3, 1), carried.schema) as writer:
-        writer.write(Rows.of(["a", "b"], [b'{"x":1}', InvalidRow("no")], carried, 1000))
-
-    shard = writer.shard
-    assert (shard.number, shard.attempt, shard.rows, shard.requests) == (3, 1, 2, 1)
-    assert run.requests_file(ShardAttempt(3, 1)).read() == b'{"key":"a","request":{"x":1}}\n'
-    assert inputs_of(run, shard).to_pylist() == [
-        {"key": "a", "request_sha256": hashlib.sha256(b'{"x":1}').hexdigest(), "problem": None, "c": 1},
-        {"key": "b", "request_sha256": None, "problem": "no", "c": 2},
-    ]
-
-
-def test_nothing_of_a_shard_appears_when_writing_it_fails(tmp_path: Path) -> None:
-    run = Run(locate(str(tmp_path)))
-
-    other = pa.record_batch({"c": [1]})
-
-    with pytest.raises(ValueError, match="schema"), ShardWriter(run, ShardAttempt(0), pa.schema([])) as writer:
-        writer.write(Rows.of(["a"], [b"{}"], other, 1000))
-
-    assert files_of(tmp_path) == {}
 
 
 def test_a_shard_on_an_object_store_is_the_same() -> None:

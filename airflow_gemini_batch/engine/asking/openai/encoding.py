@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.answers.embeddings import dimensions_for
 from airflow_gemini_batch.engine.asking import placeholders
+from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.asking.openai.requests import chat_request, embed_request
 from airflow_gemini_batch.engine.asking.openai.values import NotConvertibleError, read_json
-from airflow_gemini_batch.engine.asking.templates import InvalidRow
 from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import RawRequest
@@ -38,10 +38,10 @@ class OpenAIEncoder:
     url_end: str
     convert: Callable[[Json], Json]
 
-    def encode(self, batch: pa.RecordBatch) -> list[bytes | InvalidRow]:
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
         bodies = _texts(batch.column(self.columns[0]))
         urls = _texts(batch.column(URL_COLUMN)) if URL_COLUMN in self.columns[1:] else [None] * len(bodies)
-        return [self._encode(body, url) for body, url in zip(bodies, urls, strict=True)]
+        return Encoded.of([self._encode(body, url) for body, url in zip(bodies, urls, strict=True)])
 
     def _encode(self, body: str | bytes | None, url: str | bytes | None) -> bytes | InvalidRow:
         column = self.columns[0]

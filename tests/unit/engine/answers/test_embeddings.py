@@ -106,7 +106,7 @@ def test_landing_joins_vectors_by_key_and_refuses_the_bad_ones(tmp_path: Path) -
 def encoded(request: EmbedRequest, model: str = MODEL) -> Any:
     batch = pa.RecordBatch.from_pylist([{"body": 'say "hi"', "title": "T"}], schema=SCHEMA)
     encoder = compile_request(request, SCHEMA, model)
-    [content] = encoder.encode(batch.select(encoder.columns))
+    [content] = encoder.encode(batch.select(encoder.columns)).rows()
     assert isinstance(content, bytes)
     return json.loads(content)
 

@@ -14,7 +14,8 @@ from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.asking.encoding import InvalidRow, RequestEncoder, compile_request
+from airflow_gemini_batch.engine.asking.encoded import InvalidRow
+from airflow_gemini_batch.engine.asking.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest, RequestSpec
 
@@ -25,7 +26,7 @@ awkward = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled
 def encode(spec: RequestSpec, columns: dict[str, Any]) -> list[bytes | InvalidRow]:
     batch = pa.record_batch(columns)
     encoder = compile_request(spec, batch.schema, MODEL)
-    return encoder.encode(batch.select(encoder.columns))
+    return encoder.encode(batch.select(encoder.columns)).rows()
 
 
 def prompt_of(line: bytes | InvalidRow) -> Any:
@@ -48,7 +49,9 @@ def test_a_line_holds_exactly_the_filled_prompt(rows: list[tuple[str, int, float
     texts, integers, floats = zip(*rows, strict=True)
     spec = _compiled(constant)
 
-    lines = spec.encode(pa.record_batch({"t": pa.array(texts, pa.string()), "i": pa.array(integers, pa.int64()), "f": floats}))
+    lines = spec.encode(
+        pa.record_batch({"t": pa.array(texts, pa.string()), "i": pa.array(integers, pa.int64()), "f": floats})
+    ).rows()
 
     for line, (text, integer, number) in zip(lines, rows, strict=True):
         assert isinstance(line, bytes)
@@ -128,7 +131,7 @@ def test_one_spec_makes_the_same_bytes_and_the_same_manifest_every_time() -> Non
 
     first, second = (compile_request(spec, batch.schema, MODEL) for _ in range(2))
 
-    assert first.encode(batch) == second.encode(batch)
+    assert first.encode(batch).rows() == second.encode(batch).rows()
     assert first.spec == second.spec == json.loads(json.dumps(first.spec))
 
 

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.asking import sdk_request
-from airflow_gemini_batch.engine.asking.encoding import InvalidRow, compile_request
+from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.asking.encoding import compile_request
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.media_files import RequestWithMedia, with_media
+from airflow_gemini_batch.engine.media_files import files_named
 from airflow_gemini_batch.engine.requests import GenerateRequest, Media
 
 FILES = "https://generativelanguage.googleapis.com/v1beta/files/"
@@ -26,6 +27,10 @@ PNG = b"\x89PNG\r\n\x1a\n\xfb\xff\xfe"
 
 def encoded(columns: dict[str, Any], *media: str | Media, prompt: str = "What is it?") -> list[bytes | InvalidRow]:
     batch = pa.RecordBatch.from_pydict(columns)
+    return asked(batch, *media, prompt=prompt).rows()
+
+
+def asked(batch: pa.RecordBatch, *media: str | Media, prompt: str = "What is it?") -> Encoded:
     return compile_request(GenerateRequest(prompt=prompt, media=media), batch.schema, "gemini-3.6-flash").encode(batch)
 
 
@@ -223,23 +228,22 @@ def test_a_file_is_named_by_its_content_and_mime_type(tmp_path: Path) -> None:
 def test_a_request_says_which_file_it_needs(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
 
-    [request] = upload(tmp_path, "a.png")
+    batch = pa.RecordBatch.from_pydict({"m": [str(tmp_path / "a.png")]})
+    [[file]] = asked(batch, Media("m", upload=True)).media
 
-    assert isinstance(request, RequestWithMedia)
-    [file] = request.files
     assert (file.source, file.size, file.mime_type) == (str(tmp_path / "a.png"), len(PNG), "image/png")
     assert file.sha256 == hashlib.sha256(PNG).hexdigest()
 
 
 def test_the_files_that_a_written_request_names_are_found_again(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
-    [request] = upload(tmp_path, "a.png")
-    assert isinstance(request, RequestWithMedia)
-    known = {file.name: file for file in request.files}
+    encoded = asked(pa.RecordBatch.from_pydict({"m": [str(tmp_path / "a.png")]}), Media("m", upload=True))
+    [request], [files] = encoded.rows(), encoded.media
+    known = {file.name: file for file in files}
+    assert isinstance(request, bytes)
 
-    assert with_media(bytes(request), known) == request
-    assert with_media(bytes(request), known).files == request.files  # type: ignore[attr-defined]
-    assert type(with_media(b'{"text":"files/gbm-0"}', known)) is bytes
+    assert files_named(request, known) == files
+    assert files_named(b'{"text":"files/gbm-0"}', known) == ()
 
 
 @pytest.mark.parametrize(
@@ -261,7 +265,7 @@ def test_a_file_that_cannot_be_read_is_a_problem_of_its_row_alone(tmp_path: Path
 
     assert isinstance(bad, InvalidRow)
     assert message in bad.message
-    assert isinstance(good, RequestWithMedia)
+    assert len(parts(good)) == 2
 
 
 def test_a_file_that_an_object_store_does_not_have_is_said_to_be_absent() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch.engine.asking.encoding import InvalidRow, compile_request
+from airflow_gemini_batch.engine.asking.encoded import InvalidRow
+from airflow_gemini_batch.engine.asking.encoding import compile_request
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import GenerateRequest
 
@@ -18,7 +19,7 @@ def encode(configs: pa.Array, **request: Any) -> list[Any]:
     table = pa.RecordBatch.from_arrays([pa.array([f"t{row}" for row in range(len(configs))]), configs], names=["text", "cfg"])
     encoder = compile_request(GenerateRequest(prompt="${text}", config_column="cfg", **request), table.schema, "m")
     rows: list[Any] = []
-    for row, content in enumerate(encoder.encode(table.select(encoder.columns))):
+    for row, content in enumerate(encoder.encode(table.select(encoder.columns)).rows()):
         if isinstance(content, InvalidRow):
             rows.append(content.message)
         else:
@@ -90,7 +91,7 @@ def test_the_column_need_not_be_used_by_the_prompt_nor_the_prompt_any_other() ->
     encoder = compile_request(GenerateRequest(prompt="Say hi", config_column="cfg"), table.schema, "m")
 
     assert encoder.columns == ("cfg",)
-    assert [json.loads(content)["generation_config"] for content in encoder.encode(table)] == [{"seed": 1}, {"seed": 2}]
+    assert [json.loads(content)["generation_config"] for content in encoder.encode(table).rows()] == [{"seed": 1}, {"seed": 2}]
     assert encoder.spec["config_column"] == "cfg"
 
 

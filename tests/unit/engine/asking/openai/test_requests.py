@@ -13,11 +13,11 @@ from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_gemini_batch.engine.asking.encoded import InvalidRow
 from airflow_gemini_batch.engine.asking.encoding import compile_request
 from airflow_gemini_batch.engine.asking.openai.fields import CHAT, EMBEDDINGS, Fate
 from airflow_gemini_batch.engine.asking.openai.requests import chat_request, embed_request
 from airflow_gemini_batch.engine.asking.openai.values import NotConvertibleError
-from airflow_gemini_batch.engine.asking.templates import InvalidRow
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import RawRequest
 
@@ -241,9 +241,8 @@ def test_other_embeddings_are_refused(body: dict[str, Any]) -> None:
 
 def encode(request: RawRequest, model: str = MODEL, **columns: list[Any]) -> list[Any]:
     batch = pa.RecordBatch.from_pydict(columns)
-    return compile_request(request, batch.schema, model).encode(
-        batch.select(compile_request(request, batch.schema, model).columns)
-    )
+    encoder = compile_request(request, batch.schema, model)
+    return encoder.encode(batch.select(encoder.columns)).rows()
 
 
 def test_rows_fail_alone_and_name_the_reason() -> None:
