@@ -12,7 +12,7 @@ GENAI_2 := $(shell sed -n 's/^google-genai==\(2[0-9.]*\).*/\1/p' constraints.txt
 SDK_TESTS := tests/unit/engine/asking/test_sdk_request.py \
 	$(addprefix tests/integration/engine/test_, client.py encoder_against_sdk.py inline.py trip.py) \
 	$(addprefix tests/integration/emulator/test_, \
-		batches.py files.py http_faults.py official_page.py official_page_results.py uploads.py webhooks.py)
+		batches.py files.py garbage.py http_faults.py official_page.py official_page_results.py references.py uploads.py webhooks.py)
 
 # Settings of another environment must not reach into this one. Tests and demo bring an Airflow home of their own.
 unexport PYTHONPATH PYTHONHOME AIRFLOW_HOME AIRFLOW_CONFIG
