@@ -33,6 +33,9 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
 from airflow_gemini_batch.engine.storage import Location, locate
 
+#: What a request that names a cached content cannot have of its own.
+_OF_THE_CACHE = ("system_instruction", "tools", "tool_config")
+
 #: What is kept of an error of the user's code: enough for the cause, too little to fill a table with tracebacks.
 MAX_MESSAGE_CHARACTERS = 500
 
@@ -100,12 +103,22 @@ def _compile_generate(
     if media:
         marks |= media_slot(media_mark := mark())
     written = sdk_request.write_request(prompt=prompt_mark, system_instruction=system_mark, config=config, media=media_mark)
+    _require_cache_alone(written)
     pieces, values, plain = cut_at(written, marks)
     asked = {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
     if answer_schema is not None:
         asked["response_schema"] = answer_schema
     encoder = TemplateEncoder(pieces, values, asked)
     return MediaEncoder(encoder, media, locate) if media else encoder
+
+
+def _require_cache_alone(written: dict[str, Any]) -> None:
+    found = [name for name in _OF_THE_CACHE if written.get(name)] if written.get("cached_content") else []
+    if found:
+        raise InputError(
+            f"The request names {written['cached_content']!r} together with {', '.join(found)}: the service refuses every such "
+            "request, since they belong into the cached content. Create the cache with them, and leave them out here."
+        )
 
 
 def _with_schema(config: Any, schema: dict[str, Any]) -> Any:

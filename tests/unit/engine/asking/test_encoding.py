@@ -20,6 +20,8 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest, RequestSpec
 
 MODEL = "gemini-3.6-flash"
+CACHE = {"cached_content": "cachedContents/1"}
+TOOLS = {"tools": [{"url_context": {}}], "tool_config": {"function_calling_config": {"mode": "ANY"}}}
 awkward = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from('"\\\n\r\0\t\u2028\u2029\x85\x7f${}😀')))
 
 
@@ -164,6 +166,9 @@ async def ask_later(row: dict[str, Any]) -> dict[str, Any]:
         (GenerateRequest(prompt="x\ud800"), "cannot be written as JSON in UTF-8"),
         (GenerateRequest(prompt="x", response_schema=Colour, config={"response_schema": Colour}), "two response schemas"),
         (GenerateRequest(prompt="x", response_schema="Colour"), "response_schema must be a pydantic model"),
+        (GenerateRequest(prompt="x", system_instruction="s", config=CACHE), "together with system_instruction: the service refuses"),
+        (GenerateRequest(prompt="x", config=CACHE | {"system_instruction": "s"}), "together with system_instruction"),
+        (GenerateRequest(prompt="x", config=CACHE | TOOLS), "together with tools, tool_config"),
         (RawRequest(column="requests"), "names a column that the source does not have: 'requests'"),
         (RawRequest(column="a"), "the column 'a' is of type int64"),
         (ask_later, "test_encoding.ask_later, which is async or a generator; expected a function that returns a dict"),

@@ -66,6 +66,7 @@ def test_a_field_is_replaced_whole() -> None:
         ('{"service_tier": 5}', "config is refused by google-genai"),
         ('{"response_schema": {"type": ["string", "null"]}}', "config is refused by google-genai"),
         ('{"response_json_schema": ' + '{"a":' * 900 + "1" + "}" * 901, "too deeply"),
+        ('{"cached_content": "cachedContents/1", "tools": [{"url_context": {}}]}', "together with tools"),
         ('{"seed": 4294967296}', "seed is 4294967296: google-genai"),
         ('{"thinking_config": {"thinking_level": "hihg"}}', "thinking_config.thinking_level is 'hihg': google-genai"),
         ('{"safety_settings": [{"category": "RAIN", "threshold": "OFF"}]}', "safety_settings.category is 'RAIN': google-genai"),
@@ -108,3 +109,10 @@ def test_what_cannot_work_is_said_up_front(column: str, type: pa.DataType, messa
 
     with pytest.raises(InputError, match=message):
         compile_request(GenerateRequest(prompt="${text}", config_column=column), schema, "m")
+
+
+def test_a_row_cannot_name_a_cache_where_the_run_has_a_system_instruction() -> None:
+    first, second = encode(pa.array(['{"cached_content": "cachedContents/1"}', "{}"]), system_instruction="Be brief.")
+
+    assert "together with system_instruction" in first
+    assert "system_instruction" in second
