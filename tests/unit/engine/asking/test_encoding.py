@@ -166,7 +166,7 @@ async def ask_later(row: dict[str, Any]) -> dict[str, Any]:
         (GenerateRequest(prompt="x\ud800"), "cannot be written as JSON in UTF-8"),
         (GenerateRequest(prompt="x", response_schema=Colour, config={"response_schema": Colour}), "two response schemas"),
         (GenerateRequest(prompt="x", response_schema="Colour"), "response_schema must be a pydantic model"),
-        (GenerateRequest(prompt="x", system_instruction="s", config=CACHE), "together with system_instruction: the service refuses"),
+        (GenerateRequest(prompt="x", system_instruction="s", config=CACHE), "together with system_instruction: the"),
         (GenerateRequest(prompt="x", config=CACHE | {"system_instruction": "s"}), "together with system_instruction"),
         (GenerateRequest(prompt="x", config=CACHE | TOOLS), "together with tools, tool_config"),
         (RawRequest(column="requests"), "names a column that the source does not have: 'requests'"),
