@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import BaseOperator
 
-from airflow_gemini_batch.engine.requests import GenerateRequest, RequestSpec
+from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RequestSpec
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.operators.killing import Killable
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
@@ -97,12 +97,13 @@ class ShardStep(GeminiOperator):
 class AskingOperator(GeminiOperator):
     """An operator that makes a run out of a table.
 
-    Jinja is rendered in ``prompt`` and ``system_instruction`` of a ``GenerateRequest``, for what belongs to the DAG run; there,
-    ``${column}`` stands for what belongs to the row. What is in the rows is never rendered.
+    Jinja is rendered in ``prompt`` and ``system_instruction`` of a ``GenerateRequest`` and in ``text`` of an ``EmbedRequest``,
+    for what belongs to the DAG run; there, ``${column}`` stands for what belongs to the row. What is in the rows is never
+    rendered.
     """
 
     #: ``prompt`` and ``system_instruction`` live in the request; the properties below show them to Airflow as fields of the
-    #: operator, so that it renders them, and shows them rendered, as it does all others.
+    #: operator, so that it renders them, and shows them rendered, as it does all others. ``text`` is shown as ``prompt``.
     template_fields: Sequence[str] = (
         "source",
         "model",
@@ -142,12 +143,14 @@ class AskingOperator(GeminiOperator):
 
     @property
     def prompt(self) -> Any:
-        """The request's prompt, where it has one."""
+        """The request's prompt, or the text of an ``EmbedRequest``, where it has one."""
+        if isinstance(self.request, EmbedRequest):
+            return self.request.text
         return self.request.prompt if isinstance(self.request, GenerateRequest) else None
 
     @prompt.setter
     def prompt(self, rendered: Any) -> None:
-        self._replace_in_request(prompt=rendered)
+        self._replace_in_request(**{"text" if isinstance(self.request, EmbedRequest) else "prompt": rendered})
 
     @property
     def system_instruction(self) -> Any:

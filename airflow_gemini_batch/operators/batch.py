@@ -39,8 +39,9 @@ class GeminiBatchOperator(AskingOperator):
     :param source: The input table: a URI of Parquet, CSV or JSON Lines (file, folder, glob) or a list of them, an
         ``ObjectStoragePath``, a pandas DataFrame or an Arrow table; the last two come best from an upstream task's ``.output``.
         (templated)
-    :param request: What to ask for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), a
-        ``RawRequest``, or a function that makes a REST request of a row given as dict.
+    :param request: What to ask for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), an
+        ``EmbedRequest`` (its ``text`` is templated), a ``RawRequest``, or a function that makes a REST request of a row given as
+        dict.
     :param model: The model's name, such as ``gemini-3.6-flash``. (templated)
     :param destination: URI of the folder that receives the run. It must stay the same over the tries of one task instance, and
         differ between runs. (templated)

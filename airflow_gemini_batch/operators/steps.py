@@ -53,8 +53,9 @@ class GeminiBatchBuildOperator(AskingOperator):
 
     :param source: The input table: a URI of Parquet, CSV or JSON Lines (file, folder, glob) or a list of them, an
         ``ObjectStoragePath``, a pandas DataFrame or an Arrow table. (templated)
-    :param request: What to ask for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), a
-        ``RawRequest``, or a function that makes a REST request of a row given as dict.
+    :param request: What to ask for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), an
+        ``EmbedRequest`` (its ``text`` is templated), a ``RawRequest``, or a function that makes a REST request of a row given as
+        dict.
     :param model: The model's name. (templated)
     :param destination: URI of the folder that receives the run. (templated)
     :param key: The column that tells rows apart. Default: the row's number. (templated)

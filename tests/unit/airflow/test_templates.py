@@ -13,6 +13,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from airflow_gemini_batch import (
+    EmbedRequest,
     GeminiBatchBuildOperator,
     GeminiBatchDownloadOperator,
     GeminiBatchFinishOperator,
@@ -66,6 +67,14 @@ def test_the_request_is_rendered_and_its_placeholders_survive(kind: type[BaseOpe
     )
     rendered = (task.source, task.model, task.destination, task.key)
     assert rendered == ("in 2026-11-21", "French", "out 2026-11-21", "k2026-11-21")
+
+
+def test_the_text_of_an_embed_request_is_rendered_and_its_placeholders_survive() -> None:
+    task = operator(request=EmbedRequest(text="{{ ds }}: ${text} for $$5", config={"title": "{{ ds }}"}))
+
+    task.render_template_fields(CONTEXT)
+
+    assert task.request == EmbedRequest(text="2026-11-21: ${text} for $$5", config={"title": "{{ ds }}"})
 
 
 def test_a_request_that_several_tasks_share_is_not_changed() -> None:
@@ -122,7 +131,9 @@ def dag_with(**arguments: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "request_", [REQUEST, RawRequest("request"), as_row, lambda row: {}], ids=["generate", "raw", "function", "lambda"]
+    "request_",
+    [REQUEST, EmbedRequest(text="{{ ds }} ${text}"), RawRequest("request"), as_row, lambda row: {}],
+    ids=["generate", "embed", "raw", "function", "lambda"],
 )
 def test_a_dag_with_any_request_is_serialized(request_: Any) -> None:
     assert dag_with(request=request_, timeout=timedelta(hours=1)) == dag_with(request=request_, timeout=timedelta(hours=1))
