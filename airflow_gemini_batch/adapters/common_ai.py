@@ -32,7 +32,7 @@ from airflow_gemini_batch.engine.answers.lines import OutputLines
 from airflow_gemini_batch.engine.answers.responses import Answer, Garbage, Refusal, classify
 from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.collecting import fetch_output
-from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, RefusedError
+from airflow_gemini_batch.engine.errors import InputError, NamelessJobError, OutcomeUnknownError, RefusedError
 from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.ledger import Intent
 from airflow_gemini_batch.engine.shards import MAX_SHARD_BYTES, MAX_SHARD_REQUESTS
@@ -144,7 +144,7 @@ class GeminiBatchAdapter(BatchAdapter):
             job = self._client.create_job(
                 model=model, input_file=input_file, display_name=f"{identity} {len(requests)} requests of common-ai"
             )
-        except OutcomeUnknownError as error:
+        except (OutcomeUnknownError, NamelessJobError) as error:
             log.warning("%s. Looking for the job before anything else.", error)
             found = self._look_for(identity, since=began - _CLOCK_SLACK, until=time.time() + self.caution.settle)
             if found is None:

@@ -27,6 +27,7 @@ from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     DroppedError,
     InputError,
+    NamelessJobError,
     NotFoundError,
     OutcomeUnknownError,
     RefusedError,
@@ -144,7 +145,7 @@ class GeminiClient:
         :param embeds: whether the requests ask for embeddings; those have a method of their own.
         :param timeout: seconds without a byte; default: the endpoint's. The service reads the whole input file before it answers.
 
-        Raises OutcomeUnknownError when the job may exist all the same.
+        Raises OutcomeUnknownError when the job may exist all the same, NamelessJobError when the service says so and not which.
         """
         options = types.HttpOptions(retry_options=_NO_RETRIES, timeout=math.ceil((timeout or self.endpoint.timeout) * 1000))
         if requests is not None:
@@ -153,7 +154,12 @@ class GeminiClient:
         create = functools.partial(self._create_embeddings if embeds else self._create, model, input_file, display_name, options)
         with translated(f"create a batch job for model {model}"), captured() as raw:
             raw.run(create)
-        return job_of(raw.json(), "create a batch job")
+        try:
+            return parse_job(raw.json())
+        except ValueError as error:
+            raise NamelessJobError(
+                f"The service answered a create with 200, but that answer is {error}. There may be a job {display_name!r}."
+            ) from error
 
     def get_job(self, name: str) -> Job:
         """Look at one job. Raises NotFoundError for 404: gone, or another project's."""

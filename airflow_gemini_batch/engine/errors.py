@@ -84,6 +84,10 @@ class DroppedError(OutcomeUnknownError):
     """The connection broke after it had been made."""
 
 
+class NamelessJobError(ServiceError):
+    """A create was answered with 200 and without the name of a batch job: there may be a job, and a second create a second."""
+
+
 class UnreachableError(ServiceError):
     """No connection to the service was made, so nothing was done."""
 

@@ -21,13 +21,14 @@ from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     CorruptRunError,
-    NotFoundError,
+    NamelessJobError,
     OutcomeUnknownError,
     QuotaError,
     RefusedError,
     ServiceError,
     UnreachableError,
 )
+from airflow_gemini_batch.engine.flight import look
 from airflow_gemini_batch.engine.inline import Transport, goes_inline, inline_requests
 from airflow_gemini_batch.engine.jobs import Job, JobState
 from airflow_gemini_batch.engine.ledger import (
@@ -91,7 +92,8 @@ class Submission:
         """The one job of this shard and attempt: the recorded one, one that an earlier try created, or a new one.
 
         Raises QuotaError (nothing was created; try later), RefusedError (nothing was created; repeating is of no use),
-        OutcomeUnknownError (call again: the next call looks before it creates).
+        OutcomeUnknownError (call again: the next call looks before it creates), NamelessJobError (a job may have been created,
+        and the listing does not show it).
         """
         token = token_of(self.manifest, shard)
         try:
@@ -118,10 +120,12 @@ class Submission:
                 try:
                     self._require_room(shard, claim)
                     return self._create(shard, token, input_file, claim)
-                except OutcomeUnknownError as error:
+                except (OutcomeUnknownError, NamelessJobError) as error:
                     log.warning("%s. Looking for the job before anything else.", error)
                     failure = error
                     found = self._look_for(shard, token, since=None)
+                    if found is None and isinstance(error, NamelessJobError):
+                        raise _not_again(error) from error
             else:
                 log.info("Another try is submitting shard %s; waiting for its job.", shard.id)
                 found = self._look_for(shard, token, since=self.ledger.intent(shard.id))
@@ -158,7 +162,7 @@ class Submission:
             return
         flying = self.ledger.flying(self.manifest)
         if len(flying) >= self.max_active_jobs:
-            flying = {part: name for part, name in flying.items() if not self._has_ended(part, name)}
+            flying = self._still_flying(flying)
         ahead = len(flying)
         if claim is not None:
             fresh = self.clock() - self.caution.lease - self.caution.settle
@@ -171,14 +175,13 @@ class Submission:
                 code=None,
             )
 
-    def _has_ended(self, part: ShardAttempt, name: str) -> bool:
-        try:
-            job = self.client.get_job(name)
-        except NotFoundError:
-            return True
-        if job.is_terminal:
-            self.ledger.record_end(part, job)
-        return job.is_terminal
+    def _still_flying(self, flying: dict[ShardAttempt, str]) -> dict[ShardAttempt, str]:
+        """Those that have not ended and are not gone."""
+        jobs = look(self.client, list(flying.values()))
+        for part, name in flying.items():
+            if (job := jobs[name]) is not None and job.is_terminal:
+                self.ledger.record_end(part, job)
+        return {part: name for part, name in flying.items() if (job := jobs[name]) is not None and not job.is_terminal}
 
     def _create(self, shard: Shard, token: str, input_file: str | None, claim: Intent) -> Submitted:
         share = self.caution.lease / 3
@@ -269,6 +272,15 @@ def patience(since: Intent | None, *, now: float, caution: Caution) -> float:
     if now - since.claimed_at > caution.lease + caution.settle + _CLOCK_SKEW:
         return 0.0
     return caution.lease + caution.settle
+
+
+def _not_again(error: NamelessJobError) -> NamelessJobError:
+    return NamelessJobError(
+        f"{error} The listing does not show it, and no second one was created: each may be paid. Is the connection's host the "
+        "Gemini API? Look for the job there. When it is certain that there is none, run the same again: it looks once more, then "
+        "creates.",
+        code=error.code,
+    )
 
 
 def choose(twins: Iterable[Job]) -> tuple[Job, list[Job]]:

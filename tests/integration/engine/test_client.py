@@ -14,6 +14,7 @@ from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     DroppedError,
     InputError,
+    NamelessJobError,
     NotFoundError,
     OutcomeUnknownError,
     QuotaError,
@@ -68,7 +69,8 @@ def client(url: str) -> GeminiClient:
         (Answer(500, error(500, "INTERNAL")), OutcomeUnknownError),
         (Answer(503, b"<html>Service Unavailable</html>", {"Content-Type": "text/html"}), OutcomeUnknownError),
         (Answer(200, b"not json"), OutcomeUnknownError),
-        (Answer(200, {}), OutcomeUnknownError),
+        (Answer(200, {}), NamelessJobError),
+        (Answer(200, {"name": "operations/x"}), NamelessJobError),
         (Answer(body=None), DroppedError),
     ],
 )

@@ -13,7 +13,7 @@ from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import Fault, HttpFault, JobFault, ListingFault
 from airflow_gemini_batch.engine.building import Question, build_run
 from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
-from airflow_gemini_batch.engine.errors import OutcomeUnknownError, QuotaError, RefusedError, UnreachableError
+from airflow_gemini_batch.engine.errors import NamelessJobError, OutcomeUnknownError, QuotaError, RefusedError, UnreachableError
 from airflow_gemini_batch.engine.jobs import JobState
 from airflow_gemini_batch.engine.ledger import Ledger, display_name, input_file_name, token_of
 from airflow_gemini_batch.engine.requests import GenerateRequest
@@ -21,6 +21,7 @@ from airflow_gemini_batch.engine.runs import Run, Shard
 from airflow_gemini_batch.engine.storage import locate
 from airflow_gemini_batch.engine.submission import Submission
 from tests.integration.engine.conftest import CAUTION, MODEL, creates, table
+from tests.integration.engine.scripted_server import Answer, serving
 
 pytestmark = pytest.mark.integration
 
@@ -104,6 +105,40 @@ def test_a_service_that_never_answers_a_create_is_not_flooded(submission: Submis
     submission.submit(shard)
 
     assert len(creates(emulator)) == 1
+
+
+@pytest.mark.parametrize("answer", [{"name": "operations/x"}, {}])
+def test_a_create_that_was_answered_without_a_name_is_never_paid_again(answer: object, tmp_path: Path) -> None:
+    def reply(method: str, path: str) -> Answer:
+        if "/upload/" in path and "upload_id" not in path:
+            return Answer(headers={"X-Goog-Upload-URL": f"{script.url}/upload/v1beta/files?upload_id=1"})
+        if "/upload/" in path:
+            return Answer(body={"file": {"name": "files/in"}}, headers={"X-Goog-Upload-Status": "final"})
+        if CREATE in path:
+            return Answer(body=answer)
+        return Answer(404, {"error": {"code": 404}}) if "/files/" in path else Answer()
+
+    run = Run(locate(str(tmp_path / "run")))
+    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"))
+    with serving(reply) as script, GeminiClient(Endpoint(api_key="k", base_url=script.url)) as client:
+        with pytest.raises(NamelessJobError, match="no second one was created"):
+            Submission(run, manifest, client, CAUTION).submit(manifest.shards[0])
+
+        assert sum(CREATE in path for _, path, _, _ in script.seen) == 1
+        assert sum("/batches?" in path for _, path, _, _ in script.seen) > 0
+    assert Ledger(run).intent(manifest.shards[0].id) is not None
+
+
+def test_whether_there_is_room_is_read_from_one_listing(submission: Submission, client: GeminiClient, emulator: Emulator) -> None:
+    run = Run(submission.run.destination / "many")
+    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id", max_shard_requests=1))
+    limited = Submission(run, manifest, client, CAUTION, max_active_jobs=3, transport="inline")
+
+    for shard in manifest.shards:
+        limited.submit(shard)
+
+    looks = [call["route"] for call in emulator.calls() if call["method"] == "GET" and "/batches" in call["route"]]
+    assert looks == ["/v1beta/batches"]
 
 
 def test_a_listing_that_lags_is_given_its_time(submission: Submission, shard: Shard, emulator: Emulator) -> None:
