@@ -125,21 +125,41 @@ class Fingerprints:
                     if size > MAX_FILE_BYTES:
                         return f"names {source!r}, which has more than the {MAX_FILE_BYTES:,} bytes that the Files API takes"
         except _ABSENT as error:
+            if outage := _outage(source, error):
+                raise _unreadable(source, outage) from error
             return f"names {source!r}, which cannot be read: {_reason(error)}"
         except (GeminiBatchError, MemoryError):
             raise
         except Exception as error:  # whatever the object store's own client raises
             if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP):
                 return f"names {source[:80]!r}, which cannot be read: {_reason(error)}"
-            raise InputError(
-                f"Cannot read the media file {source!r}: {type(error).__name__}: {error}. Nothing was sent. "
-                "If the store was only out of reach, run the same again."
-            ) from error
+            raise _unreadable(source, error) from error
         return Fingerprint(digest.hexdigest(), size) if size else f"names {source!r}, which is empty"
 
 
 #: A ValueError is what fsspec says to a scheme that it does not know, and Python to a path with a zero byte.
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ValueError)
+
+
+#: Answers of a web host that say nothing of the file: Request Timeout, Too Early, Too Many Requests.
+_LATER = (408, 425, 429)
+
+
+def _unreadable(source: str, error: BaseException) -> InputError:
+    return InputError(
+        f"Cannot read the media file {source!r}: {type(error).__name__}: {error}. Nothing was sent. "
+        "If the store was only out of reach, run the same again."
+    )
+
+
+def _outage(source: str, error: Exception) -> BaseException | None:
+    """What kept a web host from saying whether it has the file: fsspec says FileNotFoundError to that as well."""
+    cause = error.__cause__
+    if cause is None or isinstance(cause, ValueError) or not source.lower().startswith(("http://", "https://")):
+        return None
+    status = getattr(cause, "status", None)
+    is_answer = isinstance(status, int) and status < 500 and status not in _LATER
+    return None if is_answer else cause
 
 
 def _reason(error: Exception) -> str:
@@ -236,7 +256,10 @@ class _Sender:
             return False
         there = self._settled(file, sent) or sent
         if not is_same(there, file):
-            self.client.delete_file(sent.name)
+            try:
+                self.client.delete_file(sent.name)
+            except ServiceError as error:  # what is wrong with the file matters more, and is_same() finds it again
+                log.warning("%s could not be deleted: %s", sent.name, error)
             raise InputError(_changed(file, f"the service received {sent.size} bytes with sha256 {(sent.sha256 or '?')[:12]}…"))
         if not there.is_usable:
             # Its rows fail alone, as dead letters: one broken video must not keep all other rows from being sent.
@@ -253,6 +276,8 @@ class _Sender:
                     content, name=file.name, display_name=f"media {place.name}"[:512], mime_type=file.mime_type
                 )
         except (FileNotFoundError, PermissionError) as error:
+            if outage := _outage(file.source, error):
+                raise _unreadable(file.source, outage) from error
             raise InputError(_changed(file, f"it cannot be read: {_reason(error)}")) from error
 
     def _settled(self, file: MediaFile, there: RemoteFile | None) -> RemoteFile | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator, FileFault, RowFault
+from airflow_gemini_batch.emulator import Emulator, FileFault, HttpFault, RowFault
 from airflow_gemini_batch.engine.building import Question, build_run
 from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
@@ -190,6 +190,17 @@ def test_a_file_that_changed_since_the_build_stops_the_submission(
 
     assert client.get_file(read_media(run, shard)[0].name) is None
     assert creates(emulator) == []
+
+
+def test_a_changed_file_is_told_of_although_what_was_sent_of_it_cannot_be_deleted(
+    run: Run, client: GeminiClient, emulator: Emulator, tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "a.png").write_bytes(b"x" * 1000)
+    emulator.faults.add(HttpFault(do="status", status=400, method="DELETE"))
+    [shard, _] = run.built().shards
+
+    with pytest.raises(InputError, match="received 1000 bytes"):
+        send_media(run, shard, client)
 
 
 def test_a_list_that_was_shortened_is_not_believed(run: Run) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.server
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +294,43 @@ def test_a_store_that_is_out_of_reach_is_no_problem_of_the_row() -> None:
 
     with pytest.raises(InputError, match=r"Cannot read the media file 's3://b/a.png': ConnectionError: no route to host"):
         encoder.encode(pa.RecordBatch.from_pydict({"m": ["s3://b/a.png"]}))
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    """Answers with the status that stands in the path."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(int(self.path.split("/")[1]))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_page_that_the_host_does_not_give_is_a_problem_of_its_row_alone(host: str, status: int) -> None:
+    [request] = encoded({"m": [f"{host}/{status}/a.png"]}, Media("m", upload=True))
+
+    assert isinstance(request, InvalidRow)
+    assert "which cannot be read: " in request.message
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_host_that_cannot_answer_now_is_no_problem_of_the_row(host: str, status: int) -> None:
+    with pytest.raises(InputError, match=f"Cannot read the media file .*: ClientResponseError: {status}, .*run the same again"):
+        encoded({"m": [f"{host}/{status}/a.png"]}, Media("m", upload=True))
+
+
+def test_a_host_that_is_not_there_is_no_problem_of_the_row() -> None:
+    with pytest.raises(InputError, match=r"Cannot read the media file .*: ClientConnectorError: Cannot connect to host"):
+        encoded({"m": ["http://127.0.0.1:1/a.png"]}, Media("m", upload=True))
