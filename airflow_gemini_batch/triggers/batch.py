@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_gemini_batch.engine.errors import GeminiBatchError, ServiceError
+from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, ServiceError
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.progress import Progress
 from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch, is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
-from airflow_gemini_batch.triggers.doorbell import listening
-from airflow_gemini_batch.triggers.poller import Seen, shared_poller
+from airflow_gemini_batch.triggers.doorbell import Doorbell, listening
+from airflow_gemini_batch.triggers.poller import Poller, Seen, shared_poller
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.client import Endpoint
@@ -136,23 +136,42 @@ class GeminiBatchTrigger(BaseTrigger):
             self.log.warning("%s, as seen from here, knows nothing of %s.", self.destination, ", ".join(unknown))
 
     async def _watch_jobs(self, watch: Watch) -> Wake:
-        progress = Progress()
         webhooks = await GeminiHook(self.gemini_conn_id).awebhook_settings()
-        async with shared_poller(await self._endpoint()) as poller, listening(webhooks, self.jobs) as bell:
+        endpoint = await self._endpoint()
+        async with listening(webhooks, self.jobs) as bell:
             watch.poll_interval = bell.stretched(self.poll_interval)
             # The task has looked at the jobs right before it deferred, so the first look is not at once.
             decision = watch.on_jobs((), now=time.time())
             while True:
-                # A time that has passed already still gets its look: a job may have ended in the meantime.
-                seen = await bell.look(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
-                watch.poll_interval = bell.stretched(self.poll_interval)
-                for line in progress.lines((job for job in seen.values() if isinstance(job, Job)), now=time.monotonic()):
-                    self.log.info("%s", line)
-                decision = decide(watch, seen, now=time.time())
-                if isinstance(decision, Wake):
-                    return decision
-                for error in {str(answer) for answer in seen.values() if isinstance(answer, ServiceError)}:
-                    self.log.warning("%s Looking again in %.0f s.", error, decision.seconds)
+                try:
+                    async with shared_poller(endpoint) as poller:
+                        return await self._watch_with(poller, bell, watch, decision)
+                except ApiKeyError as refused:
+                    # The wait may last for days, and keys are exchanged.
+                    renewed = await self._endpoint()
+                    if renewed == endpoint:
+                        return Wake("error", str(refused))
+                    self.log.info("The key was refused; the connection %s has changed since, and is used.", self.gemini_conn_id)
+                    endpoint, decision = renewed, Sleep(0.0)
+
+    async def _watch_with(self, poller: Poller, bell: Doorbell, watch: Watch, decision: Sleep | Wake) -> Wake:
+        """Watch over one client. Raises ApiKeyError when its key is refused."""
+        progress = Progress()
+        while True:
+            # A time that has passed already still gets its look: a job may have ended in the meantime.
+            seen = await bell.look(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
+            watch.poll_interval = bell.stretched(self.poll_interval)
+            for line in progress.lines((job for job in seen.values() if isinstance(job, Job)), now=time.monotonic()):
+                self.log.info("%s", line)
+            decision = decide(watch, seen, now=time.time())
+            errors = {str(answer): answer for answer in seen.values() if isinstance(answer, ServiceError)}
+            if isinstance(decision, Wake):
+                refused = errors.get(decision.message)
+                if isinstance(refused, ApiKeyError):
+                    raise refused
+                return decision
+            for error in errors:
+                self.log.warning("%s Looking again in %.0f s.", error, decision.seconds)
 
     async def _endpoint(self) -> Endpoint:
         return await GeminiHook(self.gemini_conn_id).aendpoint()
