@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.reading.json_texts import JsonTexts
+from airflow_gemini_batch.engine.reading.raw_json_lines import RawJsonLines
 from airflow_gemini_batch.engine.reading.tables import Source
 from airflow_gemini_batch.engine.storage import BLOCK_BYTES, Location
 
@@ -29,7 +29,7 @@ FORMATS = {
     ".csv": "CSV", ".tsv": "CSV",
     ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".json": "JSON Lines",
 }  # fmt: skip
-JSON_AS_TEXT = "JSON Lines as text"
+RAW_JSON_LINES = "raw JSON Lines"
 ACCEPTED = ".parquet, .csv, .tsv, .jsonl, .ndjson, .json, and .gz after those of text"
 _GLOB = re.compile(r"[*?\[]")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -66,7 +66,7 @@ def open_files(uris: Sequence[str], locate: Callable[[str], Location], *, json_a
             "Name files of one format, for example with a glob."
         )
     [kind] = kinds
-    return FileSource(described, found, JSON_AS_TEXT if json_as_text and kind == "JSON Lines" else kind)
+    return FileSource(described, found, RAW_JSON_LINES if json_as_text and kind == "JSON Lines" else kind)
 
 
 class FileSource(Source):
@@ -150,8 +150,8 @@ def _batch_rows(group: Any, columns: Sequence[str]) -> int:
 def _reader(kind: str) -> Any:
     if kind == "Parquet":
         return _Parquet
-    if kind == JSON_AS_TEXT:
-        return JsonTexts
+    if kind == RAW_JSON_LINES:
+        return RawJsonLines
     # Here, since it imports pyarrow's datasets and those import pandas: seconds, where all that is read is Parquet.
     from airflow_gemini_batch.engine.reading import text_files
 

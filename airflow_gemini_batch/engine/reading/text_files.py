@@ -2,14 +2,16 @@
 
 CSV has no types: every column is the strings that stand in the file, so that ``007`` stays ``007`` and ``1.10`` stays
 ``1.10``; only an empty field without quotes is a null. JSON has types of its own, and a string stays a string even
-where it looks like a time.
+where it looks like a time; a column of integers and fractions is of doubles, and an integer that no double holds is refused.
 """
 
 from __future__ import annotations
 
-import gzip
+import json
 import os
+import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -17,6 +19,7 @@ import pyarrow.dataset as ds
 import pyarrow.json as pa_json
 
 from airflow_gemini_batch.engine.blocks import MAX_BLOCK_ROWS
+from airflow_gemini_batch.engine.reading.raw_json_lines import no_object, refuse_rounded, uncompressed
 from airflow_gemini_batch.engine.storage import Location
 
 #: The longest line that can be read; Arrow wants it whole in one block.
@@ -61,14 +64,54 @@ class JsonLines:
         wanted = pa.schema([schema.field(name) for name in columns])
         parsing = pa_json.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore")
         reading = pa_json.ReadOptions(use_threads=False, block_size=TEXT_BLOCK_BYTES)
+        _require_exact(location, wanted)
         with location.open() as file:
-            plain = gzip.GzipFile(fileobj=file) if location.name.lower().endswith(".gz") else file
-            for batch in pa_json.open_json(pa.PythonFile(plain, "r"), read_options=reading, parse_options=parsing):
+            plain = pa.PythonFile(uncompressed(location, file), "r")
+            for batch in pa_json.open_json(plain, read_options=reading, parse_options=parsing):
                 yield batch.select(list(columns))
 
     @staticmethod
     def _format() -> ds.JsonFileFormat:
         return ds.JsonFileFormat(read_options=pa_json.ReadOptions(block_size=TEXT_BLOCK_BYTES))
+
+
+# --- integers that Arrow would round
+
+#: Integers of fewer digits fit into a double. The digits after a point are no integer's.
+_LONG_INTEGER = re.compile(rb"(?<![.\d])\d{16}")
+
+
+def _require_exact(location: Location, wanted: pa.Schema) -> None:
+    """Arrow makes doubles of integers beyond 64 bits, and of those beside fractions, and rounds what does not fit."""
+    fields = [field for field in wanted if _holds_doubles(field.type)]
+    if not fields:
+        return
+    with location.open() as file:
+        for number, line in enumerate(uncompressed(location, file), 1):
+            if not _LONG_INTEGER.search(line):
+                continue
+            try:
+                found = json.loads(line.decode("utf-8", "surrogateescape"))
+            except (ValueError, RecursionError) as error:
+                raise no_object(location, number, error) from error
+            for field in fields if isinstance(found, dict) else ():
+                refuse_rounded(_integers(found.get(field.name), field.type), location, field.name)
+
+
+def _holds_doubles(type: pa.DataType) -> bool:
+    return pa.types.is_float64(type) or any(_holds_doubles(type.field(index).type) for index in range(type.num_fields))
+
+
+def _integers(value: Any, type: pa.DataType) -> Iterator[int]:
+    """Those that stand where the type is a double."""
+    if isinstance(value, list) and pa.types.is_list(type):
+        for item in value:
+            yield from _integers(item, type.value_type)
+    elif isinstance(value, dict) and pa.types.is_struct(type):
+        for field in type:
+            yield from _integers(value.get(field.name), field.type)
+    elif isinstance(value, int) and pa.types.is_float64(type):
+        yield value
 
 
 def _without_guesses(type: pa.DataType) -> pa.DataType:

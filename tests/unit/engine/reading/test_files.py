@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -199,6 +200,39 @@ def test_json_lines_are_read_with_the_types_of_json(tmp_path: Path) -> None:
         {"a": 1, "when": "2026-01-02", "n": {"x": [1, None]}},
         {"a": 2, "when": None, "n": None},
     ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        '{"a": 9223372036854775808}',
+        '{"a": 12345678901234567890}\n{"a": 1}',
+        '{"a": -9223372036854775809}',
+        '{"a": 1.5}\n{"a": 9007199254740993}',
+        '{"a": [1, 9223372036854775808]}',
+        '{"a": {"b": [{"c": 9223372036854775808}]}}',
+    ],
+)
+def test_integers_that_their_column_would_round_are_refused(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "a.jsonl").write_text(lines + "\n")
+
+    with pytest.raises(InputError, match=r"a\.jsonl as JSON Lines: the column 'a' holds the integer .* as text"):
+        rows(open_source(tmp_path / "a.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"a": 2**63 - 1, "b": 1.5},
+        {"a": {"id": 2**60 + 1, "score": 0.1234567890123456}},
+        {"a": [0.5, 1, 2**53], "b": "12345678901234567890"},
+        {"a": 0.5, "b": "é 1234567890123456"},
+    ],
+)
+def test_exact_numbers_are_read_as_they_are(tmp_path: Path, row: dict[str, Any]) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+
+    assert rows(open_source(tmp_path / "a.jsonl"), ["a"]) == [{"a": row["a"]}]
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "b": "x"}', '\n{"a": 1, "b": "x"}', '{"a": 1, "b": "x"}\r\n'])

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.reading.json_texts import JsonTexts
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.reading.raw_json_lines import RawJsonLines
+from airflow_gemini_batch.engine.sources import open_source
 from airflow_gemini_batch.engine.storage import locate
 
 
 def read(path: Path) -> pa.Table:
     place = locate(str(path))
-    schema = JsonTexts.schema(place)
-    return pa.Table.from_batches(JsonTexts.read(place, schema.names, schema), schema)
+    schema = RawJsonLines.schema(place)
+    return pa.Table.from_batches(RawJsonLines.read(place, schema.names, schema), schema)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,8 @@ def read(path: Path) -> pa.Table:
         ([{"a": [1, None]}, None], pa.string(), ['{"a": [1, null]}', None]),
         ([1, "1"], pa.string(), ["1", "1"]),
         ([True, 1], pa.string(), ["true", "1"]),
+        ([2**53 + 1, 1], pa.int64(), [2**53 + 1, 1]),
+        ([1, 2**53 + 1, 1.5], pa.string(), ["1", "9007199254740993", "1.5"]),
         ([2**63, 1], pa.string(), ["9223372036854775808", "1"]),
         ([None, None], pa.string(), [None, None]),
         (["2026-01-02T03:04:05Z"], pa.string(), ["2026-01-02T03:04:05Z"]),
@@ -71,3 +75,12 @@ def test_no_value_is_lost(tmp_path_factory: pytest.TempPathFactory, rows: list[d
 
     for name in table.schema.names:
         assert [value is None for value in table[name].to_pylist()] == [row.get(name) is None for row in rows]
+
+
+def test_an_integer_that_the_doubles_of_another_file_would_round_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1.5}\n')
+    (tmp_path / "b.jsonl").write_text('{"a": 9007199254740993}\n')
+    source = open_source(tmp_path, json_as_text=True)
+
+    with pytest.raises(InputError, match=r"b\.jsonl as JSON Lines: the column 'a' holds the integer 9007199254740993"):
+        list(source.batches(["a"]))
