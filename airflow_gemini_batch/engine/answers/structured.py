@@ -21,6 +21,7 @@ from airflow_gemini_batch.engine.answers import schemas
 from airflow_gemini_batch.engine.answers.lenient import mended
 from airflow_gemini_batch.engine.answers.responses import Answer
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.strict_json import no_constant
 
 #: As many findings of the validator are told of one answer, each of at most so many characters.
 _FINDINGS = 3
@@ -142,11 +143,7 @@ def _bare(text: str | None) -> str | None:
     return text.strip() if text is not None else _decode(None)  # type: ignore[arg-type]
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-_forgiving = json.JSONDecoder(strict=False, parse_constant=_no_constant)
+_forgiving = json.JSONDecoder(strict=False, parse_constant=no_constant)
 
 
 def _lenient(text: str) -> Any:

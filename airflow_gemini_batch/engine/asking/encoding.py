@@ -11,27 +11,26 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import msgspec
 import pyarrow as pa
 import pydantic
 
-from airflow_gemini_batch.engine.answers.embeddings import default_dimension, dimensions_for
+from airflow_gemini_batch.engine.answers.embeddings import default_dimension
 from airflow_gemini_batch.engine.answers.structured import ENUM, JSON, ParsedColumn
-from airflow_gemini_batch.engine.asking import placeholders, sdk_request
+from airflow_gemini_batch.engine.asking import sdk_request
 from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.asking.media import MediaEncoder, media_columns, media_slot
 from airflow_gemini_batch.engine.asking.openai.encoding import compile_openai
+from airflow_gemini_batch.engine.asking.raw import compile_raw
 from airflow_gemini_batch.engine.asking.row_configs import RowConfigEncoder
 from airflow_gemini_batch.engine.asking.templates import TemplateEncoder, cut_at, mark, read_template
-from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
 from airflow_gemini_batch.engine.storage import Location, locate
+from airflow_gemini_batch.engine.strict_json import one_line
 
 #: What a request that names a cached content cannot have of its own.
 _OF_THE_CACHE = ("system_instruction", "tools", "tool_config")
@@ -70,7 +69,7 @@ def compile_request(
     if isinstance(spec, EmbedRequest):
         return _compile_embed(spec, schema, model)
     if isinstance(spec, RawRequest) and spec.format in ("gemini", "gemini-embeddings"):
-        return _compile_raw(spec, schema, model)
+        return compile_raw(spec, schema, model)
     if isinstance(spec, RawRequest):
         return compile_openai(spec, schema, model)
     if callable(spec) and not isinstance(spec, type):
@@ -177,90 +176,6 @@ def _compile_embed(spec: EmbedRequest, schema: pa.Schema, model: str) -> Templat
     return TemplateEncoder(pieces, values, {"text": spec.text, "title": title, "embed_request": plain})
 
 
-# --- RawRequest
-
-
-@dataclass(frozen=True, slots=True)
-class RawEncoder:
-    """The column's own JSON, on one line.
-
-    :param dimensions: what each row's vector must have, where the requests are for embeddings.
-    """
-
-    column: str
-    dimensions: int | None = None
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        if self.dimensions is None:
-            return {"column": self.column}
-        # What tells the rest of the way that vectors come back, and of which length.
-        return {"column": self.column, "embed_request": {"output_dimensionality": self.dimensions}}
-
-    def encode(self, batch: pa.RecordBatch) -> Encoded:
-        column = batch.column(self.column)
-        try:
-            values = column.to_pylist()
-        except UnicodeDecodeError:
-            values = column.cast(pa.large_binary()).to_pylist()
-        requests = [_raw(value, self.column) for value in values]
-        if self.dimensions is not None:
-            requests = [_of_length(request, self.dimensions) for request in requests]
-        return Encoded.of(requests)
-
-
-def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:
-    if value is None:
-        return InvalidRow(f"column {column!r} is null")
-    try:
-        text = value.decode() if isinstance(value, bytes) else value
-        line = _minified(text)
-    except UnicodeDecodeError as error:
-        return InvalidRow(f"column {column!r} is not valid UTF-8: {error.reason} at byte {error.start}")
-    except (ValueError, RecursionError) as error:
-        return InvalidRow(f"column {column!r} is not valid JSON: {error}")
-    if not line.startswith("{"):
-        return InvalidRow(f"column {column!r} holds JSON that is not an object: {line[:40]}")
-    return line.encode()
-
-
-def _of_length(request: bytes | InvalidRow, dimensions: int) -> bytes | InvalidRow:
-    """The request for a vector that the column can hold: it asks for that length, or is made to."""
-    if isinstance(request, InvalidRow) or request == b"{}":
-        return request
-    try:
-        found = json.loads(request)
-    except (ValueError, RecursionError) as error:
-        return InvalidRow(f"the request cannot be read: {error}")
-    asked = found.get("output_dimensionality", found.get("outputDimensionality"))
-    if asked is None:
-        return b'{"output_dimensionality":%d,%b' % (dimensions, request[1:])
-    if asked != dimensions:
-        return InvalidRow(f"the request asks for {asked!r} dimensions, and the run's are {dimensions}: RawRequest(dimensions=…)")
-    return request
-
-
-_JSON_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
-
-
-def _minified(text: str) -> str:
-    """The same JSON without white space between tokens, every token as it was written."""
-    try:
-        return msgspec.json.format(text, indent=-1)
-    except msgspec.DecodeError:
-        # msgspec refuses an escaped lone surrogate, which is valid JSON and which tables of scraped text do hold.
-        json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_constant)
-        return _JSON_SPACE.sub(r"\1", text)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
 # --- a callable
 
 
@@ -297,17 +212,9 @@ class CallableEncoder:
         if not isinstance(request, dict):
             return InvalidRow(f"the request function returned {type(request).__name__}, not a dict")
         try:
-            return _dumped(request)
+            return one_line(request)
         except (TypeError, ValueError, RecursionError) as error:
             return InvalidRow(f"the request function returned what JSON cannot hold: {error}"[:MAX_MESSAGE_CHARACTERS])
-
-
-def _dumped(request: dict[str, Any]) -> bytes:
-    # json and not msgspec: NaN is an error here and would silently become null there, and integers may be of any size.
-    try:
-        return json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # a lone surrogate, which can only be written as an escape
-        return json.dumps(request, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _name(function: Any) -> str:
@@ -315,20 +222,3 @@ def _name(function: Any) -> str:
         return _name(function.func)
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def _compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
-    placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
-    type = plain_type(schema.field(spec.column).type)
-    kinds = (
-        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
-        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null,
-    )  # fmt: skip
-    if not any(kind(type) for kind in kinds):
-        raise InputError(
-            f"RawRequest needs the requests as JSON text; the column {spec.column!r} is of type {type}. "
-            "Write it as text first, or give a function of the row, which may return a dict."
-        )
-    if spec.format == "gemini":
-        return RawEncoder(spec.column)
-    return RawEncoder(spec.column, dimensions_for(model, spec.dimensions))

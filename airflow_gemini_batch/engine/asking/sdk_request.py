@@ -28,6 +28,7 @@ from google import genai
 from google.genai import types
 
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.strict_json import no_constant
 
 
 class Words(Enum):
@@ -105,7 +106,7 @@ def expected_warnings() -> Iterator[None]:
 
 def _written(create: Callable[[genai.Client], object]) -> dict[str, Any]:
     try:
-        body = json.loads(_capture(create), parse_constant=_no_constant)
+        body = json.loads(_capture(create), parse_constant=no_constant)
     except Exception as error:
         raise InputError(f"config cannot be sent: google-genai {genai.__version__} says: {error}") from error
     written: dict[str, Any] = body["batch"]["inputConfig"]["requests"]["requests"][0]["request"]
@@ -197,10 +198,6 @@ def _explain(error: pydantic.ValidationError, kind: type[pydantic.BaseModel]) ->
         is_unknown = finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1
         findings.setdefault(field, f"{field!r} {unknown}" if is_unknown else f"{place}: {finding['msg']}")
     raise InputError(f"config is refused by google-genai {genai.__version__}: {'; '.join(findings.values())}.") from error
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} cannot be written in JSON")
 
 
 class _CapturedError(Exception):

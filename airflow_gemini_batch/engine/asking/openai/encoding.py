@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from airflow_gemini_batch.engine.asking.openai.values import NotConvertibleError
 from airflow_gemini_batch.engine.blocks import plain_type
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import RawRequest
+from airflow_gemini_batch.engine.strict_json import one_line
 
 Json = dict[str, Any]
 
@@ -56,7 +56,7 @@ class OpenAIEncoder:
         if not isinstance(found, dict):
             return InvalidRow(f"column {column!r} holds JSON that is not an object: {str(found)[:40]}")
         try:
-            return _line(self.convert(found))
+            return one_line(self.convert(found))
         except (NotConvertibleError, RecursionError) as error:
             return InvalidRow(f"OpenAI body: {error}")
 
@@ -87,10 +87,3 @@ def _texts(column: pa.Array) -> list[Any]:
     except UnicodeDecodeError:
         values = column.cast(pa.large_binary()).to_pylist()
     return values
-
-
-def _line(request: Json) -> bytes:
-    try:
-        return json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # a lone surrogate, which can only be written as an escape
-        return json.dumps(request, allow_nan=False, separators=(",", ":")).encode()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection
-from typing import Any, NoReturn
+from typing import Any
+
+from airflow_gemini_batch.engine.strict_json import no_constant
 
 Json = dict[str, Any]
 
@@ -16,16 +18,14 @@ class NotConvertibleError(ValueError):
 
 def read_json(content: str | bytes) -> Any:
     """JSON that can be written again. Raises ValueError or RecursionError for the rest, NaN and endless numbers included."""
-    return json.loads(content, parse_constant=_no_number, parse_float=_finite)
+    return json.loads(content, parse_constant=no_constant, parse_float=_finite)
 
 
 def _finite(digits: str) -> float:
     value = float(digits)
-    return value if math.isfinite(value) else _no_number(digits)
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text[:40]} is no number of JSON")
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is beyond the range of a 64-bit float")
+    return value
 
 
 def without_nulls(body: Json) -> Json:
