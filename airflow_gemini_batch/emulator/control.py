@@ -117,7 +117,7 @@ class ControlApi:
         return answer({"jobs": [_job(job, now) for job in self._jobs.everything()]})
 
     async def _list_deliveries(self, request: Request) -> Response:
-        return answer({"deliveries": [delivery.shown() for delivery in self._mail.deliveries()]})
+        return answer({"deliveries": self._mail.shown()})
 
     async def _wait_idle(self, timeout: float) -> bool:
         return await asyncio.to_thread(self._runner.wait_idle, timeout)

@@ -63,7 +63,7 @@ class Delivery:
     fault: WebhookFault | None
     planned: bool
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self, now_ns: int) -> dict[str, Any]:
         return {
             "id": self.id,
             "webhook": self.webhook or None,
@@ -73,6 +73,7 @@ class Delivery:
             "attempts": self.attempts,
             "state": self.state,
             "answered": self.answered,
+            "due_in_seconds": (self.due_ns - now_ns) / 1e9 if self.state == "waiting" else None,
         }
 
 
@@ -105,8 +106,10 @@ class Mail:
     def ping(self, webhook: Webhook) -> None:
         self._add(webhook.id, webhook.uri, "ping", {"id": webhook.id}, None)
 
-    def deliveries(self) -> list[Delivery]:
-        return [_delivery(row) for row in self._store.rows("SELECT * FROM deliveries ORDER BY number")]
+    def shown(self) -> list[dict[str, Any]]:
+        """Every delivery, oldest first."""
+        now = self._world.clock.now()
+        return [_delivery(row).shown(now) for row in self._store.rows("SELECT * FROM deliveries ORDER BY number")]
 
     def waiting(self) -> list[Delivery]:
         return [_delivery(row) for row in self._store.rows("SELECT * FROM deliveries WHERE state = 'waiting' ORDER BY number")]
