@@ -18,13 +18,13 @@ from airflow_gemini_batch.engine import columns
 from airflow_gemini_batch.engine.answers.responses import Answer
 from airflow_gemini_batch.engine.errors import InputError
 
-#: What the models answer when no dimension is asked for. Source: ai.google.dev, "Embeddings".
+#: What the models answer when no dimension is asked for. Source: ai.google.dev, "Embeddings". Without ``embedding-001``, which
+#: cannot be asked for any (REST reference, ``EmbedContentRequest.outputDimensionality``).
 DEFAULT_DIMENSIONS = {
     "gemini-embedding-2": 3072,
     "gemini-embedding-2-preview": 3072,
     "gemini-embedding-001": 3072,
     "text-embedding-004": 768,
-    "embedding-001": 768,
 }
 
 

@@ -131,6 +131,7 @@ def test_the_default_dimension_is_asked_for_by_name(model: str) -> None:
     ("request_", "model", "message"),
     [
         (EmbedRequest(text="${body}"), "some-new-embedder", "output_dimensionality"),
+        (EmbedRequest(text="${body}"), "embedding-001", "not known here"),
         (EmbedRequest(text=""), MODEL, "text is empty"),
         (EmbedRequest(text="${bdoy}"), MODEL, "'bdoy'"),
         (EmbedRequest(text="x", config={"title": "${bdoy}"}), MODEL, "config.title"),
