@@ -49,7 +49,7 @@ class Knocks:
     def since(self, watcher: str, *, now: float) -> float:
         """When this watcher watched for the first time, in seconds since the epoch."""
         beginning = self._marks(watcher) / "since"
-        beginning.create(str(int(now)).encode())
+        beginning.create(str(now).encode())
         return float(beginning.read())
 
     def sweep(self, *, now: dt.datetime) -> int:

@@ -91,3 +91,11 @@ def deliveries(emulator: Emulator, count: int = 1) -> list[dict[str, Any]]:
             return found
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
+
+
+def ended(emulator: Emulator) -> None:
+    """Wait until all jobs have."""
+    deadline = time.monotonic() + 15
+    while any(job["state"] in ("BATCH_STATE_PENDING", "BATCH_STATE_RUNNING") for job in emulator.jobs()):
+        assert time.monotonic() < deadline, emulator.jobs()
+        time.sleep(0.05)

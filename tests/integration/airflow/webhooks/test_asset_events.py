@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from airflow_gemini_batch.emulator import HttpFault, JobFault, WebhookFault
 from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
-from tests.integration.airflow.webhooks.conftest import deliveries
+from tests.integration.airflow.webhooks.conftest import deliveries, ended
 
 
 def watch(seconds: float, *, then: Callable[[], None] | None = None, **given: Any) -> list[dict[str, Any]]:
@@ -68,7 +67,6 @@ def test_other_watchers_fire_for_themselves(emulator, registered, submit):
 def test_what_was_knocked_for_before_the_first_watch_is_no_event(emulator, registered, submit, folder):
     submit()
     deliveries(emulator)
-    time.sleep(1.1)
 
     assert list(folder.glob("*.succeeded"))
     assert watch(1) == []
@@ -96,7 +94,7 @@ def test_a_lost_webhook_makes_the_event_late(emulator, registered, submit):
 def test_what_ended_before_the_first_watch_is_no_event(emulator, connect, submit, folder):
     connect(extra=json.dumps({"webhook_folder": str(folder)}))
     submit()
-    time.sleep(3.2)
+    ended(emulator)
 
     assert watch(1, list_interval=0.3) == []
 
