@@ -16,6 +16,7 @@ FOR_A_PERSON = [
     errors.DeadLetterRatioError("x"),
     errors.WaitTimeoutError("x"),
     errors.ApiKeyError("x", code=400),
+    errors.NamelessJobError("x"),
     errors.RefusedError("x", code=400),
     errors.NotFoundError("x", code=404),
 ]
