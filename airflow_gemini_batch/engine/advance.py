@@ -14,16 +14,17 @@ from datetime import timedelta
 
 from airflow_gemini_batch.engine.answers.media import MediaTo
 from airflow_gemini_batch.engine.client import GeminiClient
-from airflow_gemini_batch.engine.collecting import collect, landed, lost_job
+from airflow_gemini_batch.engine.collecting import collect, landed, lost_job, unnamed_output
 from airflow_gemini_batch.engine.errors import (
     BalanceError,
     InputError,
     OutcomeUnknownError,
     QuotaError,
+    ServiceError,
     UnreachableError,
     UnsettledError,
 )
-from airflow_gemini_batch.engine.flight import cancel, look, lost, recorded, stuck_in
+from airflow_gemini_batch.engine.flight import cancel, look, lost, recorded, remembered, stuck_in
 from airflow_gemini_batch.engine.inline import Transport
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.ledger import Ledger
@@ -31,7 +32,7 @@ from airflow_gemini_batch.engine.redrive import RedrivePolicy, redrive
 from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
 from airflow_gemini_batch.engine.submission import Caution, Submission
 from airflow_gemini_batch.engine.summary import Summary, finish_run, summary_of
-from airflow_gemini_batch.engine.waiting import is_settled, quota_wait
+from airflow_gemini_batch.engine.waiting import is_settled, quota_wait, without_output
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,10 @@ class Policy:
     :param cancel_on_timeout: whether jobs that still run are cancelled when the patience is used up.
     :param redrive: which dead letters are sent again.
     :param resubmit_stuck_after: a job without progress for so long is cancelled, and what it left undone is sent again.
-    :param resubmit_lost: whether the rows of a job, or of an output, that the service does not find any more are sent again, and
-        paid again. Otherwise that is an error.
-    :param collect_timeout: how long to go on asking for an output that the service cannot give, after the job has ended.
+    :param resubmit_lost: whether the rows of a job, or of an output, that the service does not find any more, or does not give
+        in all of ``collect_timeout``, are sent again, and paid again. Otherwise that is an error.
+    :param collect_timeout: how long to go on asking for an output that the service cannot give, or does not name, after the job
+        has been seen to have ended.
     :param transport: ``file``, ``inline``, or ``auto``: inline where a shard is small.
     :param caution: how long to wait before believing that an earlier try has created no job.
     """
@@ -93,11 +95,12 @@ class Policy:
 class Waiting:
     """What an unfinished run waits for.
 
-    :param jobs: names of the jobs in flight.
+    :param jobs: names of the jobs in flight, and of the ``late``.
     :param retry_in: seconds until there is something to do other than wait for them: a submission that was refused for quota,
         an output that could not be had, a job that may be stuck by then.
     :param refusals: how often in a row a submission has been refused for quota, or not answered.
     :param done: shards that have been collected, of ``shards``.
+    :param late: jobs that have ended well and have not named their output.
     """
 
     jobs: tuple[str, ...]
@@ -106,6 +109,7 @@ class Waiting:
     done: int = 0
     shards: int = 0
     only_collecting: bool = False
+    late: tuple[str, ...] = ()
 
     def until(self, deadline: float, *, now: float) -> float:
         """When to give up waiting. Collecting what has been paid for has a patience of its own, which ``advance`` keeps."""
@@ -141,6 +145,7 @@ class _Leg:
     refusals: int
     patient: bool
     active: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     wake: list[float] = field(default_factory=list)
     unsubmitted: list[Shard] = field(default_factory=list)
     again: list[Shard] = field(default_factory=list)
@@ -182,7 +187,15 @@ class _Leg:
         shards = self.done + self.uncollected + len(self.unsubmitted) + len(self.active)
         log.info("%s: %d of %d shards done, %d jobs active.", self.run.destination, self.done, shards, len(self.active))
         only_collecting = self.uncollected > 0 and not self.active and not self.unsubmitted
-        return Waiting(tuple(self.active), min(self.wake, default=None), self.refusals, self.done, shards, only_collecting)
+        return Waiting(
+            jobs=(*self.active, *self.late),
+            retry_in=min(self.wake, default=None),
+            refusals=self.refusals,
+            done=self.done,
+            shards=shards,
+            only_collecting=only_collecting,
+            late=tuple(self.late),
+        )
 
     def _see_to_all(self, shards: list[Shard]) -> None:
         ledger = Ledger(self.run)
@@ -198,7 +211,7 @@ class _Leg:
             if shard in submitted and jobs is None:
                 self.active.append(submitted[shard])
             elif shard in submitted and jobs is not None:
-                self._see_to(shard, submitted[shard], jobs[submitted[shard]] or ledger.ended(shard.id))
+                self._see_to(shard, submitted[shard], jobs[submitted[shard]] or remembered(ledger, shard.id))
             elif shard.requests == 0:
                 self._collect(shard, None)
             else:
@@ -219,10 +232,11 @@ class _Leg:
             if not self.policy.resubmit_lost:
                 raise lost(self.run, shard.id, name)
             log.warning("The service does not find %s of shard %s; its rows are sent again.", name, shard.id)
-            lost_job(self.run, shard, name, keep_response=self.policy.keep_response, media_to=self.policy.media_to)
-            self._redrive(shard)
+            self._send_again(shard, name)
         elif is_settled(job):
             self._collect(shard, job)
+        elif job.is_terminal:
+            self._without_output(shard, job, unnamed_output(job))
         else:
             self.active.append(name)
             self._watch_progress(shard, job)
@@ -235,14 +249,38 @@ class _Leg:
                 keep_response=policy.keep_response, media_to=policy.media_to, resubmit_lost=policy.resubmit_lost,
             )  # fmt: skip
         except _MAY_PASS as error:
-            since = Ledger(self.run).ended_at(shard.id)
-            if since is None or time.time() - since > policy.collect_timeout.total_seconds():
+            if job is None:
                 raise
-            self.uncollected += 1
-            self.wake.append(_COLLECT_AGAIN * (0.5 + random.random()))
-            log.warning("%s The job of shard %s has ended; asking for its output again later.", error, shard.id)
+            self._without_output(shard, job, error)
         else:
             self._redrive(shard)
+
+    def _without_output(self, shard: Shard, job: Job, error: ServiceError) -> None:
+        """An output that cannot be had now: asked for again, and for good an error or lost."""
+        ledger, policy = Ledger(self.run), self.policy
+        ledger.record_end(shard.id, job)
+        left = (ledger.ended_at(shard.id) or 0.0) + policy.collect_timeout.total_seconds() - time.time()
+        match without_output(error, left=left, resubmit_lost=policy.resubmit_lost, patient=self.patient):
+            case "error":
+                raise error
+            case "lost":
+                log.warning("%s The rows of shard %s are sent again.", error, shard.id)
+                self._send_again(shard, job.name, why=error)
+            case "ask again" if is_settled(job):
+                self.uncollected += 1
+                self.wake.append(_COLLECT_AGAIN * (0.5 + random.random()))
+                log.warning("%s The job of shard %s has ended; asking for its output again later.", error, shard.id)
+            case "ask again":
+                # Whoever waits sees when it names it.
+                self.uncollected += 1
+                self.late.append(job.name)
+                self.wake.append(left if left > 0 else _COLLECT_AGAIN)
+                log.info("%s has ended and does not name its output yet.", job)
+
+    def _send_again(self, shard: Shard, name: str, *, why: ServiceError | None = None) -> None:
+        policy = self.policy
+        lost_job(self.run, shard, name, why=why, keep_response=policy.keep_response, media_to=policy.media_to)
+        self._redrive(shard)
 
     def _redrive(self, shard: Shard) -> None:
         """What dies for good is done; what is sent again is new work."""

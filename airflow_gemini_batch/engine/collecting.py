@@ -173,14 +173,25 @@ def reland(run: Run, shard: Shard) -> Landed:
     return land(run, shard, ending, keep_response=was.keep_response, media_to=was.media_to)
 
 
-def lost_job(run: Run, shard: Shard, name: str, *, keep_response: bool = True, media_to: MediaTo = "column") -> Landed:
-    """Give up a job that the service does not find: its rows become retryable letters."""
+def lost_job(
+    run: Run,
+    shard: Shard,
+    name: str,
+    *,
+    why: ServiceError | None = None,
+    keep_response: bool = True,
+    media_to: MediaTo = "column",
+) -> Landed:
+    """Give up a job that the service does not find, or whose output it does not give: its rows become retryable letters.
+
+    :param why: what the service says instead of the output.
+    """
     ending = Ending(
         job=name,
         reason=Reason.JOB_FAILED,
-        code=404,
-        status="NOT_FOUND",
-        message=f"the service does not find {name} any more",
+        code=404 if why is None else why.code,
+        status="NOT_FOUND" if why is None else why.status,
+        message=f"the service does not find {name} any more" if why is None else str(why),
         retryable=True,
     )
     return land(run, shard, ending, keep_response=keep_response, media_to=media_to)
@@ -219,6 +230,17 @@ def _size(client: GeminiClient, name: str) -> int | None:
     except RefusedError:
         return None
     return file.size if file is not None else None
+
+
+def unnamed_output(job: Job) -> NotFoundError:
+    """The error of a file job that ended well and whose output the service has not named for as long as we wait."""
+    ended = f" (at {job.end_time})" if job.end_time else ""
+    return NotFoundError(
+        f"{job.name} has ended as {job.wire_state or job.state.value}{ended} and does not name its output file, so there is "
+        "nothing to collect; nothing was sent again. Run the same again, or clear the task, to look once more: the service keeps "
+        "an output for about 48 hours. If it is lost for sure, say resubmit_lost=True: its rows are then paid once more.",
+        code=404,
+    )
 
 
 def _gone(job: Job, error: ServiceError) -> NotFoundError:

@@ -12,6 +12,7 @@ from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, S
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.ledger import Ledger, Seen, Submitted, token_of, token_of_display_name
 from airflow_gemini_batch.engine.runs import Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.waiting import is_settled
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +44,16 @@ def look(client: GeminiClient, names: Sequence[str]) -> dict[str, Job | None]:
 
 def look_at(run: Run, client: GeminiClient, part: ShardAttempt, name: str) -> Job:
     """One job as it is now, or as it was when it was last seen to have ended. Raises NotFoundError."""
-    job = look(client, [name])[name] or Ledger(run).ended(part)
+    job = look(client, [name])[name] or remembered(Ledger(run), part)
     if job is None:
         raise lost(run, part, name)
     return job
+
+
+def remembered(ledger: Ledger, part: ShardAttempt) -> Job | None:
+    """The job as it ended, where that is enough to collect it."""
+    job = ledger.ended(part)
+    return job if job is not None and is_settled(job) else None
 
 
 def in_flight(run: Run) -> dict[Shard, str]:

@@ -102,8 +102,9 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def ended_well(self) -> bool:
-        """SUCCEEDED, or an unknown terminal state with an output or successes (such as a partial success)."""
-        partial = self.state is JobState.UNKNOWN and self.done and (self.has_output or self.stats.succeeded > 0)
+        """SUCCEEDED, or an unknown terminal state (such as a partial success), unless it has an error and nothing else."""
+        failed = self.error_code is not None or self.error_message != ""
+        partial = self.state is JobState.UNKNOWN and self.done and (not failed or self.has_output or self.stats.succeeded > 0)
         return self.state is JobState.SUCCEEDED or partial
 
     def __str__(self) -> str:

@@ -172,8 +172,11 @@ class Ledger:
         return record.seen_at if record is not None else None
 
     def record_end(self, part: ShardAttempt, job: Job) -> None:
-        if self.ended(part) is None:
-            self._file(part, "end").write(msgspec.json.encode(Ended(job, time.time())))
+        """Write down the end; once more when the output has been named since, with the time of the first."""
+        known = self._hint(part, "end", Ended)
+        if known is None or (job.has_output and not known.job.has_output):
+            seen_at = time.time() if known is None else known.seen_at
+            self._file(part, "end").write(msgspec.json.encode(Ended(job, seen_at)))
 
     def cancellation(self, part: ShardAttempt) -> Cancellation | None:
         return read_json(self._file(part, "cancel"), Cancellation)

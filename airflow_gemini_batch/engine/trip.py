@@ -100,7 +100,7 @@ def wait(
 ) -> Wake:
     """Sleep in this process until the run can go on. Raises what the service refuses for good."""
     wake_at = None if state.retry_in is None else time.time() + state.retry_in
-    watch = Watch(state.jobs, poll_interval, deadline, wake_at)
+    watch = Watch(state.jobs, poll_interval, deadline, wake_at, state.late)
     progress = Progress()
     while True:
         try:
@@ -123,7 +123,7 @@ def give_up(run: Run, client: GeminiClient, policy: Policy) -> WaitTimeoutError:
         names, fate = cancel_run(run, client, why="timeout"), "were cancelled"
         then = "collect what they have done and send the rest again"
     else:
-        names, fate, then = list(in_flight(run).values()), "run on", "go on waiting for them"
+        names, fate, then = list(in_flight(run).values()), "run on, unless they have ended", "go on with them"
     return WaitTimeoutError(
         f"{run.destination} is not finished and the timeout has passed. These jobs {fate}: {', '.join(names) or 'none'}. "
         f"Run the same again to {then}; what has arrived is kept."

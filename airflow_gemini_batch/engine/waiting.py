@@ -6,11 +6,11 @@ The trigger, the sensor in its worker slot and the synchronous trip all ask this
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from airflow_gemini_batch.engine.errors import OutcomeUnknownError, QuotaError, ServiceError, UnreachableError
+from airflow_gemini_batch.engine.errors import NotFoundError, OutcomeUnknownError, QuotaError, ServiceError, UnreachableError
 from airflow_gemini_batch.engine.jobs import Job
 
 #: Outages are waited out at growing distances, up to this many seconds between two looks.
@@ -48,21 +48,27 @@ class Watch:
     :param poll_interval: seconds between two looks while all is well.
     :param deadline: seconds since the epoch; by the wall clock, because the wait may go on in another process.
     :param wake_at: seconds since the epoch, when there is something else to do than wait.
+    :param late: those that are known to have ended without naming their output. Another one that has wakes too, so that whoever
+        keeps the ledger writes down when that was.
     """
 
     jobs: Sequence[str]
     poll_interval: float
     deadline: float
     wake_at: float | None = None
+    late: Collection[str] = ()
     _failures: int = 0
     _random: random.Random = field(default_factory=random.Random)
 
     def on_jobs(self, jobs: Iterable[Job | None], *, now: float) -> Sleep | Wake:
         """After a look. None stands for a job that the service does not find."""
         self._failures = 0
-        if any(job is None or is_settled(job) for job in jobs):
+        if any(map(self.needs_attention, jobs)):
             return Wake("settled")
         return self._sleep(self.poll_interval * self._random.uniform(0.9, 1.1), now)
+
+    def needs_attention(self, job: Job | None) -> bool:
+        return job is None or is_settled(job) or (job.is_terminal and job.name not in self.late)
 
     def on_error(self, error: ServiceError, *, now: float) -> Sleep | Wake:
         """After a look that failed. Outages are waited out; a refusal is not going to pass by itself."""
@@ -87,6 +93,23 @@ def is_settled(job: Job) -> bool:
     The answers of an inline job are in no listing; whoever collects it asks for them.
     """
     return job.is_terminal and (job.has_output or not job.ended_well or job.input_file is None)
+
+
+def without_output(
+    error: ServiceError, *, left: float, resubmit_lost: bool, patient: bool
+) -> Literal["ask again", "lost", "error"]:
+    """What to do about a job that has ended and whose output cannot be had now.
+
+    :param error: why it cannot. Only of what the service itself answers it can be said that it is lost.
+    :param left: seconds of the patience for it, from when the job's end was first seen.
+    :param resubmit_lost: whether the rows are sent again then, and paid again.
+    :param patient: whether this try has waited already. After one look, a day later, nothing is paid again.
+    """
+    if left > 0:
+        return "ask again"
+    if not resubmit_lost or not isinstance(error, (OutcomeUnknownError, NotFoundError)):
+        return "error"
+    return "lost" if patient else "ask again"
 
 
 def quota_wait(refusals: int, retry_after: float | None, *, jitter: float) -> float:

@@ -57,7 +57,8 @@ class GeminiBatchOperator(AskingOperator):
     :param resubmit_stuck_after: A job without any progress for so long is cancelled, and what it left undone is sent again as
         two smaller jobs, once it has ended. Default: None, never.
     :param resubmit_lost: Whether rows are sent again, and paid again, when the service does not find their job or its output
-        any more. Default: False, the task fails: the job may run on, visible to another key only.
+        any more, or does not give it in all of ``collect_timeout``. Default: False, the task fails: the job may run on, visible
+        to another key only.
     :param max_dead_letter_ratio: From 0 to 1; above it the task fails, after everything has been written. Default: 1.0, never.
     :param keep_response: Whether ``results`` keeps each raw answer. Default: True.
     :param media_to: Where images in answers go: into the ``media`` ``column`` (default), or into ``files`` beside the tables.
@@ -205,6 +206,7 @@ class GeminiBatchOperator(AskingOperator):
             return state.as_dict()
         self.wait_in_triggerer(
             jobs=state.jobs,
+            late=state.late,
             poll_interval=self.poll_interval,
             deadline=deadline,
             until=state.until(deadline, now=time.time()),

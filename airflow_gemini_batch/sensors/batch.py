@@ -13,10 +13,10 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_gemini_batch._compat import AirflowSensorTimeout
 from airflow_gemini_batch.engine.errors import RefusedError, ServiceError
-from airflow_gemini_batch.engine.waiting import Sleep, Watch, is_settled
+from airflow_gemini_batch.engine.waiting import Sleep, Watch, is_settled, without_output
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
-from airflow_gemini_batch.operators.base import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, ShardStep
+from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT, DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, ShardStep
 from airflow_gemini_batch.references import JobReference, as_json, part_of, read_reference, run_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     """Wait until a job can be collected, and return its reference with the terminal state.
 
-    A job that failed, expired or was cancelled is an end like any other: what it has left is landed by the download.
+    A job that failed, expired or was cancelled is an end like any other: what it has left is landed by the download. One that
+    ended well may name its output some time later; that is waited for up to 12 hours from its end, also beyond ``timeout``.
 
     :param job: A job reference, from ``GeminiBatchSubmitOperator``. (templated)
     :param deferrable: Whether to wait in the triggerer (default) or in the worker slot, as ``mode`` says.
@@ -76,7 +77,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
         with self.leg():
             if event["why"] == "error":
                 raise RefusedError(event["message"])
-            if event["why"] == "timeout" and self._look() is None:
+            if event["why"] == "timeout" and self._look() is None and self._collectable_until is None:
                 raise AirflowSensorTimeout(f"{self._reference.job} has not ended and the timeout has passed. It runs on.")
             return self._go_on(event["deadline"])
 
@@ -114,7 +115,34 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
             return as_json(reference)
         job = self._job_now(reference, reference.job)
         self.log.info("%s", job)
-        return as_json(msgspec.structs.replace(reference, state=job.state.value)) if is_settled(job) else None
+        if is_settled(job):
+            return as_json(msgspec.structs.replace(reference, state=job.state.value))
+        if job.is_terminal:
+            self._wait_for_output(reference, job)
+        return None
+
+    def _wait_for_output(self, reference: JobReference, job: Job) -> None:
+        """Write down when the end was first seen. Raises NotFoundError when the output should have been named by now."""
+        from airflow_gemini_batch.engine.collecting import unnamed_output
+        from airflow_gemini_batch.engine.ledger import Ledger
+
+        Ledger(run_of(reference)).record_end(part_of(reference), job)
+        until = self._collectable_until
+        if (
+            until is not None
+            and without_output(error := unnamed_output(job), left=until - time.time(), resubmit_lost=False, patient=True)
+            == "error"
+        ):
+            raise error
+
+    @property
+    def _collectable_until(self) -> float | None:
+        """Up to when an output may be named, in seconds since the epoch; None while the job has not been seen to have ended."""
+        from airflow_gemini_batch.engine.ledger import Ledger
+
+        reference = self._reference
+        ended_at = Ledger(run_of(reference)).ended_at(part_of(reference))
+        return None if ended_at is None else ended_at + DEFAULT_COLLECT_TIMEOUT.total_seconds()
 
     def _job_now(self, reference: JobReference, name: str) -> Job:
         from airflow_gemini_batch.engine.flight import look_at
@@ -126,10 +154,15 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
         settled = self._look()
         if settled is not None:
             return settled
+        jobs, until = [self._reference.job or ""], self._collectable_until
         self.wait_in_triggerer(
-            jobs=[self._reference.job or ""],
+            jobs=jobs,
             poll_interval=self.poll_interval,
             deadline=deadline,
+            # Beyond the time to wake, so that it is that time that wakes.
+            until=None if until is None else max(deadline, until + self.poll_interval),
+            wake_at=until,
+            late=[] if until is None else jobs,
             cancel_on_kill=self.cancel_on_kill,
             destination=self._reference.destination,
         )

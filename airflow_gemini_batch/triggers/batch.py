@@ -19,7 +19,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, ServiceError
 from airflow_gemini_batch.engine.jobs import Job
 from airflow_gemini_batch.engine.progress import Progress
-from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch, is_settled
+from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.doorbell import Doorbell, listening
 from airflow_gemini_batch.triggers.poller import Poller, Seen, shared_poller
@@ -43,6 +43,7 @@ class GeminiBatchTrigger(BaseTrigger):
     :param poll_interval: Seconds between two looks while all is well.
     :param deadline: When to give up, in seconds since the epoch: by the wall clock, because the trigger may go on in another
         process. It is handed back in the event.
+    :param late: Those of the jobs that are known to have ended, and have not named their output. Default: none is.
     :param until: When to give up, where that is later than the deadline: the last wait for what has been paid for may be longer.
     :param wake_at: When there is something else to do, in seconds since the epoch. Default: never.
     :param refusals: How often in a row a submission has been refused for quota; handed back in the event.
@@ -63,6 +64,7 @@ class GeminiBatchTrigger(BaseTrigger):
         cancel_on_kill: bool = False,
         destination: str | None = None,
         until: float | None = None,
+        late: Sequence[str] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.gemini_conn_id = gemini_conn_id
@@ -74,6 +76,7 @@ class GeminiBatchTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.destination = destination
         self.until = deadline if until is None else until
+        self.late = list(late)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -88,11 +91,12 @@ class GeminiBatchTrigger(BaseTrigger):
                 "cancel_on_kill": self.cancel_on_kill,
                 "destination": self.destination,
                 "until": self.until,
+                "late": self.late,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        watch = Watch(self.jobs, self.poll_interval, self.until, self.wake_at)
+        watch = Watch(self.jobs, self.poll_interval, self.until, self.wake_at, self.late)
         try:
             wake = await (self._watch_jobs(watch) if self.jobs else _sleep_through(watch))
         except GeminiBatchError as error:
@@ -189,6 +193,6 @@ def decide(watch: Watch, seen: Mapping[str, Seen], *, now: float) -> Sleep | Wak
     """What to do after a look: a job that can be collected counts more than others that could not be seen."""
     errors = [answer for answer in seen.values() if isinstance(answer, ServiceError)]
     jobs = [answer for answer in seen.values() if not isinstance(answer, ServiceError)]
-    if errors and not any(job is None or is_settled(job) for job in jobs):
+    if errors and not any(map(watch.needs_attention, jobs)):
         return watch.on_error(errors[0], now=now)
     return watch.on_jobs(jobs, now=now)

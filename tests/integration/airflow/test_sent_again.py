@@ -102,6 +102,20 @@ def test_collecting_may_outlast_the_timeout_and_leaves_it_as_it_was(
     assert legs.result["results"] == 12
 
 
+def test_an_output_that_is_not_named_yet_is_waited_for_beyond_the_timeout(describe: Describe, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(responses_file_late_seconds=3600))
+    legs = Legs(describe(timeout=timedelta(seconds=3))).start()
+
+    while len(legs.trigger.late) < 3:
+        legs.resume()
+
+    assert legs.trigger.until > legs.trigger.deadline
+    emulator.advance(2 * 3600)
+    while not legs.ended:
+        legs.resume()
+    assert legs.result["results"] == 12
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -221,6 +222,28 @@ def test_the_sensor_times_out_as_sensors_do(how: dict[str, Any], trip: Trip, emu
         trip.wait(job, timeout=0.3, **how).finish()
 
     assert emulator.jobs()[0]["state"] == "BATCH_STATE_PENDING"
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_the_sensor_waits_for_an_output_that_is_not_named_yet(
+    is_named: bool, trip: Trip, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(responses_file_late_seconds=3600))
+    shard, *_ = trip.build()
+    legs = trip.wait(trip.submit(shard).finish(), timeout=2.0).start()
+    while not legs.trigger.late:
+        legs.resume()
+
+    assert legs.trigger.until > legs.trigger.deadline
+    if is_named:
+        emulator.advance(2 * 3600)
+        assert legs.resume().result["state"] == "SUCCEEDED"
+    else:
+        [record] = (tmp_path / "run/_run/ledger").glob("*.end.json")
+        end = json.loads(record.read_bytes())
+        record.write_text(json.dumps({**end, "seen_at": end["seen_at"] - 13 * 3600}))
+        with pytest.raises(AirflowFailException, match="does not name its output file"):
+            legs.resume({"why": "time", "message": "", "deadline": legs.trigger.deadline, "refusals": 0})
 
 
 def test_the_sensor_waits_out_an_outage_in_its_worker_slot(trip: Trip, emulator: Emulator) -> None:

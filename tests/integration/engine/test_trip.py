@@ -25,11 +25,13 @@ from airflow_gemini_batch.engine.errors import (
     DeadLetterRatioError,
     DestinationError,
     InputError,
+    NotFoundError,
     RefusedError,
     UnreachableError,
     WaitTimeoutError,
 )
 from airflow_gemini_batch.engine.ledger import Ledger
+from airflow_gemini_batch.engine.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
 from airflow_gemini_batch.engine.runs import Run, ShardAttempt
 from airflow_gemini_batch.engine.storage import locate
@@ -169,6 +171,39 @@ def test_an_output_that_is_named_late_is_waited_for(go: Go, emulator: Emulator) 
     emulator.faults.add(JobFault(responses_file_late_polls=3))
 
     assert go().results == 12
+
+
+def test_an_output_that_is_named_after_the_timeout_is_collected_all_the_same(go: Go, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(responses_file_late_polls=10, state="BATCH_STATE_PARTIALLY_SUCCEEDED"))
+
+    assert go(timeout=timedelta(seconds=0.2)).results == 12
+
+
+def test_an_output_that_is_never_named_is_told_with_what_to_do(go: Go, emulator: Emulator) -> None:
+    emulator.faults.add(JobFault(responses_file_late_seconds=3600))
+
+    with pytest.raises(
+        NotFoundError, match=r"has ended as BATCH_STATE_SUCCEEDED .* does not name its output file.*resubmit_lost"
+    ):
+        go(collect_timeout=timedelta(0))
+
+    emulator.advance(2 * 3600)
+    assert go(collect_timeout=timedelta(0)).results == 12
+    assert len(creates(emulator)) == 3
+
+
+@pytest.mark.parametrize("transport", ["file", "inline"])
+def test_an_output_that_is_never_given_is_sent_again_on_the_users_word(
+    transport: str, go: Go, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.advance._COLLECT_AGAIN", 0.1)
+    emulator.faults.add(JobFault(responses_file_late_seconds=3600, display_name="shard 1 attempt 0"))
+    again: dict[str, Any] = {"resubmit_lost": True, "redrive": RedrivePolicy(max_redrives=1), "transport": transport}
+
+    summary = go(collect_timeout=timedelta(0), **again)
+
+    assert (summary.results, summary.balanced) == (12, True)
+    assert len(creates(emulator)) == 4
 
 
 def test_an_unknown_state_with_an_output_is_collected(go: Go, emulator: Emulator) -> None:

@@ -39,11 +39,13 @@ def test_an_unknown_state_is_judged_by_done_and_output() -> None:
     partial = parse_job(
         operation("BATCH_STATE_PARTIALLY_SUCCEEDED", metadata={"output": {"responsesFile": "files/batch-x"}}, done=True)
     )
-    broken = parse_job(operation("BATCH_STATE_LOST", done=True))
+    silent = parse_job(operation("BATCH_STATE_LOST", done=True))
+    broken = parse_job(operation("BATCH_STATE_LOST", done=True, error={"code": 13}))
 
     assert not still_going.is_terminal
     assert partial.is_terminal
     assert partial.ended_well
+    assert silent.ended_well
     assert broken.is_terminal
     assert not broken.ended_well
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
@@ -95,6 +96,18 @@ def test_how_a_job_ended_is_kept_with_its_error(ledger: Ledger) -> None:
     ledger.record_end(PART, job)
 
     assert ledger.ended(PART) == job
+
+
+def test_an_output_that_is_named_later_is_added_to_the_end_and_its_time_stays(ledger: Ledger) -> None:
+    job = Job("batches/x", JobState.SUCCEEDED, input_file="files/in")
+    ledger.record_end(PART, job)
+    ended_at = ledger.ended_at(PART)
+
+    ledger.record_end(PART, msgspec.structs.replace(job, output_file="files/batch-x"))
+    ledger.record_end(PART, job)
+
+    assert ledger.ended(PART) == msgspec.structs.replace(job, output_file="files/batch-x")
+    assert ledger.ended_at(PART) == ended_at
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"token": "x"', b"[]", b"\x00\x00"])

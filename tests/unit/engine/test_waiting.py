@@ -14,7 +14,7 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
 )
 from airflow_gemini_batch.engine.jobs import Job, JobState
-from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch, is_settled, quota_wait
+from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch, is_settled, quota_wait, without_output
 
 RUNNING = Job("batches/a", JobState.RUNNING)
 DONE = Job("batches/b", JobState.SUCCEEDED, done=True, output_file="files/batch-b")
@@ -36,6 +36,8 @@ def watch(**changes: float) -> Watch:
         (INLINE, True),
         (FAILED, True),
         (Job("batches/e", JobState.EXPIRED), True),
+        (Job("batches/f", JobState.UNKNOWN, done=True, input_file="files/in"), False),
+        (Job("batches/f", JobState.UNKNOWN, done=True, input_file="files/in", error_code=13), True),
     ],
 )
 def test_a_file_job_that_ended_well_is_settled_only_when_its_output_is_named(job: Job, settled: bool) -> None:
@@ -52,6 +54,32 @@ def test_running_jobs_are_looked_at_again_after_the_interval_give_or_take_a_tent
 @pytest.mark.parametrize("job", [DONE, FAILED, None])
 def test_one_job_that_needs_attention_wakes(job: Job | None) -> None:
     assert watch().on_jobs([RUNNING, job], now=0.0) == Wake("settled")
+
+
+def test_a_job_that_ended_without_naming_its_output_wakes_once_and_again_when_it_names_it() -> None:
+    knowing = Watch(("batches/c",), poll_interval=30.0, deadline=10_000.0, late=("batches/c",))
+
+    assert watch().on_jobs([WITHOUT_OUTPUT], now=0.0) == Wake("settled")
+    assert isinstance(knowing.on_jobs([WITHOUT_OUTPUT], now=0.0), Sleep)
+    assert knowing.on_jobs([Job("batches/c", JobState.SUCCEEDED, output_file="files/batch-c")], now=0.0) == Wake("settled")
+
+
+@pytest.mark.parametrize(
+    ("error", "left", "resubmit_lost", "patient", "what"),
+    [
+        (OutcomeUnknownError("503"), 1.0, True, True, "ask again"),
+        (OutcomeUnknownError("503"), 0.0, False, True, "error"),
+        (OutcomeUnknownError("503"), 0.0, True, False, "ask again"),
+        (OutcomeUnknownError("503"), 0.0, True, True, "lost"),
+        (NotFoundError("not named"), 0.0, True, True, "lost"),
+        (UnreachableError("no route"), 0.0, True, True, "error"),
+        (QuotaError("429"), 0.0, True, True, "error"),
+    ],
+)
+def test_an_output_is_lost_only_on_the_users_word_and_the_services(
+    error: ServiceError, left: float, resubmit_lost: bool, patient: bool, what: str
+) -> None:
+    assert without_output(error, left=left, resubmit_lost=resubmit_lost, patient=patient) == what
 
 
 def test_the_deadline_ends_the_wait_and_a_settled_job_still_counts_after_it() -> None:
