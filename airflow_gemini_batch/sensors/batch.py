@@ -13,7 +13,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_gemini_batch._compat import AirflowSensorTimeout
 from airflow_gemini_batch.engine.errors import RefusedError, ServiceError
-from airflow_gemini_batch.engine.waiting import Sleep, Watch, is_settled, without_output
+from airflow_gemini_batch.engine.waiting import Sleep, Watch, is_settled
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT, DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, ShardStep
@@ -29,7 +29,8 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     """Wait until a job can be collected, and return its reference with the terminal state.
 
     A job that failed, expired or was cancelled is an end like any other: what it has left is landed by the download. One that
-    ended well may name its output some time later; that is waited for up to 12 hours from its end, also beyond ``timeout``.
+    ended well may name its output some time later; that is waited for up to 12 hours from its end, in the triggerer also beyond
+    ``timeout``.
 
     :param job: A job reference, from ``GeminiBatchSubmitOperator``. (templated)
     :param deferrable: Whether to wait in the triggerer (default) or in the worker slot, as ``mode`` says.
@@ -99,7 +100,9 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
         from airflow_gemini_batch.engine.flight import cancel
 
         reference = self._reference
-        if not self.cancel_on_kill or why != "killed" or reference.job is None or self._look() is not None:
+        if not self.cancel_on_kill or why != "killed" or reference.job is None:
+            return
+        if self._look() is not None or self._collectable_until is not None:
             return
         with self.connect() as client:
             cancel(run_of(reference), client, part_of(reference), reference.job, why=why)
@@ -128,12 +131,8 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
         Ledger(run_of(reference)).record_end(part_of(reference), job)
         until = self._collectable_until
-        if (
-            until is not None
-            and without_output(error := unnamed_output(job), left=until - time.time(), resubmit_lost=False, patient=True)
-            == "error"
-        ):
-            raise error
+        if until is not None and time.time() >= until:
+            raise unnamed_output(job)
 
     @property
     def _collectable_until(self) -> float | None:
