@@ -123,8 +123,10 @@ def _read(config: str | None) -> dict[str, Any]:
         return {}
     try:
         read = msgspec.json.decode(config, type=dict[str, Any] | None) or {}
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise InputError(f"it is no JSON object: {error}.") from error
+    except RecursionError as error:
+        raise InputError("it is nested too deeply.") from error
     set_fields: dict[str, Any] = _without_nulls(read)
     return set_fields
 
