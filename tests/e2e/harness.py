@@ -77,6 +77,14 @@ class Story:
 
         return self.wait_until(look, f"{count} of {task_id!r} to be {state}", timeout)
 
+    def wait_until_watched(self, task_id: str) -> None:
+        """Until the triggerer has looked at the jobs of a deferred task: whoever ends the wait before that is heard by nobody."""
+        [task] = self.wait_for_tasks(task_id, "deferred")
+        where = (task_id, task["try_number"], task["map_index"])
+        self.wait_until(
+            lambda: "requests done" in self.stage.airflow.rest.log(self.dag_id, self.run_id, *where), "the triggerer to watch"
+        )
+
     def wait_until_ended(self, timeout: float = 180.0) -> str:
         return self.wait_until(lambda: self.state if self.state in ENDED else None, "the run to end", timeout)
 

@@ -45,7 +45,7 @@ def stories(stage: Stage) -> dict[str, Story]:
     story.kill_worker(task)
 
     for model in (CLEARED, MARKED_FAILED):
-        stories[model].wait_for_tasks("describe", "deferred")
+        stories[model].wait_until_watched("describe")
     stories[CLEARED].clear("describe")
     stories[MARKED_FAILED].set_state("describe", "failed")
     story.wait_until(lambda: len(_journal(stage, "create", CLEARED)) == 2 * SHARDS, "the cleared task to send again")
