@@ -74,8 +74,8 @@ class GeminiBatchOperator(AskingOperator):
     :param cancel_on_timeout: Whether to cancel the jobs at the timeout, or at Airflow's own ``execution_timeout``. Default:
         False; they run on, and a cleared task goes on waiting for them.
     :param cancel_on_kill: Whether to cancel the jobs when a user clears the task or sets its state, or its worker is shut down.
-        While deferred this needs Airflow 3.3. When the task runs again, it keeps what the cancelled jobs had done and sends
-        the rest again. Default: True.
+        While deferred this needs Airflow 3.3, and a triggerer that has begun to watch, which takes it some seconds: before, the
+        jobs run on. When the task runs again, it keeps what the cancelled jobs had done and sends the rest again. Default: True.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     Raises AirflowFailException, which ends the task without retries, for what a retry cannot mend: input or destination that
