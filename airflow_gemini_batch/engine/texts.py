@@ -54,16 +54,17 @@ def _writer(type: pa.DataType) -> Callable[[pa.Array], list[Text]]:
     return _nested
 
 
-def _strings(column: pa.Array) -> list[Text]:
+def values_of(column: pa.Array) -> list[Any]:
+    """The values as Python has them; the error in the place of one that holds invalid UTF-8."""
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
-        return [_string(value) for value in column]
+        return [_value(value) for value in column]
 
 
-def _string(value: Any) -> Text:
+def _value(value: Any) -> Any:
     try:
-        return value.as_py()  # type: ignore[no-any-return]
+        return value.as_py()
     except UnicodeDecodeError as error:
         return error
 
@@ -137,7 +138,7 @@ def _json_text(value: Any) -> Text:
 _MAPS = {"maps_as_pydicts": "strict"}
 
 _WRITERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[Text]]], ...] = (
-    (lambda type: _types.is_string(type) or _types.is_large_string(type) or _types.is_string_view(type), _strings),
+    (lambda type: _types.is_string(type) or _types.is_large_string(type) or _types.is_string_view(type), values_of),
     (_types.is_integer, _integers),
     (_types.is_boolean, _booleans),
     (_types.is_float64, _doubles),

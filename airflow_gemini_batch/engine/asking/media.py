@@ -26,6 +26,7 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.media_files import Fingerprints, MediaFile, uri_of
 from airflow_gemini_batch.engine.requests import Media
 from airflow_gemini_batch.engine.storage import Location
+from airflow_gemini_batch.engine.texts import values_of
 
 #: By a name's ending. A table of our own: Python's depends on the machine's, and the same rows would make other requests there.
 #: These are what the Gemini API documents for images, documents, audio, video and text.
@@ -185,8 +186,8 @@ class _Unusable(Exception):
 def _parts(column: MediaColumn, batch: pa.RecordBatch, fingerprints: Fingerprints) -> list[list[_Part] | InvalidRow]:
     """The parts of every row, each with the comma after it."""
     media = column.media
-    values = _values(batch.column(media.column))
-    kinds = [None] * len(values) if media.mime_type_column is None else _values(batch.column(media.mime_type_column))
+    values = values_of(batch.column(media.column))
+    kinds = [None] * len(values) if media.mime_type_column is None else values_of(batch.column(media.mime_type_column))
     if media.upload:
         fingerprints.prepare([item for value in values for item in _items(value) if isinstance(item, str) and item])
     return [_row(column, value, kind, fingerprints) for value, kind in zip(values, kinds, strict=True)]
@@ -277,17 +278,3 @@ def _mime_type(media: Media, kind: Any, name: str, *, required: bool = True) -> 
 
 def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _values(column: pa.Array) -> list[Any]:
-    try:
-        return column.to_pylist()  # type: ignore[no-any-return]
-    except UnicodeDecodeError:
-        return [_value(value) for value in column]
-
-
-def _value(value: Any) -> Any:
-    try:
-        return value.as_py()
-    except UnicodeDecodeError as error:
-        return error

@@ -41,12 +41,7 @@ class RawEncoder:
         return {"column": self.column, "embed_request": {"output_dimensionality": self.dimensions}}
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
-        column = batch.column(self.column)
-        try:
-            values = column.to_pylist()
-        except UnicodeDecodeError:
-            values = column.cast(pa.large_binary()).to_pylist()
-        requests = [_raw(value, self.column) for value in values]
+        requests = [_raw(value, self.column) for value in json_values(batch.column(self.column))]
         if self.dimensions is not None:
             requests = [_of_length(request, self.dimensions) for request in requests]
         return Encoded.of(requests)
@@ -55,12 +50,8 @@ class RawEncoder:
 def compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
     """Raises InputError for a table or model that cannot work."""
     placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
-    type = plain_type(schema.field(spec.column).type)
-    kinds = (
-        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
-        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null,
-    )  # fmt: skip
-    if not any(kind(type) for kind in kinds):
+    type = schema.field(spec.column).type
+    if not may_hold_json(type):
         raise InputError(
             f"RawRequest needs the requests as JSON text; the column {spec.column!r} is of type {type}. "
             "Write it as text first, or give a function of the row, which may return a dict."
@@ -68,6 +59,23 @@ def compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
     if spec.format == "gemini":
         return RawEncoder(spec.column)
     return RawEncoder(spec.column, dimensions_for(model, spec.dimensions))
+
+
+def may_hold_json(type: pa.DataType) -> bool:
+    """Whether a column of that type can hold JSON as text."""
+    kinds = (
+        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null,
+    )  # fmt: skip
+    return any(kind(plain_type(type)) for kind in kinds)
+
+
+def json_values(column: pa.Array) -> list[str | bytes | None]:
+    """The texts of such a column, as bytes where one of them is no UTF-8."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        return column.cast(pa.large_binary()).to_pylist()  # type: ignore[no-any-return]
 
 
 def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:

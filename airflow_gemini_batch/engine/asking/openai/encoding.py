@@ -13,7 +13,7 @@ from airflow_gemini_batch.engine.asking import placeholders
 from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.asking.openai.requests import chat_request, embed_request
 from airflow_gemini_batch.engine.asking.openai.values import NotConvertibleError, read_json
-from airflow_gemini_batch.engine.blocks import plain_type
+from airflow_gemini_batch.engine.asking.raw import json_values, may_hold_json
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.requests import RawRequest
 from airflow_gemini_batch.engine.strict_json import one_line
@@ -23,10 +23,6 @@ Json = dict[str, Any]
 #: The column of an OpenAI batch file that says what its line asks for.
 URL_COLUMN = "url"
 _URL_ENDS = {"openai": "/chat/completions", "openai-embeddings": "/embeddings"}
-_IS_TEXT = (
-    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
-    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +35,8 @@ class OpenAIEncoder:
     convert: Callable[[Json], Json]
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
-        bodies = _texts(batch.column(self.columns[0]))
-        urls = _texts(batch.column(URL_COLUMN)) if URL_COLUMN in self.columns[1:] else [None] * len(bodies)
+        bodies = json_values(batch.column(self.columns[0]))
+        urls = json_values(batch.column(URL_COLUMN)) if URL_COLUMN in self.columns[1:] else [None] * len(bodies)
         return Encoded.of([self._encode(body, url) for body, url in zip(bodies, urls, strict=True)])
 
     def _encode(self, body: str | bytes | None, url: str | bytes | None) -> bytes | InvalidRow:
@@ -69,7 +65,7 @@ def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEnc
         )
     placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
     type = schema.field(spec.column).type
-    if not any(is_text(plain_type(type)) for is_text in _IS_TEXT):
+    if not may_hold_json(type):
         raise InputError(f"The OpenAI bodies must be JSON text; the column {spec.column!r} is of type {type}.")
     columns = (spec.column, URL_COLUMN) if URL_COLUMN in schema.names and spec.column != URL_COLUMN else (spec.column,)
     asked: Json = {"column": spec.column, "format": spec.format}
@@ -79,11 +75,3 @@ def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEnc
     # What tells the rest of the way that vectors come back, and of which length.
     asked["embed_request"] = {"output_dimensionality": dimensions}
     return OpenAIEncoder(columns, asked, _URL_ENDS[spec.format], lambda body: embed_request(body, dimensions))
-
-
-def _texts(column: pa.Array) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
-        values = column.cast(pa.large_binary()).to_pylist()
-    return values
