@@ -9,8 +9,8 @@ UV := build/uv/bin/python -m uv
 # The SDK beside the one of .venv: the oldest that we promise, and major 2 as constraints.txt has it.
 GENAI_OLDEST := $(shell sed -n 's/.*"google-genai>=\([0-9.]*\),.*/\1.0/p' pyproject.toml)
 GENAI_2 := $(shell sed -n 's/^google-genai==\(2[0-9.]*\).*/\1/p' constraints.txt)
-SDK_TESTS := tests/unit/engine/asking/test_sdk_request.py \
-	$(addprefix tests/integration/engine/test_, client.py encoder_against_sdk.py inline.py trip.py) \
+SDK_TESTS := tests/unit/engine/request/test_sdk_request.py \
+	$(addprefix tests/integration/engine/test_, client.py encoder_against_sdk.py inline.py api.py) \
 	$(addprefix tests/integration/emulator/test_, \
 		batches.py files.py garbage.py http_faults.py official_page.py official_page_results.py references.py uploads.py webhooks.py)
 

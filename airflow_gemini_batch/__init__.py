@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, Media, RawRequest
-    from airflow_gemini_batch.engine.trip import run_batch
+    from airflow_gemini_batch.engine.api import run_batch
+    from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Media, RawRequest
     from airflow_gemini_batch.hooks.gemini import GeminiHook
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
     from airflow_gemini_batch.operators.manage import (
@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EmbedRequest": "engine.requests",
+    "EmbedRequest": "engine.specs",
     "GeminiBatchBuildOperator": "operators.steps",
     "GeminiBatchCancelJobOperator": "operators.manage",
     "GeminiBatchCleanupOperator": "operators.manage",
@@ -74,10 +74,10 @@ _HOMES = {
     "GeminiBatchSensor": "sensors.batch",
     "GeminiBatchSubmitOperator": "operators.steps",
     "GeminiHook": "hooks.gemini",
-    "GenerateRequest": "engine.requests",
-    "Media": "engine.requests",
-    "RawRequest": "engine.requests",
-    "run_batch": "engine.trip",
+    "GenerateRequest": "engine.specs",
+    "Media": "engine.specs",
+    "RawRequest": "engine.specs",
+    "run_batch": "engine.api",
 }
 
 if not TYPE_CHECKING:  # else a type checker would take every misspelt name for Any

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach, has_fs
 
-from airflow_gemini_batch.engine import storage
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.storage import Location
+from airflow_gemini_batch.engine.run import storage
+from airflow_gemini_batch.engine.run.storage import Location
 
 
 def locate(place: str | os.PathLike[str] | ObjectStoragePath) -> Location:

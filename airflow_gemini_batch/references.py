@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.jobs import is_job_name
+from airflow_gemini_batch.engine.gemini.jobs import is_job_name
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.runs import Run, ShardAttempt
+    from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
 
 
 class ShardReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ def read_reference(value: Any, kind: type[R], *, argument: str) -> R:
 
 def run_of(reference: ShardReference) -> Run:
     """The run that a reference points into."""
-    from airflow_gemini_batch.engine.runs import Run
+    from airflow_gemini_batch.engine.run.layout import Run
     from airflow_gemini_batch.places import locate
 
     return Run(locate(reference.destination), locate)
@@ -83,7 +83,7 @@ def run_of(reference: ShardReference) -> Run:
 
 def part_of(reference: ShardReference) -> ShardAttempt:
     """The part of the run that it is for."""
-    from airflow_gemini_batch.engine.runs import ShardAttempt
+    from airflow_gemini_batch.engine.run.layout import ShardAttempt
 
     return ShardAttempt(reference.shard, reference.attempt)
 

@@ -26,13 +26,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.asking.encoding import compile_request
-from airflow_gemini_batch.engine.landing import Ending, land
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.runs import Manifest, Run, SourceInfo
-from airflow_gemini_batch.engine.shards import ShardLimits, build_shards
-from airflow_gemini_batch.engine.sources import open_source
-from airflow_gemini_batch.engine.storage import locate
+from airflow_gemini_batch.engine.build.shards import ShardLimits, build_shards
+from airflow_gemini_batch.engine.collect.land import Ending, land
+from airflow_gemini_batch.engine.request.encoding import compile_request
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, SourceInfo
+from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.source.open import open_source
+from airflow_gemini_batch.engine.specs import GenerateRequest
 
 WORDS = [
     "Die", "schnelle", "braune", "Füchsin", "springt", "über", "den", "faulen", "Hund", "and", "the", "quick", "brown", "fox",

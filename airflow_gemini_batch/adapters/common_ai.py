@@ -28,17 +28,17 @@ from airflow.providers.common.ai.batch.base import (
 from airflow.providers.common.ai.exceptions import LLMBatchInputError, LLMBatchLimitExceededError, LLMBatchModelMismatchError
 
 from airflow_gemini_batch.adapters.requests import Asked, index_of, request_lines
-from airflow_gemini_batch.engine.answers.lines import OutputLines
-from airflow_gemini_batch.engine.answers.responses import Answer, Garbage, Refusal, classify
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
-from airflow_gemini_batch.engine.collecting import fetch_output
+from airflow_gemini_batch.engine.build.shards import MAX_SHARD_BYTES, MAX_SHARD_REQUESTS
+from airflow_gemini_batch.engine.collect.download import fetch_output
 from airflow_gemini_batch.engine.errors import InputError, NamelessJobError, OutcomeUnknownError, RefusedError
-from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
-from airflow_gemini_batch.engine.ledger import Intent
-from airflow_gemini_batch.engine.shards import MAX_SHARD_BYTES, MAX_SHARD_REQUESTS
-from airflow_gemini_batch.engine.storage import locate
-from airflow_gemini_batch.engine.submission import Caution, patience
-from airflow_gemini_batch.engine.waiting import is_settled
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
+from airflow_gemini_batch.engine.response.lines import OutputLines
+from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal, classify
+from airflow_gemini_batch.engine.run.ledger import Intent
+from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.submit.submission import Caution, patience
+from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import base_url as full_url
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.asking.encoded import InvalidRow
-from airflow_gemini_batch.engine.asking.encoding import compile_request
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.requests import GenerateRequest
+from airflow_gemini_batch.engine.request.encoded import InvalidRow
+from airflow_gemini_batch.engine.request.encoding import compile_request
+from airflow_gemini_batch.engine.specs import GenerateRequest
 
 #: What the operator itself decides; a parameter of the same meaning cannot override it.
 _MANAGED = frozenset({"system_instruction", "max_output_tokens", "max_tokens"})

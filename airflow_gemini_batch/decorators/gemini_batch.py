@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, determine_kwargs, task_decorator_factory
 from airflow.sdk.definitions.context import context_merge
 
-from airflow_gemini_batch.engine.requests import GenerateRequest, RequestSpec
+from airflow_gemini_batch.engine.specs import GenerateRequest, RequestSpec
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.operators.batch import GeminiBatchOperator
 
@@ -45,7 +45,7 @@ class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
         super().__init__(python_callable=python_callable, request=request, source=None, **kwargs)
 
     def execute(self, context: Context) -> Any:
-        from airflow_gemini_batch.engine.records import as_source, columns_named
+        from airflow_gemini_batch.engine.request.records import as_source, columns_named
 
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)

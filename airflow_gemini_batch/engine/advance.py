@@ -12,9 +12,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from airflow_gemini_batch.engine.answers.media import MediaTo
-from airflow_gemini_batch.engine.client import GeminiClient
-from airflow_gemini_batch.engine.collecting import collect, landed, lost_job, unnamed_output
+from airflow_gemini_batch.engine.collect.download import collect, landed, lost_job, unnamed_output
 from airflow_gemini_batch.engine.errors import (
     BalanceError,
     InputError,
@@ -24,15 +22,17 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
     UnsettledError,
 )
-from airflow_gemini_batch.engine.flight import cancel, look, lost, recorded, remembered, stuck_in
-from airflow_gemini_batch.engine.inline import Transport
-from airflow_gemini_batch.engine.jobs import Job
-from airflow_gemini_batch.engine.ledger import Ledger
-from airflow_gemini_batch.engine.redrive import RedrivePolicy, redrive
-from airflow_gemini_batch.engine.runs import Manifest, Run, Shard
-from airflow_gemini_batch.engine.submission import Caution, Submission
-from airflow_gemini_batch.engine.summary import Summary, finish_run, summary_of
-from airflow_gemini_batch.engine.waiting import is_settled, quota_wait, without_output
+from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy, redrive
+from airflow_gemini_batch.engine.finish.summary import Summary, finish_run, summary_of
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.gemini.jobs import Job
+from airflow_gemini_batch.engine.response.media import MediaTo
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
+from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.submit.inline import Transport
+from airflow_gemini_batch.engine.submit.submission import Caution, Submission
+from airflow_gemini_batch.engine.wait.in_flight import cancel, look, lost, recorded, remembered, stuck_in
+from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait, without_output
 
 log = logging.getLogger(__name__)
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, RefusedError, ServiceError
-from airflow_gemini_batch.engine.inventory import total_bytes
-from airflow_gemini_batch.engine.jobs import Job, time_of
-from airflow_gemini_batch.engine.ledger import Ledger, input_file_name, token_of, token_of_display_name
-from airflow_gemini_batch.engine.remote_files import RemoteFile
-from airflow_gemini_batch.engine.runs import Run
-from airflow_gemini_batch.engine.storage import Location
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.gemini.files import RemoteFile
+from airflow_gemini_batch.engine.gemini.inventory import total_bytes
+from airflow_gemini_batch.engine.gemini.jobs import Job, time_of
+from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.ledger import Ledger, input_file_name, token_of, token_of_display_name
+from airflow_gemini_batch.engine.run.storage import Location
 
 log = logging.getLogger(__name__)
 

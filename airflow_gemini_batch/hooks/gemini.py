@@ -22,11 +22,11 @@ from airflow_gemini_batch.webhooks.settings import WebhookSettings
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
-    from airflow_gemini_batch.engine.inventory import Fate
-    from airflow_gemini_batch.engine.jobs import Job
-    from airflow_gemini_batch.engine.remote_files import RemoteFile
-    from airflow_gemini_batch.engine.subscriptions import Webhooks
+    from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+    from airflow_gemini_batch.engine.gemini.files import RemoteFile
+    from airflow_gemini_batch.engine.gemini.inventory import Fate
+    from airflow_gemini_batch.engine.gemini.jobs import Job
+    from airflow_gemini_batch.engine.gemini.webhooks import Webhooks
 
 
 class GeminiHook(BaseHook):
@@ -92,14 +92,14 @@ class GeminiHook(BaseHook):
     @property
     def webhooks(self) -> Webhooks:
         """The webhooks that are registered for the key's project."""
-        from airflow_gemini_batch.engine.subscriptions import Webhooks
+        from airflow_gemini_batch.engine.gemini.webhooks import Webhooks
 
         return Webhooks(self.endpoint)
 
     @cached_property
     def client(self) -> GeminiClient:
         """A client that lives as long as the hook. Where it can be closed, prefer ``with GeminiClient(hook.endpoint)``."""
-        from airflow_gemini_batch.engine.client import GeminiClient
+        from airflow_gemini_batch.engine.gemini.client import GeminiClient
 
         return GeminiClient(self.endpoint)
 
@@ -109,7 +109,7 @@ class GeminiHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for one page of batch jobs, which costs nothing."""
-        from airflow_gemini_batch.engine.client import GeminiClient
+        from airflow_gemini_batch.engine.gemini.client import GeminiClient
 
         try:
             with GeminiClient(self.endpoint) as client:
@@ -124,7 +124,7 @@ class GeminiHook(BaseHook):
         :param wanted: ``state``, ``display_name``, ``model``, ``created_after``, ``created_before``, as in
             ``engine.inventory.JobFilter.of``.
         """
-        from airflow_gemini_batch.engine.inventory import JobFilter, find_jobs
+        from airflow_gemini_batch.engine.gemini.inventory import JobFilter, find_jobs
 
         return find_jobs(self.client, JobFilter.of(**wanted))
 
@@ -141,19 +141,19 @@ class GeminiHook(BaseHook):
 
         :param cancel: end it first when it is active; without this, an active job is an InputError.
         """
-        from airflow_gemini_batch.engine.inventory import delete_job
+        from airflow_gemini_batch.engine.gemini.inventory import delete_job
 
         return delete_job(self.client, name, cancel=cancel)
 
     def list_files(self, display_name: str | None = None) -> list[RemoteFile]:
         """Every file of the project, or those whose display name matches a pattern with ``*`` and ``?``; newest first."""
-        from airflow_gemini_batch.engine.inventory import find_files
+        from airflow_gemini_batch.engine.gemini.inventory import find_files
 
         return find_files(self.client, display_name)
 
     def delete_file(self, name: str) -> Fate:
         """Give the storage of a file back. The output of a job is UNDELETABLE: only the service removes it."""
-        from airflow_gemini_batch.engine.inventory import delete_file
+        from airflow_gemini_batch.engine.gemini.inventory import delete_file
 
         return delete_file(self.client, name)
 
@@ -163,25 +163,25 @@ class GeminiHook(BaseHook):
         :param what: ``model``, ``contents``, ``system_instruction``, ``ttl``, ``display_name``, as in
             ``engine.caches.Caches.create``.
         """
-        from airflow_gemini_batch.engine.caches import Caches
+        from airflow_gemini_batch.engine.gemini.caches import Caches
 
         return Caches(self.endpoint).create(**what)
 
     def extend_cache(self, name: str, ttl: timedelta | None = None) -> None:
         """Let a cache live for so long from now on; default: 50 hours."""
-        from airflow_gemini_batch.engine.caches import DEFAULT_TTL, Caches
+        from airflow_gemini_batch.engine.gemini.caches import DEFAULT_TTL, Caches
 
         Caches(self.endpoint).extend(name, ttl or DEFAULT_TTL)
 
     def delete_cache(self, name: str) -> None:
         """End a cache, and what it costs. No error when it is gone."""
-        from airflow_gemini_batch.engine.caches import Caches
+        from airflow_gemini_batch.engine.gemini.caches import Caches
 
         Caches(self.endpoint).delete(name)
 
     def _endpoint(self, connection: Connection, extra: dict[str, Any]) -> tuple[Endpoint, str]:
         """The endpoint with its key beside it, to be masked."""
-        from airflow_gemini_batch.engine.client import DEFAULT_API_VERSION, DEFAULT_TIMEOUT, Endpoint
+        from airflow_gemini_batch.engine.gemini.client import DEFAULT_API_VERSION, DEFAULT_TIMEOUT, Endpoint
 
         endpoint = Endpoint(
             api_key=connection.password or None,

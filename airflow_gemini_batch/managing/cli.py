@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.client import GeminiClient
+    from airflow_gemini_batch.engine.gemini.client import GeminiClient
 
 _KEY = "The API key is taken from GOOGLE_API_KEY or GEMINI_API_KEY."
 _AGES = "a time such as 2026-11-21T06:00Z, or an age such as 36h or 7d"
@@ -96,8 +96,8 @@ def _add_names(parser: argparse.ArgumentParser, form: str) -> None:
 
 def _with_client(run: _Run, arguments: argparse.Namespace) -> int:
     # The SDK is loaded only now: the program's other commands do not pay for it.
-    from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
     from airflow_gemini_batch.engine.errors import GeminiBatchError
+    from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 
     try:
         with GeminiClient(Endpoint(base_url=arguments.base_url)) as client:
@@ -111,7 +111,7 @@ def _with_client(run: _Run, arguments: argparse.Namespace) -> int:
 
 
 def _list_jobs(client: GeminiClient, arguments: argparse.Namespace) -> int:
-    from airflow_gemini_batch.engine.inventory import JobFilter, find_jobs
+    from airflow_gemini_batch.engine.gemini.inventory import JobFilter, find_jobs
     from airflow_gemini_batch.managing.screens import show_jobs
 
     wanted = JobFilter.of(
@@ -140,13 +140,13 @@ def _cancel_jobs(client: GeminiClient, arguments: argparse.Namespace) -> int:
 
 
 def _delete_jobs(client: GeminiClient, arguments: argparse.Namespace) -> int:
-    from airflow_gemini_batch.engine.inventory import delete_job
+    from airflow_gemini_batch.engine.gemini.inventory import delete_job
 
     return _each(arguments.names, lambda name: print(name, delete_job(client, name, cancel=arguments.cancel).value))
 
 
 def _list_files(client: GeminiClient, arguments: argparse.Namespace) -> int:
-    from airflow_gemini_batch.engine.inventory import find_files
+    from airflow_gemini_batch.engine.gemini.inventory import find_files
     from airflow_gemini_batch.managing.screens import show_files
 
     show_files(find_files(client, arguments.display_name), limit=arguments.limit)
@@ -154,15 +154,15 @@ def _list_files(client: GeminiClient, arguments: argparse.Namespace) -> int:
 
 
 def _delete_files(client: GeminiClient, arguments: argparse.Namespace) -> int:
-    from airflow_gemini_batch.engine.inventory import delete_file
+    from airflow_gemini_batch.engine.gemini.inventory import delete_file
 
     return _each(arguments.names, lambda name: print(name, delete_file(client, name).value))
 
 
 def _clean_up(client: GeminiClient, arguments: argparse.Namespace) -> int:
     from airflow_gemini_batch.engine.cleanup import clean_up
-    from airflow_gemini_batch.engine.inventory import duration
-    from airflow_gemini_batch.engine.storage import locate
+    from airflow_gemini_batch.engine.gemini.inventory import duration
+    from airflow_gemini_batch.engine.run.storage import locate
     from airflow_gemini_batch.managing.screens import show_report
 
     report = clean_up(

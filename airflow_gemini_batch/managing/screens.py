@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from airflow_gemini_batch.engine.cleanup import Report
-from airflow_gemini_batch.engine.inventory import job_record, total_bytes
-from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
-from airflow_gemini_batch.engine.remote_files import RemoteFile
+from airflow_gemini_batch.engine.gemini.files import RemoteFile
+from airflow_gemini_batch.engine.gemini.inventory import job_record, total_bytes
+from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
 
 _COLOURS = {
     JobState.PENDING: "yellow",

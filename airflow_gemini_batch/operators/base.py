@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import BaseOperator
 
-from airflow_gemini_batch.engine.requests import EmbedRequest, GenerateRequest, RequestSpec
+from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RequestSpec
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.operators.killing import Killable
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
@@ -22,9 +22,9 @@ from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_gemini_batch.engine.building import Question
-    from airflow_gemini_batch.engine.client import GeminiClient
-    from airflow_gemini_batch.engine.runs import Run
+    from airflow_gemini_batch.engine.build.building import Question
+    from airflow_gemini_batch.engine.gemini.client import GeminiClient
+    from airflow_gemini_batch.engine.run.layout import Run
 
 #: Longer than the turnaround of the service, which ends what has not been done after 48 hours.
 DEFAULT_TIMEOUT = timedelta(hours=48)
@@ -58,7 +58,7 @@ class GeminiOperator(Killable, BaseOperator):
 
     def connect(self) -> GeminiClient:
         """A client for one leg of the task, to be closed after it."""
-        from airflow_gemini_batch.engine.client import GeminiClient
+        from airflow_gemini_batch.engine.gemini.client import GeminiClient
 
         return GeminiClient(self.hook.endpoint)
 
@@ -164,7 +164,7 @@ class AskingOperator(GeminiOperator):
     @property
     def run_here(self) -> Run:
         """The run at the destination."""
-        from airflow_gemini_batch.engine.runs import Run
+        from airflow_gemini_batch.engine.run.layout import Run
         from airflow_gemini_batch.places import locate
 
         return Run(locate(self.destination), locate)
@@ -172,7 +172,7 @@ class AskingOperator(GeminiOperator):
     @property
     def question(self) -> Question:
         """What is asked, in the engine's words."""
-        from airflow_gemini_batch.engine.building import Question
+        from airflow_gemini_batch.engine.build.building import Question
         from airflow_gemini_batch.places import locate, plain_source
 
         limits = {"max_shard_bytes": self.max_shard_bytes, "max_shard_requests": self.max_shard_requests}

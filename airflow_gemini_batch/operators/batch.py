@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_gemini_batch.engine.errors import RefusedError
-from airflow_gemini_batch.engine.requests import RequestSpec
+from airflow_gemini_batch.engine.specs import RequestSpec
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import (
     DEFAULT_COLLECT_TIMEOUT,
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_gemini_batch.engine.advance import Policy
-    from airflow_gemini_batch.engine.client import GeminiClient
-    from airflow_gemini_batch.engine.runs import Run
+    from airflow_gemini_batch.engine.gemini.client import GeminiClient
+    from airflow_gemini_batch.engine.run.layout import Run
 
 
 class GeminiBatchOperator(AskingOperator):
@@ -143,8 +143,8 @@ class GeminiBatchOperator(AskingOperator):
         self.cancel_on_kill = cancel_on_kill
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.building import build_run
-        from airflow_gemini_batch.engine.trip import drive
+        from airflow_gemini_batch.engine.api import drive
+        from airflow_gemini_batch.engine.build.building import build_run
 
         deadline = time.time() + self.timeout.total_seconds()
         with self.leg(), self.connect() as client:
@@ -159,7 +159,7 @@ class GeminiBatchOperator(AskingOperator):
 
         :param event: The trigger's. It brings what this leg must know of the ones before.
         """
-        from airflow_gemini_batch.engine.trip import give_up
+        from airflow_gemini_batch.engine.api import give_up
 
         with self.leg(), self.connect() as client:
             match event["why"]:
@@ -171,7 +171,7 @@ class GeminiBatchOperator(AskingOperator):
 
     def cancel_jobs(self, why: str) -> None:
         """Cancel what runs. Airflow gives a killed task about five seconds."""
-        from airflow_gemini_batch.engine.flight import cancel_run
+        from airflow_gemini_batch.engine.wait.in_flight import cancel_run
 
         if self.cancel_on_timeout if why == "timeout" else self.cancel_on_kill:
             with self.connect() as client:
@@ -180,7 +180,7 @@ class GeminiBatchOperator(AskingOperator):
     @property
     def _policy(self) -> Policy:
         from airflow_gemini_batch.engine.advance import MAX_ACTIVE_JOBS, Policy
-        from airflow_gemini_batch.engine.redrive import RedrivePolicy
+        from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 
         return Policy(
             max_active_jobs=MAX_ACTIVE_JOBS if self.max_active_jobs is None else self.max_active_jobs,

@@ -61,7 +61,7 @@ class GeminiBatchListJobsOperator(GeminiOperator):
         self.limit = limit
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.inventory import MAX_SHOWN, JobFilter, cut, find_jobs, job_record
+        from airflow_gemini_batch.engine.gemini.inventory import MAX_SHOWN, JobFilter, cut, find_jobs, job_record
 
         with told_to_airflow(), self.connect() as client:
             wanted = JobFilter.of(
@@ -107,7 +107,7 @@ class GeminiBatchGetJobOperator(_OneJobOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.inventory import job_record
+        from airflow_gemini_batch.engine.gemini.inventory import job_record
 
         with told_to_airflow(), self.connect() as client:
             return job_record(client.get_job(self.job_name))
@@ -124,7 +124,7 @@ class GeminiBatchCancelJobOperator(_OneJobOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.inventory import job_record
+        from airflow_gemini_batch.engine.gemini.inventory import job_record
 
         with told_to_airflow(), self.connect() as client:
             client.cancel_job(self.job_name)
@@ -147,7 +147,7 @@ class GeminiBatchDeleteJobOperator(_OneJobOperator):
         self.cancel = cancel
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.inventory import delete_job
+        from airflow_gemini_batch.engine.gemini.inventory import delete_job
 
         with told_to_airflow(), self.connect() as client:
             return {"job": self.job_name, "fate": delete_job(client, self.job_name, cancel=self.cancel).value}
@@ -169,7 +169,7 @@ class GeminiBatchListFilesOperator(GeminiOperator):
         self.limit = limit
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.inventory import MAX_SHOWN, cut, file_record, find_files, total_bytes
+        from airflow_gemini_batch.engine.gemini.inventory import MAX_SHOWN, cut, file_record, find_files, total_bytes
 
         with told_to_airflow(), self.connect() as client:
             files = find_files(client, self.display_name)
@@ -194,7 +194,7 @@ class GeminiBatchDeleteFileOperator(GeminiOperator):
         self.file = file
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.inventory import delete_file
+        from airflow_gemini_batch.engine.gemini.inventory import delete_file
 
         name = str(self.file.get("name")) if isinstance(self.file, Mapping) else self.file
         with told_to_airflow(), self.connect() as client:
@@ -242,7 +242,7 @@ class GeminiBatchCleanupOperator(GeminiOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.cleanup import clean_up
-        from airflow_gemini_batch.engine.inventory import duration
+        from airflow_gemini_batch.engine.gemini.inventory import duration
         from airflow_gemini_batch.places import locate
 
         places = self.destination if isinstance(self.destination, (list, tuple)) else [self.destination]

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, QuotaError, RefusedError, WaitTimeoutError
-from airflow_gemini_batch.engine.waiting import is_settled, quota_wait
+from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import DEFAULT_TIMEOUT, AskingOperator, GeminiOperator, ShardStep, owner_of
 from airflow_gemini_batch.references import JobReference, PartReference, ShardReference, as_json, part_of, read_reference, run_of
@@ -43,7 +43,7 @@ from airflow_gemini_batch.references import JobReference, PartReference, ShardRe
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_gemini_batch.engine.runs import Run, Shard
+    from airflow_gemini_batch.engine.run.layout import Run, Shard
 
 
 class GeminiBatchBuildOperator(AskingOperator):
@@ -72,7 +72,7 @@ class GeminiBatchBuildOperator(AskingOperator):
     operator_extra_links = (GeminiBatchRunLink(),)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        from airflow_gemini_batch.engine.building import build_run
+        from airflow_gemini_batch.engine.build.building import build_run
 
         # A missing connection is told now, and not after the table has been read.
         with self.leg(), self.connect() as client:
@@ -149,7 +149,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
             return self._submit(event["deadline"], event["refusals"])
 
     def _submit(self, deadline: float, refusals: int) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.submission import Submission
+        from airflow_gemini_batch.engine.submit.submission import Submission
 
         reference = read_reference(self.shard, ShardReference, argument="shard")
         run, shard = shard_of(reference)
@@ -209,8 +209,8 @@ class GeminiBatchDownloadOperator(ShardStep):
         self.media_to = media_to
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.collecting import collect, landed
-        from airflow_gemini_batch.engine.flight import look_at
+        from airflow_gemini_batch.engine.collect.download import collect, landed
+        from airflow_gemini_batch.engine.wait.in_flight import look_at
 
         with self.leg(), self.connect() as client:
             reference = read_reference(self.job, JobReference, argument="job")
@@ -257,8 +257,8 @@ class GeminiBatchFinishOperator(GeminiOperator):
         self.max_dead_letter_ratio = max_dead_letter_ratio
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.runs import Run
-        from airflow_gemini_batch.engine.summary import finish_run
+        from airflow_gemini_batch.engine.finish.summary import finish_run
+        from airflow_gemini_batch.engine.run.layout import Run
         from airflow_gemini_batch.places import locate
 
         with self.leg():
@@ -267,7 +267,7 @@ class GeminiBatchFinishOperator(GeminiOperator):
 
 def shard_of(reference: ShardReference) -> tuple[Run, Shard]:
     """The run that a reference points into, and its shard. Raises InputError when the run has no such shard."""
-    from airflow_gemini_batch.engine.ledger import Ledger
+    from airflow_gemini_batch.engine.run.ledger import Ledger
 
     run, wanted = run_of(reference), part_of(reference)
     # The ledger's shards are those of the manifest and those that are sent again.

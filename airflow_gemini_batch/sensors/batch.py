@@ -13,7 +13,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_gemini_batch._compat import AirflowSensorTimeout
 from airflow_gemini_batch.engine.errors import RefusedError, ServiceError
-from airflow_gemini_batch.engine.waiting import Sleep, Watch, is_settled
+from airflow_gemini_batch.engine.wait.waiting import Sleep, Watch, is_settled
 from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT, DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, ShardStep
@@ -22,7 +22,7 @@ from airflow_gemini_batch.references import JobReference, as_json, part_of, read
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_gemini_batch.engine.jobs import Job
+    from airflow_gemini_batch.engine.gemini.jobs import Job
 
 
 class GeminiBatchSensor(ShardStep, BaseSensorOperator):
@@ -97,7 +97,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def cancel_jobs(self, why: str) -> None:
         """Cancel the job, unless it has ended."""
-        from airflow_gemini_batch.engine.flight import cancel
+        from airflow_gemini_batch.engine.wait.in_flight import cancel
 
         reference = self._reference
         if not self.cancel_on_kill or why != "killed" or reference.job is None:
@@ -126,8 +126,8 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def _wait_for_output(self, reference: JobReference, job: Job) -> None:
         """Write down when the end was first seen. Raises NotFoundError when the output should have been named by now."""
-        from airflow_gemini_batch.engine.collecting import unnamed_output
-        from airflow_gemini_batch.engine.ledger import Ledger
+        from airflow_gemini_batch.engine.collect.download import unnamed_output
+        from airflow_gemini_batch.engine.run.ledger import Ledger
 
         Ledger(run_of(reference)).record_end(part_of(reference), job)
         until = self._collectable_until
@@ -137,14 +137,14 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     @property
     def _collectable_until(self) -> float | None:
         """Up to when an output may be named, in seconds since the epoch; None while the job has not been seen to have ended."""
-        from airflow_gemini_batch.engine.ledger import Ledger
+        from airflow_gemini_batch.engine.run.ledger import Ledger
 
         reference = self._reference
         ended_at = Ledger(run_of(reference)).ended_at(part_of(reference))
         return None if ended_at is None else ended_at + DEFAULT_COLLECT_TIMEOUT.total_seconds()
 
     def _job_now(self, reference: JobReference, name: str) -> Job:
-        from airflow_gemini_batch.engine.flight import look_at
+        from airflow_gemini_batch.engine.wait.in_flight import look_at
 
         with self.connect() as client:
             return look_at(run_of(reference), client, part_of(reference), name)

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, ServiceError
-from airflow_gemini_batch.engine.jobs import Job
-from airflow_gemini_batch.engine.progress import Progress
-from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch
+from airflow_gemini_batch.engine.gemini.jobs import Job
+from airflow_gemini_batch.engine.wait.progress import Progress
+from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.doorbell import Doorbell, listening
 from airflow_gemini_batch.triggers.poller import Poller, Seen, shared_poller
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.client import Endpoint
+    from airflow_gemini_batch.engine.gemini.client import Endpoint
 
 #: Seconds. Airflow gives ``on_kill`` 30 (``[triggerer] on_kill_timeout``), and the cancelling comes after the ledger.
 _LONGEST_KILL = 28.0
@@ -129,8 +129,8 @@ class GeminiBatchTrigger(BaseTrigger):
                 self.log.info("Cancelled %s.", job)
 
     def _tell_ledger(self) -> None:
-        from airflow_gemini_batch.engine.flight import announce_cancellation
-        from airflow_gemini_batch.engine.runs import Run
+        from airflow_gemini_batch.engine.run.layout import Run
+        from airflow_gemini_batch.engine.wait.in_flight import announce_cancellation
         from airflow_gemini_batch.places import locate
 
         if self.destination is None:

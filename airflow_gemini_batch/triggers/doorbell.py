@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from airflow_gemini_batch.engine.jobs import Job
+from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.triggers.poller import Poller, Seen
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.knocks import Knocks

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_gemini_batch.engine.errors import GeminiBatchError, InputError, RefusedError, ServiceError
-from airflow_gemini_batch.engine.jobs import Job, JobState, time_of
-from airflow_gemini_batch.engine.waiting import is_settled
+from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
+from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.doorbell import knocks_at
 from airflow_gemini_batch.triggers.poller import Poller, shared_poller

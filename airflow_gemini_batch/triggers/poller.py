@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
 from airflow_gemini_batch.engine.errors import NotFoundError, RefusedError, ServiceError
-from airflow_gemini_batch.engine.jobs import Job
+from airflow_gemini_batch.engine.gemini.jobs import Job
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.async_client import AsyncGeminiClient
-    from airflow_gemini_batch.engine.client import Endpoint
+    from airflow_gemini_batch.engine.gemini.async_client import AsyncGeminiClient
+    from airflow_gemini_batch.engine.gemini.client import Endpoint
 
 #: What a look says of one job; None when the service does not find it.
 Seen: TypeAlias = "Job | ServiceError | None"
@@ -167,7 +167,7 @@ async def shared_poller(endpoint: Endpoint) -> AsyncIterator[Poller]:
 async def _build(endpoint: Endpoint) -> Poller:
     def build() -> AsyncGeminiClient:
         # Imported here too: the SDK takes a second to import, which is the thread's and not the event loop's.
-        from airflow_gemini_batch.engine.async_client import AsyncGeminiClient
+        from airflow_gemini_batch.engine.gemini.async_client import AsyncGeminiClient
 
         return AsyncGeminiClient(endpoint)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.subscriptions import Webhooks
+    from airflow_gemini_batch.engine.gemini.webhooks import Webhooks
 
 _KEY = "The API key is taken from GOOGLE_API_KEY or GEMINI_API_KEY."
 
@@ -45,9 +45,9 @@ def _action(actions: Any, name: str, about: str, run: _Run) -> argparse.Argument
 
 def _with_webhooks(run: _Run, arguments: argparse.Namespace) -> int:
     # The SDK is loaded only now: the program's other commands do not pay for it.
-    from airflow_gemini_batch.engine.client import Endpoint
     from airflow_gemini_batch.engine.errors import GeminiBatchError
-    from airflow_gemini_batch.engine.subscriptions import Webhooks
+    from airflow_gemini_batch.engine.gemini.client import Endpoint
+    from airflow_gemini_batch.engine.gemini.webhooks import Webhooks
 
     try:
         run(Webhooks(Endpoint(base_url=arguments.base_url)), arguments)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from airflow_gemini_batch.engine.jobs import is_job_name
+from airflow_gemini_batch.engine.gemini.jobs import is_job_name
 
 #: Event -> how the job has ended. The first documentation of the preview called success ``batch.completed``.
 ENDINGS = {

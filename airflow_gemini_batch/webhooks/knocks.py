@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from airflow_gemini_batch.webhooks.events import ENDINGS, JOB_NAME, JobEnded
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.storage import Location
+    from airflow_gemini_batch.engine.run.storage import Location
 
 #: Longer than the day for which the service repeats a webhook: a late duplicate must still find what was made of the first.
 KEEP = dt.timedelta(days=3)

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from airflow_gemini_batch.engine.storage import Location
+from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.webhooks.events import JobEnded, read_event
 from airflow_gemini_batch.webhooks.keys import KeySet, KeysUnavailableError
 from airflow_gemini_batch.webhooks.knocks import Knocks

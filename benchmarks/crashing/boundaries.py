@@ -20,9 +20,9 @@ from typing import Any
 import httpx
 
 from airflow_gemini_batch.engine.errors import GeminiBatchError
-from airflow_gemini_batch.engine.ledger import Ledger, token_of
-from airflow_gemini_batch.engine.runs import Run
-from airflow_gemini_batch.engine.storage import Location, locate
+from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.ledger import Ledger, token_of
+from airflow_gemini_batch.engine.run.storage import Location, locate
 from crashing.children import Line
 
 

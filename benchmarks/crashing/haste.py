@@ -13,9 +13,12 @@ from typing import Any
 
 from google.genai import types
 
-from airflow_gemini_batch.engine import advance, client, submission, waiting
+from airflow_gemini_batch.engine import advance
 from airflow_gemini_batch.engine.advance import Policy
-from airflow_gemini_batch.engine.submission import Caution, Submission
+from airflow_gemini_batch.engine.gemini import client
+from airflow_gemini_batch.engine.submit import submission
+from airflow_gemini_batch.engine.submit.submission import Caution, Submission
+from airflow_gemini_batch.engine.wait import waiting
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from airflow_gemini_batch.emulator import EmulatorProcess
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
-from airflow_gemini_batch.engine.ledger import Ledger, display_name, token_of
-from airflow_gemini_batch.engine.runs import Run
-from airflow_gemini_batch.engine.storage import locate
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.ledger import Ledger, display_name, token_of
+from airflow_gemini_batch.engine.run.storage import locate
 from crashing.children import Line, do
 from crashing.scenarios import Scenario
 from crashing.work import Site

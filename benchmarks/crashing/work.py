@@ -25,9 +25,9 @@ from airflow_gemini_batch import (
     GenerateRequest,
 )
 from airflow_gemini_batch.engine.advance import Policy
-from airflow_gemini_batch.engine.client import Endpoint
-from airflow_gemini_batch.engine.submission import Caution, Submission
-from airflow_gemini_batch.engine.trip import run_batch
+from airflow_gemini_batch.engine.api import run_batch
+from airflow_gemini_batch.engine.gemini.client import Endpoint
+from airflow_gemini_batch.engine.submit.submission import Caution, Submission
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 from crashing.boundaries import Boundaries, Fate
 from crashing.children import Line

@@ -15,8 +15,8 @@ import pytest
 from airflow_gemini_batch.demo.local_airflow import LocalAirflow
 from airflow_gemini_batch.demo.rest import ENDED, wait_for
 from airflow_gemini_batch.emulator import EmulatorProcess
-from airflow_gemini_batch.engine.client import Endpoint
-from airflow_gemini_batch.engine.subscriptions import Webhooks
+from airflow_gemini_batch.engine.gemini.client import Endpoint
+from airflow_gemini_batch.engine.gemini.webhooks import Webhooks
 
 #: This test brings up an Airflow of its own, whose connection lies in the metadata database.
 pytestmark = pytest.mark.timeout(600)

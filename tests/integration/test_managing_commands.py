@@ -11,9 +11,9 @@ import pytest
 
 from airflow_gemini_batch import cli
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.trip import run_batch
+from airflow_gemini_batch.engine.api import run_batch
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.specs import GenerateRequest
 from tests.doc_snippets import DOCS
 
 

@@ -31,7 +31,7 @@ from airflow_gemini_batch._compat import TaskDeferred
 from airflow_gemini_batch.adapters.common_ai import GeminiBatchAdapter
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault, RowFault
 from airflow_gemini_batch.engine.errors import NotFoundError, OutcomeUnknownError, RefusedError
-from airflow_gemini_batch.engine.submission import Caution
+from airflow_gemini_batch.engine.submit.submission import Caution
 from tests.integration.airflow.conftest import KEY, MODEL, created
 
 TEXT = build_output_spec(str)

@@ -14,9 +14,9 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.engine.client import Endpoint
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.trip import run_batch
+from airflow_gemini_batch.engine.api import run_batch
+from airflow_gemini_batch.engine.gemini.client import Endpoint
+from airflow_gemini_batch.engine.specs import GenerateRequest
 from tests.doc_snippets import DOCS
 from tests.integration.airflow.conftest import KEY, MODEL, table
 

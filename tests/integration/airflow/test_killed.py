@@ -19,9 +19,9 @@ import pytest
 from airflow_gemini_batch import GeminiBatchOperator, GeminiBatchSensor, GeminiBatchSubmitOperator
 from airflow_gemini_batch._compat import AirflowTaskTimeout
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
-from airflow_gemini_batch.engine.ledger import Ledger
-from airflow_gemini_batch.engine.runs import Run, ShardAttempt
-from airflow_gemini_batch.engine.storage import locate
+from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
+from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.operators.killing import TaskKilled
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 from tests.integration.airflow.conftest import Legs, created, read

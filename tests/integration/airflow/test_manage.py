@@ -24,7 +24,7 @@ from airflow_gemini_batch import (
 from airflow_gemini_batch._compat import AirflowFailException, AirflowSkipException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from airflow_gemini_batch.engine.errors import NotFoundError
-from airflow_gemini_batch.engine.inventory import Fate, delete_job
+from airflow_gemini_batch.engine.gemini.inventory import Fate, delete_job
 from tests.integration.airflow.conftest import Legs
 
 pytestmark = pytest.mark.usefixtures("connect")

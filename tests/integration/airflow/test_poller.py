@@ -14,7 +14,7 @@ import pytest
 from google import genai
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.triggers import poller
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 from airflow_gemini_batch.triggers.poller import shared_poller

@@ -12,7 +12,7 @@ from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.advance import Policy
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT
 from tests.integration.airflow.conftest import KEY, Legs, created
 

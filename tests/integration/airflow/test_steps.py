@@ -133,7 +133,7 @@ def test_finishing_what_was_never_built_says_so(trip: Trip) -> None:
 def test_a_refused_submission_is_tried_again_by_deferring(
     trip: Trip, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.waiting._QUOTA_WAIT", 0.2)
+    monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.2)
     shard, *_ = trip.build()
     emulator.faults.add(HttpFault(do="status", status=429, method="POST", path=":batchGenerateContent", count=2))
 
@@ -157,7 +157,7 @@ def test_a_submission_that_stays_refused_ends_at_the_timeout(trip: Trip, emulato
 def test_a_limit_on_jobs_holds_over_the_tasks_of_all_shards(
     trip: Trip, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.waiting._QUOTA_WAIT", 0.2)
+    monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.2)
     emulator.faults.add(JobFault(do="hang"))
     first, second, _ = trip.build()
     job = trip.submit(first, max_active_jobs=1).finish()["job"]

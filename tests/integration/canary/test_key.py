@@ -101,7 +101,7 @@ def searched(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
     """Fails when the key is anywhere."""
-    monkeypatch.setattr("airflow_gemini_batch.engine.waiting._QUOTA_WAIT", 0.2)
+    monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.2)
 
     def search(*errors: BaseException, told: str = "") -> None:
         out, err = capfd.readouterr()

@@ -11,7 +11,7 @@ from rich.console import Console
 from airflow_gemini_batch import GenerateRequest, run_batch
 from airflow_gemini_batch.demo.report import print_report
 from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.engine.client import Endpoint
+from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.examples.stdlib import Description
 
 #: One row has no documentation; what looks like markup or a new line in the data is neither on the screen.

@@ -13,12 +13,12 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.engine.advance import Policy
-from airflow_gemini_batch.engine.client import DEFAULT_API_VERSION, Endpoint, GeminiClient
-from airflow_gemini_batch.engine.redrive import RedrivePolicy
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.submission import Caution
-from airflow_gemini_batch.engine.summary import Summary
-from airflow_gemini_batch.engine.trip import run_batch
+from airflow_gemini_batch.engine.api import run_batch
+from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.gemini.client import DEFAULT_API_VERSION, Endpoint, GeminiClient
+from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.submit.submission import Caution
 from tests.integration.api_version import API_VERSION
 
 MODEL = "gemini-3.6-flash"

@@ -9,11 +9,11 @@ import pytest
 from google import genai
 
 from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.engine.caches import Cache, Caches, why_unfit
-from airflow_gemini_batch.engine.client import Endpoint
 from airflow_gemini_batch.engine.errors import InputError, RefusedError
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.gemini.caches import Cache, Caches, why_unfit
+from airflow_gemini_batch.engine.gemini.client import Endpoint
+from airflow_gemini_batch.engine.specs import GenerateRequest
 from tests.integration.engine.conftest import MODEL, creates
 
 pytestmark = pytest.mark.integration

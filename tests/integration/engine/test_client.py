@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.engine.async_client import AsyncGeminiClient
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     DroppedError,
@@ -22,7 +20,9 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
-from airflow_gemini_batch.engine.jobs import JobState
+from airflow_gemini_batch.engine.gemini.async_client import AsyncGeminiClient
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.gemini.jobs import JobState
 from tests.integration.engine.scripted_server import Answer, serving
 
 pytestmark = pytest.mark.integration

@@ -14,8 +14,8 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import RowFault
-from airflow_gemini_batch.engine.requests import EmbedRequest
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.specs import EmbedRequest
 from tests.integration.engine.conftest import creates, read
 
 pytestmark = pytest.mark.integration

@@ -19,9 +19,9 @@ import pytest
 from google import genai
 from google.genai import types
 
-from airflow_gemini_batch.engine.asking.encoding import compile_request
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.requests import GenerateRequest
+from airflow_gemini_batch.engine.request.encoding import compile_request
+from airflow_gemini_batch.engine.specs import GenerateRequest
 
 MODEL = "gemini-3.6-flash"
 

@@ -12,12 +12,12 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.errors import InputError, NotFoundError, OutcomeUnknownError
-from airflow_gemini_batch.engine.inline import MAX_INLINE_BYTES, goes_inline, receive_inline
-from airflow_gemini_batch.engine.redrive import RedrivePolicy
-from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
-from airflow_gemini_batch.engine.runs import Run, Shard
-from airflow_gemini_batch.engine.storage import locate
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.specs import GenerateRequest, RawRequest
+from airflow_gemini_batch.engine.submit.inline import MAX_INLINE_BYTES, goes_inline, receive_inline
 from tests.integration.engine.conftest import creates, read, table
 
 pytestmark = pytest.mark.integration

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, FileFault, HttpFault, RowFault
-from airflow_gemini_batch.engine.building import Question, build_run
-from airflow_gemini_batch.engine.client import GeminiClient
+from airflow_gemini_batch.engine.build.building import Question, build_run
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
-from airflow_gemini_batch.engine.media_files import MediaFile, media_of, read_media, send_media
-from airflow_gemini_batch.engine.redrive import RedrivePolicy
-from airflow_gemini_batch.engine.requests import GenerateRequest, Media
-from airflow_gemini_batch.engine.runs import Run, ShardAttempt, read_json
-from airflow_gemini_batch.engine.storage import locate
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt, read_json
+from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.specs import GenerateRequest, Media
+from airflow_gemini_batch.engine.submit.media_upload import MediaFile, media_of, read_media, send_media
 from tests.integration.engine.conftest import MODEL, creates, read
 
 pytestmark = pytest.mark.integration

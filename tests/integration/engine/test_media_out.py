@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.specs import GenerateRequest
 from tests.integration.engine.conftest import read
 
 pytestmark = pytest.mark.integration

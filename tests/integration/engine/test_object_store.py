@@ -16,9 +16,9 @@ from moto.server import ThreadedMotoServer
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, RowFault
 from airflow_gemini_batch.engine.errors import RefusedError
-from airflow_gemini_batch.engine.redrive import RedrivePolicy
-from airflow_gemini_batch.engine.storage import Location, locate
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.knocks import KEEP, Knocks
 from tests.integration.engine.conftest import creates, table

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.engine.asking.openai.fields import CHAT, EMBEDDINGS, Fate
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.requests import RawRequest
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.request.openai.fields import CHAT, EMBEDDINGS, Fate
+from airflow_gemini_batch.engine.specs import RawRequest
 from tests.doc_snippets import DOCS, run_snippets
 from tests.integration.engine.conftest import read
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.requests import GenerateRequest, RawRequest
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.specs import GenerateRequest, RawRequest
 from tests.integration.engine.conftest import read
 
 Go = Callable[..., Summary]

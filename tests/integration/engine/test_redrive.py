@@ -13,14 +13,14 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.advance import Policy, Waiting, advance
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
-from airflow_gemini_batch.engine.collecting import reland
+from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, WaitTimeoutError
-from airflow_gemini_batch.engine.flight import cancel_run
-from airflow_gemini_batch.engine.redrive import RedrivePolicy
-from airflow_gemini_batch.engine.runs import Run
-from airflow_gemini_batch.engine.storage import locate
-from airflow_gemini_batch.engine.summary import Summary, finish_run
+from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
+from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.wait.in_flight import cancel_run
 from tests.integration.engine.conftest import CAUTION, creates, read, table
 
 pytestmark = pytest.mark.integration
@@ -271,7 +271,7 @@ def test_no_more_jobs_than_allowed_over_all_tasks_that_submit(
     go: Go, tmp_path: Path, client: GeminiClient, emulator: Emulator
 ) -> None:
     from airflow_gemini_batch.engine.errors import QuotaError
-    from airflow_gemini_batch.engine.submission import Submission
+    from airflow_gemini_batch.engine.submit.submission import Submission
 
     emulator.faults.add(JobFault(pending_seconds=3600))
     with pytest.raises(WaitTimeoutError):

@@ -10,11 +10,11 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
-from airflow_gemini_batch.engine.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, RefusedError, WaitTimeoutError
-from airflow_gemini_batch.engine.jobs import JobState
-from airflow_gemini_batch.engine.redrive import RedrivePolicy
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.gemini.jobs import JobState
 from tests.integration.engine.conftest import table
 
 pytestmark = pytest.mark.integration

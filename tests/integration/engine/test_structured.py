@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import RowFault
 from airflow_gemini_batch.engine.errors import DestinationError
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.specs import GenerateRequest
 from tests.integration.engine.conftest import read
 
 pytestmark = pytest.mark.integration

@@ -11,15 +11,15 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.emulator.faults import Fault, HttpFault, JobFault, ListingFault
-from airflow_gemini_batch.engine.building import Question, build_run
-from airflow_gemini_batch.engine.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.build.building import Question, build_run
 from airflow_gemini_batch.engine.errors import NamelessJobError, OutcomeUnknownError, QuotaError, RefusedError, UnreachableError
-from airflow_gemini_batch.engine.jobs import JobState
-from airflow_gemini_batch.engine.ledger import Ledger, display_name, input_file_name, token_of
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.runs import Run, Shard
-from airflow_gemini_batch.engine.storage import locate
-from airflow_gemini_batch.engine.submission import Submission
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.gemini.jobs import JobState
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.ledger import Ledger, display_name, input_file_name, token_of
+from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.submit.submission import Submission
 from tests.integration.engine.conftest import CAUTION, MODEL, creates, table
 from tests.integration.engine.scripted_server import Answer, serving
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch.engine.requests import GenerateRequest
-from airflow_gemini_batch.engine.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.specs import GenerateRequest
 from tests.integration.engine.conftest import read
 
 pytestmark = pytest.mark.integration

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.engine.client import DEFAULT_TIMEOUT, Endpoint
 from airflow_gemini_batch.engine.errors import ApiKeyError, InputError
+from airflow_gemini_batch.engine.gemini.client import DEFAULT_TIMEOUT, Endpoint
 from airflow_gemini_batch.hooks.gemini import GeminiHook, base_url
 
 KEY = "AIzaCanaryKeyThatMustNotLeak0123456789"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.engine.errors import ApiKeyError, OutcomeUnknownError
-from airflow_gemini_batch.engine.jobs import Job, JobState
-from airflow_gemini_batch.engine.waiting import Sleep, Wake, Watch
+from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
+from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger, decide
 
 RUNNING = Job("batches/a", JobState.RUNNING)

@@ -11,11 +11,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.asking.encoded import Encoded, InvalidRow
-from airflow_gemini_batch.engine.rows import Rows
-from airflow_gemini_batch.engine.runs import Manifest, Run, Shard, ShardAttempt, SourceInfo
-from airflow_gemini_batch.engine.shards import ShardWriter
-from airflow_gemini_batch.engine.storage import Location, locate
+from airflow_gemini_batch.engine.build.rows import Rows
+from airflow_gemini_batch.engine.build.shards import ShardWriter
+from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, SourceInfo
+from airflow_gemini_batch.engine.run.storage import Location, locate
 
 
 def run_at(uri: str | Path, request: dict[str, Any] | None = None) -> Run:

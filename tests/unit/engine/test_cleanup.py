@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.engine.cleanup import Holding, Plan, Report, make_plan, runs_below
-from airflow_gemini_batch.engine.jobs import Job, JobState
-from airflow_gemini_batch.engine.remote_files import RemoteFile
-from airflow_gemini_batch.engine.storage import locate
+from airflow_gemini_batch.engine.gemini.files import RemoteFile
+from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
+from airflow_gemini_batch.engine.run.storage import locate
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.timezone.utc)
 DONE, OPEN, NOBODYS = "d" * 32, "e" * 32, "f" * 32

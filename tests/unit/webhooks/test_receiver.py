@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine import storage
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.run import storage
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.keys import KeySet, KeysUnavailableError
 from airflow_gemini_batch.webhooks.knocks import Knocks

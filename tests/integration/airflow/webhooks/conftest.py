@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.engine.client import GeminiClient
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.plugin import GeminiBatchPlugin
 from tests.integration.airflow.conftest import MODEL

@@ -10,8 +10,8 @@ import pytest
 
 from airflow_gemini_batch.cli import main
 from airflow_gemini_batch.emulator import Emulator, HttpFault
-from airflow_gemini_batch.engine.client import Endpoint
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
 from tests.doc_snippets import DOCS, run_snippets
@@ -62,7 +62,7 @@ def test_its_errors_are_the_engines(emulator, connect, status, kind):
 
 def test_a_dropped_connection_and_a_wrong_key_are_told_apart(emulator, connect):
     from airflow_gemini_batch.engine.errors import ApiKeyError, OutcomeUnknownError
-    from airflow_gemini_batch.engine.subscriptions import Webhooks
+    from airflow_gemini_batch.engine.gemini.webhooks import Webhooks
 
     emulator.faults.add(HttpFault(do="drop", path="/webhooks", count=1))
     with pytest.raises(OutcomeUnknownError):

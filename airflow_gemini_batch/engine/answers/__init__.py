@@ -1,1 +1,0 @@
-"""An output line becomes columns: ``responses`` judges it, ``joining`` finds its row, ``extras`` reads what was asked for."""

@@ -1,1 +1,0 @@
-"""A row becomes a request: texts with placeholders, configs, media. ``encoding`` is the door."""

@@ -1,0 +1,200 @@
+"""The first step: a table becomes the request files and the manifest of a run.
+
+Nothing here costs money. The manifest is written last and exclusively, so a destination holds one run or none, and the
+same question asked again, by a retry, a cleared task or a second process, finds the run instead of making another.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
+from airflow_gemini_batch.engine.wait.in_flight import cancel_run
+from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
+from airflow_gemini_batch.engine.build.shards import (
+    MAX_SHARD_BYTES,
+    MAX_SHARD_REQUESTS,
+    ShardLimits,
+    build_shards,
+    digest_shards,
+)
+from airflow_gemini_batch.engine.source.open import Source, open_source
+from airflow_gemini_batch.engine.run.storage import Location, locate
+
+log = logging.getLogger(__name__)
+
+_WAY_OUT = "Choose another destination, or pass if_exists='replace' to throw that run away."
+#: if_exists='replace' spares what the same owner has begun, so it would not help here.
+_OWN_WAY_OUT = "This very task began that run with another question. Choose another destination, or remove that folder."
+
+IfExists = Literal["resume", "replace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the service: a table, what to ask for each row, and of which model.
+
+    :param source: a URI (file, folder, glob) or a list of them, a DataFrame, an Arrow table or a stream of record batches.
+    :param request: a ``GenerateRequest``, a ``RawRequest`` or a callable that makes a REST request of a row.
+    :param key: the column that tells rows apart; None: the row's number.
+    :param carry: columns repeated in both tables.
+    """
+
+    source: Any
+    request: RequestSpec
+    model: str
+    key: str | None = None
+    carry: Sequence[str] = ()
+    max_shard_bytes: int = MAX_SHARD_BYTES
+    max_shard_requests: int = MAX_SHARD_REQUESTS
+    locate: Callable[[str], Location] = locate
+
+    @property
+    def limits(self) -> ShardLimits:
+        return ShardLimits(self.max_shard_bytes, self.max_shard_requests)
+
+
+def build_run(
+    run: Run,
+    question: Question,
+    *,
+    if_exists: IfExists = "resume",
+    owner: str | None = None,
+    client: GeminiClient | None = None,
+) -> Manifest:
+    """Make the run's request files, or find that they have been made.
+
+    :param if_exists: what to do when the destination holds a run: ``resume`` it when it is the same, or ``replace`` it.
+    :param owner: who asks, the same for every try of one task instance. What this owner has begun itself is never replaced,
+        so a retry goes on where the last try stopped and pays nothing twice.
+    :param client: cancels what the replaced run still has running.
+
+    Raises InputError for a source or request that cannot be used and DestinationError when the destination holds another run.
+    """
+    if if_exists not in ("resume", "replace"):
+        raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
+    if not question.model or not isinstance(question.model, str):
+        raise InputError(f"model is {question.model!r}; expected a name such as 'gemini-3.6-flash'.")
+    source = open_source(question.source, locate=question.locate, json_as_text=takes_json_as_text(question.request))
+    encoder = compile_request(question.request, source.schema, question.model, question.locate)
+    if if_exists == "replace" and not _is_own(run, owner):
+        discard_run(run, client)
+    there = run.manifest()
+    asked = Manifest(
+        run_id=secrets.token_hex(8),
+        model=question.model,
+        source=SourceInfo(source.description, source.fingerprint()),
+        request=encoder.spec,
+        key=question.key,
+        carry=tuple(question.carry),
+        shards=(),
+        created_at=dt.datetime.now(dt.timezone.utc).isoformat(),
+        owner=owner,
+    )
+    if there is not None:
+        found = there
+        _require_same(run, found, asked, lambda: _digests(source, encoder, question, found))
+        log.info("%s holds this run already: %s.", run.destination, _in_words(found))
+        return found
+    _require_empty(run)
+    shards = build_shards(source, encoder, run=run, key=question.key, carry=question.carry, limits=question.limits)
+    manifest = msgspec.structs.replace(asked, shards=shards)
+    if not run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
+        there = run.built()
+        _require_same(run, there, asked, lambda: [(shard.rows, shard.sha256) for shard in shards])
+        return there
+    log.info("Built %s from %s.", _in_words(manifest), source.description)
+    return manifest
+
+
+def discard_run(run: Run, client: GeminiClient | None) -> None:
+    """Remove a run, also one that is torn. What it still has running is cancelled first, so that nothing runs on unseen."""
+    if client is not None:
+        try:
+            cancel_run(run, client, why="replaced")
+        except (CorruptRunError, ServiceError) as error:
+            log.warning("%s What the replaced run still has running may run on and be billed.", error)
+    # The manifest goes last: while it is there, a crash in between leaves something that is still recognised as a run.
+    run.summary_file.delete()
+    for folder in ("results", "results_media", "dead_letter", "_run"):
+        (run.destination / folder).delete()
+
+
+def _is_own(run: Run, owner: str | None) -> bool:
+    """Whether this owner has begun the run that is there; what is torn is nobody's."""
+    try:
+        there = run.manifest()
+    except CorruptRunError:
+        return False
+    return owner is not None and there is not None and there.owner == owner
+
+
+def _digests(source: Source, encoder: RequestEncoder, question: Question, there: Manifest) -> list[tuple[int, str]]:
+    """What the rows would become, cut as the run that is there was cut."""
+    log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
+    cut = [shard.rows for shard in there.shards]
+    return digest_shards(source, encoder, key=question.key, cut=cut, max_bytes=question.max_shard_bytes)
+
+
+def _require_same(run: Run, there: Manifest, asked: Manifest, digests: Callable[[], list[tuple[int, str]]]) -> None:
+    """The same question and the same rows. The rows are only compared where the source's fingerprint cannot tell."""
+    differs = [
+        f"{name} is {_short(was)}, this call has {_short(now)}"
+        for name, was, now in (
+            ("model", there.model, asked.model),
+            ("request", there.request, asked.request),
+            ("key", there.key, asked.key),
+            ("carry", list(there.carry), list(asked.carry)),
+        )
+        if was != now
+    ]
+    fingerprint = there.source.fingerprint
+    if not differs and (fingerprint is None or fingerprint != asked.source.fingerprint or _is_code(there)):
+        was = [(shard.rows, shard.sha256) for shard in there.shards]
+        if digests() != was:
+            differs = [f"source is {there.source.description} with other rows than {asked.source.description} has now"]
+    if differs:
+        raise DestinationError(
+            f"{run.destination} holds another run ({there.run_id}, built {there.created_at}): {'; '.join(differs)}. "
+            f"{_WAY_OUT if asked.owner is None or asked.owner != there.owner else _OWN_WAY_OUT}"
+        )
+
+
+def _require_empty(run: Run) -> None:
+    for folder in ("results", "dead_letter"):
+        found = (run.destination / folder).children()
+        if found:
+            raise DestinationError(
+                f"{run.destination} holds {found[0]} but no manifest: it is no run that can be resumed. "
+                "Choose another destination, or pass if_exists='replace' to throw those tables away."
+            )
+
+
+def _is_code(manifest: Manifest) -> bool:
+    """A callable's name says nothing of what it does today."""
+    return "callable" in manifest.request
+
+
+def _in_words(manifest: Manifest) -> str:
+    shards: tuple[Shard, ...] = manifest.shards
+    requests = sum(shard.requests for shard in shards)
+    size = sum(shard.bytes for shard in shards) / 1e6
+    return (
+        f"run {manifest.run_id}: {manifest.rows} rows, {requests} requests for {manifest.model} "
+        f"in {len(shards)} shard{'s' if len(shards) != 1 else ''} ({size:.1f} MB)"
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}…"

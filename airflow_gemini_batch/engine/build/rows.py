@@ -1,0 +1,113 @@
+"""Consecutive rows of the source, in the form in which they stand in the two files of a shard.
+
+The requests file has a line for each row with a request; the inputs file has every row. Nothing here is done row by row in Python
+but the fingerprint of each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.request.encoded import Encoded, content_of, ends_of, escaped, joined
+from airflow_gemini_batch.engine.source.blocks import copied
+from airflow_gemini_batch.engine.submit.media_upload import MediaFile
+
+#: The columns of an inputs file that come before the carried ones.
+INPUT_FIELDS = (
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("request_sha256", pa.string()),
+    pa.field("problem", pa.string()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """
+    :param lines: of the requests file, ``large_binary``, each with its newline; null for a row with a problem.
+    :param inputs: of the inputs file.
+    :param media: the files that each row's request names; empty where none of the rows names any.
+    """
+
+    lines: pa.Array
+    inputs: pa.RecordBatch
+    media: Sequence[tuple[MediaFile, ...]] = ()
+
+    @classmethod
+    def of(cls, keys: Sequence[str], encoded: Encoded, carried: pa.RecordBatch | None, max_bytes: int) -> Rows:
+        """Make the lines.
+
+        :param carried: the carried columns of these rows; None when there are none.
+        :param max_bytes: a longer line is a problem of its row.
+        """
+        key = columns.strings(keys)
+        problems = dict(encoded.problems)
+        lines = _lines(key, encoded.requests)
+        sizes = np.diff(ends_of(lines))
+        too_long = set(np.flatnonzero(sizes > max_bytes).tolist())
+        if too_long:
+            for row in too_long:
+                size = int(sizes[row])
+                problems[row] = (
+                    f"the request makes a line of {size:,} bytes, and a shard holds at most {max_bytes:,} "
+                    "(max_shard_bytes). Send its media as file URIs, or drop the row."
+                )
+            short = [None if row in too_long else request for row, request in enumerate(encoded.requests.to_pylist())]
+            lines = _lines(key, columns.large_binaries(short))
+        arrays = [key, _fingerprints(encoded.requests, problems), _sparse(problems, len(keys))]
+        schema = list(INPUT_FIELDS)
+        if carried is not None:
+            arrays += carried.columns
+            schema += carried.schema
+        return cls(lines, pa.RecordBatch.from_arrays(arrays, schema=pa.schema(schema)), encoded.media)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @property
+    def content(self) -> memoryview:
+        """The lines, one after the other, without a copy."""
+        return content_of(self.lines)
+
+    @property
+    def requests(self) -> int:
+        """How many rows have a line."""
+        return len(self) - int(self.lines.null_count)
+
+    def sizes(self) -> Any:
+        """The bytes of each row's line; 0 where it has none."""
+        return np.diff(ends_of(self.lines))
+
+    def between(self, start: int, stop: int) -> Rows:
+        if start == 0 and stop == len(self):
+            return self
+        size = stop - start
+        return Rows(self.lines.slice(start, size), copied(self.inputs.slice(start, size)), self.media[start:stop])
+
+
+def _lines(keys: pa.Array, requests: pa.Array) -> pa.Array:
+    return joined(b'{"key":"', escaped(keys), b'","request":', requests, b"}\n", length=len(keys))
+
+
+def _fingerprints(requests: pa.Array, problems: Mapping[int, str]) -> pa.Array:
+    """The sha256 of each request, in hex; null for a row with a problem."""
+    content, ends = content_of(requests), ends_of(requests)
+    places = pairwise((ends - ends[0]).tolist())
+    digests = b"".join([sha256(content[start:stop]).digest() for start, stop in places])
+    offsets = np.arange(len(requests) + 1, dtype=np.int32) * (2 * sha256().digest_size)
+    is_sent = columns.validity([None if row in problems else row for row in range(len(requests))]) if problems else None
+    buffers = [is_sent, pa.py_buffer(offsets), pa.py_buffer(digests.hex().encode())]
+    return pa.Array.from_buffers(pa.string(), len(requests), buffers)
+
+
+def _sparse(texts: Mapping[int, str], length: int) -> pa.Array:
+    if not texts:
+        return pa.nulls(length, pa.string())
+    return columns.strings([texts.get(row) for row in range(length)])

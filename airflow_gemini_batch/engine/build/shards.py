@@ -1,0 +1,293 @@
+"""Requests are cut into shards: files that become one batch job each.
+
+What must stay true: the same rows make the same bytes, cut at the same rows, however the source hands them out; and no
+file passes a limit, since it is cut before the row that would. A row without a request is in its shard all the same:
+the inputs file holds every row, so that in the end each is accounted for.
+
+    requests file   {"key":"…","request":{…}}\\n, one line for each row that has a request
+    inputs file     Arrow IPC file, uncompressed, so that it can be mapped and read by row; by position:
+                    0 key · 1 request_sha256 (null without a request) · 2 problem (null with one) · then the carried columns
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from types import TracebackType
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.response.extras import extra_columns
+from airflow_gemini_batch.engine.request import placeholders
+from airflow_gemini_batch.engine.request.encoding import RequestEncoder
+from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS, readable
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
+from airflow_gemini_batch.engine.submit.media_upload import MediaFile
+from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
+from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
+from airflow_gemini_batch.engine.source.open import Source
+
+#: What the service takes for one input file (Batch API page: 2 GB).
+SERVICE_MAX_BYTES = 2_000_000_000
+#: A little under it: nobody says whether the service counts as we do.
+MAX_SHARD_BYTES = 1_900_000_000
+#: The service names no number. A job is what expires and what is lost as a whole, and landing a shard keeps an index of
+#: its keys in memory: at this size both stay small.
+MAX_SHARD_REQUESTS = 50_000
+#: Rows without a request count for nothing in a shard's requests; this keeps a table that has many of them from making
+#: one endless inputs file.
+_MAX_ROWS_PER_REQUEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLimits:
+    """How large a shard may become."""
+
+    max_bytes: int = MAX_SHARD_BYTES
+    max_requests: int = MAX_SHARD_REQUESTS
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_shard_bytes", self.max_bytes), ("max_shard_requests", self.max_requests)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name} is {value!r}; expected a whole number from 1 on.")
+        if self.max_bytes > SERVICE_MAX_BYTES:
+            raise InputError(
+                f"max_shard_bytes is {self.max_bytes:,}; the service takes at most {SERVICE_MAX_BYTES:,} bytes in one input file."
+            )
+
+    @property
+    def max_rows(self) -> int:
+        return self.max_requests * _MAX_ROWS_PER_REQUEST
+
+
+def build_shards(
+    source: Source,
+    encoder: RequestEncoder,
+    *,
+    run: Run,
+    key: str | None,
+    carry: Sequence[str],
+    limits: ShardLimits | None = None,
+) -> tuple[Shard, ...]:
+    """Write the requests and the inputs file of every shard of the table.
+
+    An empty table makes one empty shard, so that all later steps run their ordinary way. Raises InputError for a source,
+    key or carry that cannot be used; nothing of what was written then counts, since there is no manifest.
+
+    :param key: the column that holds each row's key; None: the row's number, counted from 0.
+    :param carry: columns that are repeated in the tables that come out.
+    """
+    limits = limits or ShardLimits()
+    taken = RESERVED_COLUMNS.union(field.name for field in extra_columns(encoder.spec).fields)
+    carried = carried_schema(source.schema, key=key, carry=carry, taken=taken)
+    with contextlib.closing(KeyIndex()) as index:
+        shards = []
+        rows = _rows(source, encoder, key, carried, limits.max_bytes, index)
+        for number, pieces in _grouped(_cut(rows, limits)):
+            with ShardWriter(run, ShardAttempt(number), carried) as writer:
+                for piece in pieces:
+                    writer.write(piece)
+            shards.append(writer.shard)
+        index.refuse_doubles(key, lambda: _written_keys(run, shards))
+    return tuple(shards)
+
+
+def digest_shards(
+    source: Source,
+    encoder: RequestEncoder,
+    *,
+    key: str | None,
+    cut: Sequence[int],
+    max_bytes: int = MAX_SHARD_BYTES,
+) -> list[tuple[int, str]]:
+    """The rows and the sha256 of the requests file of every shard, without writing any.
+
+    :param cut: the rows of each shard of the run to compare with; rows beyond them all make one more shard.
+    :param max_bytes: as when that run was built.
+    """
+    no_carry = pa.schema([])
+    rows = _rows(source, encoder, key, no_carry, max_bytes, None)
+    digests = []
+    for _, pieces in _grouped(_cut_as(rows, cut)):
+        count, digest = 0, sha256()
+        for piece in pieces:
+            count += len(piece)
+            digest.update(piece.content)
+        digests.append((count, digest.hexdigest()))
+    return digests
+
+
+def carried_schema(schema: pa.Schema, *, key: str | None, carry: Sequence[str], taken: Collection[str]) -> pa.Schema:
+    """The columns to carry, with their types. Raises InputError when one is missing or would collide in the tables.
+
+    :param taken: what the tables have as columns of their own.
+    """
+    if isinstance(carry, str) or not all(isinstance(name, str) for name in carry):
+        raise InputError(f"carry is {carry!r}; expected a list of column names.")
+    placeholders.require_columns(carry, schema.names, by="carry")
+    if key == "key":
+        carry = [name for name in carry if name != "key"]  # the tables have it in their own column of that name
+    twice = sorted({name for name in carry if list(carry).count(name) > 1})
+    if twice:
+        raise InputError(f"carry names {', '.join(map(repr, twice))} more than once.")
+    colliding = [name for name in carry if name in taken]
+    if colliding:
+        raise InputError(
+            f"carry names {', '.join(map(repr, colliding))}, which results or dead_letter have as a column of their own. "
+            "Rename the column in the source, or leave it out and join it by key afterwards."
+        )
+    return pa.schema([schema.field(name) for name in carry])
+
+
+class ShardWriter:
+    """Writes the two files of one attempt at one shard. They appear when the block ends well, and not at all when it fails.
+
+    ``shard`` says what was written, once the block has ended.
+    """
+
+    shard: Shard
+
+    def __init__(self, run: Run, id: ShardAttempt, carried: pa.Schema) -> None:
+        self._run = run
+        self._id = id
+        self._schema = pa.schema([*INPUT_FIELDS, *carried])
+        self._digest = sha256()
+        self._rows = self._requests = self._bytes = 0
+        self._media: dict[str, MediaFile] = {}
+        self._files = contextlib.ExitStack()
+        self._requests_file: IO[bytes]
+        self._inputs_file: Any
+
+    def __enter__(self) -> ShardWriter:
+        with contextlib.ExitStack() as files:
+            self._requests_file = files.enter_context(self._run.requests_file(self._id).writing())
+            inputs = files.enter_context(self._run.inputs_file(self._id).writing())
+            self._inputs_file = files.enter_context(pa.ipc.new_file(inputs, self._schema))
+            self._files = files.pop_all()
+        return self
+
+    def write(self, rows: Rows) -> None:
+        content = rows.content
+        self._requests_file.write(content)
+        self._digest.update(content)
+        self._rows += len(rows)
+        self._requests += rows.requests
+        self._bytes += len(content)
+        for is_sent, files in zip(rows.lines.is_valid(), rows.media, strict=False):
+            if is_sent.as_py():
+                self._media.update((file.name, file) for file in files if file.name not in self._media)
+        for start in range(0, len(rows), MAX_BLOCK_ROWS):
+            self._inputs_file.write_batch(rows.inputs.slice(start, MAX_BLOCK_ROWS))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and self._media:  # before the request file: where that is, what its requests need is known
+            self._run.media_file(self._id).write(msgspec.json.encode(list(self._media.values())))
+        self._files.__exit__(kind, error, trace)
+        self.shard = Shard(
+            number=self._id.shard, rows=self._rows, requests=self._requests, bytes=self._bytes,
+            sha256=self._digest.hexdigest(), attempt=self._id.attempt, media=len(self._media),
+        )  # fmt: skip
+
+
+# --- rows
+
+
+def _rows(
+    source: Source,
+    encoder: RequestEncoder,
+    key: str | None,
+    carried: pa.Schema,
+    max_bytes: int,
+    index: KeyIndex | None,
+) -> Iterator[Rows]:
+    """The whole table, block by block. Keys go to ``index``, unless the rows were numbered."""
+    check_key_column(key, source.schema)
+    own_key = () if key is None else (key,)
+    needed = tuple(dict.fromkeys((*encoder.columns, *own_key, *carried.names)))
+    first_row = 0
+    blocks = source.batches(needed or source.schema.names[:1])
+    for block in blocks:
+        keys = read_keys(key, block, first_row)
+        if None in keys:
+            refuse_missing_keys(key, _numbered(itertools.chain([block], blocks), first_row))
+        if index is not None and key is not None:
+            index.add(keys)
+        requests = encoder.encode(block.select(encoder.columns) if encoder.columns else block)
+        yield Rows.of(keys, requests, readable(block.select(carried.names)) if carried.names else None, max_bytes)
+        first_row += block.num_rows
+
+
+def _numbered(blocks: Iterable[pa.RecordBatch], first_row: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for block in blocks:
+        yield first_row, block
+        first_row += block.num_rows
+
+
+def _written_keys(run: Run, shards: Sequence[Shard]) -> Iterator[str]:
+    for shard in shards:
+        with run.inputs_file(shard.id).open() as file, pa.ipc.open_file(file) as inputs:
+            for number in range(inputs.num_record_batches):
+                yield from inputs.get_batch(number).column(0).to_pylist()
+
+
+# --- cutting
+
+
+def _grouped(pieces: Iterable[tuple[int, Rows]]) -> Iterator[tuple[int, Iterator[Rows]]]:
+    """Shard by shard; a table without rows is one shard without rows."""
+    shards = itertools.groupby(pieces, key=lambda piece: piece[0])
+    number = -1
+    for number, group in shards:
+        yield number, (rows for _, rows in group)
+    if number == -1:
+        yield 0, iter(())
+
+
+def _cut(blocks: Iterable[Rows], limits: ShardLimits) -> Iterator[tuple[int, Rows]]:
+    """Rows with the number of their shard. A shard ends before the row that would take it past a limit."""
+    number = rows = requests = size = 0
+    for block in blocks:
+        sizes = block.sizes()
+        start = 0
+        while start < len(block):
+            bytes_after = np.cumsum(sizes[start:])
+            requests_after = np.cumsum(sizes[start:] > 0)
+            count = min(
+                len(bytes_after),
+                limits.max_rows - rows,
+                int(np.searchsorted(bytes_after, limits.max_bytes - size, side="right")),
+                int(np.searchsorted(requests_after, limits.max_requests - requests, side="right")),
+            )
+            if count == 0:
+                number += 1
+                rows = requests = size = 0
+                continue
+            yield number, block.between(start, start + count)
+            start += count
+            rows += count
+            requests += int(requests_after[count - 1])
+            size += int(bytes_after[count - 1])
+
+
+def _cut_as(blocks: Iterable[Rows], cut: Sequence[int]) -> Iterator[tuple[int, Rows]]:
+    """Rows with the number of their shard, where shards have the rows that another build gave them."""
+    number = 0
+    left = cut[0] if cut else 0
+    for block in blocks:
+        start = 0
+        while start < len(block):
+            while left == 0 and number < len(cut):
+                number += 1
+                left = cut[number] if number < len(cut) else 0
+            stop = len(block) if number >= len(cut) else min(len(block), start + left)
+            yield number, block.between(start, stop)
+            left -= stop - start
+            start = stop

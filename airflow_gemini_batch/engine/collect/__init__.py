@@ -1,0 +1,1 @@
+"""Output is downloaded and written to the two tables."""

@@ -1,0 +1,255 @@
+"""A settled job's output becomes the shard's part of the two tables.
+
+The output file is kept in the run, byte for byte, before anything is read from it: the service keeps it for about two days
+only, and every later step can be repeated from our copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+from pathlib import Path
+
+from airflow_gemini_batch.engine.collect.land import Ending, Landed, land
+from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
+from airflow_gemini_batch.engine.response.media import MediaTo
+from airflow_gemini_batch.engine.response.reasons import Reason, is_retryable
+from airflow_gemini_batch.engine.response.responses import Garbage, classify
+from airflow_gemini_batch.engine.run.layout import Run, Shard, read_json
+from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
+from airflow_gemini_batch.engine.submit.inline import receive_inline
+
+log = logging.getLogger(__name__)
+
+#: An output with fewer lines than the job has counted is fetched again this often before it is believed.
+_MOST_DOWNLOADS = 3
+
+#: What becomes of the rows for which a job has no answer, by the job's state.
+_REASONS: dict[JobState, Reason] = {
+    JobState.SUCCEEDED: Reason.MISSING,
+    JobState.FAILED: Reason.JOB_FAILED,
+    JobState.CANCELLED: Reason.JOB_CANCELLED,
+    JobState.EXPIRED: Reason.JOB_EXPIRED,
+}
+
+
+def landed(run: Run, shard: Shard) -> Landed | None:
+    """The counts of a shard that has been collected, or None. Torn counts are as good as none: landing again costs nothing."""
+    try:
+        return read_json(run.landed_file(shard.id), Landed)
+    except CorruptRunError as torn:
+        log.warning("%s The shard is landed again.", torn)
+        return None
+
+
+def collect(
+    run: Run,
+    client: GeminiClient,
+    shard: Shard,
+    job: Job | None,
+    *,
+    keep_response: bool = True,
+    media_to: MediaTo = "column",
+    resubmit_lost: bool = False,
+) -> Landed:
+    """Download a settled job's output and write the shard's parts; finished work is found and not repeated.
+
+    :param job: None for a shard without a request, which becomes no job.
+    :param resubmit_lost: whether the rows of an output that the service has no more become retryable letters; else NotFoundError.
+    """
+    done = landed(run, shard)
+    if done is not None:
+        return done
+    cancelled_by_us = False
+    if job is not None:
+        ledger = Ledger(run)
+        ledger.record_end(shard.id, job)
+        cancelled_by_us = ledger.cancellation(shard.id) is not None
+        # An inline job that ended badly may hold answers all the same, which no listing shows.
+        if job.output_file is not None or job.ended_well or job.input_file is None:
+            try:
+                download(run, client, shard, job)
+            except NotFoundError as error:
+                if (job.ended_well or job.output_file is not None) and not resubmit_lost:
+                    raise
+                log.warning("%s Its rows count as unanswered.", error)
+    ending = ending_of(job, cancelled_by_us=cancelled_by_us)
+    counts = land(run, shard, ending, keep_response=keep_response, media_to=media_to)
+    log.info(
+        "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else ""
+    )
+    if job is not None and (input_file := job.input_file or _input_file(run, shard)) is not None:
+        give_back(client, input_file)
+    return counts
+
+
+def download(run: Run, client: GeminiClient, shard: Shard, job: Job) -> None:
+    """Bring the job's output into the run, whole. A copy of the right size is not fetched again.
+
+    Raises OutcomeUnknownError when the service does not give it yet.
+    """
+    target = run.responses_file(shard.id)
+    if job.output_file is None:
+        if not target.exists():
+            try:
+                operation = client.get_operation(job.name)
+            except NotFoundError as error:
+                raise _gone(job, error) from error
+            receive_inline(run, shard, operation, ended_well=job.ended_well)
+        return
+    fetch_output(client, job, target, requests=shard.requests)
+
+
+def fetch_output(client: GeminiClient, job: Job, target: Location, *, requests: int = 0) -> None:
+    """Bring a job's output file to a place of ours, whole. A copy of the right size is not fetched again.
+
+    :param requests: how many lines to expect of a job that ended well and says nothing of its counts.
+    """
+    assert job.output_file is not None
+    expected = _size(client, job.output_file)
+    if target.exists() and expected in (None, target.size()):
+        return
+    counted = job.stats.succeeded + job.stats.failed or (requests if job.ended_well else 0)
+    for _ in range(_MOST_DOWNLOADS):
+        try:
+            lines = _fetch(client, job.output_file, target, expected)
+        except RefusedError as error:
+            if error.code in (403, 404):
+                raise _gone(job, error) from error
+            raise
+        if lines >= counted:
+            return
+        log.warning("%s has %d whole lines, its job counts %d. Downloading it again.", job.output_file, lines, counted)
+    log.warning("%s stays short: what is missing goes to the dead letter.", job.output_file)
+
+
+def _fetch(client: GeminiClient, name: str, target: Location, expected: int | None) -> int:
+    """The number of lines that arrived."""
+    with target.receiving() as path:
+        client.download(name, path)
+        received = path.stat().st_size
+        if expected is not None and received != expected:
+            raise OutcomeUnknownError(f"{name} came with {received} of {expected} bytes. Nothing was kept; run the same again.")
+        lines = _count_lines(path)
+    log.info("Downloaded %s: %d lines, %.1f MB.", name, lines, received / 1e6)
+    return lines
+
+
+def _count_lines(path: Path) -> int:
+    """Lines that are not empty, without looking into them; but one without an end may be torn, and then does not count."""
+    lines, ended = 0, 0
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            lines += block.count(b"\n") - block.count(b"\n\n")
+            if (at := block.rfind(b"\n")) >= 0:
+                ended = file.tell() - len(block) + at + 1
+        file.seek(ended)
+        rest = file.read()
+    return lines + (bool(rest.strip()) and not isinstance(classify(rest), Garbage))
+
+
+def _input_file(run: Run, shard: Shard) -> str | None:
+    """What the job was created with, as the ledger knows it."""
+    with contextlib.suppress(CorruptRunError):  # no reason to fail: it expires by itself
+        if (record := Ledger(run).submitted(shard.id)) is not None:
+            return record.input_file
+    return None
+
+
+def reland(run: Run, shard: Shard) -> Landed:
+    """Write a shard's parts anew, as they were, from what the run holds, for when they turn out to be torn. Costs nothing."""
+    ledger = Ledger(run)
+    job = ledger.ended(shard.id)
+    if job is None and shard.requests > 0:
+        raise CorruptRunError(f"{run.results_part(shard.id)} cannot be written anew: nobody has recorded how its job ended.")
+    ending = ending_of(job, cancelled_by_us=ledger.cancellation(shard.id) is not None)
+    was = landed(run, shard)
+    if was is None:
+        return land(run, shard, ending)
+    return land(run, shard, ending, keep_response=was.keep_response, media_to=was.media_to)
+
+
+def lost_job(
+    run: Run,
+    shard: Shard,
+    name: str,
+    *,
+    why: ServiceError | None = None,
+    keep_response: bool = True,
+    media_to: MediaTo = "column",
+) -> Landed:
+    """Give up a job that the service does not find, or whose output it does not give: its rows become retryable letters.
+
+    :param why: what the service says instead of the output.
+    """
+    ending = Ending(
+        job=name,
+        reason=Reason.JOB_FAILED,
+        code=404 if why is None else why.code,
+        status="NOT_FOUND" if why is None else why.status,
+        message=f"the service does not find {name} any more" if why is None else str(why),
+        retryable=True,
+    )
+    return land(run, shard, ending, keep_response=keep_response, media_to=media_to)
+
+
+def ending_of(job: Job | None, *, cancelled_by_us: bool = False) -> Ending:
+    """What becomes of the rows that the output does not answer.
+
+    :param cancelled_by_us: what we stopped ourselves may be sent again; what somebody else stopped, only they may want again.
+    """
+    if job is None:
+        return Ending(job=None, reason=Reason.MISSING)
+    reason = Reason.MISSING if job.ended_well else _REASONS.get(job.state, Reason.JOB_FAILED)
+    return Ending(
+        job=job.name,
+        reason=reason,
+        code=job.error_code,
+        message=job.error_message or f"{job.name} ended as {job.wire_state or job.state.value} without an answer for this row",
+        retryable=cancelled_by_us or is_retryable(reason, job.error_code),
+        ended_at=time_of(job.end_time or job.update_time),
+    )
+
+
+def give_back(client: GeminiClient, input_file: str) -> None:
+    """Delete a job's input file: the project's 20 GB are filled by what nobody needs any more. Best effort."""
+    try:
+        client.delete_file(input_file)
+    except ServiceError as error:
+        log.warning("%s It will expire by itself, 48 hours after its upload.", error)
+
+
+def _size(client: GeminiClient, name: str) -> int | None:
+    """Bytes, or None: the service has refused to describe its own output files for a while (their ids are too long for it)."""
+    try:
+        file = client.get_file(name)
+    except RefusedError:
+        return None
+    return file.size if file is not None else None
+
+
+def unnamed_output(job: Job) -> NotFoundError:
+    """The error of a file job that ended well and whose output the service has not named for as long as we wait."""
+    ended = f" (at {job.end_time})" if job.end_time else ""
+    return NotFoundError(
+        f"{job.name} has ended as {job.wire_state or job.state.value}{ended} and does not name its output file, so there is "
+        "nothing to collect; nothing was sent again. Run the same again, or clear the task, to look once more: the service keeps "
+        "an output for about 48 hours. If it is lost for sure, say resubmit_lost=True: its rows are then paid once more.",
+        code=404,
+    )
+
+
+def _gone(job: Job, error: ServiceError) -> NotFoundError:
+    ended = time_of(job.end_time)
+    late = f" The job ended {(dt.datetime.now(dt.timezone.utc) - ended).total_seconds() / 3600:.0f} hours ago." if ended else ""
+    return NotFoundError(
+        f"The output {job.output_file or '(inline)'} of {job.name} cannot be read: {error}{late} Output is kept for about 48 "
+        "hours and is visible only to keys of the project that made the job: check that the connection's key is one of them. If "
+        "it is lost for sure, say resubmit_lost=True: its rows are then paid once more.",
+        code=error.code,
+        status=error.status,
+    )

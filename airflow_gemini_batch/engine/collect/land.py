@@ -1,0 +1,332 @@
+"""A shard's output lines become its part of the two tables.
+
+Answers are streamed once, in whatever order they come, and joined by key; the rows that are left then die in input order,
+each with the request that was sent, so that it can be sent again. Two things must stay true:
+
+a row is in ``results`` or in ``dead_letter``, in one of them, once, whatever the lines say, and
+repeating the landing gives the same parts: it reads only what the run holds.
+
+Memory holds the keys of one shard and some megabytes of lines, never the output.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from operator import attrgetter
+
+import msgspec
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.response.extras import Extras, extra_columns
+from airflow_gemini_batch.engine.response.joining import ANSWERED, AWAITED, NOT_SENT, Join
+from airflow_gemini_batch.engine.response.lines import OutputLines, RequestLines, open_output
+from airflow_gemini_batch.engine.response.media import MediaTo
+from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH, Reason, is_retryable
+from airflow_gemini_batch.engine.response.responses import Answer, Refusal, classify
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.shard_inputs import Inputs, open_inputs
+from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS, PartWriter, dead_letter_schema, results_schema
+
+log = logging.getLogger(__name__)
+
+#: Rows are turned into columns when so many of them, or so many bytes, are together.
+_BATCH_ROWS = 4096
+_BATCH_BYTES = 8 << 20
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a shard's job ended: what becomes of the rows that its output does not answer.
+
+    :param job: the job's name; None for a shard without a request, which became no job.
+    :param reason: MISSING when the job ended well, else JOB_FAILED, JOB_EXPIRED or JOB_CANCELLED.
+    :param retryable: None: as the tables of reasons and codes say.
+    :param ended_at: becomes ``failed_at``; None: now.
+    """
+
+    job: str | None
+    reason: Reason = Reason.MISSING
+    code: int | None = None
+    status: str | None = None
+    message: str | None = None
+    retryable: bool | None = None
+    ended_at: datetime | None = None
+
+
+class Landed(msgspec.Struct, frozen=True):
+    """The counts of a landed part.
+
+    :param rows: ``results`` + ``dead_letter``.
+    :param reasons: dead letters by reason.
+    :param aside: lines that decide about no row, by why (see ``answers.joining``).
+    :param tokens: sums over the results, as the service counted them.
+    :param keep_response, media_to: how it was landed, for when it has to be landed again.
+    """
+
+    number: int
+    attempt: int
+    job: str | None
+    rows: int
+    results: int
+    dead_letter: int
+    reasons: dict[str, int]
+    aside: dict[str, int]
+    tokens: dict[str, int]
+    keep_response: bool = True
+    media_to: MediaTo = "column"
+
+
+def land(run: Run, shard: Shard, ending: Ending, *, keep_response: bool = True, media_to: MediaTo = "column") -> Landed:
+    """Write the shard's part of both tables from the output lines that the run holds.
+
+    :param keep_response: whether the results keep each raw answer.
+    :param media_to: whether media go into the results, or into files beside them.
+
+    Raises CorruptRunError when the shard's inputs or requests are absent or were changed.
+    """
+    media_folder = run.media_folder(shard.id)
+    extras = extra_columns(run.built().request, media_folder=media_folder if media_to == "files" else None)
+    # Its presence says that both parts are whole and belong together: not while they are being replaced.
+    run.landed_file(shard.id).delete()
+    media_folder.delete()
+    with open_inputs(run, shard) as inputs, open_output(run, shard) as output:
+        join = Join(inputs.numbers(), inputs.rows)
+        results = _Results(shard, ending, inputs, extras, keep_response)
+        with PartWriter(run.results_part(shard.id), results.schema) as part:
+            for answers in _answers(output, join, inputs):
+                part.write(results.batch(answers, join))
+        letters = _DeadLetter(shard, ending, inputs)
+        with (
+            PartWriter(run.dead_letter_part(shard.id), letters.schema) as part,
+            RequestLines(run.requests_file(shard.id)) as requests,
+        ):
+            for batch in _letters(output, join, inputs, requests, ending, extras):
+                part.write(letters.batch(batch))
+        _write_aside(run, shard, output, join)
+    landed = Landed(
+        number=shard.number,
+        attempt=shard.attempt,
+        job=ending.job,
+        rows=results.rows + letters.rows,
+        results=results.rows,
+        dead_letter=letters.rows,
+        reasons=dict(sorted(letters.reasons.items())),
+        aside=dict(join.aside),
+        tokens=results.tokens,
+        keep_response=keep_response,
+        media_to=media_to,
+    )
+    run.landed_file(shard.id).write(msgspec.json.encode(landed))
+    return landed
+
+
+# --- what each row's fate is -------------------------------------------------------------------------------------------
+
+
+class _Found(msgspec.Struct, gc=False):
+    """An answer that decides about a row, and where its line begins."""
+
+    number: int
+    at: int
+    answer: Answer
+
+
+class _Letter(msgspec.Struct, gc=False):
+    """A row without a result. ``request`` is None when nothing was sent, ``line`` when nothing came back."""
+
+    number: int
+    refusal: Refusal
+    request: bytes | None
+    line: bytes | None
+
+
+def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_Found]]:
+    """The answers that decide about a row, some megabytes at a time."""
+    unknown: set[str] = set()
+    answers: list[_Found] = []
+    size = 0
+    for at, line in output:
+        read = classify(line)
+        number = join.decide(read, at)
+        if number is None or not isinstance(read, Answer):
+            continue
+        if read.finish_reason is not None and read.finish_reason not in REASON_BY_FINISH:
+            unknown.add(read.finish_reason)
+        weight = len(line) + inputs.row_bytes(number)
+        if answers and (len(answers) == _BATCH_ROWS or size + weight > _BATCH_BYTES):
+            yield answers
+            answers, size = [], 0
+        answers.append(_Found(number, at, read))
+        size += weight
+    if answers:
+        yield answers
+    for finish_reason in sorted(unknown):
+        # The service adds finish reasons over time. What it wrote has been paid for, and the column shows how it ended.
+        log.warning("Unknown finish reason %s: answers with content count as results.", finish_reason)
+
+
+def _letters(
+    output: OutputLines, join: Join, inputs: Inputs, requests: RequestLines, ending: Ending, extras: Extras
+) -> Iterator[list[_Letter]]:
+    """The rows without a result, in input order, some megabytes at a time."""
+    for position, (start, batch) in enumerate(zip(inputs.starts, inputs.batches, strict=True)):
+        states = join.state[start : start + batch.num_rows]
+        if states.count(ANSWERED) == len(states):
+            requests.skip(len(states))
+            continue
+        keys, problems = inputs.keys(position), inputs.problems(position)
+        letters: list[_Letter] = []
+        size = 0
+        for place, state in enumerate(states):
+            if state == ANSWERED:
+                requests.skip(1)
+                continue
+            key, request, line = keys[place], None, None
+            if state == NOT_SENT:
+                refusal = _refusal(key, Reason.INVALID_INPUT, problems[place] or "")
+            else:
+                request = requests.next(key)
+                if state == AWAITED:
+                    refusal = _unanswered(key, ending)
+                else:
+                    line = output.line(join.line_at[start + place])
+                    refusal = _refused(key, line, extras)
+            weight = len(request or b"") + len(line or b"") + inputs.row_bytes(start + place)
+            if letters and size + weight > _BATCH_BYTES:
+                yield letters
+                letters, size = [], 0
+            letters.append(_Letter(start + place, refusal, request, line))
+            size += weight
+        yield letters
+
+
+def _unanswered(key: str, ending: Ending) -> Refusal:
+    retryable = ending.retryable
+    if retryable is None:
+        retryable = is_retryable(ending.reason, ending.code, ending.status)
+    message = ending.message or f"{ending.job} ended without a line for this row"
+    return Refusal(key, ending.reason, ending.code, ending.status, message, retryable, b"")
+
+
+def _refused(key: str, line: bytes, extras: Extras) -> Refusal:
+    read = classify(line)
+    if isinstance(read, Refusal):
+        return read
+    if isinstance(read, Answer):
+        return _refusal(key, Reason.INVALID_OUTPUT, extras.complaint(read) or "", read.finish_reason)
+    return _refusal(key, Reason.MALFORMED_LINE, f"the line of this row is torn: {read.message}")
+
+
+def _refusal(key: str, reason: Reason, message: str, status: str | None = None) -> Refusal:
+    return Refusal(key, reason, None, status, message, is_retryable(reason), b"")
+
+
+def _write_aside(run: Run, shard: Shard, output: OutputLines, join: Join) -> None:
+    """Keep the lines that decide about no row, as received."""
+    file = run.aside_file(shard.id)
+    if not join.aside_at:
+        file.delete()
+        return
+    with file.writing() as aside:
+        for at in join.aside_at:
+            aside.write(output.line(at) + b"\n")
+
+
+# --- rows as columns ---------------------------------------------------------------------------------------------------
+
+
+class _Results:
+    """Makes batches of the results table, and counts what it makes."""
+
+    def __init__(self, shard: Shard, ending: Ending, inputs: Inputs, extras: Extras, keep_response: bool) -> None:
+        self.schema = results_schema(inputs.carry, extra=extras.fields, keep_response=keep_response)
+        self.rows = 0
+        self.tokens = dict.fromkeys(TOKEN_COLUMNS, 0)
+        self._origin = _Origin(shard, inputs)
+        self._job = ending.job
+        self._extras = extras
+        self._keep_response = keep_response
+
+    def batch(self, found: list[_Found], join: Join) -> pa.RecordBatch:
+        """The rows of the answers that are in the form that was asked for; the others are refused."""
+        found.sort(key=attrgetter("number"))
+        extra, problems = self._extras.read([one.answer for one in found])
+        for place in problems:
+            join.refuse(found[place].number, found[place].at)
+        if problems:
+            found = [one for place, one in enumerate(found) if place not in problems]
+        content = [one.answer for one in found]
+        own = {
+            **extra,
+            "text": columns.strings([answer.text for answer in content]),
+            "finish_reason": columns.strings([answer.finish_reason for answer in content]),
+            "model_version": columns.strings([answer.model_version for answer in content]),
+            "response_id": columns.strings([answer.response_id for answer in content]),
+            "job": columns.constant_string(self._job, len(content)),
+        }
+        for name in TOKEN_COLUMNS:
+            counts = list(map(attrgetter(name), content))
+            self.tokens[name] += sum(filter(None, counts))
+            own[name] = columns.int64s(counts)
+        if self._keep_response:
+            own["response"] = columns.utf8([answer.response for answer in content])
+        self.rows += len(content)
+        return self._origin.batch([one.number for one in found], own, self.schema)
+
+
+class _DeadLetter:
+    """Makes batches of the dead-letter table, and counts what it makes."""
+
+    def __init__(self, shard: Shard, ending: Ending, inputs: Inputs) -> None:
+        self.schema = dead_letter_schema(inputs.carry)
+        self.rows = 0
+        self.reasons: Counter[str] = Counter()
+        self._origin = _Origin(shard, inputs)
+        self._job = ending.job
+        self._failed_at = ending.ended_at or datetime.now(timezone.utc)
+
+    def batch(self, letters: list[_Letter]) -> pa.RecordBatch:
+        content = [letter.refusal for letter in letters]
+        own = {
+            "reason": columns.strings([refusal.reason.value for refusal in content]),
+            "code": columns.int32s([refusal.code for refusal in content]),
+            "status": columns.strings([refusal.status for refusal in content]),
+            "message": columns.strings([refusal.message for refusal in content]),
+            "retryable": columns.bools([refusal.retryable for refusal in content]),
+            "request": columns.utf8([letter.request for letter in letters]),
+            "response": columns.utf8([_mended(letter.line) for letter in letters]),
+            "job": columns.strings([None if letter.request is None else self._job for letter in letters]),
+            "failed_at": columns.constant_time(self._failed_at, len(letters)),
+        }
+        self.rows += len(letters)
+        self.reasons.update(refusal.reason.value for refusal in content)
+        return self._origin.batch([letter.number for letter in letters], own, self.schema)
+
+
+class _Origin:
+    """Adds to a batch what both tables say about where a row came from."""
+
+    def __init__(self, shard: Shard, inputs: Inputs) -> None:
+        self._shard = shard
+        self._inputs = inputs
+
+    def batch(self, numbers: list[int], own: dict[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+        """``own`` beside the key and the carried columns of the rows, in the order of ``schema``. ``numbers`` ascend."""
+        rows = self._inputs.take(numbers)
+        carried = dict(zip(rows.schema.names, rows.columns, strict=True))
+        placed = {
+            "shard": columns.constant_int32(self._shard.number, len(numbers)),
+            "attempt": columns.constant_int32(self._shard.attempt, len(numbers)),
+        }
+        named = {**carried, **placed, **own}
+        return pa.RecordBatch.from_arrays([named[name] for name in schema.names], schema=schema)
+
+
+def _mended(line: bytes | None) -> bytes | None:
+    """The line as UTF-8, which Arrow strings must be; what was received stays in the run's responses file."""
+    if line is None or line.isascii():
+        return line
+    return line.decode(errors="replace").encode()

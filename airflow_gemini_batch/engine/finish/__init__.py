@@ -1,0 +1,1 @@
+"""Redrives, the balance check and the summary."""

@@ -1,0 +1,203 @@
+"""Sending retryable dead letters again: as the next attempt of their shard, with a job of its own, within the same run.
+
+What is sent again is decided once per shard and attempt and written into the ledger, after its request files are there.
+A letter that has been sent again leaves the dead-letter table of its attempt when the run is finished (``prune``): until then
+it may stand in two tables, and there is no summary yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from airflow_gemini_batch.engine.arrow.columns import large_binaries
+from airflow_gemini_batch.engine.build.rows import Rows
+from airflow_gemini_batch.engine.build.shards import SERVICE_MAX_BYTES, ShardWriter
+from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
+from airflow_gemini_batch.engine.gemini.jobs import JobState
+from airflow_gemini_batch.engine.request.encoded import Encoded
+from airflow_gemini_batch.engine.response.reasons import Reason
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
+from airflow_gemini_batch.engine.run.ledger import Ledger, Redrive
+from airflow_gemini_batch.engine.run.shard_inputs import open_inputs, opened
+from airflow_gemini_batch.engine.run.tables import PartWriter
+from airflow_gemini_batch.engine.submit.media_upload import MediaFile, files_named, read_media
+
+log = logging.getLogger(__name__)
+
+#: Letters that are read at a time; requests can be large.
+_BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RedrivePolicy:
+    """What is sent again.
+
+    :param max_redrives: how often a row may be sent again; 0: never. An attempt that we cancelled ourselves does not count.
+    :param max_output_tokens: raises the limit of every redriven request, so that TRUNCATED rows are worth sending again.
+    :param split: whether the rows of a job that expired, or was stuck, go again as two smaller jobs.
+    """
+
+    max_redrives: int = 1
+    max_output_tokens: int | None = None
+    split: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_redrives < 0:
+            raise InputError(f"max_redrives is {self.max_redrives}; expected 0 or more.")
+        if self.max_output_tokens is not None and self.max_output_tokens < 1:
+            raise InputError(f"redrive_max_output_tokens is {self.max_output_tokens}; expected 1 or more.")
+
+
+def redrive(run: Run, manifest: Manifest, shard: Shard, policy: RedrivePolicy) -> tuple[Shard, ...]:
+    """The shards in which the retryable letters of a landed shard are sent again; decided and written once."""
+    ledger = Ledger(run)
+    torn = False
+    try:
+        decided = ledger.redrive(shard.id)
+    except CorruptRunError as error:
+        log.warning("%s It is made anew from the request files that are there.", error)
+        decided, torn = _recovered(run, manifest, shard), True
+        if decided is not None:
+            return ledger.record_redrive(shard.id, decided.shards, repair=True).shards
+    if decided is not None:
+        return decided.shards
+    ended, cancellation = ledger.ended(shard.id), ledger.cancellation(shard.id)
+    cancelled_by_us = cancellation is not None and ended is not None and ended.state is JobState.CANCELLED
+    counted, free = _count(run, shard, policy, cancelled_by_us=cancelled_by_us)
+    rows = counted + free
+    if rows == 0:
+        return ledger.record_redrive(shard.id, (), repair=torn).shards
+    stuck = ended is not None and ended.state is JobState.EXPIRED
+    stuck = stuck or (cancellation is not None and cancellation.why == "stuck")
+    pieces = 2 if policy.split and stuck and rows > 1 else 1
+    shards = _write(run, manifest, shard, policy, rows=rows, pieces=pieces, cancelled_by_us=cancelled_by_us)
+    redrives = shard.redrives + (1 if counted else 0)
+    shards = tuple(msgspec.structs.replace(piece, redrives=redrives) for piece in shards)
+    log.info("Shard %s: sending %d dead letters again as %s.", shard.id, rows, ", ".join(str(piece.id) for piece in shards))
+    return ledger.record_redrive(shard.id, shards, repair=torn).shards
+
+
+def prune(run: Run, shards: Sequence[Shard]) -> None:
+    """Take the letters that were sent again out of the dead-letter part of the attempt before. May be repeated.
+
+    :param shards: every shard of the run; all of them have landed.
+    """
+    ledger = Ledger(run)
+    for shard in shards:
+        decided = ledger.redrive(shard.id)
+        if decided is not None and decided.shards:
+            again: list[pa.Array] = []
+            for piece in decided.shards:
+                with open_inputs(run, piece) as inputs:
+                    again += [pa.array(inputs.keys(batch), pa.string()) for batch in range(len(inputs.batches))]
+            _drop(run, shard.id, pa.concat_arrays(again))
+
+
+def _piece(manifest: Manifest, shard: Shard, piece: int) -> ShardAttempt:
+    """The first piece keeps the shard's number; a second gets one that no other shard can get (see ``runs.root_of``)."""
+    return ShardAttempt(shard.number + piece * len(manifest.shards) * 2**shard.attempt, shard.attempt + 1)
+
+
+def _recovered(run: Run, manifest: Manifest, shard: Shard) -> Redrive | None:
+    """What was decided, read off the request files of the next attempt; None when there are none."""
+    pieces: list[Shard] = []
+    for piece in range(2):
+        part = _piece(manifest, shard, piece)
+        file = run.requests_file(part)
+        if file.exists():
+            with opened(run.inputs_file(part)) as reader:
+                rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+            media = len(read_json(run.media_file(part), list[MediaFile]) or ()) if shard.media else 0
+            pieces.append(Shard(part.shard, rows, rows, file.size(), file.sha256(), part.attempt, shard.redrives + 1, media))
+    return Redrive(tuple(pieces)) if pieces else None
+
+
+def _is_sent_again(
+    letters: pa.RecordBatch, shard: Shard, policy: RedrivePolicy, *, cancelled_by_us: bool
+) -> tuple[pa.Array, pa.Array]:
+    """Masks of the letters that are sent again: those that count against ``max_redrives``, and those that do not."""
+    reason, has_request = letters.column("reason"), pc.is_valid(letters.column("request"))
+    free = pc.and_(pc.equal(reason, Reason.JOB_CANCELLED.value), pa.scalar(cancelled_by_us))
+    worth = letters.column("retryable")
+    if policy.max_output_tokens is not None:
+        worth = pc.or_(worth, pc.equal(reason, Reason.TRUNCATED.value))
+    worth = pc.and_(worth, pa.scalar(shard.redrives < policy.max_redrives))
+    return pc.and_(pc.and_not(worth, free), has_request), pc.and_(free, has_request)
+
+
+def _count(run: Run, shard: Shard, policy: RedrivePolicy, *, cancelled_by_us: bool) -> tuple[int, int]:
+    counted = free = 0
+    for letters in _letters(run, shard, ["reason", "retryable", "request"]):
+        masks = _is_sent_again(letters, shard, policy, cancelled_by_us=cancelled_by_us)
+        counted += pc.sum(masks[0]).as_py() or 0
+        free += pc.sum(masks[1]).as_py() or 0
+    return counted, free
+
+
+def _write(
+    run: Run, manifest: Manifest, shard: Shard, policy: RedrivePolicy, *, rows: int, pieces: int, cancelled_by_us: bool
+) -> tuple[Shard, ...]:
+    size = -(-rows // pieces)
+    with open_inputs(run, shard) as inputs:
+        carry = inputs.carry
+    writers = [ShardWriter(run, _piece(manifest, shard, piece), carry) for piece in range(pieces)]
+    media = {file.name: file for file in read_media(run, shard)}
+    written = 0
+    with contextlib.ExitStack() as stack:
+        for writer in writers:
+            stack.enter_context(writer)
+        for letters in _letters(run, shard, None):
+            masks = _is_sent_again(letters, shard, policy, cancelled_by_us=cancelled_by_us)
+            chosen = letters.filter(pc.or_(*masks))
+            start = 0
+            while start < chosen.num_rows:
+                piece = written // size
+                count = min(chosen.num_rows - start, (piece + 1) * size - written)
+                writers[piece].write(_rows(chosen.slice(start, count), carry, policy, media))
+                start += count
+                written += count
+    return tuple(writer.shard for writer in writers)
+
+
+def _rows(letters: pa.RecordBatch, carry: pa.Schema, policy: RedrivePolicy, media: dict[str, MediaFile]) -> Rows:
+    requests = letters.column("request").cast(pa.large_binary())
+    if policy.max_output_tokens is not None:
+        requests = large_binaries([_with_limit(request, policy.max_output_tokens) for request in requests.to_pylist()])
+    files = [files_named(request, media) for request in requests.to_pylist()] if media else ()
+    carried = letters.select(carry.names) if carry.names else None
+    return Rows.of(letters.column("key").to_pylist(), Encoded(requests, media=files), carried, SERVICE_MAX_BYTES)
+
+
+def _with_limit(request: bytes, max_output_tokens: int) -> bytes:
+    """The request with another ``max_output_tokens``, every other value as it was written."""
+    fields = msgspec.json.decode(request, type=dict[str, msgspec.Raw])
+    name = next((name for name in ("generation_config", "generationConfig") if name in fields), "generation_config")
+    config = msgspec.json.decode(fields.get(name, b"{}"), type=dict[str, msgspec.Raw])
+    for spelling in ("max_output_tokens", "maxOutputTokens"):
+        config.pop(spelling, None)
+    config["max_output_tokens"] = msgspec.Raw(str(max_output_tokens).encode())
+    fields[name] = msgspec.Raw(msgspec.json.encode(config))
+    return msgspec.json.encode(fields)
+
+
+def _letters(run: Run, shard: Shard, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+    with run.dead_letter_part(shard.id).open() as file, pq.ParquetFile(file) as parquet:
+        yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=names)
+
+
+def _drop(run: Run, part: ShardAttempt, again: pa.Array) -> None:
+    with run.dead_letter_part(part).open() as file, pq.ParquetFile(file) as parquet:
+        if not pc.any(pc.is_in(parquet.read(columns=["key"]).column("key"), value_set=again)).as_py():
+            return
+        schema = parquet.schema_arrow
+        with PartWriter(run.dead_letter_part(part), schema) as writer:
+            for letters in parquet.iter_batches(batch_size=_BATCH_ROWS):
+                writer.write(letters.filter(pc.invert(pc.is_in(letters.column("key"), value_set=again))))

@@ -1,0 +1,1 @@
+"""The Gemini service: client, jobs, files, caches and webhooks."""

@@ -1,0 +1,358 @@
+"""The Gemini Developer API as the engine uses it: the official SDK, with what it hides brought back.
+
+What must stay true: a create is sent once and only once per call, everything else may be repeated; every call has a
+timeout; each failure says whether the service did nothing (``RefusedError``, ``QuotaError``, ``UnreachableError``) or may have
+done it (``OutcomeUnknownError``); and the API key leaves this module only in the request's header.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import tenacity
+from google import genai
+from google.genai import types
+from google.genai.files import Files
+
+from airflow_gemini_batch.engine.errors import (
+    ApiKeyError,
+    DroppedError,
+    InputError,
+    NamelessJobError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RefusedError,
+    ServiceError,
+    UnreachableError,
+)
+from airflow_gemini_batch.engine.gemini.files import RemoteFile
+from airflow_gemini_batch.engine.gemini.jobs import Job, is_job_name, parse_job
+from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, translated
+from airflow_gemini_batch.engine.json.lenient import as_list
+from airflow_gemini_batch.engine.request.sdk_request import expected_warnings
+
+#: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.
+DEFAULT_API_VERSION = "v1beta"
+
+#: Seconds without a byte, on any request. The SDK's own default is to wait for ever.
+DEFAULT_TIMEOUT = 60.0
+
+#: The largest page that users of the listing report; its true limit is not documented.
+LIST_PAGE_SIZE = 100
+
+#: What the official samples call an input file.
+_JSONL = "jsonl"
+
+#: Attempts and delays (seconds) of the SDK's own retries, for calls that may be repeated.
+_RETRIES = types.HttpRetryOptions(attempts=4, initial_delay=1.0, max_delay=15.0)
+_NO_RETRIES = types.HttpRetryOptions(attempts=1)
+
+#: What is repeated on transfers, for which the SDK has no retries.
+_TRANSIENT = (OutcomeUnknownError, UnreachableError)
+
+#: google-genai before 2.28 reads a download into memory, whole.
+_STREAMS_DOWNLOADS = "destination" in inspect.signature(Files.download).parameters
+
+#: The SDK's default base URL.
+GOOGLE = "https://generativelanguage.googleapis.com"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the API is and who asks.
+
+    :param api_key: default: ``GOOGLE_API_KEY``, then ``GEMINI_API_KEY`` from the environment, as the SDK does.
+    :param base_url: default: Google's.
+    :param api_version: ``v1beta`` or ``v1``.
+    :param timeout: seconds without a byte, on any request.
+    :param webhook_uri: whom each job tells that it has ended, instead of the webhooks that are registered. Not for embeddings.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    api_version: str = DEFAULT_API_VERSION
+    timeout: float = DEFAULT_TIMEOUT
+    webhook_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.webhook_uri is not None and not hasattr(types, "WebhookConfig"):
+            raise InputError("webhook_uri needs a google-genai that knows webhooks of single jobs: install a newer one.")
+
+    def key(self) -> str:
+        """The API key. Raises ApiKeyError when there is none anywhere."""
+        key = self.api_key or os.environ.get("GOOGLE_API_KEY") or os.environ.get("GEMINI_API_KEY")
+        if not key:
+            raise ApiKeyError(
+                "No Gemini API key: give the connection a password, or set GOOGLE_API_KEY or GEMINI_API_KEY in the environment."
+            )
+        if not key.isascii() or not key.isprintable() or key != key.strip():
+            raise ApiKeyError("The Gemini API key holds a character that no key has (a space, a line break?): enter it again.")
+        return key
+
+    def http_options(self, **clients: Any) -> types.HttpOptions:
+        return types.HttpOptions(
+            base_url=self.base_url,
+            api_version=self.api_version,
+            timeout=math.ceil(self.timeout * 1000),
+            retry_options=_RETRIES,
+            **clients,
+        )
+
+
+class GeminiClient:
+    """Synchronous calls. Keep one and reuse it (making one costs about 100 ms); close it or use it in a ``with``."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._http = hooked_client()
+        self._sdk = genai.Client(
+            api_key=endpoint.key(), vertexai=False, http_options=endpoint.http_options(httpx_client=self._http)
+        )
+
+    def __enter__(self) -> GeminiClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._sdk.close()
+        self._http.close()
+
+    def create_job(
+        self,
+        *,
+        model: str,
+        display_name: str,
+        input_file: str | None = None,
+        requests: list[dict[str, Any]] | None = None,
+        embeds: bool = False,
+        timeout: float | None = None,
+    ) -> Job:
+        """Create one batch job. Sent once: whatever fails, this method never sends it again.
+
+        :param input_file: the uploaded requests; or
+        :param requests: the requests themselves, each with its ``metadata``, for an inline job.
+        :param embeds: whether the requests ask for embeddings; those have a method of their own.
+        :param timeout: seconds without a byte; default: the endpoint's. The service reads the whole input file before it answers.
+
+        Raises OutcomeUnknownError when the job may exist all the same, NamelessJobError when the service says so and not which.
+        """
+        options = types.HttpOptions(retry_options=_NO_RETRIES, timeout=math.ceil((timeout or self.endpoint.timeout) * 1000))
+        if requests is not None:
+            # The SDK's types would drop what they do not know; what stands here goes out as it is, in place of a stand-in.
+            options.extra_body = {"batch": {"inputConfig": {"requests": {"requests": requests}}}}
+        create = functools.partial(self._create_embeddings if embeds else self._create, model, input_file, display_name, options)
+        with translated(f"create a batch job for model {model}"), captured() as raw:
+            raw.run(create)
+        try:
+            return parse_job(raw.json())
+        except ValueError as error:
+            raise NamelessJobError(
+                f"The service answered a create with 200, but that answer is {error}. There may be a job {display_name!r}."
+            ) from error
+
+    def get_job(self, name: str) -> Job:
+        """Look at one job. Raises NotFoundError for 404: gone, or another project's."""
+        return job_of(_patiently(functools.partial(self._look, name)).json(), f"look at {name}")
+
+    def get_operation(self, name: str) -> bytes:
+        """The raw operation of a job, with the answers of an inline one."""
+        return _patiently(functools.partial(self._look, name)).body or b""
+
+    def list_jobs(self) -> Iterator[Job]:
+        """Every job that this key may see, page by page, to the end: a listing cut short has cost others paid work."""
+        token: str | None = None
+        while True:
+            jobs, token = self.page_of_jobs(token)
+            yield from jobs
+            if token is None:
+                return
+
+    def page_of_jobs(self, token: str | None = None) -> tuple[list[Job], str | None]:
+        """One page of the listing and the token of the next, None at the end."""
+        page = _patiently(functools.partial(self._page, token))
+        return list(jobs_of_page(page)), next_page(page, after=token)
+
+    def cancel_job(self, name: str) -> None:
+        """Ask for a job to end. It may still end well; look at it before believing either. No error when it is gone."""
+
+        def cancel() -> None:
+            with translated(f"cancel {name}"):
+                self._sdk.batches.cancel(name=checked(name))
+
+        try:
+            _patiently(cancel)
+        except NotFoundError:
+            return
+
+    def delete_job(self, name: str) -> None:
+        """Remove a job from the listing. Cancel it first if it runs. No error when it is gone."""
+
+        def delete() -> None:
+            with translated(f"delete {name}"):
+                self._sdk.batches.delete(name=checked(name))
+
+        try:
+            _patiently(delete)
+        except NotFoundError:
+            return
+
+    def upload(self, file: BinaryIO, *, name: str | None, display_name: str, mime_type: str = _JSONL) -> RemoteFile:
+        """Send one file from its beginning. A dropped connection starts it again: the SDK cannot resume.
+
+        :param name: ``files/<at most 40 of a-z, 0-9, ->``; None lets the service choose.
+        Raises RefusedError with code 409 when the name is taken; QuotaError when the storage is full.
+        """
+
+        def send() -> RemoteFile:
+            file.seek(0)
+            # A new config each time: the SDK writes its own headers into it.
+            config = types.UploadFileConfig(name=name, display_name=display_name, mime_type=mime_type)
+            with translated(f"upload {display_name}"), captured() as raw:
+                try:
+                    return RemoteFile.of(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
+                except KeyError:
+                    raw.raise_refusal()  # a name that is taken has been refused with 200, and with the error as the body
+                    raise
+
+        return _patiently(send, over=_TRANSIENT)
+
+    def get_file(self, name: str) -> RemoteFile | None:
+        """What the service knows of a file; None when it has no such file, or none for this key: it says 403 for both."""
+
+        def look() -> RemoteFile | None:
+            with translated(f"look at {name}"):
+                return RemoteFile.of(self._sdk.files.get(name=name))
+
+        try:
+            return _patiently(look)
+        except RefusedError as error:
+            if error.code in (403, 404):
+                return None
+            raise
+
+    def list_files(self) -> Iterator[RemoteFile]:
+        """Every file of this key's project, page by page, to the end."""
+        token: str | None = None
+        while True:
+            files, following = _patiently(functools.partial(self._page_of_files, token))
+            yield from files
+            if following is None:
+                return
+            if following == token:
+                raise OutcomeUnknownError("The listing of files does not end: the service gave the same page token twice.")
+            token = following
+
+    def delete_file(self, name: str) -> None:
+        """Give storage back. No error when it is gone, which may be said by a 403; outputs cannot be deleted: RefusedError."""
+
+        def delete() -> None:
+            with translated(f"delete {name}"):
+                self._sdk.files.delete(name=name)
+
+        try:
+            _patiently(delete)
+        except RefusedError as error:
+            if error.code not in (403, 404) or self.get_file(name) is not None:
+                raise
+
+    def download(self, name: str, path: Path) -> None:
+        """Stream a generated file to a local path. A broken transfer starts again; what is there after an error is not whole."""
+
+        def fetch() -> None:
+            with translated(f"download {name}"):
+                if _STREAMS_DOWNLOADS:
+                    self._sdk.files.download(file=name, destination=path)
+                else:
+                    endpoint = self.endpoint
+                    url = f"{(endpoint.base_url or GOOGLE).rstrip('/')}/{endpoint.api_version}/{name}:download?alt=media"
+                    fetch_to(path, url, http=self._http, api_key=endpoint.key(), timeout=endpoint.timeout)
+
+        _patiently(fetch, over=_TRANSIENT)
+
+    def _page_of_files(self, token: str | None) -> tuple[list[RemoteFile], str | None]:
+        with translated("list files"):
+            pager = self._sdk.files.list(config=types.ListFilesConfig(page_size=LIST_PAGE_SIZE, page_token=token))
+        return [RemoteFile.of(file) for file in pager.page], pager.config.get("page_token") or None
+
+    def _create(self, model: str, input_file: str | None, display_name: str, options: types.HttpOptions) -> None:
+        config = types.CreateBatchJobConfig(display_name=display_name, http_options=options)
+        if self.endpoint.webhook_uri is not None:
+            config.webhook_config = types.WebhookConfig(uris=[self.endpoint.webhook_uri])
+        source: Any = input_file or [types.InlinedRequest(contents="")]
+        self._sdk.batches.create(model=model, src=source, config=config)
+
+    def _create_embeddings(self, model: str, input_file: str | None, display_name: str, options: types.HttpOptions) -> None:
+        config = types.CreateEmbeddingsBatchJobConfig(display_name=display_name, http_options=options)
+        stand_in = None if input_file else types.EmbedContentBatch(contents="")
+        source = types.EmbeddingsBatchJobSource(file_name=input_file, inlined_requests=stand_in)
+        with expected_warnings():
+            self._sdk.batches.create_embeddings(model=model, src=source, config=config)
+
+    def _look(self, name: str) -> Captured:
+        with translated(f"look at {name}"), captured() as raw:
+            raw.run(lambda: self._sdk.batches.get(name=checked(name)))
+        return raw
+
+    def _page(self, token: str | None) -> dict[str, Any]:
+        with translated("list batch jobs"), captured() as raw:
+            raw.run(lambda: self._sdk.batches.list(config=page_config(token)))
+        return raw.json()
+
+
+def jobs_of_page(page: dict[str, Any]) -> Iterator[Job]:
+    """The jobs of one page; what is no batch job is left out."""
+    for operation in as_list(page.get("operations")):
+        try:
+            yield parse_job(operation)
+        except (ValueError, AttributeError):
+            continue
+
+
+def next_page(page: dict[str, Any], *, after: str | None) -> str | None:
+    token = page.get("nextPageToken") or None
+    if token is not None and token == after:
+        raise OutcomeUnknownError("The listing of batch jobs does not end: the service gave the same page token twice.")
+    return token
+
+
+def page_config(token: str | None) -> types.ListBatchJobsConfig:
+    # One page per call: the SDK's own pager breaks on an empty page in the middle.
+    return types.ListBatchJobsConfig(page_size=LIST_PAGE_SIZE, page_token=token)
+
+
+def checked(name: str) -> str:
+    if not is_job_name(name):
+        raise InputError(f"{name!r} is no name of a batch job; expected batches/<id>.")
+    return name
+
+
+def job_of(operation: dict[str, Any], doing: str) -> Job:
+    try:
+        return parse_job(operation)
+    except ValueError as error:
+        raise OutcomeUnknownError(f"Could not {doing}: the service answered 200, but {error}.") from error
+
+
+def _patiently(call: Callable[[], _T], *, over: tuple[type[ServiceError], ...] = (DroppedError,)) -> _T:
+    """Repeat a call that may be repeated.
+
+    :param over: the failures that are repeated; by default the one that the SDK's own retries leave out.
+    """
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(over),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+        stop=tenacity.stop_after_attempt(4),
+        reraise=True,
+    )
+    return attempts(call)

@@ -1,0 +1,234 @@
+"""Under the SDK's types: the raw JSON of an answer, and what a failure means.
+
+The SDK's types drop fields that the engine needs and reject some answers of the service outright. An event hook on the HTTP
+client that the SDK is given keeps the body of batch calls and uploads; downloads are never touched, they would be read into
+memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from google.genai import errors as sdk_errors
+
+from airflow_gemini_batch.engine.errors import (
+    ApiKeyError,
+    DroppedError,
+    GeminiBatchError,
+    NotFoundError,
+    OutcomeUnknownError,
+    QuotaError,
+    RefusedError,
+    ServiceError,
+    UnreachableError,
+)
+from airflow_gemini_batch.engine.json.lenient import as_code, as_dict, read_any
+from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES
+
+#: The answers that are kept: of batch calls, and of uploads, which may hold a refusal. Both are of a size for memory.
+_KEPT_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch|/upload/")
+
+#: Characters of a service's message that are told: a proxy's may be a web page, a refused input file's has a line for each line.
+_MESSAGE_CHARACTERS = 2000
+
+#: RetryInfo of 2^63 seconds has been seen; nobody waits longer than a day on a quota.
+_LONGEST_RETRY_AFTER = 86_400.0
+
+
+class Captured:
+    """The body of the last answer inside a ``with captured()``."""
+
+    def __init__(self) -> None:
+        self.body: bytes | None = None
+        self.is_good = False
+
+    def keep(self, body: bytes, status: int) -> None:
+        self.body, self.is_good = body, status == 200
+
+    def run(self, call: Callable[[], object]) -> None:
+        """Make the call; an answer that only the SDK cannot read (its types, its JSON parser) is no failure."""
+        try:
+            call()
+        except sdk_errors.APIError:
+            raise
+        except Exception:
+            if not self.is_good:
+                raise
+
+    async def arun(self, call: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await call()
+        except sdk_errors.APIError:
+            raise
+        except Exception:
+            if not self.is_good:
+                raise
+
+    def json(self) -> dict[str, Any]:
+        try:
+            content = read_any(self.body or b"")
+        except (ValueError, RecursionError) as error:
+            raise OutcomeUnknownError(
+                f"The service answered with {len(self.body or b'')} bytes that are no readable JSON."
+            ) from error
+        if not isinstance(content, dict):
+            raise OutcomeUnknownError(f"The service answered with a JSON {type(content).__name__}, expected an object.")
+        return content
+
+    def raise_refusal(self) -> None:
+        """Raise the error that a good answer holds in the place of what was asked for, if it does."""
+        error = as_dict(self.json().get("error")) if self.is_good else {}
+        if code := as_code(error.get("code")):
+            raise sdk_errors.APIError(code, {"error": error})
+
+
+_capturing: ContextVar[Captured | None] = ContextVar("airflow_gemini_batch_capturing", default=None)
+
+
+@contextlib.contextmanager
+def captured() -> Iterator[Captured]:
+    """Keep the raw body of the call made inside. Nothing is shared between threads or tasks."""
+    box = Captured()
+    token = _capturing.set(box)
+    try:
+        yield box
+    finally:
+        _capturing.reset(token)
+
+
+def http_module() -> Any:
+    """The HTTP library to hand to the SDK: httpx, which both of its majors take, unless the user's environment says httpx2."""
+    return importlib.import_module("httpx2" if os.environ.get("GOOGLE_GENAI_HTTP_CLIENT") == "httpx2" else "httpx")
+
+
+def hooked_client(*, asynchronous: bool = False) -> Any:
+    """An HTTP client whose batch answers can be captured. Redirects are followed, as the SDK's own client does."""
+    module = http_module()
+    if asynchronous:
+        return module.AsyncClient(follow_redirects=True, event_hooks={"response": [_keep_async]})
+    return module.Client(follow_redirects=True, event_hooks={"response": [_keep]})
+
+
+def _keep(response: Any) -> None:
+    box = _capturing.get()
+    if box is not None and _KEPT_PATHS.search(response.request.url.path):
+        box.keep(response.read(), response.status_code)
+
+
+async def _keep_async(response: Any) -> None:
+    box = _capturing.get()
+    if box is not None and _KEPT_PATHS.search(response.request.url.path):
+        box.keep(await response.aread(), response.status_code)
+
+
+def fetch_to(path: Path, url: str, *, http: Any, api_key: str, timeout: float) -> None:
+    """Download as newer SDKs do: streamed, over the client that the SDK has been given."""
+    with http.stream("GET", url, headers={"x-goog-api-key": api_key}, timeout=timeout) as response:
+        if response.status_code != 200:
+            response.read()
+            sdk_errors.APIError.raise_for_response(response)
+        with open(path, "wb") as file:
+            for block in response.iter_bytes(BLOCK_BYTES):
+                file.write(block)
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn whatever the SDK or its HTTP library raises into the engine's errors, which say what the service has done.
+
+    :param doing: completes "Could not …".
+    """
+    try:
+        yield
+    except GeminiBatchError:
+        raise
+    except sdk_errors.APIError as error:
+        raise _of_answer(error, doing) from error
+    except Exception as error:
+        meaning = _of_transport(error, doing)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
+def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
+    code, status, message = error.code, error.status or "", error.message or str(error)
+    text = f"Could not {doing}: {code} {status}: {message[:_MESSAGE_CHARACTERS]}"
+    details = _details(error.details)
+    if code == 401 or "API_KEY_INVALID" in {detail.get("reason") for detail in details} or _wants_key(code, message):
+        return ApiKeyError(f"{text} Check the API key of the connection.", code=code, status=status)
+    if code == 404:
+        return NotFoundError(text, code=code, status=status)
+    if code == 429:
+        return QuotaError(
+            f"{text} {_likely_quota(message, doing)}".rstrip(), code=code, status=status, retry_after=_retry_after(details, error)
+        )
+    # 499: somebody on the way has given up waiting for the answer.
+    if code in (408, 499) or not 400 <= code < 500:
+        return OutcomeUnknownError(text, code=code, status=status)
+    return RefusedError(text, code=code, status=status)
+
+
+def _of_transport(error: Exception, doing: str) -> ServiceError | None:
+    """Only a connection that was never made is certain to have done nothing."""
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.split(".")[0] in ("httpx", "httpx2")}
+    text = f"Could not {doing}: {type(error).__name__}: {error}"
+    if kinds & {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "InvalidURL"}:
+        return UnreachableError(f"{text}. No connection was made; check the base URL and the network.")
+    if kinds & {"NetworkError", "ProtocolError"}:
+        return DroppedError(text)
+    if kinds:
+        return OutcomeUnknownError(text)
+    # 200 with a body that is no JSON; an upload whose last answer names no file.
+    if isinstance(error, (json.JSONDecodeError, pydantic.ValidationError, KeyError)) or "pload status" in str(error):
+        return OutcomeUnknownError(f"Could not {doing}: the service's answer is not as documented ({_in_short(error)}).")
+    return None
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _likely_quota(message: str, doing: str) -> str:
+    """Which quota it probably was: the service names the storage, and uses one sentence for all the others."""
+    if "file_storage_bytes" in message:
+        return "The project's file storage (20 GB) is full: delete files, or wait until they expire 48 hours after their upload."
+    if doing.startswith("create"):
+        return "Probably too many batch jobs at once (100 for a project) or too many enqueued tokens for the model."
+    return ""
+
+
+def _wants_key(code: int, message: str) -> bool:
+    return code == 403 and ("unregistered callers" in message or "API key" in message or "API Key" in message)
+
+
+def _details(body: Any) -> list[Mapping[str, Any]]:
+    if isinstance(body, list) and body:
+        body = body[0]
+    error = body.get("error", body) if isinstance(body, Mapping) else {}
+    details = error.get("details") if isinstance(error, Mapping) else None
+    return [detail for detail in details if isinstance(detail, Mapping)] if isinstance(details, list) else []
+
+
+def _retry_after(details: list[Mapping[str, Any]], error: sdk_errors.APIError) -> float | None:
+    stated = [str(detail["retryDelay"]) for detail in details if "retryDelay" in detail]
+    headers = getattr(error.response, "headers", None)
+    if headers is not None and headers.get("retry-after"):
+        stated.append(headers["retry-after"])
+    for text in stated:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)s?", text)
+        if match and float(match[1]) <= _LONGEST_RETRY_AFTER:
+            return float(match[1])
+    return None

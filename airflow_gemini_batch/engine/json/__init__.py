@@ -1,0 +1,1 @@
+"""JSON as the service and its users write it: read strictly, or leniently."""

@@ -1,0 +1,224 @@
+"""Rows become requests in REST form, one line of JSON each.
+
+All that can be wrong with a request is found by ``compile_request`` before the first row is read. After that only a row
+can be wrong, and then that row alone: it becomes an ``InvalidRow`` that says why, and the others go on.
+No ``json.dumps`` per row: the request is written once and cut where the row's values belong, and what comes in there is
+escaped and joined.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pydantic
+
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.json.strict import one_line
+from airflow_gemini_batch.engine.request import sdk_request
+from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.request.media import MediaEncoder, media_columns, media_slot
+from airflow_gemini_batch.engine.request.openai.encoding import compile_openai
+from airflow_gemini_batch.engine.request.raw import compile_raw
+from airflow_gemini_batch.engine.request.row_configs import RowConfigEncoder
+from airflow_gemini_batch.engine.request.templates import TemplateEncoder, cut_at, mark, read_template
+from airflow_gemini_batch.engine.response.embeddings import default_dimension
+from airflow_gemini_batch.engine.response.structured import ENUM, JSON, ParsedColumn
+from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
+
+#: What a request that names a cached content cannot have of its own.
+_OF_THE_CACHE = ("system_instruction", "tools", "tool_config")
+
+#: What is kept of an error of the user's code: enough for the cause, too little to fill a table with tracebacks.
+MAX_MESSAGE_CHARACTERS = 500
+
+
+class RequestEncoder(Protocol):
+    """Makes requests of rows.
+
+    :param columns: what it needs to see of the source.
+    :param spec: what it makes, as plain JSON, the same for the same request.
+    """
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def spec(self) -> dict[str, Any]: ...
+
+    def encode(self, batch: pa.RecordBatch) -> Encoded: ...
+
+
+def compile_request(
+    spec: RequestSpec, schema: pa.Schema, model: str, locate: Callable[[str], Location] = locate
+) -> RequestEncoder:
+    """The encoder for a table of that schema. Raises InputError for anything that cannot work.
+
+    :param locate: opens the media files that rows name.
+    """
+    if isinstance(spec, GenerateRequest) and spec.config_column is not None:
+        return RowConfigEncoder(spec, schema, lambda one: compile_request(one, schema, model, locate))
+    if isinstance(spec, GenerateRequest):
+        return _compile_generate(spec, schema, locate)
+    if isinstance(spec, EmbedRequest):
+        return _compile_embed(spec, schema, model)
+    if isinstance(spec, RawRequest) and spec.format in ("gemini", "gemini-embeddings"):
+        return compile_raw(spec, schema, model)
+    if isinstance(spec, RawRequest):
+        return compile_openai(spec, schema, model)
+    if callable(spec) and not isinstance(spec, type):
+        if any(is_odd(spec) for is_odd in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)):
+            raise InputError(f"request is {_name(spec)}, which is async or a generator; expected a function that returns a dict.")
+        return CallableEncoder(spec, tuple(schema.names))
+    raise InputError(
+        f"request must be a GenerateRequest, an EmbedRequest, a RawRequest or a function of the row, not {type(spec).__name__}: "
+        f"{str(spec)[:100]!r}."
+    )
+
+
+# --- GenerateRequest
+
+
+def _compile_generate(
+    spec: GenerateRequest, schema: pa.Schema, locate: Callable[[str], Location]
+) -> TemplateEncoder | MediaEncoder:
+    prompt = read_template(spec.prompt, "prompt", schema)
+    if prompt.is_empty:
+        raise InputError("prompt is empty. Write what the model is to be asked, with ${column} where the row's value belongs.")
+    marks = {mark(): prompt}
+    [prompt_mark] = marks
+    system_mark = None
+    if spec.system_instruction is not None:
+        marks[system_mark := mark()] = read_template(spec.system_instruction, "system_instruction", schema)
+    answer_schema = None if spec.response_schema is None else _json_schema(spec.response_schema)
+    config = spec.config if answer_schema is None else _with_schema(spec.config, answer_schema)
+    media, media_mark = media_columns(spec.media, schema), None
+    if media:
+        marks |= media_slot(media_mark := mark())
+    written = sdk_request.write_request(prompt=prompt_mark, system_instruction=system_mark, config=config, media=media_mark)
+    _require_cache_alone(written)
+    pieces, values, plain = cut_at(written, marks)
+    asked = {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
+    if answer_schema is not None:
+        asked["response_schema"] = answer_schema
+    encoder = TemplateEncoder(pieces, values, asked)
+    return MediaEncoder(encoder, media, locate) if media else encoder
+
+
+def _require_cache_alone(written: dict[str, Any]) -> None:
+    found = [name for name in _OF_THE_CACHE if written.get(name)] if written.get("cached_content") else []
+    if found:
+        raise InputError(
+            f"The request names {written['cached_content']!r} together with {', '.join(found)}: the service refuses every such "
+            "request, since they belong into the cached content. Create the cache with them, and leave them out here."
+        )
+
+
+def _with_schema(config: Any, schema: dict[str, Any]) -> Any:
+    """config with the answer's form in it, as JSON Schema: the only form that can say all that pydantic can."""
+    checked = sdk_request.checked_config(config)
+    if checked.response_schema is not None or checked.response_json_schema is not None:
+        raise InputError("The request has two response schemas: its own and config's. Leave one of them out.")
+    if checked.response_mime_type not in (None, JSON, ENUM):
+        raise InputError(
+            f"config.response_mime_type is {checked.response_mime_type!r}; with a response_schema it is {JSON!r} or {ENUM!r}."
+        )
+    checked.response_json_schema = schema
+    checked.response_mime_type = checked.response_mime_type or JSON
+    return checked
+
+
+def _json_schema(response_schema: Any) -> dict[str, Any]:
+    """response_schema as JSON Schema. Raises InputError for one that landing could not use."""
+    if isinstance(response_schema, dict):
+        schema = response_schema
+    else:
+        try:
+            schema = pydantic.TypeAdapter(response_schema).json_schema()
+        except (pydantic.errors.PydanticUserError, TypeError) as error:
+            raise InputError(
+                "response_schema must be a pydantic model, a list[Model] or a JSON Schema as a dict, "
+                f"not {response_schema!r}: {error}"
+            ) from error
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"response_schema cannot be written as JSON: {error}.") from error
+    ParsedColumn(plain)
+    return plain
+
+
+# --- EmbedRequest
+
+
+def _compile_embed(spec: EmbedRequest, schema: pa.Schema, model: str) -> TemplateEncoder:
+    text = read_template(spec.text, "text", schema)
+    if text.is_empty:
+        raise InputError("text is empty. Write what is to be embedded, with ${column} where the row's value belongs.")
+    config = sdk_request.checked_embed_config(spec.config)
+    if config.output_dimensionality is None:
+        config.output_dimensionality = default_dimension(model)
+    if config.output_dimensionality < 1:
+        raise InputError(f"config.output_dimensionality is {config.output_dimensionality}; expected 1 or more.")
+    marks = {mark(): text}
+    [text_mark] = marks
+    title = config.title
+    if title is not None:
+        config.title = mark()
+        marks[config.title] = read_template(title, "config.title", schema)
+    pieces, values, plain = cut_at(sdk_request.write_embed_request(text=text_mark, config=config), marks)
+    return TemplateEncoder(pieces, values, {"text": spec.text, "title": title, "embed_request": plain})
+
+
+# --- a callable
+
+
+@dataclass(frozen=True, slots=True)
+class CallableEncoder:
+    """The user's own function, row by row."""
+
+    function: Callable[[dict[str, Any]], dict[str, Any]]
+    columns: tuple[str, ...]
+    spec: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", {"callable": _name(self.function)})
+
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        try:
+            return Encoded.of([self._encode_row(row) for row in batch.to_pylist()])
+        except UnicodeDecodeError:  # in some row, found before the function saw any
+            return Encoded.of([self._encode_alone(batch.slice(row, 1)) for row in range(batch.num_rows)])
+
+    def _encode_alone(self, batch: pa.RecordBatch) -> bytes | InvalidRow:
+        try:
+            (row,) = batch.to_pylist()
+        except UnicodeDecodeError as error:
+            return InvalidRow(f"the row is not valid UTF-8: {error.reason} at byte {error.start}")
+        return self._encode_row(row)
+
+    def _encode_row(self, row: dict[str, Any]) -> bytes | InvalidRow:
+        request: Any
+        try:
+            request = self.function(row)
+        except Exception as error:
+            return InvalidRow(f"the request function raised {type(error).__name__}: {error}"[:MAX_MESSAGE_CHARACTERS])
+        if not isinstance(request, dict):
+            return InvalidRow(f"the request function returned {type(request).__name__}, not a dict")
+        try:
+            return one_line(request)
+        except (TypeError, ValueError, RecursionError) as error:
+            return InvalidRow(f"the request function returned what JSON cannot hold: {error}"[:MAX_MESSAGE_CHARACTERS])
+
+
+def _name(function: Any) -> str:
+    if isinstance(function, functools.partial):
+        return _name(function.func)
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"

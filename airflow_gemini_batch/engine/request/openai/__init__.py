@@ -1,0 +1,1 @@
+"""Rows of an OpenAI batch file become Gemini requests."""

@@ -1,0 +1,122 @@
+"""``RawRequest``: a column of REST requests, which are sent token by token as they are."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.json.strict import no_constant
+from airflow_gemini_batch.engine.request import placeholders
+from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.response.embeddings import dimensions_for
+from airflow_gemini_batch.engine.source.blocks import plain_type
+from airflow_gemini_batch.engine.specs import RawRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RawEncoder:
+    """The column's own JSON, on one line.
+
+    :param dimensions: what each row's vector must have, where the requests are for embeddings.
+    """
+
+    column: str
+    dimensions: int | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        if self.dimensions is None:
+            return {"column": self.column}
+        # What tells the rest of the way that vectors come back, and of which length.
+        return {"column": self.column, "embed_request": {"output_dimensionality": self.dimensions}}
+
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        requests = [_raw(value, self.column) for value in json_values(batch.column(self.column))]
+        if self.dimensions is not None:
+            requests = [_of_length(request, self.dimensions) for request in requests]
+        return Encoded.of(requests)
+
+
+def compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
+    """Raises InputError for a table or model that cannot work."""
+    placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
+    type = schema.field(spec.column).type
+    if not may_hold_json(type):
+        raise InputError(
+            f"RawRequest needs the requests as JSON text; the column {spec.column!r} is of type {type}. "
+            "Write it as text first, or give a function of the row, which may return a dict."
+        )
+    if spec.format == "gemini":
+        return RawEncoder(spec.column)
+    return RawEncoder(spec.column, dimensions_for(model, spec.dimensions))
+
+
+def may_hold_json(type: pa.DataType) -> bool:
+    """Whether a column of that type can hold JSON as text."""
+    kinds = (
+        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null,
+    )  # fmt: skip
+    return any(kind(plain_type(type)) for kind in kinds)
+
+
+def json_values(column: pa.Array) -> list[str | bytes | None]:
+    """The texts of such a column, as bytes where one of them is no UTF-8."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        return column.cast(pa.large_binary()).to_pylist()  # type: ignore[no-any-return]
+
+
+def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:
+    if value is None:
+        return InvalidRow(f"column {column!r} is null")
+    try:
+        text = value.decode() if isinstance(value, bytes) else value
+        line = _minified(text)
+    except UnicodeDecodeError as error:
+        return InvalidRow(f"column {column!r} is not valid UTF-8: {error.reason} at byte {error.start}")
+    except (ValueError, RecursionError) as error:
+        return InvalidRow(f"column {column!r} is not valid JSON: {error}")
+    if not line.startswith("{"):
+        return InvalidRow(f"column {column!r} holds JSON that is not an object: {line[:40]}")
+    return line.encode()
+
+
+def _of_length(request: bytes | InvalidRow, dimensions: int) -> bytes | InvalidRow:
+    """The request for a vector that the column can hold: it asks for that length, or is made to."""
+    if isinstance(request, InvalidRow) or request == b"{}":
+        return request
+    try:
+        found = json.loads(request)
+    except (ValueError, RecursionError) as error:
+        return InvalidRow(f"the request cannot be read: {error}")
+    asked = found.get("output_dimensionality", found.get("outputDimensionality"))
+    if asked is None:
+        return b'{"output_dimensionality":%d,%b' % (dimensions, request[1:])
+    if asked != dimensions:
+        return InvalidRow(f"the request asks for {asked!r} dimensions, and the run's are {dimensions}: RawRequest(dimensions=…)")
+    return request
+
+
+_JSON_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
+
+
+def _minified(text: str) -> str:
+    """The same JSON without white space between tokens, every token as it was written."""
+    try:
+        return msgspec.json.format(text, indent=-1)
+    except msgspec.DecodeError:
+        # msgspec refuses an escaped lone surrogate, which is valid JSON and which tables of scraped text do hold.
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=no_constant)
+        return _JSON_SPACE.sub(r"\1", text)

@@ -1,0 +1,140 @@
+"""A config of its own for each row, merged over the run's.
+
+Every distinct config is checked, and its request written, once, by the SDK; the rows that share it are then encoded together. One
+that the SDK refuses costs its own rows alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from google import genai
+
+from airflow_gemini_batch.engine.arrow.columns import int64s
+from airflow_gemini_batch.engine.arrow.texts import Text, texts, why_no_text
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.request import placeholders, sdk_request
+from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.source.blocks import plain_type
+from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.submit.media_upload import MediaFile
+
+#: Distinct configs whose requests are kept written; writing one costs some milliseconds.
+_KEPT = 1024
+
+#: What a run with a response schema decides for all its rows, since they share the ``parsed`` column.
+_OF_THE_SCHEMA = {"response_mime_type", "response_schema", "response_json_schema"}
+
+_Encode = Callable[[pa.RecordBatch], Encoded]
+
+
+class RowConfigEncoder:
+    """Encodes rows by the config that stands in their column; null, and a struct of nulls, is the run's own.
+
+    :param compile: makes the encoder of a request without a config column.
+    """
+
+    def __init__(self, request: GenerateRequest, schema: pa.Schema, compile: Callable[[GenerateRequest], Any]) -> None:
+        assert request.config_column is not None
+        self._column = request.config_column
+        _check(self._column, schema)
+        self._request = replace(request, config_column=None)
+        self._compile = compile
+        run = compile(self._request)
+        self._columns: tuple[str, ...] = run.columns
+        self.columns = tuple(dict.fromkeys((*run.columns, self._column)))
+        self.spec: dict[str, Any] = {**run.spec, "config_column": self._column}
+        self._encoder = functools.lru_cache(_KEPT)(self._encoder_of)
+
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        rows_by_config: dict[str | None, list[int]] = {}
+        requests: list[bytes | InvalidRow] = [InvalidRow("")] * batch.num_rows
+        media: list[tuple[MediaFile, ...]] = [()] * batch.num_rows
+        for row, config in enumerate(_configs(batch.column(self._column))):
+            if isinstance(config, UnicodeDecodeError):
+                requests[row] = self._refused(f"is not valid UTF-8: {config.reason} at byte {config.start}")
+            else:
+                rows_by_config.setdefault(config, []).append(row)
+        for config, rows in rows_by_config.items():
+            alike = batch if len(rows) == batch.num_rows else batch.take(int64s(rows))
+            encode = self._encoder(config)
+            encoded = Encoded.of([encode] * len(rows)) if isinstance(encode, InvalidRow) else encode(self._needed(alike))
+            for row, request in zip(rows, encoded.rows(), strict=True):
+                requests[row] = request
+            for row, files in zip(rows, encoded.media, strict=False):
+                media[row] = files
+        return Encoded.of(requests, media)
+
+    def _needed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return batch.select(self._columns) if self._columns else batch
+
+    def _encoder_of(self, config: str | None) -> _Encode | InvalidRow:
+        try:
+            encode: _Encode = self._compile(replace(self._request, config=self._merged(config))).encode
+            return encode
+        except InputError as error:
+            return self._refused(f"cannot be used: {error}")
+        except RecursionError:
+            return self._refused("cannot be used: it is nested too deeply")
+
+    def _merged(self, config: str | None) -> Any:
+        """The run's config with each field replaced that the row's own sets."""
+        merged = sdk_request.checked_config(self._request.config)
+        own = sdk_request.checked_config(_read(config))
+        if found := sdk_request.unsendable(own):
+            raise InputError(
+                f"{', '.join(found)}: google-genai {genai.__version__} knows no such value, "
+                "and the service refuses a whole file for one."
+            )
+        fields = {name for name in own.model_fields_set if getattr(own, name) is not None}
+        if self._request.response_schema is not None and (taken := sorted(fields & _OF_THE_SCHEMA)):
+            raise InputError(f"the request has a response_schema, which decides {', '.join(taken)} for all rows.")
+        for name in fields:
+            setattr(merged, name, getattr(own, name))
+        return merged
+
+    def _refused(self, why: str) -> InvalidRow:
+        return InvalidRow(f"config_column {self._column!r} {why}")
+
+
+def _check(column: str, schema: pa.Schema) -> None:
+    placeholders.require_columns([column], schema.names, by="config_column")
+    type = plain_type(schema.field(column).type)
+    kinds = (
+        pa.types.is_struct, pa.types.is_map, pa.types.is_null,
+        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+    )  # fmt: skip
+    if not any(kind(type) for kind in kinds) or why_no_text(type):
+        raise InputError(f"config_column {column!r} is of type {type}; expected a struct, a map, or JSON objects as text.")
+
+
+def _configs(column: pa.Array) -> list[Text]:
+    return texts(column)
+
+
+def _read(config: str | None) -> dict[str, Any]:
+    """Raises InputError for what is no JSON object."""
+    if config is None:
+        return {}
+    try:
+        read = msgspec.json.decode(config, type=dict[str, Any] | None) or {}
+    except msgspec.MsgspecError as error:
+        raise InputError(f"it is no JSON object: {error}.") from error
+    except RecursionError as error:
+        raise InputError("it is nested too deeply.") from error
+    set_fields: dict[str, Any] = _without_nulls(read)
+    return set_fields
+
+
+def _without_nulls(value: Any) -> Any:
+    """A struct column holds every field for every row: null says that it is not set."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in value]
+    return value

@@ -1,0 +1,1 @@
+"""Output lines become typed answers."""

@@ -1,0 +1,69 @@
+"""Which line decides about which row.
+
+Lines come in any order, doubled, torn, or for keys that nobody sent; the job says nothing about positions that could be
+believed. What must stay true: a line is joined by its key alone, a row is decided once, and the first line that
+can be read decides. A torn line decides only when no other does.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+
+from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal
+
+# What is known of a row. One byte each: a shard has up to millions.
+AWAITED, ANSWERED, REFUSED, TORN, NOT_SENT = range(5)
+
+
+class Join:
+    """The rows of one shard while its output is read.
+
+    :param numbers: key -> row number, for the rows that were sent.
+    :param rows: all rows of the shard.
+
+    ``state`` is what is known of each row, ``line_at`` where the line that refused it (or is torn) begins in the output.
+    ``aside_at`` tells the lines that decide about no row, and ``aside`` counts them: ``foreign`` for a key that nobody sent,
+    ``doubled`` for a key that was decided already, ``malformed`` for those that are no JSON.
+    """
+
+    def __init__(self, numbers: dict[str, int], rows: int) -> None:
+        self._numbers = numbers
+        self.state = bytearray([NOT_SENT]) * rows
+        for number in numbers.values():
+            self.state[number] = AWAITED
+        self.line_at = array("q", bytes(8 * rows))
+        self.aside_at = array("q")
+        self.aside = Counter(foreign=0, doubled=0, malformed=0)
+
+    def decide(self, read: Answer | Refusal | Garbage, at: int) -> int | None:
+        """Take note of the line that begins at ``at``. The number of its row, if it is the answer that decides about it."""
+        number = None if read.key is None else self._numbers.get(read.key)
+        state = NOT_SENT if number is None else self.state[number]
+        if isinstance(read, Garbage):
+            if number is not None and state == AWAITED:
+                self.state[number], self.line_at[number] = TORN, at
+            else:
+                self._put_aside("malformed", at)
+            return None
+        if number is None:
+            self._put_aside("foreign", at)
+            return None
+        if state in (ANSWERED, REFUSED):
+            self._put_aside("doubled", at)
+            return None
+        if state == TORN:
+            self._put_aside("malformed", self.line_at[number])
+        if isinstance(read, Refusal):
+            self.state[number], self.line_at[number] = REFUSED, at
+            return None
+        self.state[number] = ANSWERED
+        return number
+
+    def refuse(self, number: int, at: int) -> None:
+        """The answer that decided about this row is not in the form that was asked for."""
+        self.state[number], self.line_at[number] = REFUSED, at
+
+    def _put_aside(self, why: str, at: int) -> None:
+        self.aside_at.append(at)
+        self.aside[why] += 1

@@ -1,0 +1,100 @@
+"""Media that the model makes: the inline data of an answer as the ``media`` column, or as files with their URIs in it.
+
+Files are named after the run, the shard and the key alone, so landing again writes the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from array import array
+from collections.abc import Sequence
+from typing import Literal
+
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.response.candidates import Blob, first_candidate
+from airflow_gemini_batch.engine.response.responses import Answer
+from airflow_gemini_batch.engine.run.storage import Location
+
+#: Where media go: into the table, or into files beside it.
+MediaTo = Literal["column", "files"]
+
+#: Not ``mimetypes``: that reads what happens to be installed on the machine.
+SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/heic": ".heic",
+    "audio/wav": ".wav",
+    "audio/mpeg": ".mp3",
+    "audio/ogg": ".ogg",
+    "audio/l16": ".pcm",  # what speech models answer: samples without a header
+    "video/mp4": ".mp4",
+    "application/pdf": ".pdf",
+}
+
+_MEMBERS = (b"inlineData", b"inline_data")
+
+
+class MediaColumn:
+    """The ``media`` column: null where an answer holds none.
+
+    :param folder: receives one file a medium, and the column their URIs; None: the column holds the bytes.
+    """
+
+    name = "media"
+
+    def __init__(self, folder: Location | None = None) -> None:
+        self._folder = folder
+        second = pa.field("data", pa.binary()) if folder is None else pa.field("uri", pa.string())
+        self._item: pa.DataType = pa.struct([pa.field("mime_type", pa.string()), second])
+        self.type: pa.DataType = pa.list_(self._item)
+
+    def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, dict[int, str]]:
+        """One list an answer; the problem of an answer whose media cannot be read."""
+        problems: dict[int, str] = {}
+        media: list[list[Blob] | None] = []
+        for place, answer in enumerate(answers):
+            has_some = any(member in answer.response for member in _MEMBERS)  # others are not decoded
+            parts = first_candidate(answer.response).parts if has_some else []
+            blobs = [part.inline_data for part in parts if part.inline_data is not None and not part.thought]
+            if any(blob.data is None for blob in blobs):
+                problems[place] = "the answer holds inline data that is no base64"
+                blobs = []
+            media.append(blobs or None)
+        return self._column(answers, media), problems
+
+    def _column(self, answers: Sequence[Answer], media: Sequence[list[Blob] | None]) -> pa.Array:
+        blobs = list(itertools.chain.from_iterable(filter(None, media)))
+        if self._folder is None:
+            second = columns.binaries([blob.data for blob in blobs])
+        else:
+            second = columns.strings(self._written(self._folder, answers, media))
+        mime_types = columns.strings([blob.mime_type for blob in blobs])
+        items = pa.Array.from_buffers(self._item, len(blobs), [None], children=[mime_types, second])
+        offsets = array("i", itertools.accumulate((len(one or ()) for one in media), initial=0))
+        return pa.Array.from_buffers(self.type, len(media), [columns.validity(media), pa.py_buffer(offsets)], children=[items])
+
+    def _written(self, folder: Location, answers: Sequence[Answer], media: Sequence[list[Blob] | None]) -> list[str]:
+        uris = []
+        for answer, blobs in zip(answers, media, strict=True):
+            for number, blob in enumerate(blobs or ()):
+                file = folder / f"{file_name(answer.key)}-{number}{_suffix(blob.mime_type or '')}"
+                file.write(blob.data or b"")
+                uris.append(file.uri)
+        return uris
+
+
+def _suffix(mime_type: str) -> str:
+    """Of the type without its parameters (``audio/L16;codec=pcm;rate=24000``)."""
+    return SUFFIXES.get(mime_type.partition(";")[0].strip().lower(), ".bin")
+
+
+def file_name(key: str) -> str:
+    """A name that any store takes, that tells the key where it can, and that no other key has."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", key)[:60]
+    return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

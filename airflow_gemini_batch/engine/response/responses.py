@@ -1,0 +1,355 @@
+"""One output line of a batch job is an answer, a refusal or garbage; nothing else, and never an exception.
+
+``classify`` is pure and takes any bytes. The service's own field names are read in camelCase and in snake_case, since
+both have been seen. Two rules must stay true:
+
+an answer is a result only if it is whole and has content: a cut, blocked or empty one is a refusal, whatever text it holds, and
+a key is believed only if it can be read with certainty: a row that goes missing is seen and sent again, a row
+that gets another row's answer is not.
+
+There are two ways through. The plain answer (text, a finish reason that is not a failure) is read by typed structs that skip
+what the tables do not need. Everything else (errors, blocked, cut, media, function calls, embeddings, odd types and odd
+JSON) is read leniently from plain objects. A test holds the two ways together.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from airflow_gemini_batch.engine.json.lenient import (
+    as_code,
+    as_count,
+    as_dict,
+    as_list,
+    as_text,
+    field,
+    mended,
+    read_object,
+    shown,
+)
+from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH, STATUSES, Reason, is_retryable, status_of
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """A row's result.
+
+    :param text: never empty; None where the answer holds something else (a function call, media, an embedding).
+    :param response: the response's JSON, byte for byte as received, valid UTF-8.
+    """
+
+    key: str
+    response: bytes
+    text: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    thoughts_tokens: int | None = None
+    cached_tokens: int | None = None
+    total_tokens: int | None = None
+    model_version: str | None = None
+    response_id: str | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """A row's failure, as the service told it.
+
+    :param status: the canonical status of an error; for an answer that is no result, its finish or block reason.
+    """
+
+    key: str
+    reason: Reason
+    code: int | None
+    status: str | None
+    message: str | None
+    retryable: bool
+    line: bytes
+
+
+class Garbage(msgspec.Struct, frozen=True, gc=False):
+    """A line that is no JSON object, or one without a usable key.
+
+    :param key: read with certainty from the intact end of a torn line, else None.
+    """
+
+    key: str | None
+    message: str
+    line: bytes
+
+
+def classify(line: bytes) -> Answer | Refusal | Garbage:
+    """Tell what one line (without its newline) says about which row."""
+    try:
+        answer = _plain_answer(line)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors: wrong types, and JSON that it does not take
+        answer = None
+    return answer or _read(line)
+
+
+# --- the plain answer ------------------------------------------------------------------------------------------------
+
+
+class _Line(msgspec.Struct, gc=False):
+    key: str | None = None
+    response: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    status: msgspec.Raw = msgspec.Raw()
+
+
+class _Part(msgspec.Struct, gc=False):
+    text: str | None = None
+    thought: bool | None = None
+
+
+class _Content(msgspec.Struct, gc=False):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct, rename="camel", gc=False):
+    content: _Content | None = None
+    finish_reason: str | None = None
+
+
+_Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class _Usage(msgspec.Struct, rename="camel", gc=False):
+    prompt_token_count: _Count | None = None
+    candidates_token_count: _Count | None = None
+    thoughts_token_count: _Count | None = None
+    cached_content_token_count: _Count | None = None
+    total_token_count: _Count | None = None
+
+
+class _Embedding(msgspec.Struct, gc=False):
+    values: msgspec.Raw = msgspec.Raw()
+
+
+class _Response(msgspec.Struct, rename="camel", gc=False):
+    candidates: list[_Candidate] | None = None
+    embedding: _Embedding | None = None
+    token_count: int | str | None = None
+    usage_metadata: _Usage | None = None
+    model_version: str | None = None
+    response_id: str | None = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
+
+
+def _plain_answer(line: bytes) -> Answer | None:
+    """The answer, if the line is one of the ordinary kind; None (or a ValueError) if it has to be looked at closely."""
+    outer = _decode_line(line)
+    if outer.key is None or not outer.response or outer.error or outer.status:
+        return None
+    response = _decode_response(outer.response)
+    if not response.candidates:
+        return _plain_embedding(line, outer, response)
+    candidate = response.candidates[0]
+    usage = response.usage_metadata
+    # Without these two the answer may be one in snake_case, and cut or blocked.
+    if not candidate.finish_reason or usage is None:
+        return None
+    if REASON_BY_FINISH.get(candidate.finish_reason) is not None or candidate.content is None:
+        return None
+    texts = [part.text for part in candidate.content.parts or () if part.text and not part.thought]
+    if not texts:
+        return None
+    if not line.isascii():
+        line.decode()  # what was skipped has not been looked at yet, and the raw answer becomes an Arrow string
+    return Answer(
+        outer.key,
+        bytes(outer.response),
+        texts[0] if len(texts) == 1 else "".join(texts),
+        candidate.finish_reason,
+        usage.prompt_token_count,
+        usage.candidates_token_count,
+        usage.thoughts_token_count,
+        usage.cached_content_token_count,
+        usage.total_token_count,
+        response.model_version or None,
+        response.response_id or None,
+    )
+
+
+def _plain_embedding(line: bytes, outer: _Line, response: _Response) -> Answer | None:
+    """An embedding, whose many numbers are left to whoever needs them."""
+    tokens = as_count(response.token_count)
+    if outer.key is None or tokens is None or response.embedding is None or not response.embedding.values:
+        return None
+    if response.usage_metadata is not None:
+        return None
+    if not line.isascii():
+        line.decode()
+    return Answer(
+        outer.key,
+        bytes(outer.response),
+        prompt_tokens=tokens,
+        total_tokens=tokens,
+        model_version=response.model_version or None,
+        response_id=response.response_id or None,
+    )
+
+
+# --- everything else -------------------------------------------------------------------------------------------------
+
+
+def _read(line: bytes) -> Answer | Refusal | Garbage:
+    try:
+        members, texts = read_object(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return Garbage(_certain_key(line), f"not UTF-8: {error.reason} at byte {error.start}", line)
+    except RecursionError:
+        return Garbage(_certain_key(line), "nested too deeply to be read", line)
+    except ValueError as error:
+        return Garbage(_certain_key(line), f"no JSON object: {error}", line)
+
+    key = _key(members)
+    if key is None:
+        return Garbage(None, "a JSON object without a usable key", line)
+
+    status = _error(members.get("error")) or _error(members.get("status"), named=True)
+    if status is not None:
+        return _refused(key, line, *status)
+    if "response" not in members:
+        return _failed(key, line, Reason.EMPTY, "the line holds neither a response nor an error")
+    response = members["response"]
+    if not isinstance(response, dict) or not response:
+        return _failed(key, line, Reason.EMPTY, "the response is null or empty")
+    return _judge(key, response, texts["response"], line)
+
+
+def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer | Refusal:
+    candidates = as_list(response.get("candidates"))
+    candidate = as_dict(candidates[0]) if candidates else {}
+    finish_reason = as_text(field(candidate, "finishReason"))
+    parts = as_list(as_dict(candidate.get("content")).get("parts"))
+    text = "".join([part["text"] for part in parts if isinstance(part, dict) and _is_text(part) and not part.get("thought")])
+    embedding = response.get("embedding")
+
+    reason = REASON_BY_FINISH.get(finish_reason or "")
+    if reason is not None:
+        message = as_text(field(candidate, "finishMessage")) or f"the service ended this answer with {finish_reason}"
+        return _failed(key, line, reason, message, finish_reason)
+    if not text and not embedding and not any(_is_other_content(part) for part in parts):
+        feedback = as_dict(field(response, "promptFeedback"))
+        if block_reason := as_text(field(feedback, "blockReason")):
+            message = as_text(field(feedback, "blockReasonMessage")) or f"the service blocked this prompt: {block_reason}"
+            return _failed(key, line, Reason.BLOCKED, message, block_reason)
+        # "a response or a status object", says the Batch API page; nobody has shown where the latter stands.
+        status = None if candidates else _error(response.get("error")) or _bare_status(response)
+        if status is not None:
+            return _refused(key, line, *status)
+        return _failed(key, line, Reason.EMPTY, "an answer without content", finish_reason)
+
+    usage = as_dict(field(response, "usageMetadata"))
+    # Embedding answers count their tokens outside of usageMetadata, as an int64 string.
+    embedded_tokens = as_count(field(response, "tokenCount")) if embedding else None
+    prompt_tokens = as_count(field(usage, "promptTokenCount"))
+    total_tokens = as_count(field(usage, "totalTokenCount"))
+    return Answer(
+        key=key,
+        response=raw.encode(),
+        text=mended(text) or None,
+        finish_reason=finish_reason,
+        prompt_tokens=embedded_tokens if prompt_tokens is None else prompt_tokens,
+        output_tokens=as_count(field(usage, "candidatesTokenCount")),
+        thoughts_tokens=as_count(field(usage, "thoughtsTokenCount")),
+        cached_tokens=as_count(field(usage, "cachedContentTokenCount")),
+        total_tokens=embedded_tokens if total_tokens is None else total_tokens,
+        model_version=as_text(field(response, "modelVersion")),
+        response_id=as_text(field(response, "responseId")),
+    )
+
+
+def _refused(key: str, line: bytes, code: int | None, status: str | None, message: str | None) -> Refusal:
+    retryable = is_retryable(Reason.REQUEST_ERROR, code, status)
+    return Refusal(key, Reason.REQUEST_ERROR, code, status_of(code, status), message, retryable, line)
+
+
+def _failed(key: str, line: bytes, reason: Reason, message: str, status: str | None = None) -> Refusal:
+    return Refusal(key, reason, None, status, message, is_retryable(reason), line)
+
+
+_Error = tuple["int | None", "str | None", "str | None"]
+
+
+def _error(value: Any, *, named: bool = False) -> _Error | None:
+    """Code, status and message of a google.rpc.Status; None where it says nothing, or that all is well.
+
+    :param named: a member called "status" may be any string ("SUCCEEDED"); only the name of a canonical status is an error then.
+    """
+    if isinstance(value, dict):
+        code, status = as_code(value.get("code")), as_text(value.get("status"))
+        message = as_text(value.get("message"))
+        says_ok = (code == 0 and status in ("OK", None)) or (status == "OK" and not code)
+        if not value or says_ok:
+            return None
+        return code, status, message or (None if code or status else shown(value))
+    if isinstance(value, str):
+        canonical = value.strip().upper()
+        if canonical in STATUSES:
+            return None if canonical == "OK" else (STATUSES[canonical].code, canonical, None)
+        return None if named or not value else (None, None, mended(value))
+    if not value:
+        return None
+    code = as_code(value)
+    return (code, None, None) if code is not None else (None, None, shown(value))
+
+
+def _bare_status(response: dict[str, Any]) -> _Error | None:
+    """A google.rpc.Status where a response was due."""
+    return _error(response) if isinstance(response.get("message"), str) and "code" in response else None
+
+
+def _key(members: dict[str, Any]) -> str | None:
+    """The row's key: on top in file jobs, in ``metadata`` in inline jobs. A number is cast to text."""
+    for value in (members.get("key"), as_dict(members.get("metadata")).get("key")):
+        # A lone surrogate is in no key that was sent, and mending it could make it one that was.
+        if isinstance(value, str) and mended(value) == value:
+            return value
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
+    return None
+
+
+_HEAD_KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*,')
+_TAIL_KEY = re.compile(rb',\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*\}\s*')
+
+
+def _certain_key(line: bytes) -> str | None:
+    """The key of a torn line whose beginning ``{"key":"…",`` or end ``,"key":"…"}`` is intact.
+
+    Quotes inside of a JSON string are escaped, so text that the model wrote cannot look like that. A line that shows two
+    keys tells neither. All that comes of it is what a row without any other line is told about its death.
+    """
+    found = set()
+    if head := _HEAD_KEY.match(line):
+        found.add(head[1])
+    start = line.rfind(b",", 0, max(line.rfind(b'"key"'), 0))
+    if start >= 0 and (tail := _TAIL_KEY.fullmatch(line, start)):
+        found.add(tail[1])
+    if len(found) != 1:
+        return None
+    try:
+        return msgspec.json.decode(found.pop(), type=str)
+    except ValueError:
+        return None
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    return isinstance(part.get("text"), str)
+
+
+#: Members of a part that say something about it and are no content of their own.
+_NOT_CONTENT = {"text", "thought", "thoughtSignature", "thought_signature", "partMetadata", "part_metadata", "videoMetadata"}
+
+
+def _is_other_content(part: Any) -> bool:
+    """Whether a part holds something else than text: a function call, media, code, or a kind that is not known yet."""
+    if not isinstance(part, dict) or part.get("thought"):
+        return False
+    return any(value is not None for name, value in part.items() if name not in _NOT_CONTENT)

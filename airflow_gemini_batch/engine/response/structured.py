@@ -1,0 +1,194 @@
+"""Structured output: the answer's text is JSON that satisfies the request's schema, and becomes the ``parsed`` column.
+
+Strict about the content, tolerant about the wrapping: one Markdown fence around the whole answer is taken off, and raw line
+breaks inside of strings are read as such; what is then not valid for the schema is no result.
+A bad answer costs itself alone: good ones are decoded, judged and written by loops that run in C.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import jsonschema_rs
+import msgspec
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.json.lenient import mended
+from airflow_gemini_batch.engine.json.strict import no_constant
+from airflow_gemini_batch.engine.response import schemas
+from airflow_gemini_batch.engine.response.responses import Answer
+
+#: As many findings of the validator are told of one answer, each of at most so many characters.
+_FINDINGS = 3
+_FINDING_CHARACTERS = 300
+
+#: The mime types under which the service follows a schema.
+JSON, ENUM = "application/json", "text/x.enum"
+
+#: What a column raises at a value that it cannot hold.
+_UNFIT = (ArithmeticError, AttributeError, TypeError, ValueError)
+
+#: Position in a batch -> why that answer is not in the form that was asked for.
+Problems = dict[int, str]
+
+
+class ParsedColumn:
+    """The ``parsed`` column of one schema.
+
+    :param schema: JSON Schema. Raises InputError when it is none, or refers to what lies outside of it.
+    :param is_json: False: the answer is the bare word of an enum (``text/x.enum``).
+    """
+
+    name = "parsed"
+
+    def __init__(self, schema: dict[str, Any], *, is_json: bool = True) -> None:
+        _validator(schema)  # what is no JSON Schema is told by it, before anything is read off the schema
+        self._form = schemas.form_of(schema)
+        self._validator = _validator(schemas.judged(schema))
+        self._is_json = is_json
+        self.type: pa.DataType = self._form.type
+
+    @classmethod
+    def of(cls, request: dict[str, Any]) -> ParsedColumn:
+        """The column for a request as the manifest keeps it."""
+        mime_type = request["request"]["generation_config"]["response_mime_type"]
+        return cls(request["response_schema"], is_json=mime_type != ENUM)
+
+    def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, Problems]:
+        """One value an answer, null for those that have a problem."""
+        texts = [answer.text for answer in answers]
+        problems: Problems = {}
+        decode = _decode if self._is_json else _bare
+        values = _each(decode, texts, problems, self._unreadable)
+        valid = _each(self._validator.is_valid, values, problems, lambda value, error: (False, _shortened(str(error))))
+        for row, is_valid in enumerate(valid):
+            if not is_valid:
+                values[row], problems[row] = None, problems.get(row) or self._complaint(values[row])
+        return self._built(values, problems), problems
+
+    def _unreadable(self, text: str | None, error: Exception) -> tuple[Any, str | None]:
+        if text is None:
+            return None, "the answer holds no text, so no JSON"
+        try:
+            return (_lenient(text) if self._is_json else None), None
+        except RecursionError:
+            return None, "the answer is JSON that is nested too deeply to be read"
+        except ValueError as second:
+            return None, f"the answer is not JSON: {second}"
+
+    def _complaint(self, value: Any) -> str:
+        findings = []
+        for error in itertools.chain.from_iterable(map(_told, self._validator.iter_errors(value))):
+            findings.append(f"{_path(error)}: {_shortened(error.message)}")
+            if len(findings) > _FINDINGS:
+                findings[_FINDINGS:] = ["and more"]
+                break
+        return f"not valid for the response schema: {'; '.join(findings)}"
+
+    def _built(self, values: list[Any], problems: Problems) -> pa.Array:
+        try:
+            return self._form.build(values)
+        except _UNFIT:
+            self._refuse_unfit(values, range(len(values)), problems)
+            return self._form.build(values)
+
+    def _refuse_unfit(self, values: list[Any], rows: range, problems: Problems) -> None:
+        """What is valid for the schema, and yet no value of the column (a number of 400 digits, say), found by halving."""
+        try:
+            self._form.build(values[rows.start : rows.stop])
+        except _UNFIT as error:
+            if len(rows) > 1:
+                half = len(rows) // 2
+                self._refuse_unfit(values, rows[:half], problems)
+                self._refuse_unfit(values, rows[half:], problems)
+            else:
+                values[rows.start] = None
+                unfit = f"valid for the response schema, but not for the column {self.type}: {_shortened(str(error))}"
+                problems[rows.start] = unfit
+
+
+def _each(
+    function: Callable[[Any], Any],
+    values: Sequence[Any],
+    problems: Problems,
+    rescue: Callable[[Any, Exception], tuple[Any, str | None]],
+) -> list[Any]:
+    """``map``, with a rescue for the values that the function raises at: a value in its place, and its problem if it has one."""
+    done: list[Any] = []
+    left: Iterator[Any] = iter(values)
+    while len(done) < len(values):
+        try:
+            done.extend(map(function, left))  # goes on where the last error was
+        except (ValueError, TypeError, RecursionError) as error:
+            row = len(done)
+            value, problem = rescue(values[row], error)
+            done.append(value)
+            if problem is not None:
+                problems[row] = problem
+    return done
+
+
+# --- one answer's text -----------------------------------------------------------------------------------------------
+
+_decode = msgspec.json.Decoder().decode
+_FENCED = re.compile(r"\s*```[A-Za-z0-9]*[ \t]*\r?\n(.*?)\r?\n?```\s*", re.DOTALL)
+
+
+def _bare(text: str | None) -> str | None:
+    return text.strip() if text is not None else _decode(None)  # type: ignore[arg-type]
+
+
+_forgiving = json.JSONDecoder(strict=False, parse_constant=no_constant)
+
+
+def _lenient(text: str) -> Any:
+    """What strict parsers refuse and models write: a fence, raw line breaks in strings, lone surrogates."""
+    fenced = _FENCED.fullmatch(text)
+    value = _forgiving.decode(fenced[1] if fenced else text)
+    return _decode(mended(json.dumps(value, ensure_ascii=False, allow_nan=False)))
+
+
+def _told(error: jsonschema_rs.ValidationError) -> Sequence[jsonschema_rs.ValidationError]:
+    """What is wrong with a value that may be null: what the other alternative has against it, at its own place."""
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AnyOf):
+        others = [found for found in error.kind.context if not all(map(_is_null_expected, found))]
+        if len(others) == 1:
+            return list(itertools.chain.from_iterable(map(_told, others[0])))
+    return [error]
+
+
+def _is_null_expected(error: jsonschema_rs.ValidationError) -> bool:
+    return isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Type) and error.kind.types == ["null"]
+
+
+def _path(error: jsonschema_rs.ValidationError) -> str:
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _FINDING_CHARACTERS else f"{text[: _FINDING_CHARACTERS - 1]}…"
+
+
+# --- the schema ------------------------------------------------------------------------------------------------------
+
+
+def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    try:
+        return jsonschema_rs.validator_for(
+            schema, validate_formats=True, formats=dict(schemas.FORMATS), retriever=_nothing_from_outside
+        )
+    except jsonschema_rs.ValidationError as error:
+        raise InputError(
+            f"response_schema is no JSON Schema that can be used: {_path(error)}: {_shortened(error.message)}. "
+            "Types are in lower case there; Google's own Schema, with types such as STRING, belongs into "
+            "config['response_schema'] and makes no parsed column."
+        ) from error
+
+
+def _nothing_from_outside(uri: str) -> NoReturn:
+    raise ValueError(f"{uri} lies outside of the schema")

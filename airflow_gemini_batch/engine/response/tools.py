@@ -1,0 +1,56 @@
+"""What tools and thinking leave in an answer: grounding, citations, function calls and thoughts, each a column of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.response.candidates import Candidate, first_candidate
+from airflow_gemini_batch.engine.response.responses import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateColumn:
+    """Text read off the answer's first candidate, null where it holds none. Never a reason to refuse an answer."""
+
+    name: str
+    members: tuple[bytes, ...]
+    """Of an answer's JSON, which is not decoded where it holds none of them."""
+    text_of: Callable[[Candidate], bytes | None]
+    type: pa.DataType = field(default_factory=pa.string)
+
+    def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, dict[int, str]]:
+        return columns.utf8([self._text(answer.response) for answer in answers]), {}
+
+    def _text(self, response: bytes) -> bytes | None:
+        return self.text_of(first_candidate(response)) if any(member in response for member in self.members) else None
+
+
+def _grounding(candidate: Candidate) -> bytes | None:
+    return _object(bytes(candidate.grounding_metadata))
+
+
+def _citations(candidate: Candidate) -> bytes | None:
+    return _object(bytes(candidate.citation_metadata))
+
+
+def _object(raw: bytes) -> bytes | None:
+    return raw if raw.startswith(b"{") else None
+
+
+def _function_calls(candidate: Candidate) -> bytes | None:
+    calls = [bytes(part.function_call) for part in candidate.parts if _object(bytes(part.function_call))]
+    return b"[%b]" % b",".join(calls) if calls else None
+
+
+def _thoughts(candidate: Candidate) -> bytes | None:
+    return "".join([part.text for part in candidate.parts if part.thought and part.text]).encode() or None
+
+
+GROUNDING = CandidateColumn("grounding", (b"groundingMetadata", b"grounding_metadata"), _grounding)
+CITATIONS = CandidateColumn("citations", (b"citationMetadata", b"citation_metadata"), _citations)
+FUNCTION_CALLS = CandidateColumn("function_calls", (b"functionCall", b"function_call"), _function_calls)
+THOUGHTS = CandidateColumn("thoughts", (b'"thought"',), _thoughts)

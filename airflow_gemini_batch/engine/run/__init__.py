@@ -1,0 +1,1 @@
+"""A run on disk: its layout, its ledger and its tables."""

@@ -1,0 +1,216 @@
+"""A run: what was asked, and where each of its files lies.
+
+    <destination>/
+      results/part-00000-0.parquet       one part per shard and attempt
+      dead_letter/part-00000-0.parquet
+      results_media/part-00000-0/        what the model made, where media are kept as files
+      summary.json                       written last: its presence means finished
+      _run/                              table readers skip names that begin with an underscore
+        manifest.json                    what was asked; its presence means built
+        requests/shard-00000-0.jsonl     what is sent, one request a line
+        inputs/shard-00000-0.arrow       what the rows were, in input order (see ``shards``)
+        media/shard-00000-0.json         the files that the requests name, where they name any
+        ledger/                          what was submitted (see ``ledger``)
+        responses/shard-00000-0.jsonl    what came back, byte for byte; lines that belong to no row beside it
+
+Every name follows from the run alone, so any step may be repeated by anyone at any time and finds what the last one left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
+from airflow_gemini_batch.engine.run.storage import Location, locate
+
+MANIFEST_VERSION = 1
+_PART_NAME = re.compile(r"part-(\d{5,})-(\d+)\.parquet")
+
+
+_T = TypeVar("_T")
+
+
+class ShardAttempt(msgspec.Struct, frozen=True, order=True):
+    """One attempt at one shard: the unit that becomes exactly one job and one part of each table."""
+
+    shard: int
+    attempt: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.shard:05d}-{self.attempt}"
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """A run of consecutive input rows and the request file made of those that could be turned into requests.
+
+    :param number: counts from 0 in input order.
+    :param rows: input rows; ``requests`` of them are in the request file, the others have a problem.
+    :param bytes: size of the request file; it holds nothing, and no job is made of it, when ``requests`` is 0.
+    :param sha256: hex digest of the request file.
+    :param attempt: 0 for the rows' first try; n+1 for those of attempt n that are sent again.
+    :param redrives: how many of the attempts before count against ``max_redrives``; one that we cancelled ourselves does not.
+    :param media: how many distinct files the requests name that have to be at the service first.
+    """
+
+    number: int
+    rows: int
+    requests: int
+    bytes: int
+    sha256: str
+    attempt: int = 0
+    redrives: int = 0
+    media: int = 0
+
+    @property
+    def id(self) -> ShardAttempt:
+        return ShardAttempt(self.number, self.attempt)
+
+
+class SourceInfo(msgspec.Struct, frozen=True):
+    """Where the rows came from, as told to a person, and what tells whether it has changed since.
+
+    :param fingerprint: hex digest; None for a source that can only be read, such as an iterator.
+    """
+
+    description: str
+    fingerprint: str | None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What was asked. Written once, when all shards are; never changed after.
+
+    :param run_id: 16 random hex digits, drawn when the run is built: two runs of the same table are two runs, and are paid twice.
+    :param source: where the rows came from, ``key`` and ``carry`` the columns asked for (key None: the row's number).
+    :param request: the request spec as plain JSON.
+    :param owner: who asked, where that is known (the task instance without its try); see ``if_exists="replace"``.
+    """
+
+    run_id: str
+    model: str
+    source: SourceInfo
+    request: dict[str, Any]
+    key: str | None
+    carry: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    created_at: str
+    owner: str | None = None
+    version: int = MANIFEST_VERSION
+
+    @property
+    def question(self) -> str:
+        """Digest of all that decides which requests are made, except the source's own content."""
+        asked = {"model": self.model, "request": self.request, "key": self.key, "carry": self.carry}
+        return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the requests ask for embeddings and not for answers."""
+        return "embed_request" in self.request
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """The files of a run at one destination.
+
+    :param locate: finds the media files that its requests name.
+    """
+
+    destination: Location
+    locate: Callable[[str], Location] = dataclasses.field(default=locate, repr=False, compare=False)
+
+    @property
+    def manifest_file(self) -> Location:
+        return self.destination / "_run" / "manifest.json"
+
+    @property
+    def summary_file(self) -> Location:
+        return self.destination / "summary.json"
+
+    @property
+    def ledger_folder(self) -> Location:
+        return self.destination / "_run" / "ledger"
+
+    def requests_file(self, part: ShardAttempt) -> Location:
+        return self.destination / "_run" / "requests" / f"shard-{part}.jsonl"
+
+    def inputs_file(self, part: ShardAttempt) -> Location:
+        return self.destination / "_run" / "inputs" / f"shard-{part}.arrow"
+
+    def media_file(self, part: ShardAttempt) -> Location:
+        """The files that the requests name; absent where they name none."""
+        return self.destination / "_run" / "media" / f"shard-{part}.json"
+
+    def responses_file(self, part: ShardAttempt) -> Location:
+        return self.destination / "_run" / "responses" / f"shard-{part}.jsonl"
+
+    def aside_file(self, part: ShardAttempt) -> Location:
+        """The answer lines that belong to no row: foreign keys, second lines for a key, lines without a readable key."""
+        return self.destination / "_run" / "responses" / f"aside-{part}.jsonl"
+
+    def landed_file(self, part: ShardAttempt) -> Location:
+        """The counts of a landed part; written after both parts, so its presence means that they are whole."""
+        return self.ledger_folder / f"{part}.landed.json"
+
+    def media_folder(self, part: ShardAttempt) -> Location:
+        """The media of the results of a part, where they are kept as files."""
+        return self.destination / "results_media" / f"part-{part}"
+
+    def results_part(self, part: ShardAttempt) -> Location:
+        return self.destination / "results" / f"part-{part}.parquet"
+
+    def dead_letter_part(self, part: ShardAttempt) -> Location:
+        return self.destination / "dead_letter" / f"part-{part}.parquet"
+
+    def manifest(self) -> Manifest | None:
+        """What was asked, or None when this destination has not been built yet."""
+        return read_json(self.manifest_file, Manifest)
+
+    def built(self) -> Manifest:
+        """What was asked. Raises DestinationError when the destination has not been built."""
+        manifest = self.manifest()
+        if manifest is None:
+            raise DestinationError(f"{self.destination} holds no run: {self.manifest_file} is absent. Run the build step first.")
+        return manifest
+
+
+def read_json(file: Location, kind: type[_T]) -> _T | None:
+    """The file decoded as ``kind``, or None when it is absent. Raises CorruptRunError when it is there and makes no sense."""
+    try:
+        content = file.read()
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as error:
+        raise DestinationError(
+            f"Cannot read {file}: a part of that path is a file, not a folder. Choose another destination."
+        ) from error
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise CorruptRunError(
+            f"{file} is torn or was written by something else ({len(content)} bytes: {error}). "
+            "Look at it; if the run may start anew, use if_exists='replace'."
+        ) from error
+
+
+def attempt_of_part(name: str) -> ShardAttempt | None:
+    """``part-00003-1.parquet`` -> ``ShardAttempt(3, 1)``; None for a name that no run gives."""
+    match = _PART_NAME.fullmatch(name)
+    return ShardAttempt(int(match[1]), int(match[2])) if match else None
+
+
+def root_of(number: int, roots: int) -> int:
+    """The shard of the manifest that a shard's rows come from. Shards that are sent again in pieces are numbered so.
+
+    :param roots: shards in the manifest.
+    """
+    return number % roots

@@ -1,0 +1,118 @@
+"""What the rows of a shard were, read back: by key for the answers, in input order for the letters.
+
+The inputs file stays on the disk (memory-mapped); only the keys of one shard are held in memory. Rows are numbered from 0 in
+input order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.arrow.columns import int64s
+from airflow_gemini_batch.engine.errors import CorruptRunError
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.storage import Location
+
+_KEY, _SHA256, _PROBLEM, _CARRIED = 0, 1, 2, 3
+
+
+class Inputs:
+    """The rows of one shard. ``starts`` holds the number of the first row of each batch."""
+
+    def __init__(self, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> None:
+        self.batches = batches
+        self.carry = pa.schema([schema.field(position) for position in range(_CARRIED, len(schema))])
+        self.starts: list[int] = []
+        self._row_bytes: list[int] = []
+        self.rows = 0
+        for batch in batches:
+            self.starts.append(self.rows)
+            self._row_bytes.append(batch.nbytes // max(batch.num_rows, 1))
+            self.rows += batch.num_rows
+
+    def numbers(self) -> dict[str, int]:
+        """Key -> row number, for the rows that a request was made of."""
+        numbers: dict[str, int] = {}
+        for start, batch in zip(self.starts, self.batches, strict=True):
+            keys, problems = batch.column(_KEY).to_pylist(), batch.column(_PROBLEM)
+            if problems.null_count == len(keys):
+                numbers.update(zip(keys, range(start, start + len(keys)), strict=True))
+            else:
+                valid = problems.is_null().to_pylist()
+                numbers.update((key, start + place) for place, key in enumerate(keys) if valid[place])
+        return numbers
+
+    def keys(self, batch: int) -> list[str]:
+        keys: list[str] = self.batches[batch].column(_KEY).to_pylist()
+        return keys
+
+    def problems(self, batch: int) -> list[str | None]:
+        """Why no request was made of a row of that batch; None where one was."""
+        problems: list[str | None] = self.batches[batch].column(_PROBLEM).to_pylist()
+        return problems
+
+    def row_bytes(self, row: int) -> int:
+        """About how many bytes the carried columns of a row take: those of its neighbours, on average."""
+        return self._row_bytes[bisect_right(self.starts, row) - 1]
+
+    def take(self, rows: Sequence[int]) -> pa.RecordBatch:
+        """Key, request_sha256 and the carried columns of some rows, given in ascending order. Only these rows are copied."""
+        pieces: list[pa.RecordBatch] = [] if rows else [_taken(self.batches[0], rows)]
+        position = 0
+        while position < len(rows):
+            batch = bisect_right(self.starts, rows[position]) - 1
+            start = self.starts[batch]
+            until = position
+            end = start + self.batches[batch].num_rows
+            while until < len(rows) and rows[until] < end:
+                until += 1
+            pieces.append(_taken(self.batches[batch], [row - start for row in rows[position:until]]))
+            position = until
+        if len(pieces) == 1:
+            return pieces[0]
+        return pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
+
+
+def _taken(batch: pa.RecordBatch, places: Sequence[int]) -> pa.RecordBatch:
+    wanted = [_KEY, _SHA256, *range(_CARRIED, batch.num_columns)]
+    selected = pa.RecordBatch.from_arrays(
+        [batch.column(position) for position in wanted], schema=pa.schema([batch.schema.field(position) for position in wanted])
+    )
+    return selected.take(int64s(places))
+
+
+@contextlib.contextmanager
+def open_inputs(run: Run, shard: Shard) -> Iterator[Inputs]:
+    """The rows of a shard. Raises CorruptRunError when the file is absent, unreadable or does not hold the shard's rows."""
+    with opened(run.inputs_file(shard.id)) as reader:
+        inputs = Inputs([reader.get_batch(number) for number in range(reader.num_record_batches)], reader.schema)
+        if inputs.rows != shard.rows:
+            raise CorruptRunError(
+                f"{run.inputs_file(shard.id)} holds {inputs.rows} rows, the manifest says {shard.rows}: it was changed after it "
+                "was built. Restore it, or start anew with if_exists='replace'."
+            )
+        yield inputs
+
+
+@contextlib.contextmanager
+def opened(file: Location) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    """An inputs file, memory-mapped."""
+    with contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(file.local_copy())
+            mapped = stack.enter_context(pa.memory_map(str(path)))
+            reader = stack.enter_context(pa.ipc.open_file(mapped))
+        except FileNotFoundError as error:
+            raise CorruptRunError(
+                f"{file} is absent: without it nobody knows which rows the shard holds. Restore it, or start anew with "
+                "if_exists='replace'."
+            ) from error
+        except pa.ArrowInvalid as error:
+            raise CorruptRunError(
+                f"{file} is torn or was written by something else ({error}). Restore it, or start anew with if_exists='replace'."
+            ) from error
+        yield reader

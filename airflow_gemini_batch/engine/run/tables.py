@@ -1,0 +1,174 @@
+"""The two tables that come out: their columns, and the writer of their parts.
+
+The columns and their order are public; every part of a run has the same ones. What a kind of request adds to the results
+(typed columns, embeddings, media) goes between ``text`` and ``finish_reason`` and is decided by the run's request, never by
+what happens to be in an answer.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_gemini_batch.engine.arrow.columns import TIMESTAMP
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.run.storage import Location
+
+#: A row group ends at either bound: small enough for a reader's memory (and far from the 2 GB of an Arrow string column), large
+#: enough to compress well.
+ROW_GROUP_ROWS = 1 << 16
+ROW_GROUP_BYTES = 32 << 20
+
+#: Batches that may wait for the writer: enough to keep it busy, few enough to keep memory flat.
+_WAITING_BATCHES = 4
+
+#: Long texts that hardly repeat: a dictionary or minima and maxima of them cost time and space and serve no reader.
+_DISTINCT_TEXTS = {"key", "text", "message", "request", "response", "response_id", "request_sha256", "grounding", "citations",
+                   "function_calls", "thoughts"}  # fmt: skip
+
+TOKEN_COLUMNS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "total_tokens")
+
+_KEY = pa.field("key", pa.string())
+_RESPONSE = pa.field("response", pa.string())
+_ORIGIN = (
+    pa.field("request_sha256", pa.string()),
+    pa.field("job", pa.string()),
+    pa.field("shard", pa.int32()),
+    pa.field("attempt", pa.int32()),
+)
+_TEXT = pa.field("text", pa.string())
+_ANSWER = (
+    pa.field("finish_reason", pa.string()),
+    *(pa.field(name, pa.int64()) for name in TOKEN_COLUMNS),
+    pa.field("model_version", pa.string()),
+    pa.field("response_id", pa.string()),
+)
+_LETTER = (
+    pa.field("reason", pa.string()),
+    pa.field("code", pa.int32()),
+    pa.field("status", pa.string()),
+    pa.field("message", pa.string()),
+    pa.field("retryable", pa.bool_()),
+    pa.field("request", pa.string()),
+    _RESPONSE,
+    *_ORIGIN,
+    pa.field("failed_at", TIMESTAMP),
+)
+
+#: Names that a carried column may not have, in either table; nor those of the columns that the run's request adds.
+RESERVED_COLUMNS = frozenset(field.name for field in (_KEY, _TEXT, *_ANSWER, *_LETTER))
+
+
+def results_schema(carry: pa.Schema, *, extra: Sequence[pa.Field] = (), keep_response: bool = True) -> pa.Schema:
+    """:param extra: the columns that the run's request adds."""
+    return _schema(carry, (_TEXT, *extra, *_ANSWER, *([_RESPONSE] if keep_response else []), *_ORIGIN))
+
+
+def dead_letter_schema(carry: pa.Schema) -> pa.Schema:
+    return _schema(carry, _LETTER)
+
+
+def _schema(carry: pa.Schema, own: tuple[pa.Field, ...]) -> pa.Schema:
+    if taken := sorted(RESERVED_COLUMNS.union(field.name for field in own) & set(carry.names)):
+        raise InputError(
+            f"Cannot carry {', '.join(map(repr, taken))}: the tables have columns of that name themselves. "
+            "Rename them in the source, or leave them out of carry."
+        )
+    return pa.schema([_KEY, *(carry.field(position) for position in range(len(carry))), *own])
+
+
+class PartWriter:
+    """One Parquet part, compressed and written in a thread of its own; whole or absent.
+
+    A context manager: the part appears when the block ends well. What goes wrong in the thread is raised by the next ``write``,
+    or at the end of the block.
+    """
+
+    def __init__(self, file: Location, schema: pa.Schema) -> None:
+        self._file = file
+        self._schema = schema
+        self._batches: queue.Queue[pa.RecordBatch | _Signal] = queue.Queue(_WAITING_BATCHES)
+        self._error: BaseException | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=f"write {file.name}", daemon=True)
+        self.rows = 0
+
+    def __enter__(self) -> PartWriter:
+        self._thread.start()
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Hand over a batch, waiting while the writer is behind. Keep batches to some megabytes."""
+        self._raise()
+        self.rows += batch.num_rows
+        self._batches.put(batch)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._batches.put(_FINISH if kind is None else _ABANDON)
+        self._thread.join()
+        if kind is None:
+            self._raise()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._write_all()
+        except _AbandonedError:
+            pass
+        except BaseException as error:
+            self._error = error
+            # The caller must never wait for a writer that is gone.
+            while not self._ended:
+                self._next()
+
+    def _next(self) -> pa.RecordBatch | _Signal:
+        item = self._batches.get()
+        self._ended = isinstance(item, _Signal)
+        return item
+
+    def _write_all(self) -> None:
+        flat = [field.name for field in self._schema if field.name not in _DISTINCT_TEXTS]
+        with (
+            self._file.writing() as file,
+            pq.ParquetWriter(
+                file, self._schema, compression="zstd", compression_level=1, use_dictionary=flat, write_statistics=[*flat, "key"]
+            ) as parquet,
+        ):
+            pending: list[pa.RecordBatch] = []
+            rows = size = 0
+            while not isinstance(item := self._next(), _Signal):
+                if pending and (rows + item.num_rows > ROW_GROUP_ROWS or size + item.nbytes > ROW_GROUP_BYTES):
+                    _write_group(parquet, pending)
+                    pending, rows, size = [], 0, 0
+                pending.append(item)
+                rows += item.num_rows
+                size += item.nbytes
+            if item is _ABANDON:
+                raise _AbandonedError
+            if pending:
+                _write_group(parquet, pending)
+
+
+def _write_group(parquet: pq.ParquetWriter, batches: list[pa.RecordBatch]) -> None:
+    table = pa.Table.from_batches(batches)
+    parquet.write_table(table, row_group_size=max(table.num_rows, 1))
+
+
+class _Signal:
+    """No batch will follow."""
+
+
+_FINISH = _Signal()
+_ABANDON = _Signal()
+
+
+class _AbandonedError(Exception):
+    """The caller failed: what was written so far must not appear."""

@@ -1,0 +1,1 @@
+"""Source tables of every format as blocks of rows."""

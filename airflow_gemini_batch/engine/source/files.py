@@ -1,0 +1,282 @@
+"""Files as a source: Parquet, CSV and JSON Lines, one or many, on any file system.
+
+The files are read one after the other in the order of their names, as one table: what a file lacks is null in its rows,
+and folders called ``name=value`` make a column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
+from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
+from airflow_gemini_batch.engine.source.memory import Source
+from airflow_gemini_batch.engine.source.raw_json_lines import RawJsonLines
+
+#: By the end of the name; ``.gz`` may follow those of text.
+FORMATS = {
+    ".parquet": "Parquet", ".pq": "Parquet", ".parq": "Parquet",
+    ".csv": "CSV", ".tsv": "CSV",
+    ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".json": "JSON Lines",
+}  # fmt: skip
+RAW_JSON_LINES = "raw JSON Lines"
+ACCEPTED = ".parquet, .csv, .tsv, .jsonl, .ndjson, .json, and .gz after those of text"
+_GLOB = re.compile(r"[*?\[]")
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file, and the values that the names of its folders give (``lang=de/``)."""
+
+    location: Location
+    partitions: dict[str, str | None]
+
+
+def open_files(uris: Sequence[str], locate: Callable[[str], Location], *, json_as_text: bool = False) -> FileSource:
+    """All files that the URIs name. Raises InputError when there is none, or when they cannot be one table.
+
+    :param json_as_text: whether the objects and lists of JSON Lines shall be columns of their JSON, as text.
+    """
+    files: dict[tuple[Any, str], File] = {}
+    for uri in uris:
+        for file in _find(uri, locate):
+            files.setdefault((file.location.fs, file.location.path), file)
+    described = uris[0] if len(uris) == 1 else f"{uris[0]} and {len(uris) - 1} more"
+    if not files:
+        raise InputError(
+            f"{described} holds no file to read. Accepted are {ACCEPTED}; "
+            "names that begin with an underscore or a dot are skipped."
+        )
+    found = list(files.values())
+    kinds = {_format(file.location): file.location for file in found}
+    if len(kinds) > 1:
+        raise InputError(
+            f"{described} mixes formats: {'; '.join(f'{location} is {kind}' for kind, location in kinds.items())}. "
+            "Name files of one format, for example with a glob."
+        )
+    [kind] = kinds
+    return FileSource(described, found, RAW_JSON_LINES if json_as_text and kind == "JSON Lines" else kind)
+
+
+class FileSource(Source):
+    """Files of one format."""
+
+    def __init__(self, uri: str, files: Sequence[File], kind: str) -> None:
+        self._files = files
+        self._kind = kind
+        schemas = [_reading(file, _reader(kind).schema) for file in files]
+        schema = _unified(schemas, files)
+        for field in _partition_fields(files):
+            if field.name in schema.names:
+                raise InputError(
+                    f"{uri}: {field.name!r} is a column of {files[0].location} and also a folder ({field.name}=…). Rename one."
+                )
+            schema = schema.append(field)
+        super().__init__(schema, uri)
+        self._schemas = schemas
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for file in self._files:
+            identity = _reading(file, _identity)
+            digest.update(f"{file.location.uri}\0{identity}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        reader = _reader(self._kind)
+        for file, schema in zip(self._files, self._schemas, strict=True):
+            # A file that has none of them is read all the same, for its number of rows.
+            own = [name for name in columns if name in schema.names] or schema.names[:1]
+            try:
+                for batch in reader.read(file.location, own, self.schema):
+                    yield self._completed(batch, columns, file)
+            except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+                _cannot_read(file, error)
+
+    def _completed(self, batch: pa.RecordBatch, columns: Sequence[str], file: File) -> pa.RecordBatch:
+        """With the columns that this file lacks: those of its folders, and nulls for those that only other files have."""
+        arrays = []
+        for name in columns:
+            type = self.schema.field(name).type
+            if name in batch.schema.names:
+                arrays.append(batch.column(name))
+            elif (value := file.partitions.get(name)) is not None:
+                arrays.append(pa.repeat(pa.scalar(int(value) if pa.types.is_integer(type) else value, type), batch.num_rows))
+            else:
+                arrays.append(pa.nulls(batch.num_rows, type))
+        if not arrays:
+            return batch.select([])
+        return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+# --- formats
+
+
+class _Parquet:
+    @staticmethod
+    def schema(location: Location) -> pa.Schema:
+        with location.open() as file:
+            return pq.read_schema(file).remove_metadata()
+
+    @staticmethod
+    def read(location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        # Not by way of a dataset: that holds two row groups, and row groups can be as large as memory.
+        with location.open() as opened, pq.ParquetFile(opened, buffer_size=BLOCK_BYTES, pre_buffer=False) as file:
+            for group in range(file.num_row_groups):
+                rows = _batch_rows(file.metadata.row_group(group), columns)
+                yield from file.iter_batches(rows, row_groups=[group], columns=list(columns))
+
+
+def _batch_rows(group: Any, columns: Sequence[str]) -> int:
+    """Rows that make a block, going by the row group's average."""
+    needed = set(columns)
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in needed)
+    rows: int = MAX_BLOCK_BYTES * group.num_rows // max(size, 1)
+    return max(1, min(MAX_BLOCK_ROWS, rows))
+
+
+def _reader(kind: str) -> Any:
+    if kind == "Parquet":
+        return _Parquet
+    if kind == RAW_JSON_LINES:
+        return RawJsonLines
+    # Here, since it imports pyarrow's datasets and those import pandas: seconds, where all that is read is Parquet.
+    from airflow_gemini_batch.engine.source import text_files
+
+    return {"CSV": text_files.Csv, "JSON Lines": text_files.JsonLines}[kind]
+
+
+# --- finding files
+
+
+def _find(uri: str, locate: Callable[[str], Location]) -> list[File]:
+    try:
+        place = locate(uri)
+        place.fs.invalidate_cache()
+        if place.exists():
+            return _below(place) if place.fs.isdir(place.path) else [File(place, {})]
+        if not _GLOB.search(place.path):
+            raise InputError(f"{uri} does not exist: there is neither a file nor a folder. Check the path.")
+        root = _GLOB.split(place.path, maxsplit=1)[0].rpartition("/")[0]
+        matches = [_at(place, path, uri) for path in sorted(map(str, place.fs.glob(place.path)))]
+        found: list[File] = []
+        for match in matches:
+            if _is_hidden(match.path, root):
+                continue
+            found += _below(match, root) if match.fs.isdir(match.path) else [File(match, _partitions(match.path, root))]
+        return found
+    except InputError:
+        raise
+    except Exception as error:  # every store has its own errors for a refused login or a missing bucket
+        raise InputError(f"Cannot read {uri}: {type(error).__name__}: {error}") from error
+
+
+def _below(folder: Location, root: str | None = None) -> list[File]:
+    root = folder.path if root is None else root
+    paths = sorted(str(path) for path in folder.fs.find(folder.path))
+    return [File(_at(folder, path, folder.uri), _partitions(path, root)) for path in paths if not _is_hidden(path, root)]
+
+
+def _at(near: Location, path: str, uri: str) -> Location:
+    """Another place of the same file system, with its URI written the way the near one's is."""
+    path = path.rstrip("/")
+    return Location(near.fs, path, path if near.is_local and "://" not in uri else near.fs.unstrip_protocol(path))
+
+
+def _steps(path: str, root: str) -> list[str]:
+    return path.removeprefix(root).strip("/").split("/")
+
+
+def _is_hidden(path: str, root: str) -> bool:
+    return any(step.startswith(("_", ".")) for step in _steps(path, root))
+
+
+def _partitions(path: str, root: str) -> dict[str, str | None]:
+    pairs = [step.split("=", 1) for step in _steps(path, root)[:-1] if "=" in step]
+    return {unquote(name): None if value == _NULL_PARTITION else unquote(value) for name, value in pairs}
+
+
+def _partition_fields(files: Sequence[File]) -> list[pa.Field]:
+    """Integers where every folder is named by one and nothing is lost by it (``01`` is not 1), else strings."""
+    values: dict[str, list[str]] = {}
+    for file in files:
+        for name, value in file.partitions.items():
+            values.setdefault(name, []).extend([] if value is None else [value])
+    return [
+        pa.field(name, pa.int64() if found and all(map(_is_integer, found)) else pa.string()) for name, found in values.items()
+    ]
+
+
+def _is_integer(text: str) -> bool:
+    return re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) is not None
+
+
+def extension(location: Location) -> str:
+    return os.path.splitext(location.name.lower().removesuffix(".gz"))[1]
+
+
+def _format(location: Location) -> str:
+    kind = FORMATS.get(extension(location))
+    if kind is None or (kind == "Parquet" and location.name.lower().endswith(".gz")):
+        raise InputError(f"{location} is of no format that can be read, going by its name. Accepted are {ACCEPTED}.")
+    return kind
+
+
+def _identity(location: Location) -> str:
+    """What changes when the file is written again."""
+    if location.is_local:
+        stat = os.stat(location.path)
+        return f"{stat.st_size} {stat.st_mtime_ns}"
+    info = location.fs.info(location.path)
+    for name in ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime", "updated", "created"):
+        if info.get(name):
+            return f"{info.get('size')} {name} {info[name]}"
+    return str(info.get("size"))
+
+
+# --- errors
+
+
+def _reading(file: File, read: Callable[[Location], Any]) -> Any:
+    try:
+        return read(file.location)
+    except InputError:
+        raise
+    except Exception as error:
+        _cannot_read(file, error)
+
+
+def _cannot_read(file: File, error: Exception) -> NoReturn:
+    remedy = ""
+    if "straddling" in str(error):
+        remedy = " A line is too long to be read; write such rows as Parquet."
+    elif _format(file.location) == "JSON Lines":
+        remedy = " Expected is one JSON object a line, with the same types throughout."
+    kind = _format(file.location)
+    reason = str(error).rstrip(".")
+    raise InputError(f"Cannot read {file.location} as {kind}: {type(error).__name__}: {reason}.{remedy}") from error
+
+
+def _unified(schemas: Sequence[pa.Schema], files: Sequence[File]) -> pa.Schema:
+    schema = schemas[0]
+    for other, file in zip(schemas[1:], files[1:], strict=True):
+        try:
+            schema = pa.unify_schemas([schema, other], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{file.location} does not fit with the files before it, of which the first is {files[0].location}: {error}. "
+                "Cast the column to one type in all files."
+            ) from error
+    return schema

@@ -1,0 +1,146 @@
+"""Keys: every row has one, no two rows have the same. The answers come back in any order, so all joining hangs on this.
+
+The check must hold for tables of any length in little memory: only a hash of each key is kept, on disk, and sorted at
+the end. Hashes that occur twice are then looked up among the keys themselves, since two keys may share one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
+from airflow_gemini_batch.engine.errors import DestinationError, InputError
+from airflow_gemini_batch.engine.request import placeholders
+
+#: Offenders named in an error: enough to see the pattern.
+MAX_NAMED = 10
+#: Hashes that are looked up; more could only come of a table that is wrong anyway, and ten offenders are enough.
+_MAX_SUSPECTS = 1 << 20
+_COMPARED_AT_ONCE = 1 << 20
+
+
+def check_key_column(key: str | None, schema: pa.Schema) -> None:
+    """Raise InputError when that column cannot hold keys."""
+    if key is None:
+        return
+    if not isinstance(key, str):
+        raise InputError(f"key must be the name of a column or None, not {key!r}.")
+    placeholders.require_columns([key], schema.names, by="key")
+    type = schema.field(key).type
+    reason = why_no_text(type)
+    if reason is None and pa.types.is_floating(type):
+        reason = "holds floats, and what is equal as a number may differ as text"
+    if reason is None and pa.types.is_nested(type):
+        reason = "holds several values a row"
+    if reason:
+        raise InputError(
+            f"The key column {key!r} {reason} (type {type}). A key is a string, or what can be written as one without doubt: "
+            "cast the column, or choose another."
+        )
+
+
+def read_keys(key: str | None, block: pa.RecordBatch, first_row: int) -> list[Any]:
+    """One key a row; None for a row without (null, empty or no valid UTF-8)."""
+    if key is None:
+        return [str(row) for row in range(first_row, first_row + block.num_rows)]
+    # An empty string is the proto default and may be left out of the answer, which then could not be joined.
+    return [text if isinstance(text, str) and text else None for text in texts(block.column(key))]
+
+
+def refuse_missing_keys(key: str | None, blocks: Iterable[tuple[int, pa.RecordBatch]]) -> None:
+    """Raise InputError that names the rows without a key among ``blocks``, each with the number of its first row."""
+    named = []
+    for first_row, block in blocks:
+        for row, value in enumerate(texts(block.column(key))):
+            if isinstance(value, str) and value:
+                continue
+            what = "null" if value is None else "an empty string" if value == "" else "not valid UTF-8"
+            named.append(f"row {first_row + row} is {what}")
+            if len(named) == MAX_NAMED:
+                _raise_missing(key, named, "the first ten are named here")
+    if named:
+        _raise_missing(key, named, "these are all")
+
+
+def _raise_missing(key: str | None, named: list[str], extent: str) -> None:
+    raise InputError(
+        f"The key column {key!r} has rows without a key: {', '.join(named)} (counted from 0; {extent}). "
+        "Every row needs one: fill them, drop these rows, or leave key out to number the rows."
+    )
+
+
+class KeyIndex:
+    """All keys of a table, as hashes in a file without a name.
+
+    :param hash: of a string, 64 bits.
+    """
+
+    def __init__(self, hash: Callable[[str], int] = hash) -> None:
+        self._hash = hash
+        self._file = tempfile.TemporaryFile(prefix="gemini-batch-keys-")  # noqa: SIM115 - close() closes it
+
+    def close(self) -> None:
+        self._file.close()
+
+    def add(self, keys: Sequence[str]) -> None:
+        try:
+            self._file.write(array("q", map(self._hash, keys)))
+        except OSError as error:
+            raise DestinationError(
+                f"Cannot keep the hashes of the keys in {tempfile.gettempdir()}: {error.strerror}. "
+                "8 bytes a row are needed there; free space or set TMPDIR."
+            ) from error
+
+    def refuse_doubles(self, key: str | None, all_keys: Callable[[], Iterable[str]]) -> None:
+        """Raise InputError when a key was added twice.
+
+        :param all_keys: the keys once more, in the same order; asked for only when two hashes are equal.
+        """
+        suspects = self._doubled_hashes()
+        if not len(suspects):
+            return
+        offenders = list(_first(MAX_NAMED, self._doubled(all_keys(), set(suspects.tolist()))))
+        if offenders:
+            named = ", ".join(f"{_short(text)} in rows {first} and {second}" for text, first, second in offenders)
+            extent = "the first ten are named here" if len(offenders) == MAX_NAMED else "these are all"
+            raise InputError(
+                f"The key column {key!r} holds keys twice: {named} (counted from 0; {extent}). "
+                "A key tells one row from all others: drop the repeated rows, choose another column, or leave key out "
+                "to number the rows."
+            )
+
+    def _doubled_hashes(self) -> Any:
+        self._file.flush()
+        if not self._file.tell():
+            return np.zeros(0, np.int64)
+        hashes = np.memmap(self._file, np.int64, "r+")
+        hashes.sort()
+        found: list[Any] = []
+        count = 0
+        for start in range(0, len(hashes), _COMPARED_AT_ONCE):
+            part = hashes[start : start + _COMPARED_AT_ONCE + 1]
+            found.append(np.unique(part[1:][part[1:] == part[:-1]]))
+            count += len(found[-1])
+            if count >= _MAX_SUSPECTS:
+                break
+        return np.concatenate(found)
+
+    def _doubled(self, keys: Iterable[str], suspects: set[int]) -> Iterator[tuple[str, int, int]]:
+        seen: dict[str, int] = {}
+        for row, key in enumerate(keys):
+            if self._hash(key) in suspects and (first := seen.setdefault(key, row)) != row:
+                yield key, first, row
+
+
+def _first(count: int, items: Iterable[Any]) -> Iterator[Any]:
+    return (item for item, _ in zip(items, range(count), strict=False))
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")

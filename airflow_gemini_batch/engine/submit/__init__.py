@@ -1,0 +1,1 @@
+"""Shards become batch jobs."""

@@ -1,0 +1,114 @@
+"""Small shards without files: the requests travel inside the create call, the answers inside the operation.
+
+Both are brought into the form of the files at once, so that one ledger, one parser and one pair of tables serve all jobs. Every
+token of an answer stays as the service wrote it; only white space between tokens is left out, because a line holds one answer.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import msgspec
+
+from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError
+from airflow_gemini_batch.engine.json.lenient import as_dict, as_list, field, read_any
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+
+#: How a shard reaches the service. ``auto``: inline where it is small.
+Transport = Literal["file", "inline", "auto"]
+
+#: The service takes less than 20 MB inline (Batch API page); keys and brackets around each request need some of it.
+MAX_INLINE_BYTES = 18_000_000
+
+#: ``auto`` goes inline up to here: beyond, the answers would make every look at a finished job heavy.
+AUTO_INLINE_BYTES = 2_000_000
+
+
+def goes_inline(shard: Shard, transport: Transport) -> bool:
+    """Whether this shard has no input file. Raises InputError when it should have none and is too large for that."""
+    if transport == "inline" and shard.bytes > MAX_INLINE_BYTES:
+        raise InputError(
+            f"Shard {shard.id} has {shard.bytes / 1e6:.1f} MB of requests; an inline job holds under 20 MB. Nothing was sent. "
+            f"Use transport='auto' or 'file', or start anew with max_shard_bytes={MAX_INLINE_BYTES}."
+        )
+    return transport == "inline" or (transport == "auto" and shard.bytes <= AUTO_INLINE_BYTES)
+
+
+def inline_requests(run: Run, shard: Shard) -> list[dict[str, Any]]:
+    """The shard's requests as the create call takes them."""
+    lines = run.requests_file(shard.id).read().split(b"\n")
+    return [_inlined(json.loads(line)) for line in lines if line]
+
+
+def receive_inline(run: Run, shard: Shard, operation: bytes, *, ended_well: bool = True) -> None:
+    """Bring the answers of a finished operation into the run, as an output file.
+
+    :param ended_well: whether there must be some.
+
+    Raises OutcomeUnknownError when it holds none and must: the service has been seen to give them later than the state.
+    """
+    answers = _answers(operation)
+    if not answers:
+        if ended_well:
+            raise OutcomeUnknownError(f"The job of shard {shard.id} has ended well, and the service does not give its answers.")
+        return
+    run.responses_file(shard.id).write(b"".join(_on_one_line(answer) + b"\n" for answer in answers))
+
+
+def _inlined(line: dict[str, Any]) -> dict[str, Any]:
+    return {"request": line["request"], "metadata": {"key": line["key"]}}
+
+
+def _on_one_line(answer: bytes) -> bytes:
+    if b"\n" not in answer:
+        return answer
+    try:
+        return msgspec.json.format(answer, indent=-1)
+    except msgspec.MsgspecError:
+        return answer.replace(b"\n", b" ")
+
+
+class _Rows(msgspec.Struct, rename="camel"):
+    inlined_responses: list[msgspec.Raw] = []
+
+
+class _Output(msgspec.Struct, rename="camel"):
+    inlined_responses: _Rows | None = None
+    inlined_embed_content_responses: _Rows | None = None
+
+
+class _Metadata(msgspec.Struct):
+    output: _Output | None = None
+
+
+class _Operation(msgspec.Struct):
+    metadata: _Metadata | None = None
+    response: _Output | None = None
+
+
+def _answers(operation: bytes) -> list[bytes]:
+    """Both places hold the output; either may be left out."""
+    try:
+        read = msgspec.json.decode(operation, type=_Operation)
+    except (ValueError, RecursionError):
+        return _read_leniently(operation)
+    for output in (read.metadata.output if read.metadata else None, read.response):
+        for rows in (output.inlined_responses, output.inlined_embed_content_responses) if output else ():
+            if rows is not None and rows.inlined_responses:
+                return [bytes(row) for row in rows.inlined_responses]
+    return _read_leniently(operation)
+
+
+def _read_leniently(operation: bytes) -> list[bytes]:
+    """For what only a lenient parser takes, such as lone surrogates and NaN, and for other spellings."""
+    try:
+        content = as_dict(read_any(operation))
+    except (ValueError, RecursionError) as error:
+        raise OutcomeUnknownError(f"The service answered with {len(operation)} bytes that are no readable JSON.") from error
+    for output in (as_dict(as_dict(content.get("metadata")).get("output")), as_dict(content.get("response"))):
+        for name in ("inlinedResponses", "inlinedEmbedContentResponses"):
+            rows = field(output, name)
+            if rows := as_list(field(rows, "inlinedResponses") if isinstance(rows, dict) else rows):
+                return [json.dumps(row).encode() for row in rows]
+    return []

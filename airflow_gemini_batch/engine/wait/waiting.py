@@ -1,0 +1,123 @@
+"""When to look again, when to go on, when to give up: decided on plain values, so that every way of waiting decides the same.
+
+The trigger, the sensor in its worker slot and the synchronous trip all ask this module; they differ in how they sleep.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from airflow_gemini_batch.engine.errors import NotFoundError, OutcomeUnknownError, QuotaError, ServiceError, UnreachableError
+from airflow_gemini_batch.engine.gemini.jobs import Job
+
+#: Outages are waited out at growing distances, up to this many seconds between two looks.
+_LONGEST_BACKOFF = 300.0
+
+#: A refused submission (429) is tried again after this many seconds, doubled each time.
+_QUOTA_WAIT = 60.0
+_LONGEST_QUOTA_WAIT = 1_800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Look again after this many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Go on.
+
+    :param why: ``settled``: a job needs attention; ``time``: the agreed time has come; ``timeout``: patience is used up;
+        ``error``: the service refuses to be asked, ``message`` says why.
+    """
+
+    why: Literal["settled", "time", "timeout", "error"]
+    message: str = ""
+
+
+@dataclass
+class Watch:
+    """The wait for jobs: until one of them is settled, or the time has come for something else.
+
+    :param jobs: their names.
+    :param poll_interval: seconds between two looks while all is well.
+    :param deadline: seconds since the epoch; by the wall clock, because the wait may go on in another process.
+    :param wake_at: seconds since the epoch, when there is something else to do than wait.
+    :param late: those that are known to have ended without naming their output. Another one that has wakes too, so that whoever
+        keeps the ledger writes down when that was.
+    """
+
+    jobs: Sequence[str]
+    poll_interval: float
+    deadline: float
+    wake_at: float | None = None
+    late: Collection[str] = ()
+    _failures: int = 0
+    _random: random.Random = field(default_factory=random.Random)
+
+    def on_jobs(self, jobs: Iterable[Job | None], *, now: float) -> Sleep | Wake:
+        """After a look. None stands for a job that the service does not find."""
+        self._failures = 0
+        if any(map(self.needs_attention, jobs)):
+            return Wake("settled")
+        return self._sleep(self.poll_interval * self._random.uniform(0.9, 1.1), now)
+
+    def needs_attention(self, job: Job | None) -> bool:
+        return job is None or is_settled(job) or (job.is_terminal and job.name not in self.late)
+
+    def on_error(self, error: ServiceError, *, now: float) -> Sleep | Wake:
+        """After a look that failed. Outages are waited out; a refusal is not going to pass by itself."""
+        if not isinstance(error, (OutcomeUnknownError, UnreachableError, QuotaError)):
+            return Wake("error", str(error))
+        self._failures += 1
+        backoff = min(self.poll_interval * 2 ** min(self._failures, 16), _LONGEST_BACKOFF)
+        return self._sleep(max(backoff * self._random.uniform(0.5, 1.0), self.poll_interval), now)
+
+    def _sleep(self, seconds: float, now: float) -> Sleep | Wake:
+        if now >= self.deadline:
+            return Wake("timeout")
+        if self.wake_at is not None and now >= self.wake_at:
+            return Wake("time")
+        next_event = min(self.deadline, self.deadline if self.wake_at is None else self.wake_at)
+        return Sleep(max(0.0, min(seconds, next_event - now)))
+
+
+def is_settled(job: Job) -> bool:
+    """Whether the job can be collected. A file job that ended well may name its output only some time later.
+
+    The answers of an inline job are in no listing; whoever collects it asks for them.
+    """
+    return job.is_terminal and (job.has_output or not job.ended_well or job.input_file is None)
+
+
+def without_output(
+    error: ServiceError, *, left: float, resubmit_lost: bool, patient: bool
+) -> Literal["ask again", "lost", "error"]:
+    """What to do about a job that has ended and whose output cannot be had now.
+
+    :param error: why it cannot. Only of what the service itself answers it can be said that it is lost.
+    :param left: seconds of the patience for it, from when the job's end was first seen.
+    :param resubmit_lost: whether the rows are sent again then, and paid again.
+    :param patient: whether this try has waited already. After one look, a day later, nothing is paid again.
+    """
+    if left > 0:
+        return "ask again"
+    if not resubmit_lost or not isinstance(error, (OutcomeUnknownError, NotFoundError)):
+        return "error"
+    return "lost" if patient else "ask again"
+
+
+def quota_wait(refusals: int, retry_after: float | None, *, jitter: float) -> float:
+    """Seconds until a submission that was refused for quota is tried again.
+
+    :param refusals: how often in a row it has been refused, from 1.
+    :param retry_after: what the service asked for, if anything (on batch creates it never has so far).
+    :param jitter: a random number from 0 to 1, so that many runs do not come back together.
+    """
+    wait: float = min(_QUOTA_WAIT * 2 ** min(refusals - 1, 16), _LONGEST_QUOTA_WAIT) * (0.5 + jitter)
+    return max(wait, retry_after or 0.0)
