@@ -1,0 +1,235 @@
+"""How a run is carried through: every option with its unit, default and reason, checked when it is set.
+
+What is asked (source, request, model, ...) is arguments of the operators and of ``run_batch``; all else is here. None of it
+changes which requests a table becomes, except the two shard limits, which decide where the table is cut.
+
+The module is light on purpose: Airflow parses DAG files all the time, and each of them imports it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias
+
+from airflow_gemini_batch.engine.errors import InputError
+
+Transport: TypeAlias = Literal["file", "inline", "auto"]
+MediaTo: TypeAlias = Literal["column", "files"]
+
+#: What the service takes for one input file (Batch API page: 2 GB).
+SERVICE_MAX_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a run is carried through.
+
+    Durations typed ``timedelta`` may also be given as seconds. Raises InputError, which names the field, the value and what
+    is allowed; inside a DAG file that is an import error of the DAG.
+    """
+
+    max_shard_bytes: int = 1_900_000_000
+    """Bytes of one request file at most, which is one job. Default: somewhat below the service's limit of 2,000,000,000,
+    since it is not documented whether the service counts as we do."""
+
+    max_shard_requests: int = 50_000
+    """Requests of one job at most. The service names no limit. Default: small enough that a job that expires or is lost costs
+    little, and that the index of its keys, which landing holds in memory, stays below 10 MB."""
+
+    transport: Transport = "file"
+    """How requests reach the service: ``file`` uploads them; ``inline`` puts them into the create call, which takes less than
+    20 MB; ``auto`` is inline for shards up to 2 MB. Default: file, because the answers of inline jobs come inside the job
+    itself and make each check of it heavy."""
+
+    max_active_jobs: int | None = 20
+    """Jobs of this run in flight at once, over all tasks that submit for it; None: no limit but the service's own. Default:
+    20 of the 100 that the service allows a project, to leave room for others."""
+
+    poll_interval: float = 30.0
+    """Seconds between two checks of the jobs, at least 0.01. Default: 30; jobs take minutes to hours, and all jobs of one
+    connection share one request."""
+
+    timeout: timedelta = timedelta(hours=48)
+    """How long one try (or one call of ``run_batch``) waits for its jobs, from its own start, before it fails without a retry.
+    The jobs keep running; a cleared task or a second call goes on waiting for them. Default: 48 hours, when the service
+    expires a job."""
+
+    collect_timeout: timedelta = timedelta(hours=12)
+    """How long to keep asking for an output that the service does not give, or does not name, from when its job was first seen
+    to have ended. May outlast ``timeout``. Default: 12 hours, well within the 48 that the service keeps an output."""
+
+    cancel_on_timeout: bool = False
+    """Whether jobs still running are cancelled at ``timeout``, or at Airflow's own ``execution_timeout``. Default: False, because
+    what they have done so far has to be paid for either way."""
+
+    cancel_on_kill: bool | None = None
+    """Whether jobs are cancelled when a user clears the task or sets its state, or when its worker is shut down. Default (None):
+    True for ``GeminiBatchOperator``, which collects what they have done and resubmits the rest; False for
+    ``GeminiBatchSensor``, which cannot resubmit."""
+
+    resubmit_stuck_after: timedelta | None = None
+    """A job whose state and counts have not changed for so long is cancelled, and its unanswered rows are resubmitted. Default
+    (None): never, because queueing for many hours is normal."""
+
+    resubmit_lost: bool = False
+    """Whether the rows of a job or output that the service no longer finds are resubmitted, and paid again. Default: False, which
+    is an error instead: the job may be visible to another key only, and still run."""
+
+    listing_lag: float = 60.0
+    """Seconds after which the service's listing shows every job that has been created. After an interrupted create, no second one
+    is sent before that time. Default: 60, many times what has been observed."""
+
+    claim_lease: float = 360.0
+    """Seconds that one try may take from claiming a shard to the end of its create request, at least 3; a third of it is the
+    timeout of that request. Other tries wait so long before they take over. Default: 360, because the service reads a whole
+    2 GB input file before it answers."""
+
+    max_redrives: int = 1
+    """How often a row that failed for a passing reason is resubmitted within the run; 0: never. Attempts cancelled by this
+    package do not count. Default: 1."""
+
+    redrive_max_output_tokens: int | None = None
+    """``max_output_tokens`` of resubmitted requests; setting it makes TRUNCATED rows worth resubmitting. Default (None): as
+    before, and TRUNCATED rows are not resubmitted."""
+
+    max_dead_letter_ratio: float = 1.0
+    """Dead letters per row, from 0 to 1; above it the run fails, after both tables and the summary have been written. Default:
+    1.0, which never fails."""
+
+    keep_response: bool = True
+    """Whether ``results`` keeps each raw response. Default: True; without it the results are a fraction of the size."""
+
+    media_to: MediaTo = "column"
+    """Where images and other media of the answers go: into the ``media`` ``column`` of the results, or into ``files`` under
+    ``results_media/`` with their URIs in the column. Default: column."""
+
+    def __post_init__(self) -> None:
+        for name, (read, expected) in _RULES.items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, read(value))
+            except (TypeError, ValueError, OverflowError):
+                raise InputError(f"options: {name} is {value!r}; expected {expected}.") from None
+
+    @classmethod
+    def of(cls, options: BatchOptions | Mapping[str, Any] | None) -> BatchOptions:
+        """The options that an operator was given: the object itself, a mapping of fields, or None for all defaults."""
+        if options is None:
+            return cls()
+        if isinstance(options, cls):
+            return options
+        if not isinstance(options, Mapping):
+            raise InputError(f"options is {options!r}; expected BatchOptions or a dict of its fields.")
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in options:
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise InputError(f"options has no field {name!r}.{hint} Fields: {', '.join(known)}.")
+        return cls(**options)
+
+    @classmethod
+    def of_texts(cls, texts: Mapping[str, str]) -> BatchOptions:
+        """Options from the command line: each value as JSON (``3``, ``true``, ``null``; durations in seconds), else as text."""
+        return cls.of({name: _value_of_text(text) for name, text in texts.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, durations in seconds, which ``of`` takes back."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value.total_seconds() if isinstance(value, timedelta) else value for name, value in values.items()}
+
+
+def _value_of_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+#: Reads a value and returns it in the field's type; raises TypeError or ValueError for one that is not allowed.
+_Read: TypeAlias = Callable[[Any], Any]
+
+
+def _whole(least: int, most: int | None = None) -> _Read:
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+            raise ValueError
+        return value
+
+    return read
+
+
+def _number(least: float, most: float = math.inf) -> _Read:
+    def read(value: Any) -> float:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most or math.isinf(value):
+            raise ValueError
+        return float(value)
+
+    return read
+
+
+def _duration(value: Any) -> timedelta:
+    """Zero or more; a number is seconds."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = timedelta(seconds=value)
+    if not isinstance(value, timedelta) or value < timedelta(0):
+        raise ValueError
+    return value
+
+
+def _some_time(value: Any) -> timedelta:
+    duration = _duration(value)
+    if not duration:
+        raise ValueError
+    return duration
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _one_of(*choices: str) -> _Read:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _optional(read: _Read) -> _Read:
+    return lambda value: None if value is None else read(value)
+
+
+#: Field -> how its value is read, and what is allowed, in words that complete "expected ...".
+_RULES: dict[str, tuple[_Read, str]] = {
+    "max_shard_bytes": (
+        _whole(1, SERVICE_MAX_BYTES),
+        f"a whole number from 1 to {SERVICE_MAX_BYTES:,}, which is what the service takes in one input file",
+    ),
+    "max_shard_requests": (_whole(1), "a whole number from 1"),
+    "transport": (_one_of("file", "inline", "auto"), "'file', 'inline' or 'auto'"),
+    "max_active_jobs": (_optional(_whole(1)), "a whole number from 1, or None for no limit"),
+    "poll_interval": (_number(0.01), "seconds, at least 0.01"),
+    "timeout": (_some_time, "a timedelta, or seconds, above zero"),
+    "collect_timeout": (_duration, "a timedelta, or seconds, zero or more"),
+    "cancel_on_timeout": (_switch, "True or False"),
+    "cancel_on_kill": (_optional(_switch), "True, False or None"),
+    "resubmit_stuck_after": (_optional(_some_time), "a timedelta, or seconds, above zero, or None"),
+    "resubmit_lost": (_switch, "True or False"),
+    "listing_lag": (_number(0.0), "seconds, 0 or more"),
+    "claim_lease": (_number(3.0), "seconds, at least 3"),
+    "max_redrives": (_whole(0), "a whole number from 0"),
+    "redrive_max_output_tokens": (_optional(_whole(1)), "a whole number from 1, or None"),
+    "max_dead_letter_ratio": (_number(0.0, 1.0), "a number from 0 to 1"),
+    "keep_response": (_switch, "True or False"),
+    "media_to": (_one_of("column", "files"), "'column' or 'files'"),
+}
