@@ -21,7 +21,7 @@ from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.wait.progress import Progress
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 from airflow_gemini_batch.hooks.gemini import GeminiHook
-from airflow_gemini_batch.triggers.doorbell import Doorbell, listening
+from airflow_gemini_batch.triggers.notifications import Doorbell, listening
 from airflow_gemini_batch.triggers.poller import Poller, Seen, shared_poller
 
 if TYPE_CHECKING:

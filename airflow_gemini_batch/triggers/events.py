@@ -24,13 +24,13 @@ from airflow_gemini_batch.engine.errors import GeminiBatchError, InputError, Ref
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
-from airflow_gemini_batch.triggers.doorbell import knocks_at
+from airflow_gemini_batch.triggers.notifications import knocks_at
 from airflow_gemini_batch.triggers.poller import Poller, shared_poller
 from airflow_gemini_batch.webhooks.events import ENDINGS, JOB_NAME, JobEnded
-from airflow_gemini_batch.webhooks.knocks import name_of
+from airflow_gemini_batch.webhooks.notifications import name_of
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.webhooks.knocks import Knocks
+    from airflow_gemini_batch.webhooks.notifications import Knocks
 
 #: Only jobs that ended within this time are made events of without a knock: what has been fired is forgotten later than that.
 _LOOK_BACK = dt.timedelta(days=2)

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.webhooks.events import JobEnded, read_event
 from airflow_gemini_batch.webhooks.keys import KeySet, KeysUnavailableError
-from airflow_gemini_batch.webhooks.knocks import Knocks
+from airflow_gemini_batch.webhooks.notifications import Knocks
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
 from airflow_gemini_batch.webhooks.signatures import Proof, SignatureError, is_token, key_id_of, verify_standard, verify_token
 

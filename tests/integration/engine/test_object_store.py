@@ -20,7 +20,7 @@ from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.webhooks.events import JobEnded
-from airflow_gemini_batch.webhooks.knocks import KEEP, Knocks
+from airflow_gemini_batch.webhooks.notifications import KEEP, Knocks
 from tests.integration.engine.conftest import creates, table
 
 pytestmark = pytest.mark.integration

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.triggers.poller import Poller, Seen
 from airflow_gemini_batch.webhooks.events import JobEnded
-from airflow_gemini_batch.webhooks.knocks import Knocks
+from airflow_gemini_batch.webhooks.notifications import Knocks
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
