@@ -21,7 +21,7 @@ from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.wait.progress import Progress
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 from airflow_gemini_batch.hooks.gemini import GeminiHook
-from airflow_gemini_batch.triggers.notifications import Doorbell, listening
+from airflow_gemini_batch.triggers.notifications import JobNotifications, job_notifications
 from airflow_gemini_batch.triggers.poller import Poller, Seen, shared_poller
 
 if TYPE_CHECKING:
@@ -142,14 +142,14 @@ class GeminiBatchTrigger(BaseTrigger):
     async def _watch_jobs(self, watch: Watch) -> Wake:
         webhooks = await GeminiHook(self.gemini_conn_id).awebhook_settings()
         endpoint = await self._endpoint()
-        async with listening(webhooks, self.jobs) as bell:
-            watch.poll_interval = bell.stretched(self.poll_interval)
+        async with job_notifications(webhooks, self.jobs) as notifications:
+            watch.poll_interval = notifications.interval(self.poll_interval)
             # The task has looked at the jobs right before it deferred, so the first look is not at once.
             decision = watch.on_jobs((), now=time.time())
             while True:
                 try:
                     async with shared_poller(endpoint) as poller:
-                        return await self._watch_with(poller, bell, watch, decision)
+                        return await self._watch_with(poller, notifications, watch, decision)
                 except ApiKeyError as refused:
                     # The wait may last for days, and keys are exchanged.
                     renewed = await self._endpoint()
@@ -158,13 +158,13 @@ class GeminiBatchTrigger(BaseTrigger):
                     self.log.info("The key was refused; the connection %s has changed since, and is used.", self.gemini_conn_id)
                     endpoint, decision = renewed, Sleep(0.0)
 
-    async def _watch_with(self, poller: Poller, bell: Doorbell, watch: Watch, decision: Sleep | Wake) -> Wake:
+    async def _watch_with(self, poller: Poller, notifications: JobNotifications, watch: Watch, decision: Sleep | Wake) -> Wake:
         """Watch over one client. Raises ApiKeyError when its key is refused."""
         progress = Progress()
         while True:
             # A time that has passed already still gets its look: a job may have ended in the meantime.
-            seen = await bell.look(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
-            watch.poll_interval = bell.stretched(self.poll_interval)
+            seen = await notifications.fetch(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
+            watch.poll_interval = notifications.interval(self.poll_interval)
             for line in progress.lines((job for job in seen.values() if isinstance(job, Job)), now=time.monotonic()):
                 self.log.info("%s", line)
             decision = decide(watch, seen, now=time.time())

@@ -24,13 +24,13 @@ from airflow_gemini_batch.engine.errors import GeminiBatchError, InputError, Ref
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
-from airflow_gemini_batch.triggers.notifications import knocks_at
+from airflow_gemini_batch.triggers.notifications import notification_folder
 from airflow_gemini_batch.triggers.poller import Poller, shared_poller
 from airflow_gemini_batch.webhooks.events import ENDINGS, JOB_NAME, JobEnded
-from airflow_gemini_batch.webhooks.notifications import name_of
+from airflow_gemini_batch.webhooks.notifications import file_name
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.webhooks.notifications import Knocks
+    from airflow_gemini_batch.webhooks.notifications import NotificationFolder
 
 #: Only jobs that ended within this time are made events of without a knock: what has been fired is forgotten later than that.
 _LOOK_BACK = dt.timedelta(days=2)
@@ -106,13 +106,13 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         folder = (await hook.awebhook_settings()).folder
         if folder is None:
             raise InputError(f"Connection {self.gemini_conn_id!r} has no webhook_folder in its extra, so nobody can knock.")
-        knocks = await asyncio.to_thread(knocks_at, folder)
+        knocks = await asyncio.to_thread(notification_folder, folder)
         since = await asyncio.to_thread(knocks.since, self._watcher, now=time.time())
         decided = self._unmarked | await asyncio.to_thread(knocks.fired, self._watcher)
         async with shared_poller(await hook.aendpoint()) as poller:
             listed, until = await self._ended(poller, since), time.monotonic() + self.list_interval
             while True:
-                new = sorted((listed | await self._found(knocks)) - decided, key=name_of)
+                new = sorted((listed | await self._found(knocks)) - decided, key=file_name)
                 for ended, job in (await self._looked_at(poller, new)).items():
                     decided.add(ended)
                     if isinstance(job, RefusedError):
@@ -123,7 +123,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
                         yield TriggerEvent(_payload(job, ended))  # type: ignore[no-untyped-call]
                 await asyncio.sleep(self.poll_interval)
                 # Only now has Airflow had time to store the events.
-                for ended in sorted(self._unmarked, key=name_of):
+                for ended in sorted(self._unmarked, key=file_name):
                     await asyncio.to_thread(knocks.mark, self._watcher, ended)
                     self._unmarked.discard(ended)
                 if time.monotonic() >= until:
@@ -139,7 +139,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
     def _endings(self) -> set[str]:
         return {ENDINGS[event] for event in self.events}
 
-    async def _found(self, knocks: Knocks) -> set[JobEnded]:
+    async def _found(self, knocks: NotificationFolder) -> set[JobEnded]:
         try:
             return {ended for ended in await asyncio.to_thread(knocks.found) if ended.ending in self._endings}
         except Exception as error:

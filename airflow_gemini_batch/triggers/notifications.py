@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.triggers.poller import Poller, Seen
 from airflow_gemini_batch.webhooks.events import JobEnded
-from airflow_gemini_batch.webhooks.notifications import Knocks
+from airflow_gemini_batch.webhooks.notifications import NotificationFolder
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
@@ -32,26 +32,26 @@ _AFTER_TROUBLE = 30.0
 SLOWER = 10.0
 
 
-class Doorbell:
+class JobNotifications:
     """What one who waits for jobs has heard of them.
 
     :param is_registered: whether a registered webhook tells of every job. Else each job brings its own, and one that makes
         embeddings has none: the SDK knows no such field.
     """
 
-    def __init__(self, door: Door | None, jobs: Collection[str], *, is_registered: bool = True) -> None:
+    def __init__(self, door: FolderWatch | None, jobs: Collection[str], *, is_registered: bool = True) -> None:
         self._door = door
         self._jobs = frozenset(jobs)
         self._silent: set[str] = set() if is_registered else set(jobs)  # as far as is known: they have not been seen yet
         self._heard: set[JobEnded] = set()
 
-    def stretched(self, poll_interval: float) -> float:
+    def interval(self, poll_interval: float) -> float:
         """How long to wait between two looks at the service."""
         if self._door is None or not self._door.is_sound or self._silent or self._heard:
             return poll_interval
         return poll_interval * SLOWER
 
-    async def look(self, poller: Poller, *, within: float) -> dict[str, Seen]:
+    async def fetch(self, poller: Poller, *, within: float) -> dict[str, Seen]:
         """The jobs at some moment between now and ``within`` seconds from now: at once when somebody has knocked."""
         seen = await self._look(poller, within)
         self._silent -= {name for name, job in seen.items() if isinstance(job, Job) and not job.embeds}
@@ -71,7 +71,7 @@ class Doorbell:
             ringing.cancel()
             await asyncio.gather(looking, ringing, return_exceptions=True)
 
-    async def _ring(self, door: Door) -> None:
+    async def _ring(self, door: FolderWatch) -> None:
         """Return when there is a knock for our jobs that has not been heard yet."""
         while True:
             new = {knock for knock in door.knocks if knock.job in self._jobs} - self._heard
@@ -82,7 +82,7 @@ class Doorbell:
 
 
 @dataclass(eq=False)
-class Door:
+class FolderWatch:
     """A folder that is listened at. ``is_sound``: the last listing of it went well."""
 
     folder: str
@@ -111,7 +111,7 @@ class Door:
     async def _listen(self) -> None:
         while True:
             try:
-                self._hear(frozenset(await asyncio.to_thread(_knocks_in, self.folder)))
+                self._hear(frozenset(await asyncio.to_thread(_events_in, self.folder)))
             except Exception as error:
                 if self.is_sound or not self._opened.is_set():
                     log.warning("Knocks in %s cannot be heard, so the jobs are polled instead: %r", self.folder, error)
@@ -128,33 +128,33 @@ class Door:
         self.knocks = knocks
 
 
-def knocks_at(folder: str) -> Knocks:
+def notification_folder(folder: str) -> NotificationFolder:
     from airflow_gemini_batch.places import locate
 
-    return Knocks(locate(folder))
+    return NotificationFolder(locate(folder))
 
 
-def _knocks_in(folder: str) -> set[JobEnded]:
-    return knocks_at(folder).found()
+def _events_in(folder: str) -> set[JobEnded]:
+    return notification_folder(folder).found()
 
 
 #: By event loop, as the pollers are.
-_doors: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Door]] = WeakKeyDictionary()
+_doors: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, FolderWatch]] = WeakKeyDictionary()
 
 
 @contextlib.asynccontextmanager
-async def listening(settings: WebhookSettings, jobs: Collection[str]) -> AsyncIterator[Doorbell]:
+async def job_notifications(settings: WebhookSettings, jobs: Collection[str]) -> AsyncIterator[JobNotifications]:
     """Listen for knocks for some jobs; without webhooks, the doorbell never rings."""
     folder = settings.folder
     if folder is None or not (settings.secrets or settings.uri):
-        yield Doorbell(None, jobs)
+        yield JobNotifications(None, jobs)
         return
     doors = _doors.setdefault(asyncio.get_running_loop(), {})
-    door = doors.setdefault(folder, Door(folder))
+    door = doors.setdefault(folder, FolderWatch(folder))
     door.users += 1
     try:
         await door.open()
-        yield Doorbell(door, jobs, is_registered=bool(settings.secrets))
+        yield JobNotifications(door, jobs, is_registered=bool(settings.secrets))
     finally:
         door.users -= 1
         if door.users == 0:

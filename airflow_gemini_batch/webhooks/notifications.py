@@ -30,12 +30,12 @@ _WATCHER = re.compile(r"[a-z0-9]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Knocks:
+class NotificationFolder:
     folder: Location
 
     def leave(self, event: JobEnded) -> None:
         """Durable when it returns."""
-        (self.folder / name_of(event)).write(b"")
+        (self.folder / file_name(event)).write(b"")
 
     def found(self) -> set[JobEnded]:
         return _events(self.folder.children())
@@ -44,7 +44,7 @@ class Knocks:
         return _events(self._marks(watcher).children())
 
     def mark(self, watcher: str, event: JobEnded) -> None:
-        (self._marks(watcher) / name_of(event)).write(b"")
+        (self._marks(watcher) / file_name(event)).write(b"")
 
     def since(self, watcher: str, *, now: float) -> float:
         """When this watcher watched for the first time, in seconds since the epoch."""
@@ -67,7 +67,7 @@ class Knocks:
         return self.folder / "fired" / watcher
 
 
-def name_of(event: JobEnded) -> str:
+def file_name(event: JobEnded) -> str:
     match = JOB_NAME.fullmatch(event.job)
     if match is None:
         raise ValueError(f"{event} cannot name a file")

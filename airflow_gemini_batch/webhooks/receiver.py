@@ -23,7 +23,7 @@ from starlette.routing import Route
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.webhooks.events import JobEnded, read_event
 from airflow_gemini_batch.webhooks.keys import KeySet, KeysUnavailableError
-from airflow_gemini_batch.webhooks.notifications import Knocks
+from airflow_gemini_batch.webhooks.notifications import NotificationFolder
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
 from airflow_gemini_batch.webhooks.signatures import Proof, SignatureError, is_token, key_id_of, verify_standard, verify_token
 
@@ -151,7 +151,7 @@ class Receiver:
         return 204
 
     def _knock(self, folder: str, event: JobEnded) -> None:
-        Knocks(self._locate(folder)).leave(event)
+        NotificationFolder(self._locate(folder)).leave(event)
 
     def _sweep_at_times(self, folder: str) -> None:
         if time.monotonic() - self._swept >= _SWEEP_EVERY:
@@ -160,7 +160,7 @@ class Receiver:
 
     async def _sweep(self, folder: str) -> None:
         try:
-            await asyncio.to_thread(lambda: Knocks(self._locate(folder)).sweep(now=dt.datetime.now(dt.timezone.utc)))
+            await asyncio.to_thread(lambda: NotificationFolder(self._locate(folder)).sweep(now=dt.datetime.now(dt.timezone.utc)))
         except Exception as error:  # the folder is only longer than it need be
             log.warning("Old knocks in %s cannot be removed: %r", folder, error)
 

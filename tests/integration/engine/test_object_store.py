@@ -20,7 +20,7 @@ from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.webhooks.events import JobEnded
-from airflow_gemini_batch.webhooks.notifications import KEEP, Knocks
+from airflow_gemini_batch.webhooks.notifications import KEEP, NotificationFolder
 from tests.integration.engine.conftest import creates, table
 
 pytestmark = pytest.mark.integration
@@ -65,7 +65,7 @@ def test_what_another_worker_has_written_is_seen_at_once(s3: dict[str, Any]) -> 
 
 
 def test_a_knock_that_one_process_leaves_is_heard_by_another_until_it_is_swept_away(s3: dict[str, Any]) -> None:
-    here, there = (Knocks(elsewhere("s3://lake/knocks", s3)) for _ in range(2))
+    here, there = (NotificationFolder(elsewhere("s3://lake/knocks", s3)) for _ in range(2))
     ended = JobEnded("batches/abc", "succeeded")
     assert there.found() == set()
 

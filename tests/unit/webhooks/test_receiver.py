@@ -20,7 +20,7 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run import storage
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.keys import KeySet, KeysUnavailableError
-from airflow_gemini_batch.webhooks.notifications import Knocks
+from airflow_gemini_batch.webhooks.notifications import NotificationFolder
 from airflow_gemini_batch.webhooks.receiver import MAX_BODY, Receiver
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
 from tests.unit.webhooks.signing import KEY, NOW, OTHER, SECRET, jwks, payload, signed, token
@@ -70,7 +70,7 @@ def test_a_bare_id_is_a_jobs_too(desk):
     desk.send(payload(job="batch_123456"))
 
     assert desk.knocks() == ["batch_123456.succeeded"]
-    assert Knocks(storage.locate(desk.folder)).found() == {JobEnded("batches/batch_123456", "succeeded")}
+    assert NotificationFolder(storage.locate(desk.folder)).found() == {JobEnded("batches/batch_123456", "succeeded")}
 
 
 @pytest.mark.parametrize(
