@@ -128,7 +128,8 @@ def _translated(doing: str) -> Iterator[None]:
             yield
         except Exception as error:
             code = getattr(error, "status_code", None)
-            if not type(error).__module__.startswith("google.genai._gaos"):
+            # The classes are private and move between releases: `_gaos` until 3.5, `_interactions_errors` since.
+            if not type(error).__module__.startswith("google.genai._"):
                 raise
             raise _meaning(code if isinstance(code, int) else None, doing, error) from error
 
