@@ -4,9 +4,9 @@ It is a stand-in for the service, not a mock inside our code: it speaks the serv
 neither Airflow nor the engine, and is known to neither. Its answers are synthetic.
 """
 
-from airflow_gemini_batch.emulator.faults import Fault, FileFault, HttpFault, JobFault, ListingFault, RowFault, WebhookFault
+from airflow_gemini_batch.emulator.control.remote import Remote
+from airflow_gemini_batch.emulator.faults.kinds import Fault, FileFault, HttpFault, JobFault, ListingFault, RowFault, WebhookFault
 from airflow_gemini_batch.emulator.options import Options
-from airflow_gemini_batch.emulator.remote import Remote
 from airflow_gemini_batch.emulator.serving import Emulator, EmulatorProcess
 
 __all__ = [

@@ -12,25 +12,25 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from airflow_gemini_batch.emulator import refusals
-from airflow_gemini_batch.emulator.batches import BatchesApi
-from airflow_gemini_batch.emulator.bodies import TOO_DEEP, answer
-from airflow_gemini_batch.emulator.caches import CachesApi, CacheShelf
-from airflow_gemini_batch.emulator.control import ControlApi
-from airflow_gemini_batch.emulator.files import FilesApi, FileShelf
-from airflow_gemini_batch.emulator.interactive import InteractiveApi
-from airflow_gemini_batch.emulator.joblist import JobList
-from airflow_gemini_batch.emulator.mischief import Mischief, drain
-from airflow_gemini_batch.emulator.openai_batches import OpenAIBatchesApi
+from airflow_gemini_batch.emulator.batches.api import BatchesApi
+from airflow_gemini_batch.emulator.batches.job_store import JobList
+from airflow_gemini_batch.emulator.batches.output_writer import Runner
+from airflow_gemini_batch.emulator.control.api import ControlApi
+from airflow_gemini_batch.emulator.files.file_store import FilesApi, FileShelf
+from airflow_gemini_batch.emulator.files.uploads import UploadsApi
+from airflow_gemini_batch.emulator.http import refusals
+from airflow_gemini_batch.emulator.http.bodies import TOO_DEEP, answer
+from airflow_gemini_batch.emulator.http.fault_middleware import Mischief, drain
+from airflow_gemini_batch.emulator.http.refusals import Refusal
+from airflow_gemini_batch.emulator.models.api import InteractiveApi
+from airflow_gemini_batch.emulator.models.caches import CachesApi, CacheShelf
+from airflow_gemini_batch.emulator.models.references import References
+from airflow_gemini_batch.emulator.openai.api import OpenAIBatchesApi
 from airflow_gemini_batch.emulator.options import Options
-from airflow_gemini_batch.emulator.references import References
-from airflow_gemini_batch.emulator.refusals import Refusal
-from airflow_gemini_batch.emulator.runner import Runner
-from airflow_gemini_batch.emulator.uploads import UploadsApi
-from airflow_gemini_batch.emulator.webhook_list import WebhookList
-from airflow_gemini_batch.emulator.webhook_mail import Mail, Postman
-from airflow_gemini_batch.emulator.webhooks import WebhooksApi
-from airflow_gemini_batch.emulator.world import World
+from airflow_gemini_batch.emulator.service import World
+from airflow_gemini_batch.emulator.webhooks.api import WebhooksApi
+from airflow_gemini_batch.emulator.webhooks.deliveries import Mail, Postman
+from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookList
 
 
 def create_app(state_dir: Path | str, options: Options | None = None) -> Starlette:

@@ -18,8 +18,8 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_gemini_batch.emulator.app import create_app
+from airflow_gemini_batch.emulator.control.remote import Remote
 from airflow_gemini_batch.emulator.options import Options
-from airflow_gemini_batch.emulator.remote import Remote
 
 #: Longer than any caller's pool keeps a connection: closing an idle one first would look like a fault.
 _KEEP_ALIVE_SECONDS = 3600

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from airflow_gemini_batch.emulator.faults import Fault, HttpFault, JobFault, ListingFault, RowFault
+from airflow_gemini_batch.emulator import Fault, HttpFault, JobFault, ListingFault, RowFault
 
 #: Whose calls are killed: a trip of the engine, the one-task operator, or the operators of the single steps.
 Way = Literal["engine", "operator", "steps"]

@@ -6,11 +6,11 @@ import base64
 import json
 from typing import Any
 
+from airflow_gemini_batch.emulator.answers.extracts import extract, phrase
 from airflow_gemini_batch.emulator.answers.picture import png
-from airflow_gemini_batch.emulator.answers.reading import TOKENS_PER_MEDIUM, Ask, read_ask, tokens_of
+from airflow_gemini_batch.emulator.answers.request import TOKENS_PER_MEDIUM, Ask, read_ask, tokens_of
 from airflow_gemini_batch.emulator.answers.structured import structured_value
-from airflow_gemini_batch.emulator.answers.words import extract, phrase
-from airflow_gemini_batch.emulator.spelling import Json, get, get_int, get_list, get_object, get_text
+from airflow_gemini_batch.emulator.proto_json import Json, get, get_int, get_list, get_object, get_text
 
 _JSON_TYPES = ("application/json", "text/x.enum")
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from airflow_gemini_batch.emulator.answers.words import extract, phrase, telling_words
-from airflow_gemini_batch.emulator.spelling import Json, get, get_int, get_list, get_object
+from airflow_gemini_batch.emulator.answers.extracts import extract, phrase, telling_words
+from airflow_gemini_batch.emulator.proto_json import Json, get, get_int, get_list, get_object
 
 #: Deeper than this only what is required is made, and lists are as short as they may be.
 _OPTIONAL_DEPTH = 3

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from airflow_gemini_batch.emulator import FileFault, JobFault, Options
-from airflow_gemini_batch.emulator.faults import RowTrouble, WebhookFault
+from airflow_gemini_batch.emulator.faults.kinds import RowTrouble, WebhookFault
 from tests.doc_snippets import DOCS, run_snippets
 
 PAGE = (Path(__file__).parents[3] / "docs" / "emulator.md").read_text()

@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, ListingFault, RowFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault, RowFault
 from airflow_gemini_batch.engine.advance import Policy, Waiting, advance
 from airflow_gemini_batch.engine.api import drive
 from airflow_gemini_batch.engine.build.building import Question, build_run

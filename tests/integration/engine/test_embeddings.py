@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.emulator.faults import RowFault
+from airflow_gemini_batch.emulator import Emulator, RowFault
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.specs import EmbedRequest
 from tests.integration.engine.conftest import creates, read

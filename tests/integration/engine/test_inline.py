@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.errors import InputError, NotFoundError, OutcomeUnknownError
 from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary

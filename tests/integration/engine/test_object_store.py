@@ -13,8 +13,7 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.emulator.faults import HttpFault, RowFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from airflow_gemini_batch.engine.errors import RefusedError
 from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary

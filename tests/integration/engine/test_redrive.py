@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.advance import Policy, Waiting, advance
 from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, WaitTimeoutError

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.emulator.faults import HttpFault, JobFault, RowFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.errors import CorruptRunError, RefusedError, WaitTimeoutError
 from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary

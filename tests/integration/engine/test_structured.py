@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel, Field
 
-from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.emulator.faults import RowFault
+from airflow_gemini_batch.emulator import Emulator, RowFault
 from airflow_gemini_batch.engine.errors import DestinationError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.specs import GenerateRequest

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.emulator.faults import Fault, HttpFault, JobFault, ListingFault
+from airflow_gemini_batch.emulator import Emulator, Fault, HttpFault, JobFault, ListingFault
 from airflow_gemini_batch.engine.build.building import Question, build_run
 from airflow_gemini_batch.engine.errors import NamelessJobError, OutcomeUnknownError, QuotaError, RefusedError, UnreachableError
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient

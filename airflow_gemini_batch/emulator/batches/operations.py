@@ -1,0 +1,74 @@
+"""A job as the long-running operation that the service shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from airflow_gemini_batch.emulator.batches.jobs import Job, Look
+from airflow_gemini_batch.emulator.clock import timestamp_ns
+
+Json = dict[str, Any]
+
+_TYPE = "type.googleapis.com/google.ai.generativelanguage.v1main."
+_BATCH_TYPE = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}  # whichever way the job came
+
+
+def operation(job: Job, seen: Look, rows: list[bytes] | None = None) -> Json:
+    """`rows` are the lines of a finished inline job; without them (in a listing) its output is left out."""
+    output = output_of(job, seen, rows)
+    body: Json = {"name": job.name, "metadata": {"@type": _type_of(job), **batch(job, seen, output)}}
+    if seen.done:
+        body["done"] = True
+    if seen.error is not None:
+        body["error"] = seen.error
+    elif output is not None:
+        body["response"] = {"@type": f"{_type_of(job)}Output", **output}
+    return body
+
+
+def batch(job: Job, seen: Look, output: Json | None) -> Json:
+    """The batch resource itself: an operation's metadata, and the answer to a change of it."""
+    body: Json = {"model": job.model}
+    if job.display_name:
+        body["displayName"] = job.display_name
+    if job.file_name is not None:
+        body["inputConfig"] = {"fileName": job.file_name}
+    if output is not None:
+        body["output"] = output
+    body["createTime"] = timestamp_ns(job.created_ns)
+    if seen.ended_ns is not None:
+        body["endTime"] = timestamp_ns(seen.ended_ns)
+    body["updateTime"] = timestamp_ns(seen.updated_ns)
+    body["batchStats"] = stats(job, seen)
+    body["state"] = seen.state
+    if job.priority:
+        body["priority"] = str(job.priority)
+    body["name"] = job.name
+    return body
+
+
+def stats(job: Job, seen: Look) -> Json:
+    """int64 as strings, zeros left out."""
+    counters = {
+        "requestCount": job.request_count,
+        "successfulRequestCount": seen.successful,
+        "failedRequestCount": seen.failed,
+        "pendingRequestCount": seen.pending,
+    }
+    return {name: str(count) for name, count in counters.items() if count}
+
+
+def output_of(job: Job, seen: Look, rows: list[bytes] | None) -> Json | None:
+    if not seen.has_output:
+        return None
+    if not job.inline:
+        return {"responsesFile": f"files/{job.output_id}"}
+    if rows is None:
+        return None
+    return {"inlinedResponses": {"inlinedResponses": [msgspec.Raw(row) for row in rows]}}
+
+
+def _type_of(job: Job) -> str:
+    return _TYPE + _BATCH_TYPE[job.kind.removeprefix("openai-")]

@@ -1,0 +1,65 @@
+"""One request of a job answered: the line that the service would write for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_gemini_batch.emulator.answers.embeddings import embed_content
+from airflow_gemini_batch.emulator.answers.request import complaint_about_values
+from airflow_gemini_batch.emulator.answers.response import generate_content
+from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
+from airflow_gemini_batch.emulator.batches.input_file import InputRow
+from airflow_gemini_batch.emulator.batches.jobs import Job, turn_of
+from airflow_gemini_batch.emulator.http import refusals
+from airflow_gemini_batch.emulator.http.refusals import Refusal
+from airflow_gemini_batch.emulator.models.references import References
+from airflow_gemini_batch.emulator.proto_json import Json
+
+#: gRPC codes of a row's error, by the status that the same refusal has elsewhere.
+_CODES = {"INVALID_ARGUMENT": 3, "PERMISSION_DENIED": 7, "FAILED_PRECONDITION": 9}
+
+
+@dataclass(slots=True)
+class OutputRow:
+    """A row on its way into the output; faults may still change every part of it."""
+
+    line: int
+    key: str | None
+    metadata: Any
+    outcome: Json
+    """`{"response": …}`, `{"error": …}` or whatever a fault made of it."""
+
+
+class Clerk:
+    """Answers the requests of one job."""
+
+    def __init__(self, job: Job, references: References, now: int) -> None:
+        self._job = job
+        self._model = job.model
+        self._embeds = job.kind in ("embed", "openai-embed")
+        self._references = references
+        self._now = now
+
+    def answer(self, place: int, row: InputRow) -> OutputRow:
+        """`place` counts the job's requests from 0."""
+        return OutputRow(row.line, row.key, row.metadata, self._outcome(row.request, turn_of(self._job, place, self._now)))
+
+    def _outcome(self, request: Json, moment: int) -> Json:
+        """A request that is well-formed but makes no sense fails alone, with the gRPC code in its row."""
+        complaint = complaint_about_values(request, embeds=self._embeds)
+        if complaint is not None:
+            return _refused(refusals.invalid_argument(complaint))
+        refusal = self._references.complaint_about(request, self._job.project, self._model, moment)
+        if refusal is not None:
+            return _refused(refusal)
+        if self._embeds:
+            return {"response": embed_content(request, self._model, in_batch=True)}
+        try:
+            return {"response": generate_content(request, self._model)}
+        except SchemaRefused as error:
+            return _refused(refusals.invalid_argument(str(error)))
+
+
+def _refused(refusal: Refusal) -> Json:
+    return {"error": {"code": _CODES[refusal.body["error"]["status"]], "message": str(refusal)}}

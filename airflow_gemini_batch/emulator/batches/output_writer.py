@@ -1,0 +1,108 @@
+"""The thread that writes jobs' outputs, so that no call of the API waits for them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import queue
+import threading
+import time
+
+from airflow_gemini_batch.emulator.batches.input_file import read_rows
+from airflow_gemini_batch.emulator.batches.job_store import JobList
+from airflow_gemini_batch.emulator.batches.jobs import Job, rows_to_write
+from airflow_gemini_batch.emulator.batches.output_rows import Clerk
+from airflow_gemini_batch.emulator.batches.row_faults import Tally, spoil
+from airflow_gemini_batch.emulator.models.references import References
+from airflow_gemini_batch.emulator.openai.lines import ENDPOINT_BY_KIND, output_line
+from airflow_gemini_batch.emulator.service import World
+
+_log = logging.getLogger(__name__)
+
+#: Lines are joined up to so many bytes before they are hashed and written.
+_BLOCK = 1 << 20
+
+
+class Runner:
+    """One thread, one job at a time, oldest first. Outputs are whole or absent: a kill costs the work, no more."""
+
+    def __init__(self, world: World, references: References, jobs: JobList) -> None:
+        self._world = world
+        self._references = references
+        self._jobs = jobs
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._waiting = 0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="emulator-runner", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        for job in self._jobs.unwritten():
+            self.put(job)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def put(self, job: Job) -> None:
+        with self._changed:
+            self._waiting += 1
+        self._queue.put(job.id)
+
+    def wait_idle(self, timeout: float) -> bool:
+        """True once every output that was asked for is written."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waiting == 0, timeout)
+
+    def _work(self) -> None:
+        while (job_id := self._queue.get()) is not None and not self._stopping:
+            try:
+                job = self._jobs.by_id(job_id)
+                if job is not None and not job.deleted and job.settled_ns is None:
+                    self._write(job)
+            except Exception:
+                # Whatever is wrong with one job must not stop all others: it fails, as it would at the service.
+                self._give_up(job_id)
+            finally:
+                with self._changed:
+                    self._waiting -= 1
+                    self._changed.notify_all()
+
+    def _give_up(self, job_id: str) -> None:
+        job = self._jobs.by_id(job_id)
+        if job is None or job.deleted or job.settled_ns is not None:
+            return  # its input went away under the work, as it should
+        _log.exception("the output of batches/%s could not be written: the job fails", job_id)
+        self._jobs.fail(job)
+
+    def _write(self, job: Job) -> None:
+        source = self._world.store.content(f"{job.id}.in")
+        draft = self._world.store.content(f"{job.id}.draft")
+        clerk = Clerk(job, self._references, self._world.clock.now())
+        most = rows_to_write(job)
+        tally = Tally()
+        digest = hashlib.sha256()
+        rest_at = time.monotonic()
+        with source.open("rb") as lines, draft.open("wb") as output:
+            answers = itertools.starmap(clerk.answer, enumerate(itertools.islice(read_rows(lines), most)))
+            block = bytearray()
+            for line in spoil(answers, self._jobs.row_faults(job), tally, inline=job.inline):
+                block += line if job.kind not in ENDPOINT_BY_KIND else output_line(line, job.kind, job.created_ns // 10**9)
+                if len(block) < _BLOCK:
+                    continue
+                if self._stopping:
+                    return
+                digest.update(block)
+                output.write(block)
+                block.clear()
+                if time.monotonic() > rest_at:
+                    # Lets the event loop in: a thread that computes would else hold it off for whole switch intervals.
+                    time.sleep(0.001)
+                    rest_at = time.monotonic() + 0.02
+            digest.update(block)
+            output.write(block)
+        draft.replace(self._world.store.content(f"{job.id}.out"))
+        self._jobs.note_output(job, tally.answered, tally.failed, digest.hexdigest())

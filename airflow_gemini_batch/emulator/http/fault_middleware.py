@@ -1,0 +1,207 @@
+"""The outermost layer: counts every call of the API, and does to it what an HTTP fault rule says.
+
+A call goes wrong before its work (nothing has happened) or after it (it has, and the caller does not learn).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from airflow_gemini_batch.emulator.faults.kinds import HttpFault
+from airflow_gemini_batch.emulator.http.bodies import to_json
+from airflow_gemini_batch.emulator.http.refusals import Json, batch_quota_exceeded
+from airflow_gemini_batch.emulator.service import World
+
+#: In a call's state: its body has been read to the end, and the next message would be the disconnect.
+_BODY_ENDED = "body_ended"
+
+#: The service's wordings by status, for faults that bring no body of their own.
+_STATUS_BY_CODE = {
+    400: ("INVALID_ARGUMENT", "Request contains an invalid argument."),
+    403: ("PERMISSION_DENIED", "The caller does not have permission."),
+    404: ("NOT_FOUND", "Requested entity was not found."),
+    408: ("DEADLINE_EXCEEDED", "The request timed out."),
+    409: ("ABORTED", "The operation was aborted."),
+    499: ("CANCELLED", "The operation was cancelled."),
+    500: ("INTERNAL", "An internal error has occurred. Please retry or report."),
+    502: ("UNAVAILABLE", "Bad gateway."),
+    503: ("UNAVAILABLE", "The model is overloaded. Please try again later."),
+    504: ("DEADLINE_EXCEEDED", "Deadline expired before operation could complete."),
+}
+
+
+class Mischief:
+    """ASGI middleware. Paths of the control API are neither counted nor disturbed."""
+
+    def __init__(self, app: ASGIApp, world: World) -> None:
+        self._app = app
+        self._world = world
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})
+        if scope["path"].startswith("/emulator"):
+            await _Call(scope, receive, send, None).run(self._app)
+            return
+        query = scope["query_string"].decode("latin-1")
+        path = scope["path"] + (f"?{query}" if query else "")
+        fault = self._world.rules.for_call(scope["method"], path)
+        call = _Call(scope, receive, send, fault)
+        try:
+            await call.run(self._app)
+        finally:
+            self._world.journal.count_call(scope["method"], route_of(scope["path"]), call.answered)
+            entry = scope["state"].get("entry")
+            if entry is not None:
+                self._world.journal.note_answer(entry, call.answered)
+
+
+class _Call:
+    """One call on its way in and out; `answered` tells afterwards what the caller got."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, fault: HttpFault | None) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._fault = fault
+        self._body_seen = 0
+        self._body_sent = 0
+        self.answered = "nothing"
+
+    async def run(self, app: ASGIApp) -> None:
+        fault = self._fault
+        if fault is None:
+            await app(self._scope, self._hear, self._answer)
+        elif fault.do == "truncate":
+            await app(self._scope, self._hear, self._answer_cut)
+        elif fault.do == "cut_upload":
+            await app(self._scope, self._hear_cut, self._answer)
+        elif fault.do == "delay":
+            await self._late(app, fault)
+        else:
+            if fault.when == "after":
+                await app(self._scope, self._hear, _discard)
+            await (self._drop() if fault.do == "drop" else self._fault_answer(fault))
+
+    async def _late(self, app: ASGIApp, fault: HttpFault) -> None:
+        if fault.when == "before":
+            await asyncio.sleep(fault.seconds)
+            await app(self._scope, self._hear, self._answer)
+            return
+        held: list[Message] = []
+
+        async def hold(message: Message) -> None:
+            held.append(message)
+
+        await app(self._scope, self._hear, hold)
+        await asyncio.sleep(fault.seconds)
+        for message in held:
+            await self._answer(message)
+
+    async def _fault_answer(self, fault: HttpFault) -> None:
+        await drain(self._scope, self._hear)
+        body = _fault_body(fault)
+        kind = "text/html; charset=UTF-8" if isinstance(fault.body, str) else "application/json; charset=UTF-8"
+        headers = {"content-type": kind, **{name.lower(): value for name, value in fault.headers.items()}}
+        await Response(body, fault.status, headers)(self._scope, self._hear, self._answer)
+
+    async def _hear(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body"):
+            self._scope["state"][_BODY_ENDED] = True
+        return message
+
+    async def _answer(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and self.answered != "dropped":
+            self.answered = str(message["status"])
+        await self._send(message)
+
+    async def _answer_cut(self, message: Message) -> None:
+        """The headers announce everything, and the connection ends after the rule's number of bytes."""
+        assert self._fault is not None
+        if self.answered == "cut":
+            return
+        if message["type"] != "http.response.body":
+            await self._answer(message)
+            return
+        body = message.get("body", b"")
+        left = self._fault.bytes - self._body_sent
+        self._body_sent += len(body)
+        if len(body) <= left:
+            await self._send(message)
+            return
+        await self._send({"type": "http.response.body", "body": body[:left], "more_body": True})
+        self.answered = "cut"
+        self._transport().close()
+        await self._until_gone()
+
+    async def _hear_cut(self) -> Message:
+        """The connection breaks when so many bytes of the body have arrived; those have."""
+        assert self._fault is not None
+        if self.answered == "dropped":
+            return {"type": "http.disconnect"}
+        message = await self._hear()
+        if message["type"] == "http.request":
+            body = message.get("body", b"")
+            left = self._fault.bytes - self._body_seen
+            self._body_seen += len(body)
+            if len(body) > left:
+                await self._drop()
+                return {"type": "http.request", "body": body[:left], "more_body": True}
+        return message
+
+    async def _drop(self) -> None:
+        """Closes the TCP connection without an answer, and waits until that is so."""
+        self.answered = "dropped"
+        self._transport().abort()
+        await self._until_gone()
+
+    async def _until_gone(self) -> None:
+        """The server must know that the connection is closed before it is left without a whole answer."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def _transport(self) -> asyncio.Transport:
+        transport = self._scope["state"].get("transport")
+        if transport is None:
+            raise RuntimeError("dropping connections needs the emulator's own server, which hands its transport on")
+        return transport  # type: ignore[no-any-return]
+
+
+async def _discard(message: Message) -> None:
+    """Where the answer goes when the caller must not see it."""
+
+
+async def drain(scope: Scope, receive: Receive) -> None:
+    """Reads the request to its end: a caller that is still sending would see a reset instead of the answer."""
+    while not scope["state"].get(_BODY_ENDED):
+        await receive()
+
+
+def _fault_body(fault: HttpFault) -> bytes:
+    if isinstance(fault.body, str):
+        return fault.body.encode()
+    if fault.body is not None:
+        return to_json(fault.body)
+    status, message = _STATUS_BY_CODE.get(fault.status, ("UNKNOWN", "Unknown error."))
+    error: Json = {"code": fault.status, "message": message, "status": status, "details": []}
+    if fault.status == 429:
+        error = batch_quota_exceeded().body["error"]
+    if fault.retry_info_seconds is not None:
+        delay = f"{fault.retry_info_seconds:g}s"
+        error["details"] += [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+    return to_json({"error": {name: value for name, value in error.items() if value != []}})
+
+
+_ID = re.compile(r"(?<=/)(files|batches|models|tunedModels|webhooks|cachedContents)/[^/:]+")
+
+
+def route_of(path: str) -> str:
+    """The path with its ids taken out: what calls are counted by."""
+    return _ID.sub(r"\1/*", path)

@@ -1,0 +1,169 @@
+"""Every way in which the service says no, with the body that it says it with.
+
+The wordings are the ones that users have reported; a client that looks at texts, codes or details must
+find here what it would find there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_gemini_batch.emulator.http.request_fields import Misfit
+
+Json = dict[str, Any]
+
+
+class Refusal(Exception):
+    """An answer that is an error: an HTTP status and the body that goes with it."""
+
+    def __init__(self, http_status: int, body: Json) -> None:
+        super().__init__(body["error"]["message"])
+        self.http_status = http_status
+        self.body = body
+
+
+def _refusal(code: int, status: str, message: str, details: list[Json] | None = None) -> Refusal:
+    error: Json = {"code": code, "message": message, "status": status}
+    if details:
+        error["details"] = details
+    return Refusal(code, {"error": error})
+
+
+def invalid_argument(message: str) -> Refusal:
+    return _refusal(400, "INVALID_ARGUMENT", message)
+
+
+def internal() -> Refusal:
+    return _refusal(500, "INTERNAL", "An internal error has occurred. Please retry or report.")
+
+
+def payload_too_large(limit: int) -> Refusal:
+    return invalid_argument(f"Request payload size exceeds the limit: {limit} bytes.")
+
+
+def misfit(found: Misfit, where: str) -> Refusal:
+    """A JSON field that the message does not have or cannot hold so, as the service's front end words it."""
+    if found.is_known:
+        return invalid_argument(f"Invalid value at '{where}.{found.field}'")
+    message = f"Invalid JSON payload received. Unknown name \"{found.field}\" at '{where}': Cannot find field."
+    violation = {"field": where, "description": message}
+    details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}]
+    return _refusal(400, "INVALID_ARGUMENT", message, details)
+
+
+def key_missing() -> Refusal:
+    return _refusal(
+        403,
+        "PERMISSION_DENIED",
+        "Method doesn't allow unregistered callers (callers without established identity). "
+        "Please use API Key or other form of API consumer identity to call this API.",
+    )
+
+
+def token_missing() -> Refusal:
+    """For what acts in the caller's own name, with an OAuth token beside the key."""
+    return _refusal(
+        401, "UNAUTHENTICATED", "Request is missing required authentication credential. Expected OAuth 2 access token."
+    )
+
+
+def key_invalid() -> Refusal:
+    message = "API key not valid. Please pass a valid API key."
+    details: list[Json] = [
+        {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "API_KEY_INVALID",
+            "domain": "googleapis.com",
+            "metadata": {"service": "generativelanguage.googleapis.com"},
+        },
+        {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "locale": "en-US", "message": message},
+    ]
+    return _refusal(400, "INVALID_ARGUMENT", message, details)
+
+
+def not_found() -> Refusal:
+    return _refusal(404, "NOT_FOUND", "Requested entity was not found.")
+
+
+def model_not_found(model: str, version: str, method: str) -> Refusal:
+    return _refusal(
+        404,
+        "NOT_FOUND",
+        f"{model} is not found for API version {version}, or is not supported for {method}. "
+        "Call ListModels to see the list of available models and their supported methods.",
+    )
+
+
+def file_forbidden(file_id: str) -> Refusal:
+    """Unknown, expired and other people's files look the same, and answer 403 instead of 404."""
+    message = f"You do not have permission to access the File {file_id} or it may not exist."
+    return _refusal(403, "PERMISSION_DENIED", message)
+
+
+def file_not_active(file_id: str) -> Refusal:
+    """For a file that is still looked through, and for one where that failed."""
+    return _refusal(400, "FAILED_PRECONDITION", f"The File {file_id} is not in an ACTIVE state and usage is not allowed.")
+
+
+def cache_forbidden() -> Refusal:
+    """Unknown, expired and other people's caches look the same."""
+    return _refusal(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")
+
+
+def cache_of_other_model(asked: str, cached: str) -> Refusal:
+    return invalid_argument(f"Model used by GenerateContent request ({asked}) and CachedContent ({cached}) has to be the same.")
+
+
+def cache_has_its_own() -> Refusal:
+    return invalid_argument(
+        "CachedContent can not be used with GenerateContent request setting system_instruction, tools or tool_config.\n\n"
+        "Proposed fix: move those values to CachedContent from GenerateContent request."
+    )
+
+
+def file_taken(file_id: str) -> Refusal:
+    """The only refusal without a `status`: so it was observed, at the end of an upload."""
+    return Refusal(409, {"error": {"message": f"{file_id} already exists.", "code": 409}})
+
+
+def file_id_too_long() -> Refusal:
+    return invalid_argument("* DeleteFileRequest.name: File ID (name excluding 'files/') cannot be more than 40 characters.\n")
+
+
+def file_not_downloadable(file_id: str) -> Refusal:
+    return invalid_argument(f"File {file_id} cannot be downloaded: only generated files can be.")
+
+
+def storage_full(limit: int) -> Refusal:
+    violation = {
+        "quotaMetric": "generativelanguage.googleapis.com/file_storage_bytes",
+        "quotaId": "FileStorageBytesPerProject",
+        "quotaValue": str(limit),
+    }
+    return _refusal(
+        429,
+        "RESOURCE_EXHAUSTED",
+        f"{_QUOTA_TEXT}.\n* Quota exceeded for metric: {violation['quotaMetric']}, limit: {limit}",
+        [{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]}, _QUOTA_HELP],
+    )
+
+
+def batch_quota_exceeded() -> Refusal:
+    """One text for too many jobs and for too many tokens, without RetryInfo: the caller cannot tell which."""
+    message = f"{_QUOTA_TEXT}. To monitor your current usage, head to: https://ai.dev/rate-limit. "
+    return _refusal(429, "RESOURCE_EXHAUSTED", message, [dict(_QUOTA_HELP)])
+
+
+_QUOTA_TEXT = (
+    "You exceeded your current quota, please check your plan and billing details. "
+    "For more information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits"
+)
+_QUOTA_HELP: Json = {
+    "@type": "type.googleapis.com/google.rpc.Help",
+    "links": [
+        {
+            "description": "Learn more about Gemini API quotas",
+            "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
+        }
+    ],
+}

@@ -1,0 +1,117 @@
+"""The calls that are answered at once: generateContent, embedContent, countTokens, and the list of models."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from airflow_gemini_batch.emulator.answers.embeddings import embed_content
+from airflow_gemini_batch.emulator.answers.request import complaint_about_values
+from airflow_gemini_batch.emulator.answers.response import count_tokens, generate_content
+from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
+from airflow_gemini_batch.emulator.http import refusals
+from airflow_gemini_batch.emulator.http.bodies import answer, page_size_of, read_object
+from airflow_gemini_batch.emulator.http.request_fields import misfits
+from airflow_gemini_batch.emulator.models.references import References
+from airflow_gemini_batch.emulator.proto_json import Json, get_list, get_object
+from airflow_gemini_batch.emulator.service import API_VERSIONS, World, known_model, version_of
+
+_GENERATES = ["generateContent", "countTokens", "createCachedContent", "batchGenerateContent"]
+_EMBEDS = ["embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent"]
+
+#: A few names for callers that list before they choose; every name that looks like a model's works.
+_MODELS = {
+    "gemini-3.6-flash": _GENERATES,
+    "gemini-3.5-flash": _GENERATES,
+    "gemini-3-pro-preview": _GENERATES,
+    "gemini-3-pro-image-preview": _GENERATES,
+    "gemini-2.5-pro": _GENERATES,
+    "gemini-2.5-flash": _GENERATES,
+    "gemini-2.5-flash-lite": _GENERATES,
+    "gemini-embedding-2": _EMBEDS,
+    "gemini-embedding-001": _EMBEDS,
+}
+
+
+class InteractiveApi:
+    """The same answerer as behind a batch, so that a prompt can be tried before it is sent a thousand times."""
+
+    def __init__(self, world: World, references: References) -> None:
+        self._world = world
+        self._references = references
+
+    def routes(self) -> list[Route]:
+        handlers = {
+            "generateContent": self._generate,
+            "embedContent": self._embed,
+            "batchEmbedContents": self._embed_several,
+            "countTokens": self._count,
+        }
+        found = []
+        for version in API_VERSIONS:
+            for method, handler in handlers.items():
+                for models in ("models", "tunedModels"):
+                    found.append(Route(f"/{version}/{models}/{{model}}:{method}", handler, methods=["POST"]))
+            found.append(Route(f"/{version}/models", self._list_models, methods=["GET"]))
+            found.append(Route(f"/{version}/models/{{model}}", self._get_model, methods=["GET"]))
+        return found
+
+    async def _generate(self, request: Request) -> Response:
+        model, body = await self._asked(request, "GenerateContentRequest")
+        try:
+            return answer(generate_content(body, model))
+        except SchemaRefused as error:
+            raise refusals.invalid_argument(str(error)) from error
+
+    async def _embed(self, request: Request) -> Response:
+        model, body = await self._asked(request, "EmbedContentRequest")
+        return answer(embed_content(body, model, in_batch=False))
+
+    async def _embed_several(self, request: Request) -> Response:
+        _, model = self._caller(request)
+        requests = [item for item in get_list(await read_object(request), "requests") if isinstance(item, dict)]
+        return answer({"embeddings": [embed_content(item, model, in_batch=False)["embedding"] for item in requests]})
+
+    async def _count(self, request: Request) -> Response:
+        self._caller(request)
+        body = await read_object(request)
+        return answer(count_tokens(get_object(body, "generateContentRequest") or body))
+
+    async def _list_models(self, request: Request) -> Response:
+        self._world.project_of(request)
+        page_size_of(request, default=50, most=1000)
+        return answer({"models": [_model(name) for name in _MODELS]})
+
+    async def _get_model(self, request: Request) -> Response:
+        self._world.project_of(request)
+        name = known_model(f"models/{request.path_params['model']}", version_of(request), "getModel")
+        return answer(_model(name.removeprefix("models/")))
+
+    def _caller(self, request: Request) -> tuple[str, str]:
+        project = self._world.project_of(request)
+        path, _, method = request.url.path.rpartition(":")
+        return project, known_model("/".join(path.split("/")[-2:]), version_of(request), method)
+
+    async def _asked(self, request: Request, message: str) -> tuple[str, Json]:
+        project, model = self._caller(request)
+        body = await read_object(request)
+        for misfit in misfits(body, message):
+            raise refusals.misfit(misfit, message)
+        if complaint := complaint_about_values(body, embeds=message.startswith("Embed")):
+            raise refusals.invalid_argument(complaint)
+        if refusal := self._references.complaint_about(body, project, model, self._world.clock.now()):
+            raise refusal
+        return model, body
+
+
+def _model(name: str) -> Json:
+    return {
+        "name": f"models/{name}",
+        "version": "emulated",
+        "displayName": name.replace("-", " ").title(),
+        "description": "Synthetic answers of the emulator under this model's name.",
+        "inputTokenLimit": 1048576,
+        "outputTokenLimit": 65536,
+        "supportedGenerationMethods": _MODELS.get(name, _EMBEDS if "embedding" in name else _GENERATES),
+    }

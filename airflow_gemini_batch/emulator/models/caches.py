@@ -1,0 +1,145 @@
+"""Cached contents as the service keeps them: created with a time to live, which alone can be changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from airflow_gemini_batch.emulator.answers.response import count_tokens
+from airflow_gemini_batch.emulator.clock import HOUR, SECOND, timestamp_us
+from airflow_gemini_batch.emulator.http import refusals
+from airflow_gemini_batch.emulator.http.bodies import answer, page_size_of, read_object
+from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
+from airflow_gemini_batch.emulator.proto_json import Json, get_text
+from airflow_gemini_batch.emulator.service import API_VERSIONS, World, known_model, new_id, version_of
+
+_TTL = re.compile(r"(\d{1,9}(?:\.\d+)?)s")
+#: What the store can hold, and the clock will not see: the year 2262.
+_LAST_MOMENT = 2**63 - 1
+_FRACTION = re.compile(r"\.\d+(?=Z|[+-]|$)")
+
+
+class CacheShelf:
+    """The caches of the store at a moment of the clock: what has expired is gone."""
+
+    def __init__(self, world: World) -> None:
+        self._store = world.store
+
+    def find(self, project: str, cache_id: str, moment: int) -> sqlite3.Row | None:
+        return self._store.row("SELECT * FROM caches WHERE id = ? AND project = ? AND expires_ns > ?", cache_id, project, moment)
+
+    def model_of(self, project: str, name: str, moment: int) -> str | None:
+        """The model that the cache serves, or None where it is not there."""
+        found = self.find(project, name.removeprefix("cachedContents/"), moment)
+        return None if found is None else str(json.loads(found["shown"])["model"])
+
+
+class CachesApi:
+    """create, get, list, patch and delete."""
+
+    def __init__(self, world: World, shelf: CacheShelf) -> None:
+        self._world = world
+        self._shelf = shelf
+        self._store = world.store
+
+    def routes(self) -> list[Route]:
+        found = []
+        for version in API_VERSIONS:
+            for path, method, handler in (
+                ("", "POST", self._create),
+                ("", "GET", self._list),
+                ("/{id}", "GET", self._get),
+                ("/{id}", "PATCH", self._change),
+                ("/{id}", "DELETE", self._delete),
+            ):
+                found.append(Route(f"/{version}/cachedContents{path}", handler, methods=[method]))
+        return found
+
+    async def _create(self, request: Request) -> Response:
+        project = self._world.project_of(request)
+        body = await read_object(request)
+        named = get_text(body, "model")
+        model = known_model(named if "/" in named else f"models/{named}", version_of(request), "createCachedContent")
+        now = self._world.clock.now()
+        shown: Json = {"model": model, "usageMetadata": _usage(body)}
+        if display_name := get_text(body, "displayName"):
+            shown["displayName"] = display_name
+        cache_id = new_id(20)
+        expires = _expires(body, now) or now + HOUR
+        self._store.insert(
+            "caches", id=cache_id, project=project, shown=json.dumps(shown), created_ns=now, updated_ns=now, expires_ns=expires
+        )
+        return answer(_resource(self._find(project, cache_id)))
+
+    async def _list(self, request: Request) -> Response:
+        project = self._world.project_of(request)
+        size = page_size_of(request, default=50, most=1000)
+        page, (after,) = open_token(request.query_params.get("pageToken"), start=(0,))
+        rows = self._store.rows(
+            "SELECT * FROM caches WHERE project = ? AND expires_ns > ? AND number > ? ORDER BY number LIMIT ?",
+            *(project, self._world.clock.now(), after, size + 1),
+        )
+        body: Json = {"cachedContents": [_resource(row) for row in rows[:size]]} if rows else {}
+        if len(rows) > size:
+            body["nextPageToken"] = next_token(page + 1, (rows[size - 1]["number"],))
+        return answer(body)
+
+    async def _get(self, request: Request) -> Response:
+        return answer(_resource(self._asked_for(request)))
+
+    async def _change(self, request: Request) -> Response:
+        cache = self._asked_for(request)
+        now = self._world.clock.now()
+        expires = _expires(await read_object(request), now)
+        if expires is None:
+            raise refusals.invalid_argument("Only ttl and expireTime of a CachedContent can be updated.")
+        self._store.run("UPDATE caches SET expires_ns = ?, updated_ns = ? WHERE id = ?", expires, now, cache["id"])
+        return answer(_resource(self._asked_for(request)))
+
+    async def _delete(self, request: Request) -> Response:
+        self._store.run("DELETE FROM caches WHERE id = ?", self._asked_for(request)["id"])
+        return answer({})
+
+    def _asked_for(self, request: Request) -> sqlite3.Row:
+        return self._find(self._world.project_of(request), request.path_params["id"])
+
+    def _find(self, project: str, cache_id: str) -> sqlite3.Row:
+        row = self._shelf.find(project, cache_id, self._world.clock.now())
+        if row is None:
+            raise refusals.cache_forbidden()
+        return row
+
+
+def _usage(body: Json) -> Json:
+    return {"totalTokenCount": count_tokens(body)["totalTokens"]}
+
+
+def _expires(body: Json, now: int) -> int | None:
+    expires = None
+    if ttl := get_text(body, "ttl"):
+        found = _TTL.fullmatch(ttl)
+        if found is None:
+            raise refusals.invalid_argument(f"Illegal duration format; duration must end with 's': {ttl!r}.")
+        expires = now + int(float(found[1]) * SECOND)
+    elif time := get_text(body, "expireTime"):
+        try:
+            # Python 3.10 reads three or six digits behind the second; nobody needs more.
+            expires = int(datetime.fromisoformat(_FRACTION.sub("", time).replace("Z", "+00:00")).timestamp() * SECOND)
+        except ValueError:
+            raise refusals.invalid_argument(f"Invalid expireTime: {time!r}.") from None
+    if expires is not None and expires <= now:
+        raise refusals.invalid_argument("The CachedContent must expire in the future.")
+    return None if expires is None else min(expires, _LAST_MOMENT)
+
+
+def _resource(row: sqlite3.Row) -> Json:
+    times = {f"{name}Time": timestamp_us(row[f"{name}d_ns"]) for name in ("create", "update")}
+    return {
+        "name": f"cachedContents/{row['id']}", **json.loads(row["shown"]), **times, "expireTime": timestamp_us(row["expires_ns"])
+    }  # fmt: skip

@@ -1,0 +1,135 @@
+"""`/openai/batches`: the batches of Google's OpenAI compatibility layer.
+
+The layer creates, shows, lists and cancels. Files go up and down through the Files API: so says Google's page, and
+`/openai/files` is not there. Behind it are the same jobs, found under `/batches` as well.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from airflow_gemini_batch.emulator.batches.api import METHOD_BY_KIND, BatchesApi
+from airflow_gemini_batch.emulator.batches.job_store import JobList
+from airflow_gemini_batch.emulator.batches.jobs import CANCELLED, EXPIRED, FAILED, PENDING, RUNNING, SUCCEEDED, Job, Look, look
+from airflow_gemini_batch.emulator.files.file_store import FileShelf
+from airflow_gemini_batch.emulator.http import refusals
+from airflow_gemini_batch.emulator.http.bodies import answer, read_object
+from airflow_gemini_batch.emulator.openai.lines import ENDPOINT_BY_KIND, model_of
+from airflow_gemini_batch.emulator.proto_json import Json, get_object, get_text
+from airflow_gemini_batch.emulator.service import API_VERSIONS, World, known_model, version_of
+
+_STATUS = {
+    PENDING: "validating",
+    RUNNING: "in_progress",
+    SUCCEEDED: "completed",
+    FAILED: "failed",
+    CANCELLED: "cancelled",
+    EXPIRED: "expired",
+}
+#: The moment of an end is told under a name of its own.
+_ENDED_AT = {SUCCEEDED: "completed_at", FAILED: "failed_at", CANCELLED: "cancelled_at", EXPIRED: "expired_at"}
+_KIND_BY_ENDPOINT = {endpoint: kind for kind, endpoint in ENDPOINT_BY_KIND.items()}
+_SECOND = 1_000_000_000
+
+
+class OpenAIBatchesApi:
+    def __init__(self, world: World, shelf: FileShelf, jobs: JobList, batches: BatchesApi) -> None:
+        self._world = world
+        self._shelf = shelf
+        self._jobs = jobs
+        self._batches = batches
+
+    def routes(self) -> list[Route]:
+        found = []
+        for version in API_VERSIONS:
+            root = f"/{version}/openai/batches"
+            found += [Route(root, self._create, methods=["POST"]), Route(root, self._list, methods=["GET"])]
+            # An id is `batches/…`, and OpenAI's client puts it into the path as it is.
+            for one in (f"{root}/batches/{{id}}", f"{root}/{{id}}"):
+                found += [Route(f"{one}/cancel", self._cancel, methods=["POST"]), Route(one, self._get, methods=["GET"])]
+        return found
+
+    async def _create(self, request: Request) -> Response:
+        project = self._world.project_of(request)
+        body = await read_object(request)
+        kind = _KIND_BY_ENDPOINT.get(str(body.get("endpoint")))
+        if kind is None:
+            raise refusals.invalid_argument(f"endpoint must be one of {', '.join(_KIND_BY_ENDPOINT)}.")
+        if body.get("completion_window") != "24h":
+            raise refusals.invalid_argument("completion_window must be 24h.")
+        file_name = str(body.get("input_file_id", ""))
+        file = self._shelf.find(project, file_name.removeprefix("files/"))
+        if file is None:
+            raise refusals.not_found()
+        method = METHOD_BY_KIND[kind.removeprefix("openai-")]
+        model = known_model(f"models/{model_of(self._shelf.path(file))}", version_of(request), method)
+        display_name = get_text(get_object(body, "metadata"), "display_name")
+        asked = {"inputConfig": {"fileName": file.name}, "displayName": display_name}
+        job = await self._batches.create(request, project, model, kind, asked)
+        return answer(_batch(job, look(job, job.created_ns)))
+
+    async def _get(self, request: Request) -> Response:
+        return answer(self._seen(self._asked_for(request)))
+
+    async def _list(self, request: Request) -> Response:
+        project = self._world.project_of(request)
+        self._jobs.settle()
+        mine = [
+            job
+            for job in reversed(self._jobs.everything())
+            if job.project == project and job.kind in ENDPOINT_BY_KIND and not job.deleted
+        ]
+        after, limit = request.query_params.get("after"), _limit_of(request)
+        start = next((place + 1 for place, job in enumerate(mine) if job.name == after), 0)
+        page = [self._seen(job) for job in mine[start : start + limit]]
+        ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
+        return answer({"object": "list", "data": page, **ends, "has_more": len(mine) > start + limit})
+
+    async def _cancel(self, request: Request) -> Response:
+        job = self._asked_for(request)
+        self._batches.cancel(job)
+        return answer(self._seen(self._asked_for(request)))
+
+    def _asked_for(self, request: Request) -> Job:
+        project = self._world.project_of(request)
+        self._jobs.settle()
+        job = self._jobs.get(project, request.path_params["id"])
+        if job.kind not in ENDPOINT_BY_KIND:
+            raise refusals.not_found()
+        return job
+
+    def _seen(self, job: Job) -> Json:
+        return _batch(job, look(job, self._world.clock.now()))
+
+
+def _limit_of(request: Request) -> int:
+    text = request.query_params.get("limit", "20")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
+        raise refusals.invalid_argument(f"limit must be from 1 to 100, was {text}.")
+    return int(text)
+
+
+def _batch(job: Job, seen: Look) -> Json:
+    created = job.created_ns // _SECOND
+    body: Json = {
+        "id": job.name,
+        "object": "batch",
+        "endpoint": ENDPOINT_BY_KIND[job.kind],
+        "input_file_id": job.file_name,
+        "completion_window": "24h",
+        "status": _STATUS.get(seen.state, "in_progress"),
+        "created_at": created,
+        "expires_at": created + job.lifetime_ns // _SECOND,
+        "request_counts": {"total": job.request_count, "completed": seen.successful, "failed": seen.failed},
+    }
+    if seen.has_output:
+        body["output_file_id"] = f"files/{job.output_id}"
+    if seen.ended_ns is not None and seen.state in _ENDED_AT:
+        body[_ENDED_AT[seen.state]] = seen.ended_ns // _SECOND
+    if seen.error is not None and seen.state == FAILED:
+        body["errors"] = {"object": "list", "data": [{"code": str(seen.error["code"]), "message": seen.error["message"]}]}
+    if job.display_name:
+        body["metadata"] = {"display_name": job.display_name}
+    return body

@@ -1,0 +1,175 @@
+"""OpenAI's batch lines, in and out: what the compatibility layer makes of a request, and of the answer to it.
+
+Of the request it takes what it knows and leaves the rest out without a word, as Google's page says of the real one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from airflow_gemini_batch.emulator.http import refusals
+from airflow_gemini_batch.emulator.http.bodies import from_json, to_json
+
+Json = dict[str, Any]
+
+#: The kinds of jobs that come through this layer, with their endpoints.
+ENDPOINT_BY_KIND = {"openai-generate": "/v1/chat/completions", "openai-embed": "/v1/embeddings"}
+
+_SETTINGS = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "max_tokens": "maxOutputTokens",
+    "max_completion_tokens": "maxOutputTokens",
+    "n": "candidateCount",
+    "seed": "seed",
+}
+_FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
+
+
+def translate_input(source: Path, target: Path, endpoint: str) -> None:
+    """The lines of an OpenAI input file as those of a Gemini one. Raises the refusal that lists the bad ones."""
+    complaints = []
+    with source.open("rb") as lines, target.open("wb") as output:
+        for number, text in enumerate(lines, 1):
+            if not text.strip():
+                continue
+            try:
+                output.write(to_json(_translated(from_json(text), endpoint)) + b"\n")
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
+                complaints.append(f"Error on line {number}: {_reason(error)}")
+    if complaints:
+        raise refusals.invalid_argument("\n".join(complaints))
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case KeyError():
+            return f"{error} is missing"
+        case TypeError() | AttributeError():
+            return f"a field is of another type than OpenAI gives it ({error})"
+        case _:
+            return str(error)
+
+
+def model_of(source: Path) -> str:
+    """The model that the first line asks for: a job has one."""
+    with source.open("rb") as lines:
+        for text in lines:
+            try:
+                return str(from_json(text)["body"]["model"]).removeprefix("models/")
+            except (ValueError, TypeError, KeyError):
+                break
+    raise refusals.invalid_argument("Error on line 1: a line is a JSON object with a body that names its model")
+
+
+def output_line(text: bytes, kind: str, created: int) -> bytes:
+    """A line of the output in OpenAI's form; what a fault has left without sense stays as it is."""
+    try:
+        row = from_json(text)
+        line = _answered(row, kind, created)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return text
+    return to_json(line) + b"\n"
+
+
+def _translated(line: Json, endpoint: str) -> Json:
+    if line.get("url") != endpoint:
+        raise ValueError(f"url is {line.get('url')!r}, and the batch's endpoint {endpoint!r}")
+    body = line["body"]
+    request = _embed(body) if endpoint.endswith("/embeddings") else _chat(body)
+    return {"key": str(line["custom_id"]), "request": request}
+
+
+def _chat(body: Json) -> Json:
+    request: Json = {"contents": []}
+    config: Json = {target: body[name] for name, target in _SETTINGS.items() if body.get(name) is not None}
+    for message in body["messages"]:
+        parts = _parts(message.get("content") or "")
+        if message["role"] in ("system", "developer"):
+            request.setdefault("systemInstruction", {"parts": []})["parts"] += parts
+        else:
+            role = "model" if message["role"] == "assistant" else "user"
+            request["contents"].append({"role": role, "parts": parts})
+    if stop := body.get("stop"):
+        config["stopSequences"] = [stop] if isinstance(stop, str) else stop
+    form = body.get("response_format") or {}
+    if form.get("type") in ("json_object", "json_schema"):
+        config["responseMimeType"] = "application/json"
+    if form.get("type") == "json_schema":
+        config["responseJsonSchema"] = form["json_schema"]["schema"]
+    functions = [tool["function"] for tool in body.get("tools") or () if tool.get("type") == "function"]
+    if functions:
+        declared = [{"name": one["name"], "parametersJsonSchema": one.get("parameters") or {}} for one in functions]
+        request["tools"] = [{"functionDeclarations": declared}]
+    if config:
+        request["generationConfig"] = config
+    return request
+
+
+def _embed(body: Json) -> Json:
+    text = body["input"]
+    request: Json = {"content": {"parts": [{"text": text if isinstance(text, str) else " ".join(text)}]}}
+    if body.get("dimensions") is not None:
+        request["outputDimensionality"] = body["dimensions"]
+    return request
+
+
+def _parts(content: Any) -> list[Json]:
+    if isinstance(content, str):
+        return [{"text": content}]
+    parts: list[Json] = []
+    for item in content:
+        if item["type"] == "text":
+            parts.append({"text": item["text"]})
+        elif item["type"] == "image_url":
+            head, found, data = item["image_url"]["url"].partition(";base64,")
+            if not found or not head.startswith("data:"):
+                raise ValueError("image_url must be a data: URI in base64")
+            parts.append({"inlineData": {"mimeType": head.removeprefix("data:"), "data": data}})
+    return parts
+
+
+def _answered(row: Json, kind: str, created: int) -> Json:
+    key = row.get("key")
+    if "response" not in row:
+        return {"id": f"batch_req_{key}", "custom_id": key, "response": None, "error": row["error"]}
+    body = _vector(row["response"]) if kind == "openai-embed" else _completion(row["response"], created)
+    response = {"status_code": 200, "request_id": body.get("id", ""), "body": body}
+    return {"id": f"batch_req_{key}", "custom_id": key, "response": response, "error": None}
+
+
+def _completion(response: Json, created: int) -> Json:
+    usage = response["usageMetadata"]
+    return {
+        "id": response["responseId"],
+        "object": "chat.completion",
+        "created": created,
+        "model": response["modelVersion"],
+        "choices": [_choice(candidate) for candidate in response.get("candidates", [])],
+        "usage": {
+            "prompt_tokens": usage["promptTokenCount"],
+            "completion_tokens": usage.get("candidatesTokenCount", 0),
+            "total_tokens": usage["totalTokenCount"],
+        },
+    }
+
+
+def _choice(candidate: Json) -> Json:
+    parts = candidate.get("content", {}).get("parts", [])
+    message: Json = {"role": "assistant", "content": "".join(part.get("text", "") for part in parts) or None}
+    calls = [part["functionCall"] for part in parts if "functionCall" in part]
+    if calls:
+        message["tool_calls"] = [
+            {"id": f"call_{place}", "type": "function", "function": {"name": one["name"], "arguments": json.dumps(one["args"])}}
+            for place, one in enumerate(calls)
+        ]
+    reason = "tool_calls" if calls else _FINISH_REASONS.get(candidate["finishReason"], "content_filter")
+    return {"index": candidate["index"], "message": message, "finish_reason": reason}
+
+
+def _vector(response: Json) -> Json:
+    tokens = int(response["tokenCount"])
+    vector = {"object": "embedding", "index": 0, "embedding": response["embedding"]["values"]}
+    return {"object": "list", "data": [vector], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}

@@ -1,0 +1,110 @@
+"""`/webhooks`: registered webhooks as the SDK manages them. Unlike everywhere else, all of it is snake_case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from airflow_gemini_batch.emulator.http import refusals
+from airflow_gemini_batch.emulator.http.bodies import answer, page_size_of, read_object
+from airflow_gemini_batch.emulator.proto_json import Json, get_list, get_text
+from airflow_gemini_batch.emulator.service import API_VERSIONS, World
+from airflow_gemini_batch.emulator.webhooks.deliveries import Mail
+from airflow_gemini_batch.emulator.webhooks.webhook_store import EVENTS, STATES, Webhook, WebhookList, checked_uri
+
+_AT_ONCE = "revoke_previous_secrets_immediately"
+_AFTER_A_DAY = "revoke_previous_secrets_after_h24"
+
+
+class WebhooksApi:
+    def __init__(self, world: World, webhooks: WebhookList, mail: Mail) -> None:
+        self._world = world
+        self._webhooks = webhooks
+        self._mail = mail
+
+    def routes(self) -> list[Route]:
+        found = [Route("/.well-known/jwks.json", self._jwks, methods=["GET"])]
+        for version in API_VERSIONS:
+            found += [
+                Route(f"/{version}/webhooks", self._create, methods=["POST"]),
+                Route(f"/{version}/webhooks", self._list, methods=["GET"]),
+                Route(f"/{version}/webhooks/{{id}}:ping", self._ping, methods=["POST"]),
+                Route(f"/{version}/webhooks/{{id}}:rotateSigningSecret", self._rotate, methods=["POST"]),
+                Route(f"/{version}/webhooks/{{id}}", self._get, methods=["GET"]),
+                Route(f"/{version}/webhooks/{{id}}", self._change, methods=["PATCH"]),
+                Route(f"/{version}/webhooks/{{id}}", self._delete, methods=["DELETE"]),
+            ]
+        return found
+
+    async def _create(self, request: Request) -> Response:
+        """The only answer that holds the secret whole."""
+        project = self._world.project_of(request)
+        body = await read_object(request)
+        events = _checked_events(body)
+        if not events:
+            raise refusals.invalid_argument("subscribed_events must not be empty.")
+        webhook = self._webhooks.add(project, get_text(body, "name"), checked_uri(get_text(body, "uri")), events)
+        return answer({**self._shown(webhook), "new_signing_secret": webhook.secrets[-1].value})
+
+    async def _list(self, request: Request) -> Response:
+        project = self._world.project_of(request)
+        token = request.query_params.get("page_token") or request.query_params.get("pageToken")
+        webhooks, more = self._webhooks.page(project, page_size_of(request, default=50, most=1000), token)
+        body: dict[str, Any] = {"webhooks": [self._shown(webhook) for webhook in webhooks]} if webhooks else {}
+        if more:
+            body["next_page_token"] = more
+        return answer(body)
+
+    async def _get(self, request: Request) -> Response:
+        return answer(self._shown(self._asked_for(request)))
+
+    async def _change(self, request: Request) -> Response:
+        webhook = self._asked_for(request)
+        body = await read_object(request)
+        changes: dict[str, Any] = {}
+        if "subscribed_events" in body:
+            changes["events"] = _checked_events(body)
+        if "uri" in body:
+            changes["uri"] = checked_uri(get_text(body, "uri"))
+        if "name" in body:
+            changes["name"] = get_text(body, "name")
+        if "state" in body:
+            changes["state"] = get_text(body, "state").lower()
+            if changes["state"] not in STATES:
+                raise refusals.invalid_argument(f"Invalid value at 'state': {body['state']!r}")
+        return answer(self._shown(self._webhooks.change(webhook, **changes)))
+
+    async def _delete(self, request: Request) -> Response:
+        self._webhooks.delete(self._asked_for(request))
+        return answer({})
+
+    async def _ping(self, request: Request) -> Response:
+        self._mail.ping(self._asked_for(request))
+        return answer({})
+
+    async def _rotate(self, request: Request) -> Response:
+        webhook = self._asked_for(request)
+        behavior = get_text(await read_object(request), "revocation_behavior").lower() or _AFTER_A_DAY
+        if behavior not in (_AT_ONCE, _AFTER_A_DAY):
+            raise refusals.invalid_argument(f"Invalid value at 'revocation_behavior': {behavior!r}")
+        return answer({"secret": self._webhooks.rotate(webhook, at_once=behavior == _AT_ONCE)})
+
+    async def _jwks(self, request: Request) -> Response:
+        return answer(self._mail.key.jwks(), headers={"cache-control": "public, max-age=3600"})
+
+    def _asked_for(self, request: Request) -> Webhook:
+        return self._webhooks.get(self._world.project_of(request), request.path_params["id"])
+
+    def _shown(self, webhook: Webhook) -> Json:
+        return webhook.resource(self._world.clock.now())
+
+
+def _checked_events(body: Json) -> tuple[str, ...]:
+    events = tuple(str(event) for event in get_list(body, "subscribed_events"))
+    for event in events:
+        if event not in EVENTS:
+            raise refusals.invalid_argument(f"Invalid value at 'subscribed_events': {event!r}")
+    return events
