@@ -1,4 +1,4 @@
-"""The ``gemini-batch`` command. Each subcommand lives beside what it runs, and is imported only when it is called."""
+"""The ``gemini-batch`` command. Each subcommand is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from airflow_gemini_batch import __version__
 
 #: Command -> what adds its arguments to the program's parser (and sets ``run``), and what the list of commands says of it.
 COMMANDS = {
-    "cleanup": ("airflow_gemini_batch.managing.cli:add_cleanup_command", "remove what finished runs have left at the service"),
-    "demo": ("airflow_gemini_batch.demo.cli:add_demo_command", "take a real table through the emulator, inside Airflow"),
+    "cleanup": ("airflow_gemini_batch.cli.jobs:add_cleanup_command", "remove what finished runs have left at the service"),
+    "demo": ("airflow_gemini_batch.cli.demo:add_demo_command", "take a real table through the emulator, inside Airflow"),
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
-    "files": ("airflow_gemini_batch.managing.cli:add_files_command", "list and delete the files that the service holds"),
-    "jobs": ("airflow_gemini_batch.managing.cli:add_jobs_command", "list, show, cancel and delete batch jobs"),
-    "webhooks": ("airflow_gemini_batch.webhooks.cli:add_webhooks_command", "register, list and delete webhooks"),
+    "files": ("airflow_gemini_batch.cli.jobs:add_files_command", "list and delete the files that the service holds"),
+    "jobs": ("airflow_gemini_batch.cli.jobs:add_jobs_command", "list, show, cancel and delete batch jobs"),
+    "webhooks": ("airflow_gemini_batch.cli.webhooks:add_webhooks_command", "register, list and delete webhooks"),
 }
 
 
@@ -36,7 +36,3 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         else:
             commands.add_parser(name, help=about)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -111,8 +111,8 @@ def _with_client(run: _Run, arguments: argparse.Namespace) -> int:
 
 
 def _list_jobs(client: GeminiClient, arguments: argparse.Namespace) -> int:
+    from airflow_gemini_batch.cli.screens import show_jobs
     from airflow_gemini_batch.engine.gemini.inventory import JobFilter, find_jobs
-    from airflow_gemini_batch.managing.screens import show_jobs
 
     wanted = JobFilter.of(
         state=arguments.state,
@@ -126,7 +126,7 @@ def _list_jobs(client: GeminiClient, arguments: argparse.Namespace) -> int:
 
 
 def _show_jobs(client: GeminiClient, arguments: argparse.Namespace) -> int:
-    from airflow_gemini_batch.managing.screens import show_job
+    from airflow_gemini_batch.cli.screens import show_job
 
     return _each(arguments.names, lambda name: show_job(client.get_job(name)))
 
@@ -146,8 +146,8 @@ def _delete_jobs(client: GeminiClient, arguments: argparse.Namespace) -> int:
 
 
 def _list_files(client: GeminiClient, arguments: argparse.Namespace) -> int:
+    from airflow_gemini_batch.cli.screens import show_files
     from airflow_gemini_batch.engine.gemini.inventory import find_files
-    from airflow_gemini_batch.managing.screens import show_files
 
     show_files(find_files(client, arguments.display_name), limit=arguments.limit)
     return 0
@@ -160,10 +160,10 @@ def _delete_files(client: GeminiClient, arguments: argparse.Namespace) -> int:
 
 
 def _clean_up(client: GeminiClient, arguments: argparse.Namespace) -> int:
+    from airflow_gemini_batch.cli.screens import show_report
     from airflow_gemini_batch.engine.cleanup import clean_up
     from airflow_gemini_batch.engine.gemini.inventory import duration
     from airflow_gemini_batch.engine.run.storage import locate
-    from airflow_gemini_batch.managing.screens import show_report
 
     report = clean_up(
         client,

@@ -1,1 +1,0 @@
-"""``gemini-batch jobs``, ``files`` and ``cleanup``: what the service holds, from a shell."""
