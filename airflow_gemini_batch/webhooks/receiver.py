@@ -123,7 +123,9 @@ class Receiver:
             return verify_standard(headers, body, settings.secrets, now=self._clock())
         if settings.audience is None:
             raise SignatureError("it has a token, and no webhook_uri or webhook_audience says whom tokens should be for")
-        keys = self._keys.setdefault(settings.jwks_url, KeySet(settings.jwks_url))
+        keys = self._keys.get(settings.jwks_url)
+        if keys is None:
+            keys = self._keys[settings.jwks_url] = KeySet(settings.jwks_url)
         key = await keys.key(key_id_of(headers))
         if key is None:
             raise SignatureError("its token is signed with a key that the service does not have")

@@ -37,9 +37,9 @@ def rsa_key(number: int = 0) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def jwks() -> dict[str, Any]:
+def jwks(key_id: str = KEY_ID) -> dict[str, Any]:
     public = jwt.algorithms.RSAAlgorithm.to_jwk(rsa_key().public_key(), as_dict=True)
-    return {"keys": [{**public, "kid": KEY_ID, "alg": "RS256", "use": "sig"}]}
+    return {"keys": [{**public, "kid": key_id, "alg": "RS256", "use": "sig"}]}
 
 
 def token(*, key: Any = None, algorithm: str = "RS256", kid: str | None = KEY_ID, **claims: Any) -> str:

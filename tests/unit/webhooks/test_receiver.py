@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run import storage
 from airflow_gemini_batch.webhooks.events import JobEnded
-from airflow_gemini_batch.webhooks.keys import KeySet, KeysUnavailableError
 from airflow_gemini_batch.webhooks.notifications import NotificationFolder
 from airflow_gemini_batch.webhooks.receiver import MAX_BODY, Receiver
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
-from tests.unit.webhooks.signing import KEY, NOW, OTHER, SECRET, jwks, payload, signed, token
+from tests.unit.webhooks.key_server import KeyServer, key_server
+from tests.unit.webhooks.signing import KEY, NOW, OTHER, SECRET, payload, signed, token
 
 EXTRA = {"webhook_signing_secret": f"whsec_{SECRET}"}
 
@@ -41,7 +41,7 @@ class Desk:
         self.loads.append(conn_id)
         return WebhookSettings.of_extra(self.extra)
 
-    def knocks(self) -> list[str]:
+    def files(self) -> list[str]:
         return sorted(file.name for file in self.folder.glob("*.*"))
 
     async def asend(self, body: bytes, headers: dict[str, str], path: str = "/gemini_default", method: str = "POST") -> int:
@@ -55,7 +55,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path / "knocks", EXTRA)
+    return Desk(tmp_path / "notifications", EXTRA)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def desk(tmp_path: Path) -> Desk:
 )
 def test_the_end_of_a_job_leaves_a_knock(desk, event, ending):
     assert desk.send(payload(event)) == 204
-    assert desk.knocks() == [f"abc.{ending}"]
+    assert desk.files() == [f"abc.{ending}"]
 
 
 def test_a_bare_id_is_a_jobs_too(desk):
     desk.send(payload(job="batch_123456"))
 
-    assert desk.knocks() == ["batch_123456.succeeded"]
+    assert desk.files() == ["batch_123456.succeeded"]
     assert NotificationFolder(storage.locate(desk.folder)).found() == {JobEnded("batches/batch_123456", "succeeded")}
 
 
@@ -93,12 +93,12 @@ def test_a_bare_id_is_a_jobs_too(desk):
 )
 def test_what_is_signed_but_says_nothing_to_us_is_taken_and_forgotten(desk, body):
     assert desk.send(body) == 204
-    assert desk.knocks() == []
+    assert desk.files() == []
 
 
 def test_duplicates_leave_one_knock_and_are_taken(desk):
     assert [desk.send(payload()) for _ in range(3)] == [204, 204, 204]
-    assert desk.knocks() == ["abc.succeeded"]
+    assert desk.files() == ["abc.succeeded"]
 
 
 def test_what_is_not_signed_is_refused_and_leaves_nothing(desk):
@@ -108,7 +108,7 @@ def test_what_is_not_signed_is_refused_and_leaves_nothing(desk):
     assert desk.send(body, signed(body, OTHER)) == 401
     assert desk.send(body, signed(body, at=NOW - 3_600)) == 401
     assert desk.send(body, {"webhook-signature": token()}) == 401
-    assert desk.knocks() == []
+    assert desk.files() == []
 
 
 def test_other_paths_and_methods_are_not_served(desk):
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_written_is_our_trouble_and_the_service_tries_ag
     desk.folder.unlink()
 
     assert desk.send(payload()) == 204
-    assert desk.knocks() == ["abc.succeeded"]
+    assert desk.files() == ["abc.succeeded"]
 
 
 def test_a_secret_being_replaced_is_as_good_as_its_successor(tmp_path):
@@ -199,7 +199,7 @@ def test_old_knocks_are_swept_at_times(desk):
 
     asyncio.run(send_and_wait())
 
-    assert desk.knocks() == ["abc.succeeded", "notes.txt", "young.failed"]
+    assert desk.files() == ["abc.succeeded", "notes.txt", "young.failed"]
     assert list(marks.iterdir()) == []
 
 
@@ -222,78 +222,42 @@ def test_no_body_and_no_header_makes_it_fall_over(desk: Desk, body: bytes, heade
 
 
 class TestTokens:
+    """Webhooks of a single job, which carry a token instead of a signature."""
+
     @pytest.fixture
-    def desk(self, tmp_path: Path) -> Desk:
-        desk = Desk(tmp_path / "knocks", {"webhook_uri": "https://us/hook"})
-        self.asked: list[str] = []
-        self.trouble: Exception | None = None
+    def server(self) -> Iterator[KeyServer]:
+        with key_server() as server:
+            yield server
 
-        async def fetch(url: str) -> bytes:
-            self.asked.append(url)
-            if self.trouble is not None:
-                raise self.trouble
-            return json.dumps(jwks()).encode()
+    @pytest.fixture
+    def desk(self, tmp_path: Path, server: KeyServer) -> Desk:
+        return Desk(tmp_path / "notifications", {"webhook_uri": "https://us/hook", "webhook_jwks_url": server.url})
 
-        url = WebhookSettings.of_extra(desk.extra).jwks_url
-        desk.receiver._keys[url] = KeySet(url, fetch)
-        return desk
-
-    def test_a_jobs_own_webhook_leaves_a_knock(self, desk):
+    def test_a_jobs_own_webhook_is_accepted(self, desk):
         assert desk.send(payload(), {"webhook-signature": token()}) == 204
-        assert desk.knocks() == ["abc.succeeded"]
+        assert desk.files() == ["abc.succeeded"]
 
     def test_a_bad_token_is_refused(self, desk):
         assert desk.send(payload(), {"webhook-signature": token(aud="https://them")}) == 401
         assert desk.send(payload(), signed(payload(), KEY)) == 401
-        assert desk.knocks() == []
+        assert desk.files() == []
 
-    def test_invented_keys_make_it_ask_once(self, desk):
+    def test_tokens_with_invented_key_ids_are_refused_after_one_fetch(self, desk, server):
         answers = [desk.send(payload(), {"webhook-signature": token(kid=f"k{number}")}) for number in range(5, 15)]
 
         assert set(answers) == {401}
-        assert self.asked == ["https://generativelanguage.googleapis.com/.well-known/jwks.json"]
+        assert server.requests == 1
 
-    def test_keys_that_cannot_be_had_make_the_service_try_again(self, desk):
-        self.trouble = httpx.ConnectError("no network")
+    def test_without_keys_the_service_is_asked_to_try_again(self, desk, server):
+        server.status = 500
 
-        assert desk.send(payload(), {"webhook-signature": token()}) == 503
+        assert [desk.send(payload(), {"webhook-signature": token()}) for _ in range(3)] == [503, 503, 503]
+        assert server.requests == 1
 
+    def test_the_default_key_document_is_googles(self):
+        settings = WebhookSettings.of_extra({"webhook_uri": "https://us/hook"})
 
-class TestKeys:
-    @pytest.mark.parametrize("answer", [b"[]", b'"keys"', b'{"keys": 7}', b'{"keys": [null]}', b"\xff", b"[" * 100_000])
-    def test_an_answer_that_is_no_key_set_is_no_key(self, answer: bytes):
-        async def fetch(url: str) -> bytes:
-            return answer
-
-        with pytest.raises(KeysUnavailableError):
-            asyncio.run(KeySet("http://keys", fetch).key("k1"))
-
-    def test_they_are_kept_for_an_hour_and_longer_where_the_service_is_away(self):
-        now = [0.0]
-        answers: list[Callable[[], bytes]] = [lambda: json.dumps(jwks()).encode()]
-        asked: list[float] = []
-
-        async def fetch(url: str) -> bytes:
-            asked.append(now[0])
-            return answers[0]()
-
-        async def story() -> None:
-            keys = KeySet("http://keys", fetch, clock=lambda: now[0])
-            assert await keys.key("k1")
-            now[0] = 3_000
-            assert await keys.key("k1")
-            now[0] = 4_000
-            answers[0] = lambda: b"<html>"
-            assert await keys.key("k1")
-            now[0] = 4_010
-            assert await keys.key("k1")
-            now[0] = 4_070
-            answers[0] = lambda: json.dumps(jwks()).encode()
-            assert await keys.key("k2") is None
-
-        asyncio.run(story())
-
-        assert asked == [0.0, 4_000.0, 4_070.0]
+        assert settings.jwks_url == "https://generativelanguage.googleapis.com/.well-known/jwks.json"
 
 
 def test_a_secret_is_in_no_repr_and_in_no_message():
