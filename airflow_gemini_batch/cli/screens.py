@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from airflow_gemini_batch.engine.cleanup import Report
+from airflow_gemini_batch.engine.cleanup import CleanupReport
 from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.inventory import job_record, total_bytes
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
@@ -65,7 +65,7 @@ def show_files(files: Sequence[RemoteFile], *, limit: int) -> None:
     _told(f"{len(files)} files, {size(total_bytes(files))} of the project's 20 GB", left_out=len(files) - len(rows))
 
 
-def show_report(report: Report) -> None:
+def show_report(report: CleanupReport) -> None:
     plan = report.plan
     done = "would be " if report.dry_run else ""
     _line("runs", [], f"{report.finished} finished, {report.unfinished} left alone because they are not")

@@ -1,17 +1,35 @@
-"""What can go wrong, by who has to act on it.
+"""The errors that this package raises on purpose, grouped by who has to act on them.
 
-Every message says what was expected, what was found, where, and what to do. No message holds a credential.
+    GeminiBatchError
+    ├── InputError                  the caller: fix an argument, the source or the request
+    ├── DestinationError            the caller: choose or repair the destination
+    ├── CorruptRunError             the caller: repair or remove the file that is named
+    ├── BalanceError                the caller: collect what is missing, then finish again
+    │   └── UnsettledError          run again when the other try has ended
+    ├── DeadLetterRatioError        the caller: read the dead letters; all tables are written
+    ├── WaitTimeoutError            the caller: wait longer; the run can be resumed
+    └── ServiceError                the service answered with an error, or did not answer
+        ├── ApiKeyError             fix the connection
+        ├── RefusedError            fix the request; repeating it does not help
+        │   └── NotFoundError       absent, expired, or visible only to another project's key
+        ├── QuotaError              call again later
+        ├── OutcomeUnknownError     check whether it was done before repeating it
+        │   └── DroppedError        the same, after the connection had been made
+        ├── NamelessJobError        a job may exist; do not create a second one blindly
+        └── UnreachableError        nothing was done; call again later
+
+Every message says what was expected, what was found, where, and what to do. No message contains a credential.
 """
 
 from __future__ import annotations
 
 
 class GeminiBatchError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """Base class, so that a caller can catch all errors of this package and no others."""
 
 
 class InputError(GeminiBatchError):
-    """The source, the request or an argument cannot be used as given. Nothing was sent and nothing was paid."""
+    """The source, the request or an argument cannot be used as given. Nothing was sent and nothing was paid for."""
 
 
 class DestinationError(GeminiBatchError):
@@ -19,31 +37,32 @@ class DestinationError(GeminiBatchError):
 
 
 class CorruptRunError(GeminiBatchError):
-    """A file of the run is torn, was changed, or belongs to another run; the message names it.
+    """A file of the run is truncated, was changed, or belongs to another run. The message names the file.
 
-    Not the same as a file that is absent: what cannot be read is never taken for something that never was.
+    Kept apart from "the file is absent", because a record that cannot be read must never be treated as one that was never
+    written: that would create a job a second time.
     """
 
 
 class BalanceError(GeminiBatchError):
-    """The tables do not hold every key of the input exactly once, or a shard has not arrived yet."""
+    """The tables do not hold every key of the input exactly once, or a shard has not been collected yet."""
 
 
 class UnsettledError(BalanceError):
-    """Every shard had been collected, and yet the books do not balance: another try may be landing one at this moment.
+    """Every shard was collected, but the balance check failed: another try may be writing a shard at this moment.
 
-    The same call may succeed when that try has ended.
+    Separate from BalanceError because the same call may succeed once that try has ended, so it is worth a retry.
     """
 
 
 class DeadLetterRatioError(GeminiBatchError):
-    """More rows died than the caller allows. Everything has been written and can be read."""
+    """More rows became dead letters than the caller allows. Raised last: both tables and the summary have been written."""
 
 
 class ServiceError(GeminiBatchError):
-    """The service answered with an error.
+    """The service answered with an error, or did not answer.
 
-    :param code: HTTP status, or the rpc code where the error came inside an answer.
+    :param code: HTTP status, or the rpc code where the error was part of an answer; None where there was no answer.
     :param status: the canonical name, such as ``RESOURCE_EXHAUSTED``; empty where the service gave none.
     """
 
@@ -54,21 +73,21 @@ class ServiceError(GeminiBatchError):
 
 
 class ApiKeyError(ServiceError):
-    """No API key was found, or the service refuses the one that was sent."""
+    """No API key was found, or the service rejects the one that was sent. A retry does not help until the key is fixed."""
 
 
 class RefusedError(ServiceError):
-    """A definite 4xx: the request was understood and nothing was done. Repeating it unchanged is of no use."""
+    """A definite 4xx: the service understood the request and did nothing. Repeating it unchanged does not help."""
 
 
 class NotFoundError(RefusedError):
-    """404, or the 403 by which the Files API says it: absent, expired, or visible only to another project's key."""
+    """404, or the 403 that the Files API gives instead: absent, expired, or visible only to another project's key."""
 
 
 class QuotaError(ServiceError):
-    """429: nothing was done; the same call may succeed later.
+    """429: nothing was done, and the same call may succeed later.
 
-    :param retry_after: seconds, when the service named a time.
+    :param retry_after: seconds until then, where the service named a time.
     """
 
     def __init__(self, message: str, *, code: int | None = 429, status: str = "", retry_after: float | None = None) -> None:
@@ -77,20 +96,23 @@ class QuotaError(ServiceError):
 
 
 class OutcomeUnknownError(ServiceError):
-    """Timeout, dropped connection or 5xx: the service may or may not have done what was asked."""
+    """Timeout, dropped connection or 5xx: the service may or may not have done what was asked.
+
+    Nothing that costs money is repeated after it without checking first what exists.
+    """
 
 
 class DroppedError(OutcomeUnknownError):
-    """The connection broke after it had been made."""
+    """The connection broke after it had been made, so the request may have arrived."""
 
 
 class NamelessJobError(ServiceError):
-    """A create was answered with 200 and without the name of a batch job: there may be a job, and a second create a second."""
+    """A create was answered with 200 but without a job's name. A job may exist, and another create could make a second one."""
 
 
 class UnreachableError(ServiceError):
-    """No connection to the service was made, so nothing was done."""
+    """No connection to the service was made, so nothing was done and the call can be repeated safely."""
 
 
 class WaitTimeoutError(GeminiBatchError):
-    """The patience that the caller set is used up. The jobs are named; the run can be resumed."""
+    """The caller's timeout has passed. The message names the jobs; calling again resumes the run."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
     from airflow_gemini_batch.engine.gemini.files import RemoteFile
-    from airflow_gemini_batch.engine.gemini.inventory import Fate
+    from airflow_gemini_batch.engine.gemini.inventory import DeleteOutcome
     from airflow_gemini_batch.engine.gemini.jobs import Job
     from airflow_gemini_batch.engine.gemini.webhooks import Webhooks
 
@@ -136,7 +136,7 @@ class GeminiHook(BaseHook):
         """Ask for a job to end. It may still end well; no error when it is gone."""
         self.client.cancel_job(name)
 
-    def delete_job(self, name: str, *, cancel: bool = False) -> Fate:
+    def delete_job(self, name: str, *, cancel: bool = False) -> DeleteOutcome:
         """Remove an ended job from the listing.
 
         :param cancel: end it first when it is active; without this, an active job is an InputError.
@@ -151,7 +151,7 @@ class GeminiHook(BaseHook):
 
         return find_files(self.client, display_name)
 
-    def delete_file(self, name: str) -> Fate:
+    def delete_file(self, name: str) -> DeleteOutcome:
         """Give the storage of a file back. The output of a job is UNDELETABLE: only the service removes it."""
         from airflow_gemini_batch.engine.gemini.inventory import delete_file
 

@@ -132,7 +132,7 @@ class GeminiBatchCancelJobOperator(_OneJobOperator):
 
 
 class GeminiBatchDeleteJobOperator(_OneJobOperator):
-    """Remove an ended job from the service's listing: ``{"job": …, "fate": "deleted" | "gone" | "ending"}``.
+    """Remove an ended job from the service's listing: ``{"job": …, "outcome": "deleted" | "gone" | "ending"}``.
 
     An active job is never deleted: that would hide it and, as far as anybody knows, not stop it.
 
@@ -150,7 +150,7 @@ class GeminiBatchDeleteJobOperator(_OneJobOperator):
         from airflow_gemini_batch.engine.gemini.inventory import delete_job
 
         with told_to_airflow(), self.connect() as client:
-            return {"job": self.job_name, "fate": delete_job(client, self.job_name, cancel=self.cancel).value}
+            return {"job": self.job_name, "outcome": delete_job(client, self.job_name, cancel=self.cancel).value}
 
 
 class GeminiBatchListFilesOperator(GeminiOperator):
@@ -178,7 +178,7 @@ class GeminiBatchListFilesOperator(GeminiOperator):
 
 
 class GeminiBatchDeleteFileOperator(GeminiOperator):
-    """Delete a file: ``{"file": …, "fate": "deleted" | "gone" | "undeletable"}``.
+    """Delete a file: ``{"file": …, "outcome": "deleted" | "gone" | "undeletable"}``.
 
     The service does not tell a file that is gone from another project's. The output of a job cannot be deleted: it is refused,
     and removed by the service some 48 hours after the job's end.
@@ -198,7 +198,7 @@ class GeminiBatchDeleteFileOperator(GeminiOperator):
 
         name = str(self.file.get("name")) if isinstance(self.file, Mapping) else self.file
         with told_to_airflow(), self.connect() as client:
-            return {"file": name, "fate": delete_file(client, name).value}
+            return {"file": name, "outcome": delete_file(client, name).value}
 
 
 class GeminiBatchCleanupOperator(GeminiOperator):

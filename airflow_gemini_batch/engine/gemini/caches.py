@@ -1,6 +1,7 @@
-"""Cached content: a prefix that many requests share, paid for once and kept for as long as asked.
+"""Cached content: a prefix that many requests share, stored at the service for a time that the caller chooses.
 
-What must stay true: no job is created whose cache would end before the job should; its rows would all fail, one by one.
+One rule must not be relaxed: no job is created whose cache would expire before the job should have ended, because all its rows
+would fail, one by one.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,21 +20,21 @@ from google.genai import types
 from airflow_gemini_batch.engine.errors import InputError, RefusedError
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.gemini.transport import translated
-from airflow_gemini_batch.engine.run.layout import Manifest
 
-#: The service means to finish a job within 24 hours (Batch API page).
+#: The service aims to finish a job within 24 hours (Batch API page).
 WINDOW = dt.timedelta(hours=24)
 
-#: A job that has not ended after 48 hours expires; two more for building and uploading.
+#: A job that has not ended after 48 hours expires (Batch API page); two more hours are for building and uploading.
 DEFAULT_TTL = dt.timedelta(hours=50)
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A cached content. ``expires`` is None where the service is silent.
+    """One cached content.
 
     :param name: ``cachedContents/…``, for ``config={"cached_content": name}``.
-    :param model: without ``models/``.
+    :param model: without ``models/``; only requests to this model can use the cache.
+    :param expires: aware datetime; None where the service does not give it.
     """
 
     name: str
@@ -43,7 +44,10 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """The caches of the key's project."""
+    """The caches of the API key's project.
+
+    Every method raises ServiceError, or a subclass of it, when the service refuses or does not answer.
+    """
 
     endpoint: Endpoint
 
@@ -51,44 +55,53 @@ class Caches:
         self,
         *,
         model: str,
-        contents: Any = None,
-        system_instruction: Any = None,
+        contents: types.ContentListUnion | types.ContentListUnionDict | None = None,
+        system_instruction: types.ContentUnion | types.ContentUnionDict | None = None,
         ttl: dt.timedelta = DEFAULT_TTL,
         display_name: str | None = None,
     ) -> str:
-        """Keep a shared prefix at the service, which bills it by the hour. Returns its name.
+        """Store a shared prefix at the service, which bills it by the hour until it expires or is deleted.
 
-        :param contents, system_instruction: as google-genai takes them: texts, parts, uploaded files.
-        :param ttl: how long it lives; below 24 hours, the time that a job may take, it is refused.
+        :param model: with or without ``models/``; the cache works for this model only.
+        :param contents: what google-genai accepts as contents: text, parts, uploaded files, or lists of these.
+        :param system_instruction: text, or what google-genai accepts as one content.
+        :param ttl: how long the cache exists. Default: 50 hours, because a job expires after 48; at least 24, the time that the
+            service may take for a job (Batch API page).
+        :param display_name: shown in listings only. Default: none.
+
+        Returns the name, ``cachedContents/…``. Raises InputError when there is nothing to cache or the ttl is too short.
+        The call is never repeated automatically: after an OutcomeUnknownError there may be a cache, which is billed.
         """
         if contents is None and system_instruction is None:
-            raise InputError("There is nothing to cache: give contents, a system_instruction, or both.")
-        once = types.HttpOptions(
-            retry_options=types.HttpRetryOptions(attempts=1)
-        )  # a second one would be billed beside the first
-        config = types.CreateCachedContentConfig(
-            contents=contents,
-            system_instruction=system_instruction,
-            ttl=_seconds(ttl),
-            display_name=display_name,
-            http_options=once,
-        )
+            raise InputError("There is nothing to cache: pass contents, a system_instruction, or both.")
+        # As a dict, since the SDK's class is typed more narrowly than what it accepts.
+        config: types.CreateCachedContentConfigDict = {
+            "contents": contents,
+            "system_instruction": system_instruction,
+            "ttl": _seconds(ttl),
+            "display_name": display_name,
+            # One attempt: a repeated create makes a second cache, which is billed as well.
+            "http_options": {"retry_options": {"attempts": 1}},
+        }
         with self._sdk() as sdk, translated(f"create a cache for {model}"):
             return sdk.caches.create(model=model, config=config).name or ""
 
     def get(self, name: str) -> Cache:
-        """Raises RefusedError for a cache that is gone, or another project's."""
-        with self._sdk() as sdk, translated(f"look at {name}"):
+        """The cache as it is now. Raises RefusedError (403 or 404) when it has expired, was deleted, or is another project's."""
+        with self._sdk() as sdk, translated(f"get {name}"):
             found = sdk.caches.get(name=name)
         return Cache(found.name or name, (found.model or "").removeprefix("models/"), found.expire_time)
 
     def extend(self, name: str, ttl: dt.timedelta = DEFAULT_TTL) -> None:
-        """Let it live for so long from now on."""
+        """Set the cache's expiry to ``ttl`` from now.
+
+        :param ttl: at least 24 hours, else InputError. Default: 50 hours, as in ``create``.
+        """
         with self._sdk() as sdk, translated(f"extend {name}"):
             sdk.caches.update(name=name, config=types.UpdateCachedContentConfig(ttl=_seconds(ttl)))
 
     def delete(self, name: str) -> None:
-        """End it, and what it costs. No error when it is gone."""
+        """Delete the cache, which ends its cost. A cache that the service does not find (403 or 404) is not an error."""
         try:
             with self._sdk() as sdk, translated(f"delete {name}"):
                 sdk.caches.delete(name=name)
@@ -102,9 +115,13 @@ class Caches:
             yield sdk
 
 
-def require_lasting(manifest: Manifest, endpoint: Endpoint, *, now: float | None = None) -> None:
-    """Raise InputError when the run's requests name a cache that is absent, another model's, or ends before a job should."""
-    name = (manifest.request.get("request") or {}).get("cached_content")
+def require_lasting(request: Mapping[str, Any], model: str, endpoint: Endpoint, *, now: float | None = None) -> None:
+    """Raise InputError when a run's requests name a cache that a job which is created now cannot rely on.
+
+    :param request: the request specification of the run's manifest.
+    :param now: seconds since the epoch. Default: the current time.
+    """
+    name = (request.get("request") or {}).get("cached_content")
     if not name:
         return
     try:
@@ -113,27 +130,27 @@ def require_lasting(manifest: Manifest, endpoint: Endpoint, *, now: float | None
         if error.code not in (403, 404):
             raise
         raise InputError(
-            f"The run's config names {name}, which the service does not have, or not for this API key. No job was created. "
-            "A cache has one name for its whole life: create another, and start anew with it at another destination."
+            f"The run's config names {name}, which does not exist or is not visible to this API key. No job was created. "
+            "A cache cannot be created again under the same name: create another one and use it in a run at another destination."
         ) from error
-    if problem := why_unfit(cache, manifest.model, now=time.time() if now is None else now):
+    if problem := why_unfit(cache, model, now=time.time() if now is None else now):
         raise InputError(f"The run's config names {name}, {problem} No job was created.")
 
 
 def why_unfit(cache: Cache, model: str, *, now: float) -> str | None:
-    """Why a job that is created now cannot rely on the cache; None when it can."""
+    """Why a job that is created at ``now`` (seconds since the epoch) cannot rely on the cache; None when it can."""
     if cache.model and cache.model != model.removeprefix("models/"):
-        return f"a cache of {cache.model}, and the run asks {model}: a cache serves its own model alone."
+        return f"a cache of {cache.model}, but the run uses {model}: a cache works for its own model only."
     needed = dt.datetime.fromtimestamp(now, dt.timezone.utc) + WINDOW
     if cache.expires is not None and cache.expires < needed:
         return (
-            f"which expires at {cache.expires:%Y-%m-%d %H:%M} UTC, and a job may take until {needed:%Y-%m-%d %H:%M} UTC. "
-            f"Let it live longer (Caches.extend, or GeminiHook.extend_cache) and run the same again."
+            f"which expires at {cache.expires:%Y-%m-%d %H:%M} UTC, but a job may take until {needed:%Y-%m-%d %H:%M} UTC. "
+            f"Extend it (GeminiHook.extend_cache or Caches.extend), then call again with the same arguments to resume."
         )
     return None
 
 
 def _seconds(ttl: dt.timedelta) -> str:
     if ttl < WINDOW:
-        raise InputError(f"ttl is {ttl}; a batch job may take {WINDOW}, so its cache has to live at least as long.")
+        raise InputError(f"ttl is {ttl}; expected at least {WINDOW}, because a batch job may take that long.")
     return f"{math.ceil(ttl.total_seconds())}s"

@@ -1,4 +1,4 @@
-"""A file of the Files API as the service tells it."""
+"""A file of the Files API, as the service describes it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from google.genai import types
 
-#: A name that may be put into a URL. The service's own are of a-z, 0-9 and ``-``; nobody has promised that they stay so.
+#: A name that is safe in a URL. More is accepted than the a-z, 0-9 and ``-`` of today's names, which are not documented.
 _FILE_NAME = re.compile(r"files/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,512}")
 
 
 def is_file_name(name: object) -> bool:
+    """Whether this is ``files/<id>`` with an id that is safe in a URL."""
     return isinstance(name, str) and _FILE_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file that the service holds. ``size`` in bytes and ``sha256`` (hex) are None where the service is silent.
+    """A file that the service holds.
 
-    :param is_processing: the service still looks through it, as it does with video.
-    :param is_output: written by the service itself; such a file expires, and cannot be deleted.
+    :param name: ``files/<id>``.
+    :param size: in bytes; None where the service does not give it.
+    :param sha256: hex digest of the content; None where the service does not give it.
+    :param is_usable: whether requests can refer to it now.
+    :param is_output: written by the service as a job's output. Such a file expires and cannot be deleted.
+    :param display_name: empty where it has none.
+    :param create_time: aware datetime; None where the service does not give it.
+    :param expires: aware datetime; None where the service does not give it.
+    :param is_processing: the service is still processing the content, as it does with video.
     """
 
     name: str
@@ -39,6 +47,7 @@ class RemoteFile:
 
     @classmethod
     def of(cls, file: types.File) -> RemoteFile:
+        """From the SDK's type."""
         return cls(
             name=file.name or "",
             size=file.size_bytes,
@@ -53,7 +62,7 @@ class RemoteFile:
 
 
 def _hex_digest(sha256_hash: str | None) -> str | None:
-    """The API documents base64 of the digest; what it sends is base64 of the digest's hex text. Both are understood."""
+    """The hex digest. The API documents base64 of the digest but sends base64 of the digest's hex text; both are accepted."""
     if not sha256_hash:
         return None
     try:

@@ -1,7 +1,9 @@
-"""What the service holds for the project of a key: jobs and files, looked through on our side, since it filters nothing.
+"""The jobs and files that the service holds for an API key's project: finding them, describing them, deleting them.
 
-Two rules must stay true: a listing is read to its end, and only what is handed on is cut, saying how much was left out;
-and a job that may still run is never deleted, because nobody says whether it then stops, and nobody could see it any more.
+The service's listings cannot be filtered, so everything is filtered here. Two rules must not be relaxed:
+a listing is always read to its end, and only the result is cut, with the number of entries that were left out; and
+a job that may still run is never deleted, because the API does not document whether that stops it, and it could no
+longer be seen.
 """
 
 from __future__ import annotations
@@ -23,26 +25,29 @@ from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
 
 log = logging.getLogger(__name__)
 
-#: How much of a listing is handed on by default: some 30 KB of XCom.
+#: Entries of a listing in a result by default: about 30 KB of XCom.
 MAX_SHOWN = 100
 
-#: In place of a state: whatever has not ended, under any name.
+#: Accepted in place of a state: every job that has not ended, including states that this version does not know.
 ACTIVE = "ACTIVE"
 
-#: Seconds that a cancelled job is given to end before it is left for the next time, and between two looks at it.
-_CANCEL_PATIENCE = 30.0
-_LOOK_EVERY = 2.0
+#: Seconds to wait for a cancelled job to end. After that it is left for a later call, so that no task blocks for long.
+_CANCEL_TIMEOUT = 30.0
+#: Seconds between two checks of a cancelled job's state.
+_CHECK_INTERVAL = 2.0
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs are meant; what is left out does not matter.
+    """Which jobs to select. A field that is left out selects every job; make one from a user's arguments with ``JobFilter.of``.
 
-    :param states: names of ``JobState``, or ``ACTIVE``; empty: any.
-    :param display_name, model: patterns with ``*`` and ``?``, to be matched as a whole; the model without ``models/``.
-    :param created_after, created_before: a job that does not say when it was created is neither.
+    :param states: names of ``JobState`` in upper case, or ``ACTIVE``; empty: any state.
+    :param display_name: pattern with ``*`` and ``?`` for the whole display name, case-sensitive.
+    :param model: pattern with ``*`` and ``?`` for the whole model name without ``models/``.
+    :param created_after: aware datetime, inclusive. A job without a creation time is not selected.
+    :param created_before: aware datetime, exclusive. A job without a creation time is not selected.
     """
 
     states: frozenset[str] = frozenset()
@@ -62,7 +67,18 @@ class JobFilter:
         created_before: dt.datetime | str | None = None,
         now: dt.datetime | None = None,
     ) -> JobFilter:
-        """As a person says it: states in any case, times as ISO 8601 or as an age such as ``36h``. Raises InputError."""
+        """A filter from the arguments of an operator, of the hook or of the command line. Every default is "any job".
+
+        :param state: one state or several, in any case: PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED, EXPIRED, UNKNOWN, or
+            ACTIVE for every job that has not ended.
+        :param display_name: pattern with ``*`` and ``?`` for the whole display name, case-sensitive.
+        :param model: pattern with ``*`` and ``?`` for the whole model name, with or without ``models/``.
+        :param created_after: datetime, ISO 8601 text (UTC unless it has an offset), or an age such as ``36h``; inclusive.
+        :param created_before: the same, exclusive.
+        :param now: what ages are counted from. Default: the current time.
+
+        Raises InputError for an unknown state or a time that cannot be parsed.
+        """
         states = frozenset(name.upper() for name in ([state] if isinstance(state, str) else state or ()))
         known = {ACTIVE, *(known.value for known in JobState)}
         if unknown := states - known:
@@ -76,6 +92,7 @@ class JobFilter:
         )
 
     def matches(self, job: Job) -> bool:
+        """Whether the filter selects this job."""
         return self._state_matches(job) and self._name_matches(job) and self._age_matches(job)
 
     def _state_matches(self, job: Job) -> bool:
@@ -98,25 +115,35 @@ class JobFilter:
         )
 
 
-class Fate(str, enum.Enum):
-    """What became of something that was to be deleted."""
+class DeleteOutcome(str, enum.Enum):
+    """The result of a request to delete a job or a file."""
 
     DELETED = "deleted"
-    #: It was not there, or is another project's, or somebody was faster.
+    #: Not there: it never existed, was deleted or has expired, or it belongs to another project.
     GONE = "gone"
-    #: A job that has been told to end and has not ended yet: delete it later.
+    #: A job that was cancelled and has not ended yet. Delete it later.
     ENDING = "ending"
-    #: A file of the service's own, which only the service removes.
+    #: A job's output file, which only the service removes.
     UNDELETABLE = "undeletable"
 
 
 def find_jobs(client: GeminiClient, wanted: JobFilter) -> list[Job]:
-    """Every job that is meant, newest first."""
+    """All jobs of the project that the filter selects, newest first.
+
+    Reads the whole listing and filters here, because the service does not filter.
+
+    Raises ServiceError when the listing cannot be read.
+    """
     return sorted((job for job in client.list_jobs() if wanted.matches(job)), key=lambda job: job.create_time, reverse=True)
 
 
 def find_files(client: GeminiClient, display_name: str | None = None) -> list[RemoteFile]:
-    """Every file, or those whose display name matches a pattern with ``*`` and ``?``; newest first."""
+    """All files of the project, newest first.
+
+    :param display_name: pattern with ``*`` and ``?`` for the whole display name, case-sensitive. Default: every file.
+
+    Raises ServiceError when the listing cannot be read.
+    """
     found = [file for file in client.list_files() if display_name is None or fnmatch.fnmatchcase(file.display_name, display_name)]
     return sorted(found, key=lambda file: (file.create_time or _LONG_AGO, file.name), reverse=True)
 
@@ -126,46 +153,65 @@ def delete_job(
     name: str,
     *,
     cancel: bool = False,
-    patience: float = _CANCEL_PATIENCE,
+    timeout: float = _CANCEL_TIMEOUT,
     sleep: Callable[[float], None] = time.sleep,
-) -> Fate:
-    """Remove a job from the listing, once it has ended.
+) -> DeleteOutcome:
+    """Remove an ended job from the service's listing.
 
-    :param cancel: end it first when it is active; without this, an active job is an InputError.
-    :param patience: seconds that a cancelled job is given to end.
+    :param name: ``batches/<id>``.
+    :param cancel: cancel the job first when it is active. Default: False, because cancelling loses the answers that the job
+        would still have given.
+    :param timeout: seconds to wait for a cancelled job to end. Default: 30, so that no task blocks for long.
+    :param sleep: called with the seconds between two checks of the job's state.
+
+    Returns DELETED, GONE when the service does not find the job, or ENDING when the cancelled job has not ended in time; it then
+    still exists. Raises InputError for an active job without ``cancel``, and another ServiceError as the service answers.
     """
     try:
         job = client.get_job(name)
         if not job.is_terminal:
             if not cancel:
-                raise InputError(f"{job} is active, and deleting it would hide it and not stop it. Cancel it first.")
+                raise InputError(f"{job} is active. Deleting it would hide it without stopping it. Cancel it first.")
             client.cancel_job(name)
-            until = time.monotonic() + patience
-            while not (job := client.get_job(name)).is_terminal:
-                if time.monotonic() >= until:
-                    return Fate.ENDING
-                sleep(_LOOK_EVERY)
+            job = _await_end(client, name, timeout, sleep)
     except NotFoundError:
-        return Fate.GONE
+        return DeleteOutcome.GONE
+    if not job.is_terminal:
+        return DeleteOutcome.ENDING
     client.delete_job(name)
     log.info("Deleted %s.", job)
-    return Fate.DELETED
+    return DeleteOutcome.DELETED
 
 
-def delete_file(client: GeminiClient, name: str) -> Fate:
-    """Give the storage of a file back."""
+def _await_end(client: GeminiClient, name: str, timeout: float, sleep: Callable[[float], None]) -> Job:
+    """The job once it has ended, or as it was at the last check before the timeout (seconds)."""
+    until = time.monotonic() + timeout
+    while not (job := client.get_job(name)).is_terminal and time.monotonic() < until:
+        sleep(_CHECK_INTERVAL)
+    return job
+
+
+def delete_file(client: GeminiClient, name: str) -> DeleteOutcome:
+    """Delete a file, so that it no longer counts against the project's 20 GB.
+
+    :param name: ``files/<id>``.
+
+    Returns DELETED, GONE, or UNDELETABLE for a job's output: the service answers 400 to deleting it and removes it about 48 hours
+    after the job's end. Raises InputError for a name of another form, and RefusedError or another ServiceError as the service
+    answers.
+    """
     if not is_file_name(name):
-        raise InputError(f"{name!r} is no name of a file; expected files/<id>.")
+        raise InputError(f"Invalid file name {name!r}; expected files/<id>.")
     try:
         if client.get_file(name) is None:
-            return Fate.GONE
+            return DeleteOutcome.GONE
         client.delete_file(name)
     except RefusedError as error:
         if error.code != 400 or not name.startswith(_OUTPUT_PREFIX):
             raise
-        log.info("%s is the output of a job: the service does not let it be deleted, and removes it by itself.", name)
-        return Fate.UNDELETABLE
-    return Fate.DELETED
+        log.info("%s is a job's output, which only the service can delete. It does so about 48 hours after the job's end.", name)
+        return DeleteOutcome.UNDELETABLE
+    return DeleteOutcome.DELETED
 
 
 _OUTPUT_PREFIX = "files/batch-"
@@ -173,15 +219,16 @@ _LONG_AGO = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
 
 
 def cut(items: Sequence[dict[str, Any]], *, kind: str, limit: int = MAX_SHOWN) -> dict[str, Any]:
-    """A listing as plain JSON that stays small.
+    """A listing as plain JSON: ``{"count": …, kind: […], "left_out": …}``.
 
-    :param kind: what the items are called in it: ``jobs`` or ``files``.
+    :param kind: the key for the items: ``jobs`` or ``files``.
+    :param limit: most items to include. ``count`` is the number of all, ``left_out`` of those that are not included.
     """
     return {"count": len(items), kind: list(items[:limit]), "left_out": max(0, len(items) - limit)}
 
 
 def job_record(job: Job) -> dict[str, Any]:
-    """A job as plain JSON."""
+    """A job as plain JSON; the error message is cut at 200 characters, so that a long listing still fits into XCom."""
     return {
         "name": job.name,
         "state": job.state.value,
@@ -199,7 +246,7 @@ def job_record(job: Job) -> dict[str, Any]:
 
 
 def file_record(file: RemoteFile) -> dict[str, Any]:
-    """A file as plain JSON."""
+    """A file as plain JSON. Times are ISO 8601, or empty where the service does not give them."""
     return {
         "name": file.name,
         "display_name": file.display_name,
@@ -211,7 +258,13 @@ def file_record(file: RemoteFile) -> dict[str, Any]:
 
 
 def moment(value: dt.datetime | str | None, *, argument: str, now: dt.datetime | None = None) -> dt.datetime | None:
-    """A point in time, from ISO 8601 (UTC unless it says otherwise) or from an age such as ``36h``. Raises InputError."""
+    """An aware datetime from ISO 8601 text or a datetime (UTC unless it has an offset), or from an age such as ``36h``.
+
+    :param argument: the argument's name, for the error.
+    :param now: what an age is counted from. Default: the current time.
+
+    Returns None for None and for empty text, as an unset template gives. Raises InputError for anything else.
+    """
     if value is None or value == "":
         return None
     if isinstance(value, str) and (age := _age(value)) is not None:
@@ -227,10 +280,15 @@ def moment(value: dt.datetime | str | None, *, argument: str, now: dt.datetime |
 
 
 def duration(value: dt.timedelta | str, *, argument: str) -> dt.timedelta:
-    """A length of time, from text such as ``90m``, ``36h`` or ``7d`` too. Raises InputError."""
+    """A timedelta, also from text: a number and one of s, m, h, d, w, such as ``90m``, ``36h`` or ``7d``.
+
+    :param argument: the argument's name, for the error.
+
+    Raises InputError for other text and for a negative timedelta.
+    """
     found = _age(value) if isinstance(value, str) else value
     if not isinstance(found, dt.timedelta) or found < dt.timedelta(0):
-        raise InputError(f"{argument} is {value!r}; expected a length of time such as 36h or 7d.")
+        raise InputError(f"{argument} is {value!r}; expected a duration such as 36h or 7d.")
     return found
 
 
@@ -240,4 +298,5 @@ def _age(text: str) -> dt.timedelta | None:
 
 
 def total_bytes(files: Iterable[RemoteFile]) -> int:
+    """The sum of the sizes; a file of unknown size counts as 0."""
     return sum(file.size or 0 for file in files)

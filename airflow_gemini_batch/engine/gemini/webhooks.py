@@ -1,7 +1,8 @@
-"""The webhooks that are registered for a project: looked at before one is made, because the service makes two without a word.
+"""The webhooks that are registered for an API key's project.
 
-The SDK's webhooks have errors of another family than everything else of it, and repeat a create that failed by themselves. Here
-nothing is repeated, and the errors are the engine's. A signing secret is in the answer that made it, and nowhere else.
+The existing webhooks are listed before one is created, because the service accepts a second one with the same URI and name
+without an error. The SDK retries a failed create and raises errors of its own family for webhooks; here nothing is retried, and
+the errors are the engine's. The service returns a signing secret only in the answer to the call that made it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from airflow_gemini_batch.engine.errors import (
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.gemini.transport import hooked_client, translated
 
-#: All ends of a job.
+#: The events for every way in which a job can end.
 BATCH_EVENTS = ("batch.succeeded", "batch.failed", "batch.expired", "batch.cancelled")
 
-#: How long the old secret stays good after a rotation, unless it is revoked at once.
+#: Whether a rotation revokes the old secret at once; otherwise it stays valid for 24 hours.
 _BEHAVIOR = {True: "revoke_previous_secrets_immediately", False: "revoke_previous_secrets_after_h24"}
 
 _PAGE_SIZE = 1000
@@ -40,8 +41,12 @@ _PAGE_SIZE = 1000
 class Webhook:
     """A registered webhook.
 
+    :param id: what the other methods take.
+    :param uri: where notifications are sent.
+    :param events: the event types it is subscribed to, such as ``batch.succeeded``.
     :param state: ``enabled``, ``disabled`` or ``disabled_due_to_failed_deliveries``.
-    :param secret: the signing secret, of one that has just been made; the service never tells it again.
+    :param created: aware datetime; None where the service does not give it.
+    :param secret: the signing secret, only in the return value of ``create``; the service never returns it again.
     """
 
     id: str
@@ -54,16 +59,22 @@ class Webhook:
 
     @property
     def is_enabled(self) -> bool:
+        """Whether the service sends notifications to it."""
         return self.state == "enabled"
 
 
 class Webhooks:
-    """The registered webhooks of the key's project. Each call has a client of its own: they are few and far between."""
+    """The registered webhooks of the API key's project. Each call opens a client of its own, because calls are rare.
+
+    Every method raises InputError when the installed google-genai has no webhooks, and ServiceError or a subclass of it when the
+    service refuses or does not answer.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
 
     def list(self) -> list[Webhook]:
+        """All webhooks of the project."""
         found: list[Webhook] = []
         token: str | None = None
         with self._calling("list the webhooks") as sdk:
@@ -75,36 +86,44 @@ class Webhooks:
                 token = page.next_page_token
 
     def create(self, uri: str, *, name: str, events: Sequence[str] = BATCH_EVENTS) -> Webhook:
-        """Register a webhook, and return it with its ``secret``.
+        """Register a webhook and return it with its ``secret``, which cannot be read again later.
 
-        Raises InputError when one with this URI and name is there: its secret is known to whoever made it, and to nobody else.
+        :param uri: where the service sends notifications.
+        :param name: for people, and to find the webhook again.
+        :param events: event types. Default: all four ways in which a job can end.
+
+        Raises InputError when a webhook with this URI and name exists: its secret cannot be read any more.
         """
         there = next((one for one in self.list() if (one.uri, one.name) == (uri, name)), None)
         if there is not None:
             raise InputError(
-                f"Webhook {name!r} for {uri} is registered already, as {there.id} ({there.state}). Rotate its secret when it is "
-                "lost, or delete it first."
+                f"Webhook {name!r} for {uri} is already registered as {there.id} ({there.state}). Delete it first, or rotate its "
+                "secret if that was lost."
             )
         with self._calling(f"register webhook {name!r}") as sdk:
             return _webhook(sdk.create(name=name, uri=uri, subscribed_events=[*events]))
 
     def rotate(self, webhook_id: str, *, revoke_at_once: bool = False) -> str:
-        """A new signing secret. The old one stays good for a day, so that receivers can learn the new one."""
+        """Make and return a new signing secret.
+
+        :param revoke_at_once: whether the old secret becomes invalid at once. Default: False, it stays valid for 24 hours, so
+            that receivers can be given the new one.
+        """
         with self._calling(f"rotate the secret of webhook {webhook_id}") as sdk:
             return str(sdk.rotate_signing_secret(id=webhook_id, revocation_behavior=_BEHAVIOR[revoke_at_once]).secret)
 
     def ping(self, webhook_id: str) -> None:
-        """Have the service send an event that means nothing."""
+        """Have the service send a test event to the webhook."""
         with self._calling(f"ping webhook {webhook_id}") as sdk:
             sdk.ping(id=webhook_id)
 
     def enable(self, webhook_id: str) -> None:
-        """Switch one on again that the service has disabled after failed deliveries."""
+        """Enable a webhook that is disabled, for example by the service after failed deliveries."""
         with self._calling(f"enable webhook {webhook_id}") as sdk:
             sdk.update(id=webhook_id, state="enabled")
 
     def delete(self, webhook_id: str) -> None:
-        """No error when it is gone."""
+        """Delete the webhook. One that does not exist is not an error."""
         with contextlib.suppress(NotFoundError), self._calling(f"delete webhook {webhook_id}") as sdk:
             sdk.delete(id=webhook_id)
 
@@ -117,7 +136,7 @@ class Webhooks:
         with http, genai.Client(api_key=self.endpoint.key(), vertexai=False, http_options=options) as client, _translated(doing):
             webhooks = getattr(client, "webhooks", None)
             if webhooks is None:
-                raise InputError("The installed google-genai knows no webhooks; install a newer one.")
+                raise InputError("The installed google-genai has no webhooks; install a newer version.")
             yield webhooks
 
 
@@ -137,7 +156,7 @@ def _translated(doing: str) -> Iterator[None]:
 def _meaning(code: int | None, doing: str, error: Exception) -> ServiceError:
     text = f"Could not {doing}: {error}"
     if code is None or code == 408 or code >= 500:
-        return OutcomeUnknownError(f"{text}. It may have been done: look before you repeat it.", code=code)
+        return OutcomeUnknownError(f"{text}. It may have been done: check before repeating it.", code=code)
     if code == 401 or "API key" in str(error) or "API_KEY" in str(getattr(error, "body", "")):
         return ApiKeyError(f"{text} Check the API key of the connection.", code=code)
     kinds: dict[int, type[ServiceError]] = {404: NotFoundError, 429: QuotaError}

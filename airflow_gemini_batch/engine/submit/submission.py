@@ -108,7 +108,7 @@ class Submission:
             if found is not None:
                 return found
         self._require_room(shard)
-        require_lasting(self.manifest, self.client.endpoint, now=self.clock())
+        require_lasting(self.manifest.request, self.manifest.model, self.client.endpoint, now=self.clock())
         send_media(self.run, shard, self.client, now=self.clock)
         input_file = None if goes_inline(shard, self.transport) else self._upload(shard, token)
         failure: ServiceError | None = None

@@ -24,7 +24,7 @@ from airflow_gemini_batch import (
 from airflow_gemini_batch._compat import AirflowFailException, AirflowSkipException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from airflow_gemini_batch.engine.errors import NotFoundError
-from airflow_gemini_batch.engine.gemini.inventory import Fate, delete_job
+from airflow_gemini_batch.engine.gemini.inventory import DeleteOutcome, delete_job
 from tests.integration.airflow.conftest import Legs
 
 pytestmark = pytest.mark.usefixtures("connect")
@@ -102,8 +102,8 @@ def test_entries_of_a_listing_name_what_they_are_of(leaving: Callable[[], None],
     file = next(file for file in do(GeminiBatchListFilesOperator)["files"] if not file["is_output"])
 
     assert do(GeminiBatchGetJobOperator, job=job) == job
-    assert do(GeminiBatchDeleteJobOperator, job=job) == {"job": job["name"], "fate": "deleted"}
-    assert do(GeminiBatchDeleteFileOperator, file=file) == {"file": file["name"], "fate": "deleted"}
+    assert do(GeminiBatchDeleteJobOperator, job=job) == {"job": job["name"], "outcome": "deleted"}
+    assert do(GeminiBatchDeleteFileOperator, file=file) == {"file": file["name"], "outcome": "deleted"}
 
 
 def test_a_shard_without_requests_has_no_job_to_look_after() -> None:
@@ -115,7 +115,7 @@ def test_a_shard_without_requests_has_no_job_to_look_after() -> None:
 
 
 def test_a_file_that_is_not_there_is_not_called_deleted() -> None:
-    assert do(GeminiBatchDeleteFileOperator, file="files/nobody")["fate"] == "gone"
+    assert do(GeminiBatchDeleteFileOperator, file="files/nobody")["outcome"] == "gone"
 
 
 def test_a_file_that_this_key_may_not_delete_is_not_called_deleted(
@@ -143,13 +143,13 @@ def test_an_active_job_is_cancelled_before_it_is_deleted_and_only_when_asked_to(
     Legs(describe()).start()
     first, second, third = jobs_of(hook)
 
-    with pytest.raises(AirflowFailException, match=f"{first} .* is active, and deleting it would hide it and not stop it"):
+    with pytest.raises(AirflowFailException, match=f"{first} .* is active. Deleting it would hide it without stopping it"):
         do(GeminiBatchDeleteJobOperator, job=first)
     cancelled = do(GeminiBatchCancelJobOperator, job=second)
     deleted = do(GeminiBatchDeleteJobOperator, job=third, cancel=True)
 
     assert cancelled["state"] == "CANCELLED"
-    assert deleted == {"job": third, "fate": "deleted"}
+    assert deleted == {"job": third, "outcome": "deleted"}
     assert set(jobs_of(hook)) == {first, second}
     assert [entry["job"] for entry in emulator.journal("cancel")] == [second, third]
 
@@ -163,14 +163,14 @@ def test_a_job_that_does_not_end_when_it_is_cancelled_is_left_there(
     Legs(describe(max_shard_requests=100)).start()
     [name] = jobs_of(hook)
 
-    fate = delete_job(hook.client, name, cancel=True, patience=0.0)
+    outcome = delete_job(hook.client, name, cancel=True, timeout=0.0)
 
-    assert fate is Fate.ENDING
+    assert outcome is DeleteOutcome.ENDING
     assert jobs_of(hook) == [name]
 
 
 def test_a_job_that_is_gone_needs_no_deleting() -> None:
-    assert do(GeminiBatchDeleteJobOperator, job="batches/nobody")["fate"] == "gone"
+    assert do(GeminiBatchDeleteJobOperator, job="batches/nobody")["outcome"] == "gone"
 
 
 def test_files_are_listed_and_deleted_but_for_the_outputs_of_jobs(leaving: Callable[[], None]) -> None:
@@ -183,8 +183,8 @@ def test_files_are_listed_and_deleted_but_for_the_outputs_of_jobs(leaving: Calla
     assert (len(inputs), len(outputs), told["count"], told["left_out"]) == (3, 3, 6, 0)
     assert told["bytes"] == sum(file["bytes"] for file in told["files"]) > 0
     assert do(GeminiBatchListFilesOperator, display_name="gb-* shard 0 *")["count"] == 1
-    assert do(GeminiBatchDeleteFileOperator, file=inputs[0]) == {"file": inputs[0], "fate": "deleted"}
-    assert do(GeminiBatchDeleteFileOperator, file=outputs[0]) == {"file": outputs[0], "fate": "undeletable"}
+    assert do(GeminiBatchDeleteFileOperator, file=inputs[0]) == {"file": inputs[0], "outcome": "deleted"}
+    assert do(GeminiBatchDeleteFileOperator, file=outputs[0]) == {"file": outputs[0], "outcome": "undeletable"}
 
 
 def test_the_hook_has_the_same(describe: Describe, emulator: Emulator, hook: GeminiHook) -> None:
@@ -196,7 +196,7 @@ def test_the_hook_has_the_same(describe: Describe, emulator: Emulator, hook: Gem
     hook.cancel_job(job.name)
 
     assert hook.get_job(job.name).state == "CANCELLED"
-    assert (hook.delete_job(job.name), hook.delete_file(file.name)) == (Fate.DELETED, Fate.DELETED)
+    assert (hook.delete_job(job.name), hook.delete_file(file.name)) == (DeleteOutcome.DELETED, DeleteOutcome.DELETED)
     with pytest.raises(NotFoundError):
         hook.get_job(job.name)
 
@@ -256,7 +256,7 @@ class TestCleanup:
             told = do(GeminiBatchCleanupOperator, destination=places, older_than="{{ '0s' }}", dry_run=True)
 
         assert (told["runs"]["finished"], told["deleted_jobs"]["count"]) == (1, 3)
-        assert "Would clean up: 3 input files deleted, 3 jobs deleted; 1 finished runs" in caplog.text
+        assert "Would clean up: 3 input files deleted, 3 jobs deleted; 1 finished runs;" in caplog.text
 
     def test_orphans_are_named_and_cancelled_only_when_asked_to(
         self, describe: Describe, tmp_path: Path, emulator: Emulator

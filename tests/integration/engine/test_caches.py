@@ -1,4 +1,4 @@
-"""A cache outlives the job that relies on it, or there is no job."""
+"""No job is created that could outlast the cache it relies on."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_a_cache_is_kept_for_fifty_hours_by_default(caches: Caches) -> None:
 
 
 @pytest.mark.parametrize("ttl", [dt.timedelta(hours=23, minutes=59), dt.timedelta(0), -HOUR])
-def test_a_cache_that_would_end_before_a_job_may_is_refused(caches: Caches, ttl: dt.timedelta) -> None:
-    with pytest.raises(InputError, match="a batch job may take 1 day"):
+def test_a_ttl_shorter_than_a_job_may_take_is_refused(caches: Caches, ttl: dt.timedelta) -> None:
+    with pytest.raises(InputError, match="expected at least 1 day"):
         caches.create(model=MODEL, contents="long", ttl=ttl)
 
 
-def test_nothing_cannot_be_cached(caches: Caches) -> None:
+def test_a_cache_without_content_is_refused(caches: Caches) -> None:
     with pytest.raises(InputError, match="nothing to cache"):
         caches.create(model=MODEL)
 
@@ -59,9 +59,9 @@ def test_nothing_cannot_be_cached(caches: Caches) -> None:
         (Cache("cachedContents/1", "m", None), None),
         (
             Cache("cachedContents/1", "m", NOON + 23 * HOUR),
-            "expires at 2026-01-02 11:00 UTC, and a job may take until 2026-01-02 12:00",
+            "expires at 2026-01-02 11:00 UTC, but a job may take until 2026-01-02 12:00",
         ),
-        (Cache("cachedContents/1", "other", NOON + 99 * HOUR), "a cache of other, and the run asks models/m"),
+        (Cache("cachedContents/1", "other", NOON + 99 * HOUR), "a cache of other, but the run uses models/m"),
     ],
 )
 def test_what_a_job_can_rely_on(cache: Cache, problem: str | None) -> None:
@@ -70,13 +70,13 @@ def test_what_a_job_can_rely_on(cache: Cache, problem: str | None) -> None:
     assert found is None if problem is None else problem in (found or "")
 
 
-def test_a_run_with_a_lasting_cache_goes_its_way(caches: Caches, go: Callable[..., Summary]) -> None:
+def test_a_run_with_a_lasting_cache_finishes(caches: Caches, go: Callable[..., Summary]) -> None:
     name = caches.create(model=MODEL, contents="long " * 100)
 
     assert go(request=asking(name)).results == 12
 
 
-def test_a_run_whose_cache_ends_too_soon_goes_on_after_it_was_extended(
+def test_a_run_whose_cache_expires_too_soon_resumes_once_it_is_extended(
     caches: Caches, endpoint: Endpoint, go: Callable[..., Summary], emulator: Emulator
 ) -> None:
     name = caches.create(model=MODEL, contents="long " * 100)
@@ -91,12 +91,12 @@ def test_a_run_whose_cache_ends_too_soon_goes_on_after_it_was_extended(
     assert go(request=asking(name)).results == 12
 
 
-def test_a_run_whose_cache_is_gone_creates_no_job(caches: Caches, go: Callable[..., Summary], emulator: Emulator) -> None:
+def test_a_run_whose_cache_was_deleted_creates_no_job(caches: Caches, go: Callable[..., Summary], emulator: Emulator) -> None:
     name = caches.create(model=MODEL, contents="long " * 100)
     caches.delete(name)
     caches.delete(name)
 
-    with pytest.raises(InputError, match="which the service does not have"):
+    with pytest.raises(InputError, match="which does not exist"):
         go(request=asking(name))
     with pytest.raises(RefusedError):
         caches.get(name)

@@ -22,7 +22,7 @@ def test_a_webhook_is_registered_once(emulator, connect):
     webhooks = GeminiHook().webhooks
     made = webhooks.create("http://127.0.0.1:1/hook", name="airflow")
 
-    with pytest.raises(InputError, match="registered already"):
+    with pytest.raises(InputError, match="already registered"):
         webhooks.create("http://127.0.0.1:1/hook", name="airflow")
 
     assert made.secret is not None
@@ -41,7 +41,7 @@ def test_a_create_that_is_not_answered_is_not_repeated(emulator, connect):
     webhooks = GeminiHook().webhooks
     emulator.faults.add(HttpFault(do="status", method="POST", path="/webhooks", when="after"))
 
-    with pytest.raises(OutcomeUnknownError, match="look before"):
+    with pytest.raises(OutcomeUnknownError, match="check before"):
         webhooks.create("http://127.0.0.1:1/hook", name="airflow")
 
     assert len(webhooks.list()) == 1
