@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, determine_kwargs, task_decorator_factory
 from airflow.sdk.definitions.context import context_merge
 
+from airflow_gemini_batch._errors import as_airflow_errors
 from airflow_gemini_batch.engine.specs import GenerateRequest, RequestSpec
-from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.operators.batch import GeminiBatchOperator
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
         returned = self.python_callable(*self.op_args, **arguments)
-        with told_to_airflow():
+        with as_airflow_errors():
             self.source = as_source(
                 returned, by=f"{self.python_callable.__name__}()", columns=columns_named(self.request, self.key, *self.carry)
             )

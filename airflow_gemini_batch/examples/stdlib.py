@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field
 
-from airflow_gemini_batch.places import locate
+from airflow_gemini_batch._locations import locate
 
 #: Importing these opens a window or a browser, prints, looks for a screen, or brings in what is no API.
 SKIPPED = frozenset(

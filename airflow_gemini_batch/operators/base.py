@@ -16,7 +16,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RequestSpec
 from airflow_gemini_batch.hooks.gemini import GeminiHook
-from airflow_gemini_batch.operators.killing import Killable
+from airflow_gemini_batch.operators._cancellation import CancelsOnKill
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ DEFAULT_COLLECT_TIMEOUT = timedelta(hours=12)
 BACKSTOP = timedelta(minutes=5)
 
 
-class GeminiOperator(Killable, BaseOperator):
+class GeminiOperator(CancelsOnKill, BaseOperator):
     """An operator with a Gemini connection.
 
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``.
@@ -164,16 +164,16 @@ class AskingOperator(GeminiOperator):
     @property
     def run_here(self) -> Run:
         """The run at the destination."""
+        from airflow_gemini_batch._locations import locate
         from airflow_gemini_batch.engine.run.layout import Run
-        from airflow_gemini_batch.places import locate
 
         return Run(locate(self.destination), locate)
 
     @property
     def question(self) -> Question:
         """What is asked, in the engine's words."""
+        from airflow_gemini_batch._locations import locate, plain_source
         from airflow_gemini_batch.engine.build.building import Question
-        from airflow_gemini_batch.places import locate, plain_source
 
         limits = {"max_shard_bytes": self.max_shard_bytes, "max_shard_requests": self.max_shard_requests}
         return Question(

@@ -147,7 +147,7 @@ class GeminiBatchOperator(AskingOperator):
         from airflow_gemini_batch.engine.build.building import build_run
 
         deadline = time.time() + self.timeout.total_seconds()
-        with self.leg(), self.connect() as client:
+        with self.one_pass(), self.connect() as client:
             run, policy = self.run_here, self._policy
             build_run(run, self.question, if_exists=self.if_exists, owner=owner_of(context), client=client)
             if not self.deferrable:
@@ -161,7 +161,7 @@ class GeminiBatchOperator(AskingOperator):
         """
         from airflow_gemini_batch.engine.api import give_up
 
-        with self.leg(), self.connect() as client:
+        with self.one_pass(), self.connect() as client:
             match event["why"]:
                 case "error":
                     raise RefusedError(event["message"])

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_gemini_batch._compat import AirflowSkipException
-from airflow_gemini_batch.failures import told_to_airflow
+from airflow_gemini_batch._errors import as_airflow_errors
 from airflow_gemini_batch.operators.base import GeminiOperator
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class GeminiBatchListJobsOperator(GeminiOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import MAX_SHOWN, JobFilter, cut, find_jobs, job_record
 
-        with told_to_airflow(), self.connect() as client:
+        with as_airflow_errors(), self.connect() as client:
             wanted = JobFilter.of(
                 state=self.state,
                 display_name=self.display_name,
@@ -109,7 +109,7 @@ class GeminiBatchGetJobOperator(_OneJobOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import job_record
 
-        with told_to_airflow(), self.connect() as client:
+        with as_airflow_errors(), self.connect() as client:
             return job_record(client.get_job(self.job_name))
 
 
@@ -126,7 +126,7 @@ class GeminiBatchCancelJobOperator(_OneJobOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import job_record
 
-        with told_to_airflow(), self.connect() as client:
+        with as_airflow_errors(), self.connect() as client:
             client.cancel_job(self.job_name)
             return job_record(client.get_job(self.job_name))
 
@@ -149,7 +149,7 @@ class GeminiBatchDeleteJobOperator(_OneJobOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import delete_job
 
-        with told_to_airflow(), self.connect() as client:
+        with as_airflow_errors(), self.connect() as client:
             return {"job": self.job_name, "outcome": delete_job(client, self.job_name, cancel=self.cancel).value}
 
 
@@ -171,7 +171,7 @@ class GeminiBatchListFilesOperator(GeminiOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import MAX_SHOWN, cut, file_record, find_files, total_bytes
 
-        with told_to_airflow(), self.connect() as client:
+        with as_airflow_errors(), self.connect() as client:
             files = find_files(client, self.display_name)
         limit = MAX_SHOWN if self.limit is None else self.limit
         return {"bytes": total_bytes(files), **cut([file_record(file) for file in files], kind="files", limit=limit)}
@@ -197,7 +197,7 @@ class GeminiBatchDeleteFileOperator(GeminiOperator):
         from airflow_gemini_batch.engine.gemini.inventory import delete_file
 
         name = str(self.file.get("name")) if isinstance(self.file, Mapping) else self.file
-        with told_to_airflow(), self.connect() as client:
+        with as_airflow_errors(), self.connect() as client:
             return {"file": name, "outcome": delete_file(client, name).value}
 
 
@@ -241,12 +241,12 @@ class GeminiBatchCleanupOperator(GeminiOperator):
         self.max_names = max_names
 
     def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_gemini_batch._locations import locate
         from airflow_gemini_batch.engine.cleanup import clean_up
         from airflow_gemini_batch.engine.gemini.inventory import duration
-        from airflow_gemini_batch.places import locate
 
         places = self.destination if isinstance(self.destination, (list, tuple)) else [self.destination]
-        with told_to_airflow(), self.connect() as client:
+        with as_airflow_errors(), self.connect() as client:
             report = clean_up(
                 client,
                 [locate(place) for place in places],

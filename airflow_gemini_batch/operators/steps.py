@@ -12,7 +12,7 @@ Mapped step by step, no shard is downloaded before all have ended. Inside a mapp
 
     trip.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination=...)
 
-What goes from task to task is a reference (``references``): plain JSON, never data. A shard without requests has no job and
+What goes from task to task is a reference (``_references``): plain JSON, never data. A shard without requests has no job and
 passes through all steps.
 
 The steps send nothing twice: each lands what its job has left, whatever became of it. What died retryably is sent again by the
@@ -34,11 +34,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from airflow_gemini_batch._references import JobReference, PartReference, ShardReference, as_json, part_of, read_reference, run_of
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, QuotaError, RefusedError, WaitTimeoutError
 from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import DEFAULT_TIMEOUT, AskingOperator, GeminiOperator, ShardStep, owner_of
-from airflow_gemini_batch.references import JobReference, PartReference, ShardReference, as_json, part_of, read_reference, run_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -75,7 +75,7 @@ class GeminiBatchBuildOperator(AskingOperator):
         from airflow_gemini_batch.engine.build.building import build_run
 
         # A missing connection is told now, and not after the table has been read.
-        with self.leg(), self.connect() as client:
+        with self.one_pass(), self.connect() as client:
             run = self.run_here
             manifest = build_run(run, self.question, if_exists=self.if_exists, owner=owner_of(context), client=client)
         return [
@@ -135,7 +135,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         self.deferrable = deferrable
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with self.leg():
+        with self.one_pass():
             return self._submit(time.time() + self.timeout.total_seconds(), refusals=0)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
 
         :param event: The trigger's.
         """
-        with self.leg():
+        with self.one_pass():
             if event["why"] == "error":
                 raise RefusedError(event["message"])
             return self._submit(event["deadline"], event["refusals"])
@@ -212,7 +212,7 @@ class GeminiBatchDownloadOperator(ShardStep):
         from airflow_gemini_batch.engine.collect.download import collect, landed
         from airflow_gemini_batch.engine.wait.in_flight import look_at
 
-        with self.leg(), self.connect() as client:
+        with self.one_pass(), self.connect() as client:
             reference = read_reference(self.job, JobReference, argument="job")
             run, shard = shard_of(reference)
             counts = landed(run, shard)
@@ -257,11 +257,11 @@ class GeminiBatchFinishOperator(GeminiOperator):
         self.max_dead_letter_ratio = max_dead_letter_ratio
 
     def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_gemini_batch._locations import locate
         from airflow_gemini_batch.engine.finish.summary import finish_run
         from airflow_gemini_batch.engine.run.layout import Run
-        from airflow_gemini_batch.places import locate
 
-        with self.leg():
+        with self.one_pass():
             return finish_run(Run(locate(self.destination)), max_dead_letter_ratio=self.max_dead_letter_ratio).as_dict()
 
 

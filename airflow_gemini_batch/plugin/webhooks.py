@@ -50,7 +50,7 @@ def settings_of(conn_id: str) -> WebhookSettings:
 def _build() -> Starlette:
     from airflow.configuration import conf
 
-    from airflow_gemini_batch.places import locate
+    from airflow_gemini_batch._locations import locate
     from airflow_gemini_batch.webhooks.receiver import Receiver
 
     names = conf.get(CONFIG_SECTION, CONFIG_OPTION, fallback="gemini_default")

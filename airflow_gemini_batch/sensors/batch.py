@@ -12,12 +12,12 @@ import msgspec
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_gemini_batch._compat import AirflowSensorTimeout
+from airflow_gemini_batch._errors import as_airflow_errors
+from airflow_gemini_batch._references import JobReference, as_json, part_of, read_reference, run_of
 from airflow_gemini_batch.engine.errors import RefusedError, ServiceError
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Watch, is_settled
-from airflow_gemini_batch.failures import told_to_airflow
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT, DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, ShardStep
-from airflow_gemini_batch.references import JobReference, as_json, part_of, read_reference, run_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,10 +64,10 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
-            with self.leg():
+            with self.one_pass():
                 return super().execute(context)
         deadline = time.time() + self.timeout
-        with self.leg():
+        with self.one_pass():
             return self._go_on(deadline)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
         :param event: The trigger's.
         """
-        with self.leg():
+        with self.one_pass():
             if event["why"] == "error":
                 raise RefusedError(event["message"])
             if event["why"] == "timeout" and self._look() is None and self._collectable_until is None:
@@ -84,7 +84,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One look, in the worker slot. Outages are waited out, as they are in the triggerer."""
-        with told_to_airflow():
+        with as_airflow_errors():
             try:
                 settled = self._look()
             except ServiceError as error:

@@ -129,9 +129,9 @@ class GeminiBatchTrigger(BaseTrigger):
                 self.log.info("Cancelled %s.", job)
 
     def _tell_ledger(self) -> None:
+        from airflow_gemini_batch._locations import locate
         from airflow_gemini_batch.engine.run.layout import Run
         from airflow_gemini_batch.engine.wait.in_flight import announce_cancellation
-        from airflow_gemini_batch.places import locate
 
         if self.destination is None:
             return

@@ -129,7 +129,7 @@ class FolderWatch:
 
 
 def notification_folder(folder: str) -> NotificationFolder:
-    from airflow_gemini_batch.places import locate
+    from airflow_gemini_batch._locations import locate
 
     return NotificationFolder(locate(folder))
 

@@ -22,7 +22,7 @@ from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.operators.killing import TaskKilled
+from airflow_gemini_batch.operators._cancellation import TaskKilled
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 from tests.integration.airflow.conftest import Legs, created, read
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from airflow_gemini_batch._references import JobReference, PartReference, ShardReference, as_json, read_reference
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.references import JobReference, PartReference, ShardReference, as_json, read_reference
 
 SHARD = ShardReference(destination="s3://lake@bucket/runs/2026-11-21", shard=3, rows=1_000, requests=998)
 JOB = JobReference(**as_json(SHARD), job="batches/fkmtjmkqxbtgvr5u18j626nskf3iiacjtc0x", state="SUCCEEDED")

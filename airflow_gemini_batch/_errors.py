@@ -24,7 +24,7 @@ PASSING = (OutcomeUnknownError, QuotaError, UnreachableError, UnsettledError)
 
 
 @contextlib.contextmanager
-def told_to_airflow() -> Iterator[None]:
+def as_airflow_errors() -> Iterator[None]:
     """Let passing errors through, to be retried; end the task for good at all others that the engine raises."""
     try:
         yield

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airflow_gemini_batch._compat import AirflowFailException
+from airflow_gemini_batch._errors import as_airflow_errors
 from airflow_gemini_batch.engine import errors
-from airflow_gemini_batch.failures import told_to_airflow
 
 FOR_A_PERSON = [
     errors.InputError("x"),
@@ -32,7 +32,7 @@ PASSING = [
 
 @pytest.mark.parametrize("error", FOR_A_PERSON, ids=lambda error: type(error).__name__)
 def test_what_needs_a_person_is_not_retried(error: Exception) -> None:
-    with pytest.raises(AirflowFailException, match=f"{type(error).__name__}: x") as failed, told_to_airflow():
+    with pytest.raises(AirflowFailException, match=f"{type(error).__name__}: x") as failed, as_airflow_errors():
         raise error
 
     assert failed.value.__cause__ is error
@@ -40,7 +40,7 @@ def test_what_needs_a_person_is_not_retried(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
 def test_what_passes_by_itself_is_left_to_the_retries(error: Exception) -> None:
-    with pytest.raises(type(error)) as failed, told_to_airflow():
+    with pytest.raises(type(error)) as failed, as_airflow_errors():
         raise error
 
     assert failed.value is error

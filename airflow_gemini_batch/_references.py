@@ -75,8 +75,8 @@ def read_reference(value: Any, kind: type[R], *, argument: str) -> R:
 
 def run_of(reference: ShardReference) -> Run:
     """The run that a reference points into."""
+    from airflow_gemini_batch._locations import locate
     from airflow_gemini_batch.engine.run.layout import Run
-    from airflow_gemini_batch.places import locate
 
     return Run(locate(reference.destination), locate)
 

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterator
 
 from airflow_gemini_batch._compat import AirflowTaskTimeout
+from airflow_gemini_batch._errors import as_airflow_errors
 from airflow_gemini_batch.engine.errors import GeminiBatchError
-from airflow_gemini_batch.failures import told_to_airflow
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +32,17 @@ class TaskKilled(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
-class Killable:
+class CancelsOnKill:
     """What an operator needs to be killed well; ``cancel_jobs`` is its own."""
 
     _leg: str = "over"  # "running", and "ending" once it has been killed
 
     @contextlib.contextmanager
-    def leg(self) -> Iterator[None]:
+    def one_pass(self) -> Iterator[None]:
         """Around all that a leg of the task does: a kill ends it, and Airflow is told which errors a retry may mend."""
         self._leg = "running"
         try:
-            with told_to_airflow():
+            with as_airflow_errors():
                 yield
         except TaskKilled:
             self._leg = "ending"

@@ -9,8 +9,8 @@ import fsspec
 import pytest
 from airflow.sdk import ObjectStoragePath
 
+from airflow_gemini_batch._locations import locate, plain_source, uri_of
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.places import locate, plain_source, uri_of
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}", "file://{}/"])
@@ -46,7 +46,7 @@ def test_the_connection_opens_the_file_system_and_stays_in_the_uri(monkeypatch: 
 
     # Airflow's registry of file systems, which providers fill: none for object stores is installed here.
     monkeypatch.setattr("airflow.sdk.io.get_fs", get_fs)
-    monkeypatch.setattr("airflow_gemini_batch.places.has_fs", lambda scheme: scheme == "s3")
+    monkeypatch.setattr("airflow_gemini_batch._locations.has_fs", lambda scheme: scheme == "s3")
 
     place = locate("s3://lake@bucket/run/")
 
