@@ -26,8 +26,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.build.shards import ShardLimits, build_shards
+from airflow_gemini_batch.engine.build.shards import build_shards
 from airflow_gemini_batch.engine.collect.land import Ending, land
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import compile_request
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, SourceInfo
 from airflow_gemini_batch.engine.run.storage import locate
@@ -76,7 +77,7 @@ def our_build(folder: Path) -> Run:
     run = Run(locate(str(folder / "run")))
     source = open_source(str(folder / "table.parquet"))
     encoder = compile_request(REQUEST, source.schema, MODEL)
-    shards = build_shards(source, encoder, run=run, key="id", carry=(), limits=ShardLimits(max_requests=10_000_000))
+    shards = build_shards(source, encoder, run=run, key="id", carry=(), options=BatchOptions(max_shard_requests=10_000_000))
     asked = Manifest("run", MODEL, SourceInfo("a table", None), encoder.spec, "id", (), shards, "2026-01-01T00:00:00+00:00")
     run.manifest_file.write(msgspec.json.encode(asked))
     return run

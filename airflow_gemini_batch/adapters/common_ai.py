@@ -28,16 +28,16 @@ from airflow.providers.common.ai.batch.base import (
 from airflow.providers.common.ai.exceptions import LLMBatchInputError, LLMBatchLimitExceededError, LLMBatchModelMismatchError
 
 from airflow_gemini_batch.adapters.requests import Asked, index_of, request_lines
-from airflow_gemini_batch.engine.build.shards import MAX_SHARD_BYTES, MAX_SHARD_REQUESTS
 from airflow_gemini_batch.engine.collect.download import fetch_output
 from airflow_gemini_batch.engine.errors import InputError, NamelessJobError, OutcomeUnknownError, RefusedError
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.response.lines import OutputLines
 from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal, classify
 from airflow_gemini_batch.engine.run.ledger import Intent
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.engine.submit.submission import Caution, patience
+from airflow_gemini_batch.engine.submit.submission import patience
 from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import base_url as full_url
 
@@ -76,12 +76,12 @@ class GeminiBatchAdapter(BatchAdapter):
 
     name = "google"
     conn_types = frozenset({"gemini", "pydanticai"})
-    max_requests = MAX_SHARD_REQUESTS
-    max_payload_bytes = MAX_SHARD_BYTES
+    max_requests = BatchOptions().max_shard_requests
+    max_payload_bytes = BatchOptions().max_shard_bytes
     allows_per_request_model = False
 
-    #: How long to look before believing that there is no job.
-    caution = Caution()
+    #: ``listing_lag`` and ``claim_lease`` say how long to look for a job before concluding that there is none.
+    options = BatchOptions()
 
     def __init__(self, *, api_key: str | None = None, base_url: str | None = None, client: GeminiClient | None = None) -> None:
         # An empty schema and port: common-ai hands on the host alone.
@@ -146,7 +146,7 @@ class GeminiBatchAdapter(BatchAdapter):
             )
         except (OutcomeUnknownError, NamelessJobError) as error:
             log.warning("%s. Looking for the job before anything else.", error)
-            found = self._look_for(identity, since=began - _CLOCK_SLACK, until=time.time() + self.caution.settle)
+            found = self._look_for(identity, since=began - _CLOCK_SLACK, until=time.time() + self.options.listing_lag)
             if found is None:
                 raise
             job = found
@@ -155,7 +155,7 @@ class GeminiBatchAdapter(BatchAdapter):
     def find_orphaned_batch(self, idempotency_key: str, input_fingerprint: str, not_before: str) -> str | None:
         """The job whose display name carries both identifiers, once the listing has had time to show it."""
         claimed_at = dt.datetime.fromisoformat(not_before).timestamp() if not_before else 0.0
-        wait = patience(Intent("", 0, claimed_at, ""), now=time.time(), caution=self.caution)
+        wait = patience(Intent("", 0, claimed_at, ""), now=time.time(), options=self.options)
         identity = _identity(idempotency_key, input_fingerprint)
         job = self._look_for(identity, since=claimed_at - _CLOCK_SLACK, until=time.time() + wait)
         return None if job is None else job.name

@@ -9,86 +9,35 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 
 from airflow_gemini_batch.engine.collect.download import collect, landed, lost_job, unnamed_output
 from airflow_gemini_batch.engine.errors import (
     BalanceError,
-    InputError,
     OutcomeUnknownError,
     QuotaError,
     ServiceError,
     UnreachableError,
     UnsettledError,
 )
-from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy, redrive
+from airflow_gemini_batch.engine.finish.redrive import redrive
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run, summary_of
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job
-from airflow_gemini_batch.engine.response.media import MediaTo
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Ledger
-from airflow_gemini_batch.engine.submit.inline import Transport
-from airflow_gemini_batch.engine.submit.submission import Caution, Submission
+from airflow_gemini_batch.engine.submit.submission import Submission
 from airflow_gemini_batch.engine.wait.in_flight import cancel, look, lost, recorded, remembered, stuck_in
 from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait, without_output
 
 log = logging.getLogger(__name__)
-
-#: Jobs of one run in flight at once. The service allows 100 per project; some room is left for others.
-MAX_ACTIVE_JOBS = 20
 
 #: What may be another time.
 _MAY_PASS = (OutcomeUnknownError, UnreachableError, QuotaError)
 
 #: Seconds until an output is asked for again that the service could not give.
 _COLLECT_AGAIN = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How a run is carried through; none of it changes what is asked.
-
-    :param max_active_jobs: jobs of this run in flight at once.
-    :param max_dead_letter_ratio: from 0 to 1; above it the run ends with an error, after everything has been written.
-    :param keep_response: whether the results keep each raw answer.
-    :param media_to: ``column`` puts images and other media that the model makes into the results, ``files`` puts them into
-        ``results_media/`` and their URIs into the results.
-    :param cancel_on_timeout: whether jobs that still run are cancelled when the patience is used up.
-    :param redrive: which dead letters are sent again.
-    :param resubmit_stuck_after: a job without progress for so long is cancelled, and what it left undone is sent again.
-    :param resubmit_lost: whether the rows of a job, or of an output, that the service does not find any more, or does not give
-        in all of ``collect_timeout``, are sent again, and paid again. Otherwise that is an error.
-    :param collect_timeout: how long to go on asking for an output that the service cannot give, or does not name, after the job
-        has been seen to have ended.
-    :param transport: ``file``, ``inline``, or ``auto``: inline where a shard is small.
-    :param caution: how long to wait before believing that an earlier try has created no job.
-    """
-
-    max_active_jobs: int = MAX_ACTIVE_JOBS
-    max_dead_letter_ratio: float = 1.0
-    keep_response: bool = True
-    media_to: MediaTo = "column"
-    cancel_on_timeout: bool = False
-    redrive: RedrivePolicy = field(default_factory=RedrivePolicy)
-    resubmit_stuck_after: timedelta | None = None
-    resubmit_lost: bool = False
-    collect_timeout: timedelta = timedelta(hours=12)
-    transport: Transport = "file"
-    caution: Caution = field(default_factory=Caution)
-
-    def __post_init__(self) -> None:
-        if self.max_active_jobs < 1:
-            raise InputError(f"max_active_jobs is {self.max_active_jobs}; expected 1 or more.")
-        if not 0.0 <= self.max_dead_letter_ratio <= 1.0:
-            raise InputError(f"max_dead_letter_ratio is {self.max_dead_letter_ratio}; expected a number from 0 to 1.")
-        if self.media_to not in ("column", "files"):
-            raise InputError(f"media_to is {self.media_to!r}; expected 'column' or 'files'.")
-        if self.transport not in ("file", "inline", "auto"):
-            raise InputError(f"transport is {self.transport!r}; expected 'file', 'inline' or 'auto'.")
-        if self.resubmit_stuck_after is not None and self.resubmit_stuck_after <= timedelta(0):
-            raise InputError(f"resubmit_stuck_after is {self.resubmit_stuck_after}; expected a time above zero.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +65,22 @@ class Waiting:
         return max(deadline, now + 2 * (self.retry_in or 0.0)) if self.only_collecting else deadline
 
 
-def advance(run: Run, client: GeminiClient, policy: Policy, *, refusals: int = 0, patient: bool = False) -> Waiting | Summary:
+def advance(
+    run: Run, client: GeminiClient, options: BatchOptions, *, refusals: int = 0, patient: bool = False
+) -> Waiting | Summary:
     """Collect what has ended, submit what may be, finish when all is there.
 
     :param refusals: how often in a row a submission has been refused for quota, or not answered (from the last ``Waiting``).
     :param patient: whether an outage is waited out. Not at first: then it may be the address that is wrong, and is an error.
     """
     if summary_of(run) is None:
-        leg = _Leg(run, run.built(), client, policy, refusals, patient)
+        leg = _Leg(run, run.built(), client, options, refusals, patient)
         leg.collect()
         leg.submit()
         if not leg.is_done:
             return leg.waiting()
     try:
-        return finish_run(run, max_dead_letter_ratio=policy.max_dead_letter_ratio)
+        return finish_run(run, max_dead_letter_ratio=options.max_dead_letter_ratio)
     except BalanceError as error:
         raise UnsettledError(f"{error} If another try of this task is at work, run the same again when it has ended.") from error
 
@@ -141,7 +92,7 @@ class _Leg:
     run: Run
     manifest: Manifest
     client: GeminiClient
-    policy: Policy
+    options: BatchOptions
     refusals: int
     patient: bool
     active: list[str] = field(default_factory=list)
@@ -165,8 +116,9 @@ class _Leg:
 
     def submit(self) -> None:
         """Submit what has no job yet, as far as the limit and the service's quota allow."""
-        submission = Submission(self.run, self.manifest, self.client, self.policy.caution, transport=self.policy.transport)
-        while self.unsubmitted and len(self.active) < self.policy.max_active_jobs:
+        submission = Submission(self.run, self.manifest, self.client, replace(self.options, max_active_jobs=None))
+        limit = self.options.max_active_jobs
+        while self.unsubmitted and (limit is None or len(self.active) < limit):
             try:
                 self.active.append(submission.submit(self.unsubmitted[0]).job)
             except _MAY_PASS as error:
@@ -180,8 +132,8 @@ class _Leg:
                 return
             del self.unsubmitted[0]
             self.refusals = 0
-            if self.policy.resubmit_stuck_after is not None:
-                self.wake.append(self.policy.resubmit_stuck_after.total_seconds() / 4)
+            if self.options.resubmit_stuck_after is not None:
+                self.wake.append(self.options.resubmit_stuck_after.total_seconds() / 4)
 
     def waiting(self) -> Waiting:
         shards = self.done + self.uncollected + len(self.unsubmitted) + len(self.active)
@@ -229,7 +181,7 @@ class _Leg:
 
     def _see_to(self, shard: Shard, name: str, job: Job | None) -> None:
         if job is None:
-            if not self.policy.resubmit_lost:
+            if not self.options.resubmit_lost:
                 raise lost(self.run, shard.id, name)
             log.warning("The service does not find %s of shard %s; its rows are sent again.", name, shard.id)
             self._send_again(shard, name)
@@ -242,11 +194,11 @@ class _Leg:
             self._watch_progress(shard, job)
 
     def _collect(self, shard: Shard, job: Job | None) -> None:
-        policy = self.policy
+        options = self.options
         try:
             collect(
                 self.run, self.client, shard, job,
-                keep_response=policy.keep_response, media_to=policy.media_to, resubmit_lost=policy.resubmit_lost,
+                keep_response=options.keep_response, media_to=options.media_to, resubmit_lost=options.resubmit_lost,
             )  # fmt: skip
         except _MAY_PASS as error:
             if job is None:
@@ -257,10 +209,10 @@ class _Leg:
 
     def _without_output(self, shard: Shard, job: Job, error: ServiceError) -> None:
         """An output that cannot be had now: asked for again, and for good an error or lost."""
-        ledger, policy = Ledger(self.run), self.policy
+        ledger, options = Ledger(self.run), self.options
         ledger.record_end(shard.id, job)
-        left = (ledger.ended_at(shard.id) or 0.0) + policy.collect_timeout.total_seconds() - time.time()
-        match without_output(error, left=left, resubmit_lost=policy.resubmit_lost, patient=self.patient):
+        left = (ledger.ended_at(shard.id) or 0.0) + options.collect_timeout.total_seconds() - time.time()
+        match without_output(error, left=left, resubmit_lost=options.resubmit_lost, patient=self.patient):
             case "error":
                 raise error
             case "lost":
@@ -278,19 +230,19 @@ class _Leg:
                 log.info("%s has ended and does not name its output yet.", job)
 
     def _send_again(self, shard: Shard, name: str, *, why: ServiceError | None = None) -> None:
-        policy = self.policy
-        lost_job(self.run, shard, name, why=why, keep_response=policy.keep_response, media_to=policy.media_to)
+        options = self.options
+        lost_job(self.run, shard, name, why=why, keep_response=options.keep_response, media_to=options.media_to)
         self._redrive(shard)
 
     def _redrive(self, shard: Shard) -> None:
         """What dies for good is done; what is sent again is new work."""
         self.done += 1
-        self.again.extend(redrive(self.run, self.manifest, shard, self.policy.redrive))
+        self.again.extend(redrive(self.run, self.manifest, shard, self.options))
 
     def _watch_progress(self, shard: Shard, job: Job) -> None:
-        if self.policy.resubmit_stuck_after is None:
+        if self.options.resubmit_stuck_after is None:
             return
-        after = self.policy.resubmit_stuck_after.total_seconds()
+        after = self.options.resubmit_stuck_after.total_seconds()
         cancellation = Ledger(self.run).cancellation(shard.id)
         left = stuck_in(self.run, shard.id, job, after=after)
         if left <= 0 or (cancellation is not None and cancellation.why == "stuck"):

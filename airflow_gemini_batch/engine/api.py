@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from airflow_gemini_batch.engine.advance import Policy, Waiting, advance
+from airflow_gemini_batch.engine.advance import Waiting, advance
 from airflow_gemini_batch.engine.build.building import IfExists, Question, build_run
-from airflow_gemini_batch.engine.build.shards import MAX_SHARD_BYTES, MAX_SHARD_REQUESTS
 from airflow_gemini_batch.engine.errors import ServiceError, WaitTimeoutError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import RequestSpec
@@ -32,12 +31,8 @@ def run_batch(
     destination: str,
     key: str | None = None,
     carry: Sequence[str] = (),
-    max_shard_bytes: int = MAX_SHARD_BYTES,
-    max_shard_requests: int = MAX_SHARD_REQUESTS,
     if_exists: IfExists = "resume",
-    timeout: timedelta = timedelta(hours=48),
-    poll_interval: float = 30.0,
-    policy: Policy | None = None,
+    options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Summary:
@@ -50,9 +45,7 @@ def run_batch(
     :param key: column that tells rows apart; default: the row's number.
     :param carry: columns repeated in both tables.
     :param if_exists: ``resume`` the same run at the destination, or ``replace`` whatever run is there.
-    :param timeout: how long to wait in all; the jobs run on after it, and the same call goes on waiting for them.
-    :param poll_interval: seconds between two looks at the jobs.
-    :param policy: how the run is carried through: jobs at once, redrives, stuck and lost jobs.
+    :param options: how the run is carried through: shards, jobs at once, waiting, redrives, what comes out; or a dict of fields.
     :param endpoint: default: Google's, with the key from the environment.
     :param storage_options: for the file system of source and destination.
 
@@ -64,20 +57,20 @@ def run_batch(
         return locate(uri, **(storage_options or {}))
 
     run = Run(place(destination), place)
-    question = Question(source, request, model, key, tuple(carry), max_shard_bytes, max_shard_requests, place)
-    deadline = time.time() + timeout.total_seconds()
+    question = Question(source, request, model, key, tuple(carry), place)
+    options = BatchOptions.of(options)
+    deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:
-        build_run(run, question, if_exists=if_exists, client=client)
-        return drive(run, client, policy or Policy(), deadline=deadline, poll_interval=poll_interval)
+        build_run(run, question, options, if_exists=if_exists, client=client)
+        return drive(run, client, options, deadline=deadline)
 
 
 def drive(
     run: Run,
     client: GeminiClient,
-    policy: Policy,
+    options: BatchOptions,
     *,
     deadline: float,
-    poll_interval: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Summary:
     """Advance and wait, in this process, until the run is finished.
@@ -86,13 +79,15 @@ def drive(
     """
     refusals, patient = 0, False
     while True:
-        state = advance(run, client, policy, refusals=refusals, patient=patient)
+        state = advance(run, client, options, refusals=refusals, patient=patient)
         if isinstance(state, Summary):
             return state
         refusals, patient = state.refusals, True
-        wake = wait(client, state, deadline=state.until(deadline, now=time.time()), poll_interval=poll_interval, sleep=sleep)
+        wake = wait(
+            client, state, deadline=state.until(deadline, now=time.time()), poll_interval=options.poll_interval, sleep=sleep
+        )
         if wake.why == "timeout":
-            raise give_up(run, client, policy)
+            raise give_up(run, client, options)
 
 
 def wait(
@@ -117,9 +112,9 @@ def wait(
         sleep(decision.seconds)
 
 
-def give_up(run: Run, client: GeminiClient, policy: Policy) -> WaitTimeoutError:
-    """The error of a run whose time is up. Its jobs are cancelled first where the policy says so."""
-    if policy.cancel_on_timeout:
+def give_up(run: Run, client: GeminiClient, options: BatchOptions) -> WaitTimeoutError:
+    """The error of a run whose time is up. Its jobs are cancelled first where the options says so."""
+    if options.cancel_on_timeout:
         names, fate = cancel_run(run, client, why="timeout"), "were cancelled"
         then = "collect what they have done and send the rest again"
     else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import BaseOperator
 
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RequestSpec
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.operators._cancellation import CancelsOnKill
@@ -175,7 +176,6 @@ class AskingOperator(GeminiOperator):
         from airflow_gemini_batch._locations import locate, plain_source
         from airflow_gemini_batch.engine.build.building import Question
 
-        limits = {"max_shard_bytes": self.max_shard_bytes, "max_shard_requests": self.max_shard_requests}
         return Question(
             source=plain_source(self.source),
             request=self.request,
@@ -183,8 +183,12 @@ class AskingOperator(GeminiOperator):
             key=self.key,
             carry=tuple(self.carry),
             locate=locate,
-            **{name: limit for name, limit in limits.items() if limit is not None},
         )
+
+    @property
+    def shard_options(self) -> BatchOptions:
+        limits = {"max_shard_bytes": self.max_shard_bytes, "max_shard_requests": self.max_shard_requests}
+        return BatchOptions.of({name: limit for name, limit in limits.items() if limit is not None})
 
     def _replace_in_request(self, **texts: Any) -> None:
         # A copy: the DAG's own request may be shared by several tasks.

@@ -6,12 +6,14 @@ nothing left but to wait; so a leg may be repeated, by a retry, a cleared task o
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_gemini_batch.engine.errors import RefusedError
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.specs import RequestSpec
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import (
@@ -25,7 +27,6 @@ from airflow_gemini_batch.operators.base import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_gemini_batch.engine.advance import Policy
     from airflow_gemini_batch.engine.gemini.client import GeminiClient
     from airflow_gemini_batch.engine.run.layout import Run
 
@@ -149,9 +150,9 @@ class GeminiBatchOperator(AskingOperator):
         deadline = time.time() + self.timeout.total_seconds()
         with self.one_pass(), self.connect() as client:
             run, policy = self.run_here, self._policy
-            build_run(run, self.question, if_exists=self.if_exists, owner=owner_of(context), client=client)
+            build_run(run, self.question, policy, if_exists=self.if_exists, owner=owner_of(context), client=client)
             if not self.deferrable:
-                return drive(run, client, policy, deadline=deadline, poll_interval=self.poll_interval).as_dict()
+                return drive(run, client, policy, deadline=deadline).as_dict()
             return self._go_on(run, client, deadline)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -178,17 +179,18 @@ class GeminiBatchOperator(AskingOperator):
                 cancel_run(self.run_here, client, why=why)
 
     @property
-    def _policy(self) -> Policy:
-        from airflow_gemini_batch.engine.advance import MAX_ACTIVE_JOBS, Policy
-        from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
-
-        return Policy(
-            max_active_jobs=MAX_ACTIVE_JOBS if self.max_active_jobs is None else self.max_active_jobs,
+    def _policy(self) -> BatchOptions:
+        return dataclasses.replace(
+            self.shard_options,
+            max_active_jobs=BatchOptions().max_active_jobs if self.max_active_jobs is None else self.max_active_jobs,
+            poll_interval=self.poll_interval,
+            timeout=self.timeout,
             max_dead_letter_ratio=self.max_dead_letter_ratio,
             keep_response=self.keep_response,
             media_to=self.media_to,
             cancel_on_timeout=self.cancel_on_timeout,
-            redrive=RedrivePolicy(max_redrives=self.max_redrives, max_output_tokens=self.redrive_max_output_tokens),
+            max_redrives=self.max_redrives,
+            redrive_max_output_tokens=self.redrive_max_output_tokens,
             resubmit_stuck_after=self.resubmit_stuck_after,
             resubmit_lost=self.resubmit_lost,
             collect_timeout=self.collect_timeout,

@@ -36,6 +36,7 @@ import msgspec
 
 from airflow_gemini_batch._references import JobReference, PartReference, ShardReference, as_json, part_of, read_reference, run_of
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, QuotaError, RefusedError, WaitTimeoutError
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators.base import DEFAULT_TIMEOUT, AskingOperator, GeminiOperator, ShardStep, owner_of
@@ -77,7 +78,9 @@ class GeminiBatchBuildOperator(AskingOperator):
         # A missing connection is told now, and not after the table has been read.
         with self.one_pass(), self.connect() as client:
             run = self.run_here
-            manifest = build_run(run, self.question, if_exists=self.if_exists, owner=owner_of(context), client=client)
+            manifest = build_run(
+                run, self.question, self.shard_options, if_exists=self.if_exists, owner=owner_of(context), client=client
+            )
         return [
             as_json(
                 ShardReference(
@@ -156,7 +159,8 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         if shard.requests == 0:
             return as_json(_with_job(reference, None))
         with self.connect() as client:
-            submission = Submission(run, run.built(), client, max_active_jobs=self.max_active_jobs, transport=self.transport)
+            options = BatchOptions(max_active_jobs=self.max_active_jobs, transport=self.transport)
+            submission = Submission(run, run.built(), client, options)
             while True:
                 try:
                     submitted = submission.submit(shard)

@@ -6,6 +6,7 @@ holds stay as they are: the endpoint's timeout is below the lease, and the listi
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import ssl
 from types import ModuleType
@@ -14,27 +15,23 @@ from typing import Any
 from google.genai import types
 
 from airflow_gemini_batch.engine import advance
-from airflow_gemini_batch.engine.advance import Policy
 from airflow_gemini_batch.engine.gemini import client
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.submit import submission
-from airflow_gemini_batch.engine.submit.submission import Caution, Submission
 from airflow_gemini_batch.engine.wait import waiting
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 
 
-def hurry(caution: Caution) -> None:
+def hurry(*, lease: float, listing_lag: float) -> None:
     """Make the waits of this process short.
 
-    :param caution: becomes the default one, for the operators: they have no argument for it.
+    :param lease, listing_lag: become the defaults of ``BatchOptions``, for the operators of the step form.
     """
-    Caution.__init__.__defaults__ = (caution.lease, caution.settle)
-    for value in Submission.__init__.__defaults__ or ():
-        if isinstance(value, Caution):
-            object.__setattr__(value, "lease", caution.lease)
-            object.__setattr__(value, "settle", caution.settle)
-    waited = (Policy().caution, Submission(None, None, None).caution)  # type: ignore[arg-type]
-    if waited != (caution, caution):
-        raise AssertionError(f"The default Caution is not where it was: tell the harness where it went; found {waited}.")
+    names = [field.name for field in dataclasses.fields(BatchOptions)]
+    defaults = dict(zip(names, BatchOptions.__init__.__defaults__ or (), strict=True))
+    BatchOptions.__init__.__defaults__ = tuple({**defaults, "claim_lease": lease, "listing_lag": listing_lag}.values())
+    if (BatchOptions().claim_lease, BatchOptions().listing_lag) != (lease, listing_lag):
+        raise AssertionError("The defaults of BatchOptions are not where they were: tell the harness where they went.")
     _shorten(submission, "_LOOK_EVERY", 0.2)
     _shorten(advance, "_COLLECT_AGAIN", 0.3)
     _shorten(waiting, "_LONGEST_BACKOFF", 0.5)

@@ -24,10 +24,10 @@ from airflow_gemini_batch import (
     GeminiBatchSubmitOperator,
     GenerateRequest,
 )
-from airflow_gemini_batch.engine.advance import Policy
 from airflow_gemini_batch.engine.api import run_batch
 from airflow_gemini_batch.engine.gemini.client import Endpoint
-from airflow_gemini_batch.engine.submit.submission import Caution, Submission
+from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.submit.submission import Submission
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 from crashing.boundaries import Boundaries, Fate
 from crashing.children import Line
@@ -76,7 +76,7 @@ def perform(site: Site, work: Work, fate: Fate) -> Callable[[Line], tuple[str, A
 
     def do(line: Line) -> tuple[str, Any]:
         waits = site.waits
-        hurry(Caution(waits.lease, waits.settle))
+        hurry(lease=waits.lease, listing_lag=waits.settle)
         if site.sabotaged:
             Submission._look_for = lambda *_, **__: None  # type: ignore[method-assign]
         Boundaries(line, fate, site.destination).watch()
@@ -96,9 +96,13 @@ def _trip(site: Site, work: Work) -> tuple[str, Any]:
         destination=site.destination,
         key="id",
         carry=["body"],
-        max_shard_requests=site.shard_rows,
-        poll_interval=site.waits.poll,
-        policy=Policy(transport=site.transport, caution=Caution(site.waits.lease, site.waits.settle)),
+        options=BatchOptions(
+            max_shard_requests=site.shard_rows,
+            poll_interval=site.waits.poll,
+            transport=site.transport,
+            claim_lease=site.waits.lease,
+            listing_lag=site.waits.settle,
+        ),
         endpoint=Endpoint(api_key=site.key, base_url=site.url, timeout=site.waits.timeout),
     )
     return "finished", {"rows": summary.rows, "balanced": summary.balanced}

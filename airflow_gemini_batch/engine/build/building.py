@@ -15,19 +15,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
 from airflow_gemini_batch.engine.wait.in_flight import cancel_run
 from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
-from airflow_gemini_batch.engine.build.shards import (
-    MAX_SHARD_BYTES,
-    MAX_SHARD_REQUESTS,
-    ShardLimits,
-    build_shards,
-    digest_shards,
-)
+from airflow_gemini_batch.engine.build.shards import build_shards, digest_shards
 from airflow_gemini_batch.engine.source.open import Source, open_source
 from airflow_gemini_batch.engine.run.storage import Location, locate
 
@@ -55,18 +50,13 @@ class Question:
     model: str
     key: str | None = None
     carry: Sequence[str] = ()
-    max_shard_bytes: int = MAX_SHARD_BYTES
-    max_shard_requests: int = MAX_SHARD_REQUESTS
     locate: Callable[[str], Location] = locate
-
-    @property
-    def limits(self) -> ShardLimits:
-        return ShardLimits(self.max_shard_bytes, self.max_shard_requests)
 
 
 def build_run(
     run: Run,
     question: Question,
+    options: BatchOptions,
     *,
     if_exists: IfExists = "resume",
     owner: str | None = None,
@@ -74,6 +64,7 @@ def build_run(
 ) -> Manifest:
     """Make the run's request files, or find that they have been made.
 
+    :param options: its shard limits say where the table is cut.
     :param if_exists: what to do when the destination holds a run: ``resume`` it when it is the same, or ``replace`` it.
     :param owner: who asks, the same for every try of one task instance. What this owner has begun itself is never replaced,
         so a retry goes on where the last try stopped and pays nothing twice.
@@ -103,11 +94,11 @@ def build_run(
     )
     if there is not None:
         found = there
-        _require_same(run, found, asked, lambda: _digests(source, encoder, question, found))
+        _require_same(run, found, asked, lambda: _digests(source, encoder, question, options, found))
         log.info("%s holds this run already: %s.", run.destination, _in_words(found))
         return found
     _require_empty(run)
-    shards = build_shards(source, encoder, run=run, key=question.key, carry=question.carry, limits=question.limits)
+    shards = build_shards(source, encoder, run=run, key=question.key, carry=question.carry, options=options)
     manifest = msgspec.structs.replace(asked, shards=shards)
     if not run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
         there = run.built()
@@ -139,11 +130,11 @@ def _is_own(run: Run, owner: str | None) -> bool:
     return owner is not None and there is not None and there.owner == owner
 
 
-def _digests(source: Source, encoder: RequestEncoder, question: Question, there: Manifest) -> list[tuple[int, str]]:
+def _digests(source: Source, encoder: RequestEncoder, question: Question, options: BatchOptions, there: Manifest) -> list[tuple[int, str]]:
     """What the rows would become, cut as the run that is there was cut."""
     log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
     cut = [shard.rows for shard in there.shards]
-    return digest_shards(source, encoder, key=question.key, cut=cut, max_bytes=question.max_shard_bytes)
+    return digest_shards(source, encoder, key=question.key, cut=cut, max_bytes=options.max_shard_bytes)
 
 
 def _require_same(run: Run, there: Manifest, asked: Manifest, digests: Callable[[], list[tuple[int, str]]]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from types import TracebackType
 from typing import IO, Any
@@ -24,7 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.response.extras import extra_columns
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request import placeholders
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS, readable
 from airflow_gemini_batch.engine.errors import InputError
@@ -35,37 +36,10 @@ from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
 from airflow_gemini_batch.engine.source.open import Source
 
-#: What the service takes for one input file (Batch API page: 2 GB).
-SERVICE_MAX_BYTES = 2_000_000_000
-#: A little under it: nobody says whether the service counts as we do.
-MAX_SHARD_BYTES = 1_900_000_000
-#: The service names no number. A job is what expires and what is lost as a whole, and landing a shard keeps an index of
-#: its keys in memory: at this size both stay small.
-MAX_SHARD_REQUESTS = 50_000
 #: Rows without a request count for nothing in a shard's requests; this keeps a table that has many of them from making
 #: one endless inputs file.
 _MAX_ROWS_PER_REQUEST = 4
 
-
-@dataclass(frozen=True, slots=True)
-class ShardLimits:
-    """How large a shard may become."""
-
-    max_bytes: int = MAX_SHARD_BYTES
-    max_requests: int = MAX_SHARD_REQUESTS
-
-    def __post_init__(self) -> None:
-        for name, value in (("max_shard_bytes", self.max_bytes), ("max_shard_requests", self.max_requests)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} is {value!r}; expected a whole number from 1 on.")
-        if self.max_bytes > SERVICE_MAX_BYTES:
-            raise InputError(
-                f"max_shard_bytes is {self.max_bytes:,}; the service takes at most {SERVICE_MAX_BYTES:,} bytes in one input file."
-            )
-
-    @property
-    def max_rows(self) -> int:
-        return self.max_requests * _MAX_ROWS_PER_REQUEST
 
 
 def build_shards(
@@ -75,7 +49,7 @@ def build_shards(
     run: Run,
     key: str | None,
     carry: Sequence[str],
-    limits: ShardLimits | None = None,
+    options: BatchOptions,
 ) -> tuple[Shard, ...]:
     """Write the requests and the inputs file of every shard of the table.
 
@@ -85,13 +59,12 @@ def build_shards(
     :param key: the column that holds each row's key; None: the row's number, counted from 0.
     :param carry: columns that are repeated in the tables that come out.
     """
-    limits = limits or ShardLimits()
     taken = RESERVED_COLUMNS.union(field.name for field in extra_columns(encoder.spec).fields)
     carried = carried_schema(source.schema, key=key, carry=carry, taken=taken)
     with contextlib.closing(KeyIndex()) as index:
         shards = []
-        rows = _rows(source, encoder, key, carried, limits.max_bytes, index)
-        for number, pieces in _grouped(_cut(rows, limits)):
+        rows = _rows(source, encoder, key, carried, options.max_shard_bytes, index)
+        for number, pieces in _grouped(_cut(rows, options)):
             with ShardWriter(run, ShardAttempt(number), carried) as writer:
                 for piece in pieces:
                     writer.write(piece)
@@ -106,7 +79,7 @@ def digest_shards(
     *,
     key: str | None,
     cut: Sequence[int],
-    max_bytes: int = MAX_SHARD_BYTES,
+    max_bytes: int,
 ) -> list[tuple[int, str]]:
     """The rows and the sha256 of the requests file of every shard, without writing any.
 
@@ -251,9 +224,10 @@ def _grouped(pieces: Iterable[tuple[int, Rows]]) -> Iterator[tuple[int, Iterator
         yield 0, iter(())
 
 
-def _cut(blocks: Iterable[Rows], limits: ShardLimits) -> Iterator[tuple[int, Rows]]:
+def _cut(blocks: Iterable[Rows], options: BatchOptions) -> Iterator[tuple[int, Rows]]:
     """Rows with the number of their shard. A shard ends before the row that would take it past a limit."""
     number = rows = requests = size = 0
+    max_rows = options.max_shard_requests * _MAX_ROWS_PER_REQUEST
     for block in blocks:
         sizes = block.sizes()
         start = 0
@@ -262,9 +236,9 @@ def _cut(blocks: Iterable[Rows], limits: ShardLimits) -> Iterator[tuple[int, Row
             requests_after = np.cumsum(sizes[start:] > 0)
             count = min(
                 len(bytes_after),
-                limits.max_rows - rows,
-                int(np.searchsorted(bytes_after, limits.max_bytes - size, side="right")),
-                int(np.searchsorted(requests_after, limits.max_requests - requests, side="right")),
+                max_rows - rows,
+                int(np.searchsorted(bytes_after, options.max_shard_bytes - size, side="right")),
+                int(np.searchsorted(requests_after, options.max_shard_requests - requests, side="right")),
             )
             if count == 0:
                 number += 1

@@ -15,7 +15,7 @@ from airflow_gemini_batch.engine.collect.land import Ending, Landed, land
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
-from airflow_gemini_batch.engine.response.media import MediaTo
+from airflow_gemini_batch.engine.options import MediaTo
 from airflow_gemini_batch.engine.response.reasons import Reason, is_retryable
 from airflow_gemini_batch.engine.response.responses import Garbage, classify
 from airflow_gemini_batch.engine.run.layout import Run, Shard, read_json

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import pyarrow as pa
@@ -19,9 +18,10 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.arrow.columns import large_binaries
 from airflow_gemini_batch.engine.build.rows import Rows
-from airflow_gemini_batch.engine.build.shards import SERVICE_MAX_BYTES, ShardWriter
-from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
+from airflow_gemini_batch.engine.build.shards import ShardWriter
+from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.gemini.jobs import JobState
+from airflow_gemini_batch.engine.options import SERVICE_MAX_BYTES, BatchOptions
 from airflow_gemini_batch.engine.request.encoded import Encoded
 from airflow_gemini_batch.engine.response.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
@@ -36,27 +36,7 @@ log = logging.getLogger(__name__)
 _BATCH_ROWS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RedrivePolicy:
-    """What is sent again.
-
-    :param max_redrives: how often a row may be sent again; 0: never. An attempt that we cancelled ourselves does not count.
-    :param max_output_tokens: raises the limit of every redriven request, so that TRUNCATED rows are worth sending again.
-    :param split: whether the rows of a job that expired, or was stuck, go again as two smaller jobs.
-    """
-
-    max_redrives: int = 1
-    max_output_tokens: int | None = None
-    split: bool = True
-
-    def __post_init__(self) -> None:
-        if self.max_redrives < 0:
-            raise InputError(f"max_redrives is {self.max_redrives}; expected 0 or more.")
-        if self.max_output_tokens is not None and self.max_output_tokens < 1:
-            raise InputError(f"redrive_max_output_tokens is {self.max_output_tokens}; expected 1 or more.")
-
-
-def redrive(run: Run, manifest: Manifest, shard: Shard, policy: RedrivePolicy) -> tuple[Shard, ...]:
+def redrive(run: Run, manifest: Manifest, shard: Shard, options: BatchOptions) -> tuple[Shard, ...]:
     """The shards in which the retryable letters of a landed shard are sent again; decided and written once."""
     ledger = Ledger(run)
     torn = False
@@ -71,14 +51,14 @@ def redrive(run: Run, manifest: Manifest, shard: Shard, policy: RedrivePolicy) -
         return decided.shards
     ended, cancellation = ledger.ended(shard.id), ledger.cancellation(shard.id)
     cancelled_by_us = cancellation is not None and ended is not None and ended.state is JobState.CANCELLED
-    counted, free = _count(run, shard, policy, cancelled_by_us=cancelled_by_us)
+    counted, free = _count(run, shard, options, cancelled_by_us=cancelled_by_us)
     rows = counted + free
     if rows == 0:
         return ledger.record_redrive(shard.id, (), repair=torn).shards
     stuck = ended is not None and ended.state is JobState.EXPIRED
     stuck = stuck or (cancellation is not None and cancellation.why == "stuck")
-    pieces = 2 if policy.split and stuck and rows > 1 else 1
-    shards = _write(run, manifest, shard, policy, rows=rows, pieces=pieces, cancelled_by_us=cancelled_by_us)
+    pieces = 2 if stuck and rows > 1 else 1
+    shards = _write(run, manifest, shard, options, rows=rows, pieces=pieces, cancelled_by_us=cancelled_by_us)
     redrives = shard.redrives + (1 if counted else 0)
     shards = tuple(msgspec.structs.replace(piece, redrives=redrives) for piece in shards)
     log.info("Shard %s: sending %d dead letters again as %s.", shard.id, rows, ", ".join(str(piece.id) for piece in shards))
@@ -121,29 +101,29 @@ def _recovered(run: Run, manifest: Manifest, shard: Shard) -> Redrive | None:
 
 
 def _is_sent_again(
-    letters: pa.RecordBatch, shard: Shard, policy: RedrivePolicy, *, cancelled_by_us: bool
+    letters: pa.RecordBatch, shard: Shard, options: BatchOptions, *, cancelled_by_us: bool
 ) -> tuple[pa.Array, pa.Array]:
     """Masks of the letters that are sent again: those that count against ``max_redrives``, and those that do not."""
     reason, has_request = letters.column("reason"), pc.is_valid(letters.column("request"))
     free = pc.and_(pc.equal(reason, Reason.JOB_CANCELLED.value), pa.scalar(cancelled_by_us))
     worth = letters.column("retryable")
-    if policy.max_output_tokens is not None:
+    if options.redrive_max_output_tokens is not None:
         worth = pc.or_(worth, pc.equal(reason, Reason.TRUNCATED.value))
-    worth = pc.and_(worth, pa.scalar(shard.redrives < policy.max_redrives))
+    worth = pc.and_(worth, pa.scalar(shard.redrives < options.max_redrives))
     return pc.and_(pc.and_not(worth, free), has_request), pc.and_(free, has_request)
 
 
-def _count(run: Run, shard: Shard, policy: RedrivePolicy, *, cancelled_by_us: bool) -> tuple[int, int]:
+def _count(run: Run, shard: Shard, options: BatchOptions, *, cancelled_by_us: bool) -> tuple[int, int]:
     counted = free = 0
     for letters in _letters(run, shard, ["reason", "retryable", "request"]):
-        masks = _is_sent_again(letters, shard, policy, cancelled_by_us=cancelled_by_us)
+        masks = _is_sent_again(letters, shard, options, cancelled_by_us=cancelled_by_us)
         counted += pc.sum(masks[0]).as_py() or 0
         free += pc.sum(masks[1]).as_py() or 0
     return counted, free
 
 
 def _write(
-    run: Run, manifest: Manifest, shard: Shard, policy: RedrivePolicy, *, rows: int, pieces: int, cancelled_by_us: bool
+    run: Run, manifest: Manifest, shard: Shard, options: BatchOptions, *, rows: int, pieces: int, cancelled_by_us: bool
 ) -> tuple[Shard, ...]:
     size = -(-rows // pieces)
     with open_inputs(run, shard) as inputs:
@@ -155,22 +135,22 @@ def _write(
         for writer in writers:
             stack.enter_context(writer)
         for letters in _letters(run, shard, None):
-            masks = _is_sent_again(letters, shard, policy, cancelled_by_us=cancelled_by_us)
+            masks = _is_sent_again(letters, shard, options, cancelled_by_us=cancelled_by_us)
             chosen = letters.filter(pc.or_(*masks))
             start = 0
             while start < chosen.num_rows:
                 piece = written // size
                 count = min(chosen.num_rows - start, (piece + 1) * size - written)
-                writers[piece].write(_rows(chosen.slice(start, count), carry, policy, media))
+                writers[piece].write(_rows(chosen.slice(start, count), carry, options, media))
                 start += count
                 written += count
     return tuple(writer.shard for writer in writers)
 
 
-def _rows(letters: pa.RecordBatch, carry: pa.Schema, policy: RedrivePolicy, media: dict[str, MediaFile]) -> Rows:
+def _rows(letters: pa.RecordBatch, carry: pa.Schema, options: BatchOptions, media: dict[str, MediaFile]) -> Rows:
     requests = letters.column("request").cast(pa.large_binary())
-    if policy.max_output_tokens is not None:
-        requests = large_binaries([_with_limit(request, policy.max_output_tokens) for request in requests.to_pylist()])
+    if options.redrive_max_output_tokens is not None:
+        requests = large_binaries([_with_limit(request, options.redrive_max_output_tokens) for request in requests.to_pylist()])
     files = [files_named(request, media) for request in requests.to_pylist()] if media else ()
     carried = letters.select(carry.names) if carry.names else None
     return Rows.of(letters.column("key").to_pylist(), Encoded(requests, media=files), carried, SERVICE_MAX_BYTES)

@@ -10,7 +10,6 @@ import itertools
 import re
 from array import array
 from collections.abc import Sequence
-from typing import Literal
 
 import pyarrow as pa
 
@@ -18,9 +17,6 @@ from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.response.candidates import Blob, first_candidate
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.run.storage import Location
-
-#: Where media go: into the table, or into files beside it.
-MediaTo = Literal["column", "files"]
 
 #: Not ``mimetypes``: that reads what happens to be installed on the machine.
 SUFFIXES = {

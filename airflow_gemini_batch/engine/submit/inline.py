@@ -7,16 +7,14 @@ token of an answer stays as the service wrote it; only white space between token
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError
 from airflow_gemini_batch.engine.json.lenient import as_dict, as_list, field, read_any
+from airflow_gemini_batch.engine.options import Transport
 from airflow_gemini_batch.engine.run.layout import Run, Shard
-
-#: How a shard reaches the service. ``auto``: inline where it is small.
-Transport = Literal["file", "inline", "auto"]
 
 #: The service takes less than 20 MB inline (Batch API page); keys and brackets around each request need some of it.
 MAX_INLINE_BYTES = 18_000_000

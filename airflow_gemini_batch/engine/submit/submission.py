@@ -29,6 +29,7 @@ from airflow_gemini_batch.engine.errors import (
 from airflow_gemini_batch.engine.gemini.caches import require_lasting
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import (
     Intent,
@@ -39,7 +40,7 @@ from airflow_gemini_batch.engine.run.ledger import (
     is_for,
     token_of,
 )
-from airflow_gemini_batch.engine.submit.inline import Transport, goes_inline, inline_requests
+from airflow_gemini_batch.engine.submit.inline import goes_inline, inline_requests
 from airflow_gemini_batch.engine.submit.media_upload import send_media
 from airflow_gemini_batch.engine.wait.in_flight import look
 
@@ -54,33 +55,16 @@ _MOST_CREATES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
-    """How long to wait before believing that there is no job. Only a crash between claim and record ever waits so long.
-
-    :param lease: seconds that a claimant has between its claim and the end of its create request. The request's own timeout is
-        a third of it, so that it is over, one way or the other, when the lease is.
-    :param settle: seconds after which the service's listing shows every job that has been created.
-    """
-
-    lease: float = 360.0
-    settle: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
 class Submission:
     """Submits the shards of one run.
 
-    :param max_active_jobs: jobs of the run in flight at once, over all tasks that submit for it; None: no limit here.
-    :param transport: whether the requests go by file, or inline where they can.
     :param sleep, clock: ``time.sleep`` and ``time.time``, to be replaced where time is simulated.
     """
 
     run: Run
     manifest: Manifest
     client: GeminiClient
-    caution: Caution = Caution()
-    max_active_jobs: int | None = None
-    transport: Transport = "file"
+    options: BatchOptions
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
@@ -110,7 +94,7 @@ class Submission:
         self._require_room(shard)
         require_lasting(self.manifest.request, self.manifest.model, self.client.endpoint, now=self.clock())
         send_media(self.run, shard, self.client, now=self.clock)
-        input_file = None if goes_inline(shard, self.transport) else self._upload(shard, token)
+        input_file = None if goes_inline(shard, self.options.transport) else self._upload(shard, token)
         failure: ServiceError | None = None
         generation = intent.generation if intent else 0
         for _ in range(_MOST_CREATES):
@@ -158,20 +142,21 @@ class Submission:
 
         With a claim, other tasks' claims count too, and the lower shard goes first: so the limit holds, and somebody gets on.
         """
-        if self.max_active_jobs is None:
+        if self.options.max_active_jobs is None:
             return
         flying = self.ledger.flying(self.manifest)
-        if len(flying) >= self.max_active_jobs:
+        if len(flying) >= self.options.max_active_jobs:
             flying = self._still_flying(flying)
         ahead = len(flying)
         if claim is not None:
-            fresh = self.clock() - self.caution.lease - self.caution.settle
+            fresh = self.clock() - self.options.claim_lease - self.options.listing_lag
             ahead += sum(part < shard.id for part in self.ledger.claimed(self.manifest, since=fresh) if part not in flying)
-        if ahead >= self.max_active_jobs:
+        if ahead >= self.options.max_active_jobs:
             if claim is not None:
                 self.ledger.withdraw(shard.id, claim)
             raise QuotaError(
-                f"{ahead} jobs of this run are active, max_active_jobs is {self.max_active_jobs}; shard {shard.id} has to wait.",
+                f"{ahead} jobs of this run are active, max_active_jobs is {self.options.max_active_jobs}; "
+                f"shard {shard.id} has to wait.",
                 code=None,
             )
 
@@ -184,7 +169,7 @@ class Submission:
         return {part: name for part, name in flying.items() if (job := jobs[name]) is not None and not job.is_terminal}
 
     def _create(self, shard: Shard, token: str, input_file: str | None, claim: Intent) -> Submitted:
-        share = self.caution.lease / 3
+        share = self.options.claim_lease / 3
         if self.clock() - claim.claimed_at > share:
             raise OutcomeUnknownError(f"This process stood still for {share:.0f} s with a claim on shard {shard.id}")
         try:
@@ -215,7 +200,7 @@ class Submission:
 
         :param since: the claim of another try; None when the create was our own and is over.
         """
-        until = self.clock() + patience(since, now=self.clock(), caution=self.caution)
+        until = self.clock() + patience(since, now=self.clock(), options=self.options)
         while True:
             began = self.clock()
             record = self.ledger.submitted(shard.id)
@@ -261,17 +246,17 @@ class Submission:
         return file is not None and file.is_usable and file.size == shard.bytes and file.sha256 in (None, shard.sha256)
 
 
-def patience(since: Intent | None, *, now: float, caution: Caution) -> float:
+def patience(since: Intent | None, *, now: float, options: BatchOptions) -> float:
     """Seconds to look for a job before believing that there is none.
 
     After our own create only the listing must settle. Another try may still hold its lease; its clock may differ from ours,
     so a recent claim is given the whole lease from now, and only one that is older than any skew is judged by its stamp.
     """
     if since is None:
-        return caution.settle
-    if now - since.claimed_at > caution.lease + caution.settle + _CLOCK_SKEW:
+        return options.listing_lag
+    if now - since.claimed_at > options.claim_lease + options.listing_lag + _CLOCK_SKEW:
         return 0.0
-    return caution.lease + caution.settle
+    return options.claim_lease + options.listing_lag
 
 
 def _not_again(error: NamelessJobError) -> NamelessJobError:

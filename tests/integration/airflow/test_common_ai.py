@@ -31,7 +31,7 @@ from airflow_gemini_batch._compat import TaskDeferred
 from airflow_gemini_batch.adapters.common_ai import GeminiBatchAdapter
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault, RowFault
 from airflow_gemini_batch.engine.errors import NotFoundError, OutcomeUnknownError, RefusedError
-from airflow_gemini_batch.engine.submit.submission import Caution
+from airflow_gemini_batch.engine.options import BatchOptions
 from tests.integration.airflow.conftest import KEY, MODEL, created
 
 TEXT = build_output_spec(str)
@@ -52,7 +52,7 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
 
 @pytest.fixture
 def adapter(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[GeminiBatchAdapter]:
-    monkeypatch.setattr(GeminiBatchAdapter, "caution", Caution(lease=0.2, settle=0.3))
+    monkeypatch.setattr(GeminiBatchAdapter, "options", BatchOptions(claim_lease=3.0, listing_lag=0.3))
     adapter = GeminiBatchAdapter(api_key=KEY, base_url=emulator.url)
     yield adapter
     adapter.close()
@@ -255,7 +255,7 @@ class TestOrphans:
 
     def test_the_listing_is_given_time_to_show_it(self, adapter: GeminiBatchAdapter, emulator: Emulator, ago: str) -> None:
         batch = submit(adapter, ["a"])
-        adapter.caution = Caution(lease=10.0, settle=10.0)
+        adapter.options = BatchOptions(claim_lease=10.0, listing_lag=10.0)
         emulator.faults.add(ListingFault(lag_seconds=3))
 
         assert adapter.find_orphaned_batch(CALL["idempotency_key"], FINGERPRINT, ago) == batch

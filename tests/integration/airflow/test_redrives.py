@@ -11,8 +11,8 @@ import pytest
 from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
-from airflow_gemini_batch.engine.advance import Policy
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT
 from tests.integration.airflow.conftest import KEY, Legs, created
 
@@ -20,8 +20,8 @@ Describe = Callable[..., GeminiBatchOperator]
 
 
 def test_the_defaults_are_those_of_the_engine(describe: Describe) -> None:
-    assert describe()._policy == Policy()
-    assert Policy().collect_timeout == DEFAULT_COLLECT_TIMEOUT
+    assert describe()._policy == BatchOptions()
+    assert BatchOptions().collect_timeout == DEFAULT_COLLECT_TIMEOUT
 
 
 @pytest.mark.parametrize("deferrable", [True, False])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.engine.advance import Policy
 from airflow_gemini_batch.engine.api import run_batch
-from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import DEFAULT_API_VERSION, Endpoint, GeminiClient
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.specs import GenerateRequest
-from airflow_gemini_batch.engine.submit.submission import Caution
 from tests.integration.api_version import API_VERSION
 
 MODEL = "gemini-3.6-flash"
 KEY = "AIzaCanaryKeyThatMustNotLeak0123456789"
 #: Long enough for a listing on loopback, short enough for a test.
-CAUTION = Caution(lease=3.0, settle=0.3)
+SHORT_WAITS = BatchOptions(claim_lease=3.0, listing_lag=0.3, poll_interval=0.05, max_redrives=0, max_shard_requests=5)
 
 
 @pytest.fixture
@@ -62,13 +60,11 @@ def go(endpoint: Endpoint, tmp_path: Path) -> Callable[..., Summary]:
             "destination": str(tmp_path / "run"),
             "key": "id",
             "carry": ["body"],
-            "max_shard_requests": 5,
-            "poll_interval": 0.05,
             "endpoint": endpoint,
         }
         given.update(arguments)
-        carried = {field.name: given.pop(field.name) for field in fields(Policy) if field.name in given}
-        given["policy"] = Policy(**{"caution": CAUTION, "redrive": RedrivePolicy(max_redrives=0), **carried})
+        chosen = {field.name: given.pop(field.name) for field in fields(BatchOptions) if field.name in given}
+        given["options"] = replace(SHORT_WAITS, **chosen)
         return run_batch(given.pop("source"), given.pop("request"), **given)
 
     return call

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault, RowFault
-from airflow_gemini_batch.engine.advance import Policy, Waiting, advance
+from airflow_gemini_batch.engine.advance import Waiting, advance
 from airflow_gemini_batch.engine.api import drive
 from airflow_gemini_batch.engine.build.building import Question, build_run
 from airflow_gemini_batch.engine.errors import (
@@ -29,14 +30,13 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
     WaitTimeoutError,
 )
-from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest, RawRequest
-from tests.integration.engine.conftest import CAUTION, MODEL, creates, read, table
+from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, read, table
 
 pytestmark = pytest.mark.integration
 
@@ -197,7 +197,7 @@ def test_an_output_that_is_never_given_is_sent_again_on_the_users_word(
 ) -> None:
     monkeypatch.setattr("airflow_gemini_batch.engine.advance._COLLECT_AGAIN", 0.1)
     emulator.faults.add(JobFault(responses_file_late_seconds=3600, display_name="shard 1 attempt 0"))
-    again: dict[str, Any] = {"resubmit_lost": True, "redrive": RedrivePolicy(max_redrives=1), "transport": transport}
+    again: dict[str, Any] = {"resubmit_lost": True, "max_redrives": 1, "transport": transport}
 
     summary = go(collect_timeout=timedelta(0), **again)
 
@@ -373,18 +373,18 @@ def test_a_listing_in_small_pages_with_holes_is_read_to_its_end(go: Go, emulator
 
 
 def test_an_outage_is_an_error_at_first_and_waited_out_later(client: GeminiClient, tmp_path: Path) -> None:
-    run, few = Run(locate(str(tmp_path / "run"))), Policy(max_active_jobs=2, caution=CAUTION)
-    build_run(run, Question(table(12), GenerateRequest(prompt="${body}"), MODEL, key="id", max_shard_requests=5))
+    run, few = Run(locate(str(tmp_path / "run"))), replace(SHORT_WAITS, max_active_jobs=2, max_redrives=1)
+    build_run(run, Question(table(12), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
     began = advance(run, client, few)
     assert isinstance(began, Waiting)
 
     with GeminiClient(Endpoint(api_key="k", base_url="http://127.0.0.1:9")) as unreachable:
         with pytest.raises(UnreachableError):
-            advance(run, unreachable, Policy(caution=CAUTION))
-        waiting = advance(run, unreachable, Policy(caution=CAUTION), patient=True)
+            advance(run, unreachable, replace(SHORT_WAITS, max_redrives=1))
+        waiting = advance(run, unreachable, replace(SHORT_WAITS, max_redrives=1), patient=True)
 
     assert isinstance(waiting, Waiting)
     assert set(waiting.jobs) == set(began.jobs)
     assert waiting.retry_in is not None
     assert Ledger(run).submitted(ShardAttempt(2, 0)) is None
-    assert isinstance(drive(run, client, few, deadline=time.time() + 60, poll_interval=0.05), Summary)
+    assert isinstance(drive(run, client, few, deadline=time.time() + 60), Summary)

@@ -11,7 +11,6 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.errors import InputError, NotFoundError, OutcomeUnknownError
-from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.storage import locate
@@ -86,7 +85,7 @@ def test_what_fails_inline_is_told_and_sent_again_as_ever(go: Go, tmp_path: Path
         RowFault(do="missing", keys=("k3",), display_name="attempt 0"),
     )
 
-    summary = go(transport="inline", redrive=RedrivePolicy(max_redrives=1))
+    summary = go(transport="inline", max_redrives=1)
 
     assert (summary.results, summary.reasons, summary.balanced) == (11, {"BLOCKED": 1}, True)
 

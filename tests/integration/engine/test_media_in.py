@@ -13,9 +13,9 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator, FileFault, HttpFault, RowFault
 from airflow_gemini_batch.engine.build.building import Question, build_run
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
-from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest, Media
@@ -51,7 +51,7 @@ def photos(tmp_path: Path) -> pa.Table:
 def run(tmp_path: Path, photos: pa.Table) -> Run:
     """Built, and nothing sent."""
     run = Run(locate(str(tmp_path / "run")))
-    build_run(run, Question(photos, ASK, MODEL, "id", (), max_shard_requests=4))
+    build_run(run, Question(photos, ASK, MODEL, "id", ()), BatchOptions(max_shard_requests=4))
     return run
 
 
@@ -127,7 +127,8 @@ def test_a_row_without_its_file_is_a_dead_letter_and_the_others_go(go: Go, photo
 
 def test_the_same_rows_make_the_same_requests_in_every_run(photos: pa.Table, tmp_path: Path) -> None:
     built = [
-        build_run(Run(locate(str(tmp_path / name))), Question(photos, ASK, MODEL, "id", ())).shards for name in ("one", "other")
+        build_run(Run(locate(str(tmp_path / name))), Question(photos, ASK, MODEL, "id", ()), BatchOptions()).shards
+        for name in ("one", "other")
     ]
 
     assert built[0] == built[1]
@@ -214,7 +215,7 @@ def test_a_list_that_was_shortened_is_not_believed(run: Run) -> None:
 def test_rows_that_are_sent_again_bring_their_media(go: Go, emulator: Emulator, photos: pa.Table, tmp_path: Path) -> None:
     emulator.faults.add(RowFault(do="error", keys=("k3",), code=14, display_name="attempt 0"))
 
-    summary = go(source=photos, request=ASK, redrive=RedrivePolicy(max_redrives=1))
+    summary = go(source=photos, request=ASK, max_redrives=1)
 
     assert summary.results == 6
     run = Run(locate(str(tmp_path / "run")))

@@ -15,7 +15,6 @@ from moto.server import ThreadedMotoServer
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from airflow_gemini_batch.engine.errors import RefusedError
-from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.webhooks.events import JobEnded
@@ -109,7 +108,7 @@ def test_a_table_in_the_store_becomes_two_tables_in_the_store(
         "source": "s3://lake/in/*.parquet",
         "destination": "s3://lake/run",
         "storage_options": s3,
-        "redrive": RedrivePolicy(max_redrives=1),
+        "max_redrives": 1,
     }
     emulator.faults.add(RowFault(do="error", code=14, keys=("k1",), display_name="attempt 0"))
     rule = emulator.faults.add(HttpFault(do="status", status=400, path=":batchGenerateContent", nth=2, count=100))[0]

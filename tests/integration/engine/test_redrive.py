@@ -5,27 +5,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
-from airflow_gemini_batch.engine.advance import Policy, Waiting, advance
+from airflow_gemini_batch.engine.advance import Waiting, advance
 from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, WaitTimeoutError
-from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.wait.in_flight import cancel_run
-from tests.integration.engine.conftest import CAUTION, creates, read, table
+from tests.integration.engine.conftest import SHORT_WAITS, creates, read, table
 
 pytestmark = pytest.mark.integration
 
 Go = Callable[..., Summary]
-ONCE = RedrivePolicy(max_redrives=1)
 
 
 def keys(tmp_path: Path, name: str) -> list[str]:
@@ -35,7 +34,7 @@ def keys(tmp_path: Path, name: str) -> list[str]:
 def test_a_row_that_failed_for_a_passing_reason_is_sent_again_in_the_same_run(go: Go, tmp_path: Path, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do="error", keys=("k1", "k7"), code=14, display_name="attempt 0"))
 
-    summary = go(redrive=ONCE)
+    summary = go(max_redrives=1)
 
     assert (summary.results, summary.dead_letter, summary.balanced) == (12, 0, True)
     assert {row["key"]: row["attempt"] for row in read(tmp_path, "results") if row["attempt"]} == {"k1": 1, "k7": 1}
@@ -45,7 +44,7 @@ def test_a_row_that_failed_for_a_passing_reason_is_sent_again_in_the_same_run(go
 def test_what_stays_dead_is_in_the_dead_letter_once_with_its_last_attempt(go: Go, tmp_path: Path, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do="error", keys=("k1",), code=14), RowFault(do="safety", keys=("k2",)))
 
-    summary = go(redrive=RedrivePolicy(max_redrives=3))
+    summary = go(max_redrives=3)
 
     assert summary.balanced
     assert [(row["key"], row["attempt"], row["reason"]) for row in read(tmp_path, "dead_letter")] == [
@@ -59,7 +58,7 @@ def test_a_try_that_lands_a_shard_after_another_has_finished_the_run_leaves_no_r
     go: Go, tmp_path: Path, emulator: Emulator
 ) -> None:
     emulator.faults.add(RowFault(do="error", keys=("k1", "k7"), code=14, display_name="attempt 0"))
-    summary = go(redrive=ONCE)
+    summary = go(max_redrives=1)
     run = Run(locate(str(tmp_path / "run")))
 
     reland(run, run.built().shards[0])  # frozen before it landed this shard, and awake again
@@ -73,14 +72,14 @@ def test_a_try_that_lands_a_shard_after_another_has_finished_the_run_leaves_no_r
 def test_lines_that_did_not_come_are_asked_for_again(fault: str, go: Go, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do=fault, keys=("k3",), display_name="attempt 0"))  # type: ignore[arg-type]
 
-    assert go(redrive=ONCE).results == 12
+    assert go(max_redrives=1).results == 12
 
 
 def test_truncated_rows_are_sent_again_only_with_a_higher_limit(go: Go, tmp_path: Path, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do="max_tokens", keys=("k3",), display_name="attempt 0"))
-    assert go(redrive=ONCE).reasons == {"TRUNCATED": 1}
+    assert go(max_redrives=1).reasons == {"TRUNCATED": 1}
 
-    summary = go(destination=str(tmp_path / "higher"), redrive=RedrivePolicy(max_output_tokens=4096))
+    summary = go(destination=str(tmp_path / "higher"), max_redrives=1, redrive_max_output_tokens=4096)
 
     assert summary.results == 12
     request = json.loads((tmp_path / "higher/_run/requests/shard-00000-1.jsonl").read_bytes())["request"]
@@ -90,7 +89,7 @@ def test_truncated_rows_are_sent_again_only_with_a_higher_limit(go: Go, tmp_path
 def test_the_rows_of_an_expired_job_go_again_in_two_smaller_ones(go: Go, tmp_path: Path, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="expire", display_name="shard 1 attempt 0"))
 
-    summary = go(redrive=ONCE)
+    summary = go(max_redrives=1)
 
     assert (summary.results, summary.balanced) == (12, True)
     assert sorted((job.shard, job.attempt, job.requests) for job in summary.jobs if job.attempt) == [(1, 1, 3), (4, 1, 2)]
@@ -99,7 +98,7 @@ def test_the_rows_of_an_expired_job_go_again_in_two_smaller_ones(go: Go, tmp_pat
 def test_a_job_that_failed_for_good_is_not_paid_again(go: Go, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="fail", error_code=3, error_message="unsupported"))
 
-    summary = go(redrive=ONCE)
+    summary = go(max_redrives=1)
 
     assert summary.reasons == {"JOB_FAILED": 12}
     assert len(creates(emulator)) == 3
@@ -108,7 +107,7 @@ def test_a_job_that_failed_for_good_is_not_paid_again(go: Go, emulator: Emulator
 def test_a_job_that_somebody_else_cancelled_keeps_its_partial_output_and_is_not_sent_again(go: Go, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="cancel", cancel_after_seconds=0.05, running_seconds=5, cancel_leaves=0.5))
 
-    summary = go(redrive=ONCE)
+    summary = go(max_redrives=1)
 
     assert summary.balanced
     assert summary.reasons["JOB_CANCELLED"] + summary.results == 12
@@ -118,7 +117,7 @@ def test_a_job_that_somebody_else_cancelled_keeps_its_partial_output_and_is_not_
 def test_a_stuck_job_is_cancelled_and_its_rows_are_sent_again_in_smaller_jobs(go: Go, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang", display_name="shard 0 attempt 0"))
 
-    summary = go(source=table(5), resubmit_stuck_after=timedelta(seconds=0.3), redrive=RedrivePolicy(max_redrives=0))
+    summary = go(source=table(5), resubmit_stuck_after=timedelta(seconds=0.3), max_redrives=0)
 
     assert summary.results == 5
     assert sorted((job.attempt, job.state, job.requests) for job in summary.jobs) == [
@@ -173,7 +172,7 @@ def test_a_job_that_another_key_cannot_see_is_not_submitted_again(go: Go, emulat
     assert len(creates(emulator)) == 3
 
     emulator.faults.clear()
-    assert go(resubmit_lost=True, redrive=ONCE).results == 12
+    assert go(resubmit_lost=True, max_redrives=1).results == 12
     assert len(creates(emulator)) == 6
 
 
@@ -194,7 +193,7 @@ def test_an_output_that_the_service_cannot_give_is_asked_for_again_later(
     with pytest.raises(OutcomeUnknownError):
         go(collect_timeout=timedelta(0))
 
-    state = advance(Run(locate(str(tmp_path / "run"))), client, Policy(caution=CAUTION))
+    state = advance(Run(locate(str(tmp_path / "run"))), client, replace(SHORT_WAITS, max_redrives=1))
 
     assert isinstance(state, Waiting)
     assert state.only_collecting
@@ -276,7 +275,7 @@ def test_no_more_jobs_than_allowed_over_all_tasks_that_submit(
     with pytest.raises(WaitTimeoutError):
         go(max_active_jobs=1, timeout=timedelta(seconds=0.1))
     run = Run(locate(str(tmp_path / "run")))
-    submission = Submission(run, run.built(), client, CAUTION, max_active_jobs=2)
+    submission = Submission(run, run.built(), client, replace(SHORT_WAITS, max_active_jobs=2))
 
     submission.submit(run.built().shards[1])
     with pytest.raises(QuotaError, match="max_active_jobs is 2"):

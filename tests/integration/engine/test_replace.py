@@ -10,7 +10,6 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.errors import CorruptRunError, RefusedError, WaitTimeoutError
-from airflow_gemini_batch.engine.finish.redrive import RedrivePolicy
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import JobState
@@ -28,7 +27,7 @@ def states(client: GeminiClient) -> dict[str, JobState]:
 def test_jobs_of_rows_that_were_sent_again_are_cancelled_too(go: Go, emulator: Emulator, client: GeminiClient) -> None:
     emulator.faults.add(RowFault(do="error", keys=("k1",), code=14), JobFault(do="hang", display_name="attempt 1"))
     with pytest.raises(WaitTimeoutError):
-        go(source=table(5), redrive=RedrivePolicy(max_redrives=1), timeout=timedelta(seconds=0.5))
+        go(source=table(5), max_redrives=1, timeout=timedelta(seconds=0.5))
     emulator.faults.clear()
 
     summary = go(source=table(3), if_exists="replace")

@@ -19,7 +19,7 @@ from airflow_gemini_batch.engine.run.ledger import Ledger, display_name, input_f
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
 from airflow_gemini_batch.engine.submit.submission import Submission
-from tests.integration.engine.conftest import CAUTION, MODEL, creates, table
+from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, table
 from tests.integration.engine.scripted_server import Answer, serving
 
 pytestmark = pytest.mark.integration
@@ -30,8 +30,8 @@ CREATE = ":batchGenerateContent"
 @pytest.fixture
 def submission(client: GeminiClient, tmp_path: Path) -> Submission:
     run = Run(locate(str(tmp_path / "run")))
-    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"))
-    return Submission(run, manifest, client, CAUTION)
+    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
+    return Submission(run, manifest, client, SHORT_WAITS)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_create_that_was_lost_on_the_way_is_made_after_looking(
 def test_a_service_that_never_answers_a_create_is_not_flooded(submission: Submission, shard: Shard, emulator: Emulator) -> None:
     rule = emulator.faults.add(HttpFault(do="status", status=503, path=CREATE))[0]
     with pytest.raises(OutcomeUnknownError):
-        replace(submission, caution=replace(CAUTION, settle=0.01)).submit(shard)
+        replace(submission, options=replace(SHORT_WAITS, listing_lag=0.01)).submit(shard)
     emulator.faults.remove(rule)
 
     submission.submit(shard)
@@ -118,10 +118,10 @@ def test_a_create_that_was_answered_without_a_name_is_never_paid_again(answer: o
         return Answer(404, {"error": {"code": 404}}) if "/files/" in path else Answer()
 
     run = Run(locate(str(tmp_path / "run")))
-    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"))
+    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
     with serving(reply) as script, GeminiClient(Endpoint(api_key="k", base_url=script.url)) as client:
         with pytest.raises(NamelessJobError, match="no second one was created"):
-            Submission(run, manifest, client, CAUTION).submit(manifest.shards[0])
+            Submission(run, manifest, client, SHORT_WAITS).submit(manifest.shards[0])
 
         assert sum(CREATE in path for _, path, _, _ in script.seen) == 1
         assert sum("/batches?" in path for _, path, _, _ in script.seen) > 0
@@ -130,8 +130,10 @@ def test_a_create_that_was_answered_without_a_name_is_never_paid_again(answer: o
 
 def test_whether_there_is_room_is_read_from_one_listing(submission: Submission, client: GeminiClient, emulator: Emulator) -> None:
     run = Run(submission.run.destination / "many")
-    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id", max_shard_requests=1))
-    limited = Submission(run, manifest, client, CAUTION, max_active_jobs=3, transport="inline")
+    manifest = build_run(
+        run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), replace(SHORT_WAITS, max_shard_requests=1)
+    )
+    limited = Submission(run, manifest, client, replace(SHORT_WAITS, max_active_jobs=3, transport="inline"))
 
     for shard in manifest.shards:
         limited.submit(shard)
@@ -145,7 +147,7 @@ def test_a_listing_that_lags_is_given_its_time(submission: Submission, shard: Sh
         HttpFault(do="drop", when="after", path=CREATE, count=1), ListingFault(lag_seconds=0.5, page_size=1, empty_pages=(1,))
     )
 
-    record = replace(submission, caution=replace(CAUTION, settle=3.0)).submit(shard)
+    record = replace(submission, options=replace(SHORT_WAITS, listing_lag=3.0)).submit(shard)
 
     assert record.adopted
     assert len(creates(emulator)) == 1
@@ -155,11 +157,11 @@ def test_a_listing_that_began_before_it_could_show_the_job_is_not_believed(
     submission: Submission, shard: Shard, emulator: Emulator
 ) -> None:
     # Many pages or a slow service: read when the job could not be seen yet, answered when it could have been.
-    slowly = CAUTION.settle + 0.2
+    slowly = SHORT_WAITS.listing_lag + 0.2
     emulator.faults.add(
         HttpFault(do="drop", when="after", path=CREATE, count=1),
         HttpFault(do="delay", when="after", seconds=slowly, method="GET", path=r"/batches($|\?)"),
-        ListingFault(lag_seconds=CAUTION.settle - 0.05),
+        ListingFault(lag_seconds=SHORT_WAITS.listing_lag - 0.05),
     )
 
     assert submission.submit(shard).adopted

@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.build.shards import (
-    MAX_SHARD_BYTES,
-    SERVICE_MAX_BYTES,
-    ShardLimits,
     build_shards,
     digest_shards,
 )
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
 from airflow_gemini_batch.engine.source.open import Source, open_source
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.storage import locate
 
 PROMPT = GenerateRequest(prompt="Tell ${text}")
@@ -50,13 +50,13 @@ def build(
     key: str | None = "id",
     carry: Sequence[str] = (),
     spec: Any = PROMPT,
-    max_bytes: int = MAX_SHARD_BYTES,
+    max_bytes: int = BatchOptions().max_shard_bytes,
     max_requests: int = 50_000,
 ) -> tuple[Run, tuple[Shard, ...]]:
     run = Run(locate(str(folder)))
     source = open_source(table)
-    limits = ShardLimits(max_bytes, max_requests)
-    return run, build_shards(source, encoder_for(source, spec), run=run, key=key, carry=carry, limits=limits)
+    options = BatchOptions(max_shard_bytes=max_bytes, max_shard_requests=max_requests)
+    return run, build_shards(source, encoder_for(source, spec), run=run, key=key, carry=carry, options=options)
 
 
 def lines_of(run: Run, shard: Shard) -> list[dict[str, Any]]:
@@ -254,21 +254,6 @@ def test_large_tables_are_cut_inside_blocks_and_written_in_batches_that_can_be_m
     assert [shard.rows for shard in shards] == [4500, 4500, 1000]
     reader = pa.ipc.open_file(run.inputs_file(shards[0].id).read())
     assert [reader.get_batch(number).num_rows for number in range(reader.num_record_batches)] == [4096, 404]
-
-
-@pytest.mark.parametrize(
-    ("max_bytes", "max_requests", "message"),
-    [
-        (0, 1, "max_shard_bytes is 0; expected a whole number from 1 on"),
-        (1, 0, "max_shard_requests is 0"),
-        (1, 1.5, "max_shard_requests is 1.5"),
-        (True, 1, "max_shard_bytes is True"),
-        (SERVICE_MAX_BYTES + 1, 1, "the service takes at most 2,000,000,000 bytes"),
-    ],
-)
-def test_a_limit_that_makes_no_sense_is_an_error(max_bytes: Any, max_requests: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        ShardLimits(max_bytes, max_requests)
 
 
 # --- recognising a run

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, SourceInfo
 from airflow_gemini_batch.engine.run.ledger import (
     Intent,
@@ -21,7 +22,7 @@ from airflow_gemini_batch.engine.run.ledger import (
     token_of_display_name,
 )
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.engine.submit.submission import Caution, choose, patience
+from airflow_gemini_batch.engine.submit.submission import choose, patience
 
 SHARD = Shard(number=3, rows=10, requests=10, bytes=100, sha256="ab" * 32)
 PART = ShardAttempt(3)
@@ -206,4 +207,4 @@ def test_where_all_twins_are_dead_the_oldest_is_kept() -> None:
 def test_how_long_to_look_before_believing_that_there_is_no_job(claimed_ago: float | None, seconds: float) -> None:
     intent = None if claimed_ago is None else Intent(TOKEN, 1, 10_000.0 - claimed_ago, "host:1:x")
 
-    assert patience(intent, now=10_000.0, caution=Caution(lease=90.0, settle=30.0)) == seconds
+    assert patience(intent, now=10_000.0, options=BatchOptions(claim_lease=90.0, listing_lag=30.0)) == seconds
