@@ -13,63 +13,63 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from airflow_gemini_batch.emulator.batches.api import BatchesApi
-from airflow_gemini_batch.emulator.batches.job_store import JobList
-from airflow_gemini_batch.emulator.batches.output_writer import Runner
+from airflow_gemini_batch.emulator.batches.job_store import JobStore
+from airflow_gemini_batch.emulator.batches.output_writer import OutputWriter
 from airflow_gemini_batch.emulator.control.api import ControlApi
-from airflow_gemini_batch.emulator.files.file_store import FilesApi, FileShelf
+from airflow_gemini_batch.emulator.files.file_store import FilesApi, FileStore
 from airflow_gemini_batch.emulator.files.uploads import UploadsApi
 from airflow_gemini_batch.emulator.http import refusals
-from airflow_gemini_batch.emulator.http.bodies import TOO_DEEP, answer
-from airflow_gemini_batch.emulator.http.fault_middleware import Mischief, drain
+from airflow_gemini_batch.emulator.http.bodies import TOO_DEEP, json_response
+from airflow_gemini_batch.emulator.http.fault_middleware import FaultMiddleware, drain
 from airflow_gemini_batch.emulator.http.refusals import Refusal
 from airflow_gemini_batch.emulator.models.api import InteractiveApi
-from airflow_gemini_batch.emulator.models.caches import CachesApi, CacheShelf
+from airflow_gemini_batch.emulator.models.caches import CachesApi, CacheStore
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.openai.api import OpenAIBatchesApi
 from airflow_gemini_batch.emulator.options import Options
-from airflow_gemini_batch.emulator.service import World
+from airflow_gemini_batch.emulator.service import Service
 from airflow_gemini_batch.emulator.webhooks.api import WebhooksApi
-from airflow_gemini_batch.emulator.webhooks.deliveries import Mail, Postman
-from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookList
+from airflow_gemini_batch.emulator.webhooks.deliveries import DeliverySender, DeliveryStore
+from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookStore
 
 
 def create_app(state_dir: Path | str, options: Options | None = None) -> Starlette:
     """The service on `state_dir`. Its thread and its database live as long as the application's lifespan."""
-    world = World(Path(state_dir), options or Options())
-    shelf = FileShelf(world)
-    webhooks = WebhookList(world)
-    mail = Mail(world, webhooks)
-    jobs = JobList(world, shelf, mail.announce)
-    caches = CacheShelf(world)
+    service = Service(Path(state_dir), options or Options())
+    shelf = FileStore(service)
+    webhooks = WebhookStore(service)
+    mail = DeliveryStore(service, webhooks)
+    jobs = JobStore(service, shelf, mail.announce)
+    caches = CacheStore(service)
     references = References(shelf, caches)
-    runner = Runner(world, references, jobs)
-    postman = Postman(world, webhooks, mail, jobs.settle)
+    runner = OutputWriter(service, references, jobs)
+    postman = DeliverySender(service, webhooks, mail, jobs.settle)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         shelf.drop_expired()
-        world.store.sweep()
+        service.store.sweep()
         runner.start()
         postman.start()
         yield
         postman.stop()
         runner.stop()
-        world.close()
+        service.close()
 
-    batches = BatchesApi(world, shelf, jobs, runner, webhooks)
+    batches = BatchesApi(service, shelf, jobs, runner, webhooks)
     apis = (
-        UploadsApi(world, shelf),
-        FilesApi(world, shelf, jobs.settle),
+        UploadsApi(service, shelf),
+        FilesApi(service, shelf, jobs.settle),
         batches,
-        OpenAIBatchesApi(world, shelf, jobs, batches),
-        InteractiveApi(world, references),
-        CachesApi(world, caches),
-        WebhooksApi(world, webhooks, mail),
-        ControlApi(world, jobs, runner, mail),
+        OpenAIBatchesApi(service, shelf, jobs, batches),
+        InteractiveApi(service, references),
+        CachesApi(service, caches),
+        WebhooksApi(service, webhooks, mail),
+        ControlApi(service, jobs, runner, mail),
     )
     app = Starlette(
         routes=[route for api in apis for route in api.routes()],
-        middleware=[Middleware(Mischief, world=world)],
+        middleware=[Middleware(FaultMiddleware, service=service)],
         exception_handlers={
             Refusal: _refuse,
             HTTPException: _no_such_call,
@@ -86,20 +86,20 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     await drain(request.scope, request.receive)
-    return answer(error.body, error.http_status)
+    return json_response(error.body, error.http_status)
 
 
 async def _no_such_call(request: Request, error: Exception) -> Response:
-    return answer(refusals.not_found().body, 404)
+    return json_response(refusals.not_found().body, 404)
 
 
 async def _too_deep(request: Request, error: Exception) -> Response:
-    return answer(refusals.invalid_argument(f"Invalid JSON payload received. {TOO_DEEP}").body, 400)
+    return json_response(refusals.invalid_argument(f"Invalid JSON payload received. {TOO_DEEP}").body, 400)
 
 
 async def _bug(request: Request, error: Exception) -> Response:
     """The server logs the error itself; a caller gets the service's form of a 500."""
-    return answer(refusals.internal().body, 500)
+    return json_response(refusals.internal().body, 500)
 
 
 async def _nobody_there(request: Request, error: Exception) -> Response:

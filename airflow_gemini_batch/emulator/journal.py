@@ -24,7 +24,7 @@ class Journal:
         """`action` is create, upload, cancel, delete or refuse. Answers the entry's number."""
         return self._store.insert("journal", time_ns=self._clock.now(), action=action, project=project, entry=json.dumps(entry))
 
-    def note_answer(self, number: int, answered: str) -> None:
+    def record_answer(self, number: int, answered: str) -> None:
         """What the caller got for the work of an entry: the status, or `dropped` when the answer was kept back."""
         self._store.run("UPDATE journal SET answered = ? WHERE number = ?", answered, number)
 

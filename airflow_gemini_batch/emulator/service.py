@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from airflow_gemini_batch.emulator.clock import Clock
-from airflow_gemini_batch.emulator.faults.rule_store import Rulebook
+from airflow_gemini_batch.emulator.faults.rules import FaultRules
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.journal import Journal
 from airflow_gemini_batch.emulator.options import DEFAULT_PROJECT, Options
@@ -27,7 +27,7 @@ GENERATING_METHODS = ("generateContent", "batchGenerateContent", "createCachedCo
 EMBEDDING_METHODS = ("embedContent", "batchEmbedContents", "asyncBatchEmbedContent")
 
 
-class World:
+class Service:
     """One emulated service on one state folder."""
 
     def __init__(self, folder: Path, options: Options) -> None:
@@ -36,7 +36,7 @@ class World:
         offset = int(self.store.setting("clock_offset_ns", "0"))
         self.clock = Clock(offset, lambda offset_ns: self.store.set_setting("clock_offset_ns", str(offset_ns)))
         self.journal = Journal(self.store, self.clock)
-        self.rules = Rulebook(self.store)
+        self.rules = FaultRules(self.store)
         self._projects = options.projects_by_key()
 
     def project_of(self, request: Request) -> str:

@@ -17,7 +17,7 @@ _SEPARATORS = ("\n\n", ":\n", ": ", "\n")
 #: Sentences are looked for near the beginning only, so that a book costs no more than a page.
 _REACH = 4000
 
-_DULL = frozenset(
+_STOP_WORDS = frozenset(
     [
         "a",
         "an",
@@ -97,7 +97,7 @@ _DULL = frozenset(
 )
 
 
-def material(prompt: str) -> str:
+def data_part(prompt: str) -> str:
     """The part of a prompt that is data rather than instruction, as far as its form tells."""
     head = prompt[:_REACH]
     for separator in _SEPARATORS:
@@ -109,7 +109,7 @@ def material(prompt: str) -> str:
 
 def extract(prompt: str, sentences: int = 1, most_words: int = 40) -> str:
     """The first sentences of the prompt's material."""
-    text = material(prompt)
+    text = data_part(prompt)
     end = 0
     for _ in range(sentences):
         found = _SENTENCE_END.search(text, end)
@@ -124,15 +124,15 @@ def extract(prompt: str, sentences: int = 1, most_words: int = 40) -> str:
 
 
 @lru_cache(maxsize=16)
-def telling_words(prompt: str) -> tuple[str, ...]:
+def content_words(prompt: str) -> tuple[str, ...]:
     """The material's words that carry meaning, each once, in order; never empty. Asked for again at every value of an answer."""
-    words = dict.fromkeys(word for word in _WORD.findall(material(prompt)) if word.lower() not in _DULL)
+    words = dict.fromkeys(word for word in _WORD.findall(data_part(prompt)) if word.lower() not in _STOP_WORDS)
     return tuple(words) or tuple(_WORD.findall(prompt[:_REACH])) or ("nothing",)
 
 
 def phrase(prompt: str, choice: int, length: int = 3) -> str:
     """A short phrase of neighbouring telling words, picked by `choice`."""
-    words = telling_words(prompt)
+    words = content_words(prompt)
     start = choice % max(1, len(words) - length + 1)
     chosen = " ".join(words[start : start + length])
     return chosen[:1].upper() + chosen[1:]

@@ -21,7 +21,7 @@ _MOST_CANDIDATES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ParsedRequest:
     """One GenerateContentRequest, read once."""
 
     request: Json
@@ -52,7 +52,7 @@ class Ask:
 _MODALITIES = {"image": "IMAGE", "audio": "AUDIO", "video": "VIDEO", "text": "DOCUMENT", "application": "DOCUMENT"}
 
 
-def read_ask(request: Json) -> Ask:
+def parse_request(request: Json) -> ParsedRequest:
     contents = get_list(request, "contents")
     text_bytes = 0
     media: list[str] = []
@@ -70,7 +70,7 @@ def read_ask(request: Json) -> Ask:
             last_texts = texts
     config = get_object(request, "generationConfig")
     content = to_json([request[name] for name in sorted(request) if name != "model"])
-    return Ask(
+    return ParsedRequest(
         request,
         config,
         prompt="\n".join(last_texts),
@@ -90,10 +90,10 @@ def tokens_of(text: str) -> int:
     return tokens_in(len(text.encode("utf-8", "surrogatepass")))
 
 
-def complaint_about_values(request: Json, *, embeds: bool) -> str | None:
+def value_error(request: Json, *, embeds: bool) -> str | None:
     """What the service finds wrong with a request whose fields are all known; it costs the row, not the job."""
     if embeds:
-        return _complaint_about_embedding(request)
+        return _embedding_value_error(request)
     contents = get_list(request, "contents")
     if not contents:
         return "* GenerateContentRequest.contents: contents is not specified\n"
@@ -119,7 +119,7 @@ def dimension_of(request: Json) -> int | None:
     return get_int(request, "outputDimensionality") or get_int(get_object(request, "embedContentConfig"), "outputDimensionality")
 
 
-def _complaint_about_embedding(request: Json) -> str | None:
+def _embedding_value_error(request: Json) -> str | None:
     if not any(_parts(get(request, "content"))):
         return "* EmbedContentRequest.content: content is empty\n"
     dimension = dimension_of(request)

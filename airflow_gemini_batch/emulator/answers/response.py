@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_gemini_batch.emulator.answers.extracts import extract, phrase
 from airflow_gemini_batch.emulator.answers.picture import png
-from airflow_gemini_batch.emulator.answers.request import TOKENS_PER_MEDIUM, Ask, read_ask, tokens_of
+from airflow_gemini_batch.emulator.answers.request import TOKENS_PER_MEDIUM, ParsedRequest, parse_request, tokens_of
 from airflow_gemini_batch.emulator.answers.structured import structured_value
 from airflow_gemini_batch.emulator.proto_json import Json, get, get_int, get_list, get_object, get_text
 
@@ -19,47 +19,47 @@ _THOUGHT = "The request names its material; the answer repeats the part of it th
 
 
 def generate_content(request: Json, model: str) -> Json:
-    ask = read_ask(request)
-    thoughts = _thoughts(ask)
-    candidates = [_candidate(ask, index) for index in range(max(1, get_int(ask.config, "candidateCount") or 1))]
+    parsed = parse_request(request)
+    thoughts = _thoughts(parsed)
+    candidates = [_candidate(parsed, index) for index in range(max(1, get_int(parsed.config, "candidateCount") or 1))]
     if thoughts:
         for candidate in candidates:
             candidate["content"]["parts"].insert(0, {"text": thoughts, "thought": True})
     return {
         "candidates": candidates,
-        "usageMetadata": _usage(ask, candidates, tokens_of(thoughts)),
+        "usageMetadata": _usage(parsed, candidates, tokens_of(thoughts)),
         "modelVersion": model.rpartition("/")[2],
-        "responseId": base64.urlsafe_b64encode((ask.digest & (1 << 128) - 1).to_bytes(16, "big")).decode().rstrip("="),
+        "responseId": base64.urlsafe_b64encode((parsed.digest & (1 << 128) - 1).to_bytes(16, "big")).decode().rstrip("="),
     }
 
 
 def count_tokens(request: Json) -> Json:
-    by_modality = read_ask(request).tokens_by_modality()
+    by_modality = parse_request(request).tokens_by_modality()
     return {"totalTokens": sum(by_modality.values()), "promptTokensDetails": _details(by_modality)}
 
 
-def _candidate(ask: Ask, index: int) -> Json:
-    call = _function_call(ask)
+def _candidate(parsed: ParsedRequest, index: int) -> Json:
+    call = _function_call(parsed)
     if call is not None:
         return {"content": {"parts": [{"functionCall": call}], "role": "model"}, "finishReason": "STOP", "index": index}
-    text, reason = _within_limits(_text(ask, index), ask.config)
-    parts: list[Json] = [{"text": text}] if text and ask.modalities != ("IMAGE",) else []
-    if "IMAGE" in ask.modalities:
-        data = base64.b64encode(png(ask.digest + index)).decode()
+    text, reason = _within_limits(_text(parsed, index), parsed.config)
+    parts: list[Json] = [{"text": text}] if text and parsed.modalities != ("IMAGE",) else []
+    if "IMAGE" in parsed.modalities:
+        data = base64.b64encode(png(parsed.digest + index)).decode()
         parts.append({"inlineData": {"mimeType": "image/png", "data": data}})
     content: Json = {"parts": parts, "role": "model"}
     candidate: Json = {"content": content, "finishReason": reason, "index": index}
-    if any("googleSearch" in tool or "google_search" in tool for tool in ask.tools):
-        candidate["groundingMetadata"] = _grounding(ask, text)
+    if any("googleSearch" in tool or "google_search" in tool for tool in parsed.tools):
+        candidate["groundingMetadata"] = _grounding(parsed, text)
     return candidate
 
 
-def _text(ask: Ask, index: int) -> str:
-    schema = _schema(ask.config)
+def _text(parsed: ParsedRequest, index: int) -> str:
+    schema = _schema(parsed.config)
     if schema is None:
-        return extract(ask.prompt, 2 + index)
-    value = structured_value(schema, ask.prompt, ask.digest + index)
-    if get_text(ask.config, "responseMimeType") == "text/x.enum" and isinstance(value, str):
+        return extract(parsed.prompt, 2 + index)
+    value = structured_value(schema, parsed.prompt, parsed.digest + index)
+    if get_text(parsed.config, "responseMimeType") == "text/x.enum" and isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)
 
@@ -86,33 +86,33 @@ def _within_limits(text: str, config: Json) -> tuple[str, str]:
     return text.encode("utf-8", "surrogatepass")[: 4 * most].decode("utf-8", "ignore"), "MAX_TOKENS"
 
 
-def _thoughts(ask: Ask) -> str:
-    thinking = get_object(ask.config, "thinkingConfig")
-    return _THOUGHT.format(phrase(ask.prompt, ask.digest)) if get(thinking, "includeThoughts") is True else ""
+def _thoughts(parsed: ParsedRequest) -> str:
+    thinking = get_object(parsed.config, "thinkingConfig")
+    return _THOUGHT.format(phrase(parsed.prompt, parsed.digest)) if get(thinking, "includeThoughts") is True else ""
 
 
-def _function_call(ask: Ask) -> Json | None:
+def _function_call(parsed: ParsedRequest) -> Json | None:
     """A call of one of the declared functions, unless the mode forbids it."""
-    if not ask.tools:
+    if not parsed.tools:
         return None
-    calling = get_object(get_object(ask.request, "toolConfig"), "functionCallingConfig")
+    calling = get_object(get_object(parsed.request, "toolConfig"), "functionCallingConfig")
     allowed = get_list(calling, "allowedFunctionNames")
     declared = [
         function
-        for tool in ask.tools
+        for tool in parsed.tools
         for function in get_list(tool, "functionDeclarations")
         if isinstance(function, dict) and (not allowed or function.get("name") in allowed)
     ]
     if not declared or get_text(calling, "mode").upper() == "NONE":
         return None
-    function = declared[ask.digest % len(declared)]
+    function = declared[parsed.digest % len(declared)]
     parameters = get(function, "parametersJsonSchema") or get(function, "parameters")
-    arguments = structured_value(parameters, ask.prompt, ask.digest) if isinstance(parameters, dict) else {}
+    arguments = structured_value(parameters, parsed.prompt, parsed.digest) if isinstance(parameters, dict) else {}
     return {"name": function.get("name", ""), "args": arguments}
 
 
-def _grounding(ask: Ask, text: str) -> Json:
-    topic = phrase(ask.prompt, ask.digest)
+def _grounding(parsed: ParsedRequest, text: str) -> Json:
+    topic = phrase(parsed.prompt, parsed.digest)
     end = len(text.encode("utf-8", "surrogatepass"))
     return {
         "webSearchQueries": [topic.lower()],
@@ -124,14 +124,14 @@ def _grounding(ask: Ask, text: str) -> Json:
     }
 
 
-def _usage(ask: Ask, candidates: list[Json], thoughts: int) -> Json:
-    by_modality = ask.tokens_by_modality()
+def _usage(parsed: ParsedRequest, candidates: list[Json], thoughts: int) -> Json:
+    by_modality = parsed.tokens_by_modality()
     prompt = sum(by_modality.values())
     output = sum(_tokens_of_part(part) for one in candidates for part in one["content"]["parts"])
     usage: Json = {"promptTokenCount": prompt, "candidatesTokenCount": output}
     if thoughts:
         usage["thoughtsTokenCount"] = thoughts
-    if get_text(ask.request, "cachedContent"):
+    if get_text(parsed.request, "cachedContent"):
         usage["cachedContentTokenCount"] = prompt // 2
     usage["totalTokenCount"] = prompt + output + thoughts
     usage["promptTokensDetails"] = _details(by_modality)

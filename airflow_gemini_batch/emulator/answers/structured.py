@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from airflow_gemini_batch.emulator.answers.extracts import extract, phrase, telling_words
+from airflow_gemini_batch.emulator.answers.extracts import content_words, extract, phrase
 from airflow_gemini_batch.emulator.proto_json import Json, get, get_int, get_list, get_object
 
 #: Deeper than this only what is required is made, and lists are as short as they may be.
@@ -37,7 +37,7 @@ class SchemaRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
+class _ValueGenerator:
     """Makes values for one request: `root` resolves references, `prompt` and `digest` choose, `left` ends what has no end."""
 
     root: Json
@@ -61,7 +61,7 @@ class _Maker:
         for name in ("anyOf", "oneOf"):
             if options := get_list(schema, name):
                 return self.value({**_defaults(schema), **self._option(options, path, depth)}, path, depth)
-        return _MAKERS.get(kind, _Maker._text)(self, schema, path, depth)
+        return _MAKERS.get(kind, _ValueGenerator._text)(self, schema, path, depth)
 
     def _option(self, options: list[Any], path: str, depth: int) -> Json:
         """One of several: never null while there is room, null as soon as there is not."""
@@ -85,7 +85,7 @@ class _Maker:
         }
         extra = schema.get("additionalProperties", schema.get("additional_properties"))
         if not properties and isinstance(extra, dict) and depth < _OPTIONAL_DEPTH:
-            words = telling_words(self.prompt)[: max(1, get_int(schema, "minProperties") or 2)]
+            words = content_words(self.prompt)[: max(1, get_int(schema, "minProperties") or 2)]
             made = {word.lower(): self.value(extra, f"{path}.{word}", depth + 1) for word in words}
         return made
 
@@ -129,7 +129,7 @@ class _Maker:
 
     def _plain_text(self, schema: Json, path: str) -> str:
         day = _FIRST_DAY + timedelta(days=self._choice(path) % 2000)
-        word = re.sub(r"\W", "", telling_words(self.prompt)[0].lower()) or "nothing"
+        word = re.sub(r"\W", "", content_words(self.prompt)[0].lower()) or "nothing"
         formats = {
             "date": day.isoformat(),
             "date-time": f"{day.isoformat()}T12:00:00Z",
@@ -150,7 +150,7 @@ class _Maker:
 
     def _guesses(self, path: str) -> list[str]:
         """For a pattern: a few texts of common shapes. General patterns are beyond an emulator."""
-        words = telling_words(self.prompt)
+        words = content_words(self.prompt)
         digits = str(self._choice(path))
         sizes = range(1, 17)
         return [
@@ -183,13 +183,13 @@ class _Maker:
         return int.from_bytes(digest, "big")
 
 
-_MAKERS: dict[str, Callable[[_Maker, Json, str, int], Any]] = {
-    "object": _Maker._object,
-    "array": _Maker._array,
-    "integer": _Maker._integer,
-    "number": _Maker._number,
-    "boolean": _Maker._boolean,
-    "string": _Maker._text,
+_MAKERS: dict[str, Callable[[_ValueGenerator, Json, str, int], Any]] = {
+    "object": _ValueGenerator._object,
+    "array": _ValueGenerator._array,
+    "integer": _ValueGenerator._integer,
+    "number": _ValueGenerator._number,
+    "boolean": _ValueGenerator._boolean,
+    "string": _ValueGenerator._text,
 }
 _UUID_GROUPS = (("a", 8), ("b", 4), ("c", 4), ("d", 4), ("e", 12))
 
@@ -205,7 +205,7 @@ def _each_once(items: list[Any]) -> list[Any]:
 def structured_value(schema: Json, prompt: str, digest: int) -> Any:
     """A value of `schema`, the same for the same prompt and digest. Raises SchemaRefused."""
     try:
-        return _Maker(schema, prompt, digest, iter(range(_MOST_VALUES))).value(schema, "", 0)
+        return _ValueGenerator(schema, prompt, digest, iter(range(_MOST_VALUES))).value(schema, "", 0)
     except SchemaRefused:
         raise
     except (TypeError, ValueError, AttributeError, OverflowError, re.error, RecursionError) as error:

@@ -10,20 +10,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from airflow_gemini_batch.emulator.batches.input_file import REQUEST_MESSAGE, Intake, check
-from airflow_gemini_batch.emulator.batches.job_store import JobList
-from airflow_gemini_batch.emulator.batches.jobs import Job, look, rows_left_by_cancel, writes_output
+from airflow_gemini_batch.emulator.batches.input_file import REQUEST_MESSAGE, InputTotals, check
+from airflow_gemini_batch.emulator.batches.job_store import JobStore
+from airflow_gemini_batch.emulator.batches.jobs import Job, rows_left_by_cancel, snapshot_of, writes_output
 from airflow_gemini_batch.emulator.batches.operations import batch, operation
-from airflow_gemini_batch.emulator.batches.output_writer import Runner
+from airflow_gemini_batch.emulator.batches.output_writer import OutputWriter
 from airflow_gemini_batch.emulator.clock import HOUR, nanoseconds
-from airflow_gemini_batch.emulator.files.file_store import FileShelf
+from airflow_gemini_batch.emulator.files.file_store import FileStore
 from airflow_gemini_batch.emulator.http import refusals
-from airflow_gemini_batch.emulator.http.bodies import answer, page_size_of, read_object, to_json
-from airflow_gemini_batch.emulator.http.request_fields import misfits
+from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object, to_json
+from airflow_gemini_batch.emulator.http.request_fields import field_problems
 from airflow_gemini_batch.emulator.openai.lines import ENDPOINT_BY_KIND, translate_input
 from airflow_gemini_batch.emulator.proto_json import Json, get_int, get_list, get_object, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, World, known_model, new_id, version_of
-from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookList
+from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, known_model, new_id, version_of
+from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookStore
 
 METHOD_BY_KIND = {"generate": "batchGenerateContent", "embed": "asyncBatchEmbedContent"}
 _KIND_BY_METHOD = {method: kind for kind, method in METHOD_BY_KIND.items()}
@@ -32,11 +32,11 @@ _KIND_BY_METHOD = {method: kind for kind, method in METHOD_BY_KIND.items()}
 class BatchesApi:
     """The batch endpoints."""
 
-    def __init__(self, world: World, shelf: FileShelf, jobs: JobList, runner: Runner, webhooks: WebhookList) -> None:
-        self._world = world
-        self._shelf = shelf
+    def __init__(self, service: Service, files: FileStore, jobs: JobStore, runner: OutputWriter, webhooks: WebhookStore) -> None:
+        self._service = service
+        self._files = files
         self._jobs = jobs
-        self._runner = runner
+        self._writer = runner
         self._webhooks = webhooks
 
     def routes(self) -> list[Route]:
@@ -58,27 +58,27 @@ class BatchesApi:
         return found
 
     async def _create(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         path, _, method = request.url.path.rpartition(":")
         model = known_model("/".join(path.split("/")[-2:]), version_of(request), method)
-        body = await read_object(request, most=self._world.options.max_inline_bytes)
-        for misfit in misfits(body, "CreateBatchRequest"):
-            raise refusals.misfit(misfit, "batch")
+        body = await read_object(request, most=self._service.options.max_inline_bytes)
+        for problem in field_problems(body, "CreateBatchRequest"):
+            raise refusals.field_refused(problem, "batch")
         job = await self.create(request, project, model, _KIND_BY_METHOD[method], get_object(body, "batch"))
-        return answer(operation(job, look(job, job.created_ns)))
+        return json_response(operation(job, snapshot_of(job, job.created_ns)))
 
     async def create(self, request: Request, project: str, model: str, kind: str, body: Json) -> Job:
         """A new job, on its way. The caller learns of it by the answer to `request`."""
         try:
             job, entry = await self._make(project, model, kind, body)
         except refusals.Refusal as refusal:
-            request.state.entry = self._world.journal.write(
+            request.state.entry = self._service.journal.write(
                 "refuse", project, display_name=get_text(body, "displayName"), model=model, reason=str(refusal)
             )
             raise
         request.state.entry = entry
         if writes_output(job.plan):
-            self._runner.put(job)
+            self._writer.put(job)
         return job
 
     async def _make(self, project: str, model: str, kind: str, body: Json) -> tuple[Job, int]:
@@ -90,27 +90,27 @@ class BatchesApi:
         sha256 = None
         try:
             if file_name:
-                file = self._shelf.find(project, file_name.removeprefix("files/"))
+                file = self._files.find(project, file_name.removeprefix("files/"))
                 if file is None:
                     raise refusals.not_found()
-                if file.state(self._world.clock.now()) != "ACTIVE":
+                if file.state(self._service.clock.now()) != "ACTIVE":
                     raise refusals.file_not_active(file.id)
                 sha256 = file.sha256
                 if kind in ENDPOINT_BY_KIND:
-                    target = self._world.store.content(content)
-                    await asyncio.to_thread(translate_input, self._shelf.path(file), target, ENDPOINT_BY_KIND[kind])
+                    target = self._service.store.content(content)
+                    await asyncio.to_thread(translate_input, self._files.path(file), target, ENDPOINT_BY_KIND[kind])
                 else:
                     # A second name for the bytes: the file may be deleted or expire while the job runs.
-                    self._world.store.share_content(file.content, content)
+                    self._service.store.share_content(file.content, content)
             else:
                 requests = get_list(get_object(config, "requests"), "requests")
-                await asyncio.to_thread(_write_inline, self._world.store.content(content), requests, kind)
-            intake = await asyncio.to_thread(check, self._world.store.content(content), kind)
-            with self._world.store.transaction():
-                job = self._new_job(job_id, project, model, kind, body, file_name or None, intake)
-                self._webhooks.note_of_job(job.id, body)
-                self._jobs.add(job, self._world.rules.for_rows(job.display_name, model))
-                entry = self._world.journal.write(
+                await asyncio.to_thread(_write_inline, self._service.store.content(content), requests, kind)
+            totals = await asyncio.to_thread(check, self._service.store.content(content), kind)
+            with self._service.store.transaction():
+                job = self._new_job(job_id, project, model, kind, body, file_name or None, totals)
+                self._webhooks.save_job_webhooks(job.id, body)
+                self._jobs.add(job, self._service.rules.for_rows(job.display_name, model))
+                entry = self._service.journal.write(
                     "create",
                     project,
                     job=job.name,
@@ -121,27 +121,27 @@ class BatchesApi:
                     requests=job.request_count,
                 )
         except BaseException:
-            self._world.store.content(content).unlink(missing_ok=True)
+            self._service.store.content(content).unlink(missing_ok=True)
             raise
         return job, entry
 
     def _new_job(
-        self, job_id: str, project: str, model: str, kind: str, body: Json, file_name: str | None, intake: Intake
+        self, job_id: str, project: str, model: str, kind: str, body: Json, file_name: str | None, totals: InputTotals
     ) -> Job:
-        options = self._world.options
+        options = self._service.options
         self._jobs.settle()
         active = self._jobs.active(project)
         is_over = len(active) >= options.max_active_jobs
         if is_over and options.overflow == "refuse":
             raise refusals.batch_quota_exceeded()
         enqueued = sum(job.tokens for job in active if job.model == model)
-        if options.max_enqueued_tokens is not None and enqueued + intake.tokens > options.max_enqueued_tokens:
+        if options.max_enqueued_tokens is not None and enqueued + totals.tokens > options.max_enqueued_tokens:
             raise refusals.batch_quota_exceeded()
         display_name = get_text(body, "displayName")
-        plan = self._world.rules.for_job(display_name, model)
+        plan = self._service.rules.for_job(display_name, model)
         pending = options.pending_seconds if plan.pending_seconds is None else plan.pending_seconds
         running = options.running_seconds if plan.running_seconds is None else plan.running_seconds
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         return Job(
             id=job_id,
             project=project,
@@ -149,7 +149,7 @@ class BatchesApi:
             model=model,
             display_name=display_name,
             file_name=file_name,
-            request_count=intake.requests,
+            request_count=totals.requests,
             created_ns=now,
             released_ns=None if is_over else now,
             pending_ns=nanoseconds(pending),
@@ -157,70 +157,70 @@ class BatchesApi:
             lifetime_ns=int(options.job_hours * HOUR),
             plan=plan,
             priority=get_int(body, "priority") or 0,
-            tokens=intake.tokens,
+            tokens=totals.tokens,
         )
 
     async def _get(self, request: Request) -> Response:
-        job = self._asked_for(request)
-        seen = look(job, self._world.clock.now())
-        if seen.done:
-            self._jobs.note_poll(job)
-        rows = await asyncio.to_thread(self._inline_rows, job) if job.inline and seen.has_output else None
-        return answer(operation(job, seen, rows))
+        job = self._requested(request)
+        snapshot = snapshot_of(job, self._service.clock.now())
+        if snapshot.done:
+            self._jobs.count_poll(job)
+        rows = await asyncio.to_thread(self._inline_rows, job) if job.inline and snapshot.has_output else None
+        return json_response(operation(job, snapshot, rows))
 
     async def _list(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         self._jobs.settle()
         size = page_size_of(request, default=50, most=1000)
         jobs, more = self._jobs.page(project, size, request.query_params.get("pageToken"))
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         body: dict[str, Any] = {}
         if jobs:
-            body["operations"] = [operation(job, look(job, now)) for job in jobs]
+            body["operations"] = [operation(job, snapshot_of(job, now)) for job in jobs]
         for job in jobs:
-            if job.polls < job.plan.responses_file_late_polls and look(job, now).done:
-                self._jobs.note_poll(job)
+            if job.polls < job.plan.responses_file_late_polls and snapshot_of(job, now).done:
+                self._jobs.count_poll(job)
         if more:
             body["nextPageToken"] = more
-        return answer(body)
+        return json_response(body)
 
     async def _cancel(self, request: Request) -> Response:
         """Terminal at once; a job that has ended already, or that heeds no cancel, answers 200 as well."""
-        self.cancel(self._asked_for(request))
-        return answer({})
+        self.cancel(self._requested(request))
+        return json_response({})
 
     def cancel(self, job: Job) -> None:
-        if not look(job, self._world.clock.now()).done and not job.plan.cancel_is_ignored:
-            with self._world.store.transaction():
+        if not snapshot_of(job, self._service.clock.now()).done and not job.plan.cancel_is_ignored:
+            with self._service.store.transaction():
                 self._jobs.cancel(job)
-                self._world.journal.write("cancel", job.project, job=job.name, display_name=job.display_name)
+                self._service.journal.write("cancel", job.project, job=job.name, display_name=job.display_name)
             if rows_left_by_cancel(job) is not None:
-                self._runner.put(job)
+                self._writer.put(job)
 
     async def _delete(self, request: Request) -> Response:
-        job = self._asked_for(request)
-        with self._world.store.transaction():
+        job = self._requested(request)
+        with self._service.store.transaction():
             self._jobs.delete(job)
-            self._world.journal.write("delete", job.project, job=job.name, display_name=job.display_name)
-        return answer({})
+            self._service.journal.write("delete", job.project, job=job.name, display_name=job.display_name)
+        return json_response({})
 
     async def _change(self, request: Request) -> Response:
         """PATCH answers the batch itself, not its operation."""
-        job = self._asked_for(request)
+        job = self._requested(request)
         body = await read_object(request)
         priority = get_int(body, "priority")
         name = get_text(body, "displayName") or job.display_name
         self._jobs.change(job, name, job.priority if priority is None else priority)
-        job = self._asked_for(request)
-        return answer(batch(job, look(job, self._world.clock.now()), None))
+        job = self._requested(request)
+        return json_response(batch(job, snapshot_of(job, self._service.clock.now()), None))
 
-    def _asked_for(self, request: Request) -> Job:
-        project = self._world.project_of(request)
+    def _requested(self, request: Request) -> Job:
+        project = self._service.project_of(request)
         self._jobs.settle()
         return self._jobs.get(project, request.path_params["id"])
 
     def _inline_rows(self, job: Job) -> list[bytes]:
-        return self._world.store.content(f"{job.id}.out").read_bytes().split(b"\n")[:-1]
+        return self._service.store.content(f"{job.id}.out").read_bytes().split(b"\n")[:-1]
 
 
 def _write_inline(path: Path, requests: list[Any], kind: str) -> None:
@@ -230,6 +230,6 @@ def _write_inline(path: Path, requests: list[Any], kind: str) -> None:
             request = item.get("request") if isinstance(item, dict) else None
             if not isinstance(request, dict):
                 raise refusals.invalid_argument(f"batch.input_config.requests.requests[{number}].request is missing.")
-            for misfit in misfits(request, REQUEST_MESSAGE[kind]):
-                raise refusals.misfit(misfit, f"batch.input_config.requests.requests[{number}].request")
+            for problem in field_problems(request, REQUEST_MESSAGE[kind]):
+                raise refusals.field_refused(problem, f"batch.input_config.requests.requests[{number}].request")
             lines.write(to_json({"request": request, "metadata": item.get("metadata")}) + b"\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import TOO_DEEP, from_json
-from airflow_gemini_batch.emulator.http.request_fields import complaint_about, request_of
+from airflow_gemini_batch.emulator.http.request_fields import line_error, request_of
 from airflow_gemini_batch.emulator.proto_json import Json
 
 #: The request message of each kind of job.
@@ -19,14 +19,14 @@ REQUEST_MESSAGE = {
 }  # fmt: skip
 
 #: A file of nothing but bad lines is not told about in full: an answer has to stay an answer.
-_MAX_COMPLAINTS = 1000
+_MAX_ERRORS = 1000
 
 #: Plausible, not true: English text has about four bytes a token.
 BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class InputTotals:
     """What a good input holds."""
 
     requests: int
@@ -43,25 +43,25 @@ class InputRow:
     metadata: Any = None
 
 
-def check(path: Path, kind: str) -> Intake:
+def check(path: Path, kind: str) -> InputTotals:
     """Counts the requests of an input file, or raises the refusal that lists its bad lines."""
     message = REQUEST_MESSAGE[kind]
-    complaints: list[str] = []
+    errors: list[str] = []
     requests = size = 0
     with path.open("rb") as lines:
         for number, text in enumerate(lines, 1):
             if not (text := text.strip()):
                 continue
-            complaint = _complaint(text, message)
-            if complaint is not None and len(complaints) < _MAX_COMPLAINTS:
-                complaints.append(f"Error on line {number}: invalid JSON, near column {complaint}")
+            problem = _line_error(text, message)
+            if problem is not None and len(errors) < _MAX_ERRORS:
+                errors.append(f"Error on line {number}: invalid JSON, near column {problem}")
             requests += 1
             size += len(text)
-    if complaints:
-        raise refusals.invalid_argument("\n".join(complaints))
+    if errors:
+        raise refusals.invalid_argument("\n".join(errors))
     if not requests:
         raise refusals.invalid_argument("The input file has no requests.")
-    return Intake(requests, size // BYTES_PER_TOKEN)
+    return InputTotals(requests, size // BYTES_PER_TOKEN)
 
 
 def read_rows(lines: Iterable[bytes]) -> Iterator[InputRow]:
@@ -74,7 +74,7 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[InputRow]:
             yield InputRow(number, key, request_of(line) or {}, metadata)
 
 
-def _complaint(text: bytes, message: str) -> str | None:
+def _line_error(text: bytes, message: str) -> str | None:
     """`COLUMN: what is wrong` for a bad line, None for a good one."""
     try:
         line = from_json(text)
@@ -83,14 +83,14 @@ def _complaint(text: bytes, message: str) -> str | None:
     if not isinstance(line, dict):
         return "1: a line is a JSON object"
     try:
-        complaint = complaint_about(line, message)
+        problem = line_error(line, message)
     except RecursionError:
-        complaint = TOO_DEEP
-    if complaint is None:
+        problem = TOO_DEEP
+    if problem is None:
         return None
-    _, quoted, rest = complaint.partition(" field")
+    _, quoted, rest = problem.partition(" field")
     field = rest.partition("'")[2].rpartition("'")[0]
-    return f"{_column(text, field) if quoted and field else 1}: {complaint}"
+    return f"{_column(text, field) if quoted and field else 1}: {problem}"
 
 
 def _column(text: bytes, field: str) -> int:

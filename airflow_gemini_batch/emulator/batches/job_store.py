@@ -8,22 +8,22 @@ from dataclasses import fields
 
 import msgspec
 
-from airflow_gemini_batch.emulator.batches.jobs import INTERNAL, Job, Look, awaits_output, look, writes_output
+from airflow_gemini_batch.emulator.batches.jobs import INTERNAL, Job, JobSnapshot, awaits_output, snapshot_of, writes_output
 from airflow_gemini_batch.emulator.clock import HOUR
 from airflow_gemini_batch.emulator.faults.kinds import JobFault, RowFault
-from airflow_gemini_batch.emulator.files.file_store import File, FileShelf
+from airflow_gemini_batch.emulator.files.file_store import File, FileStore
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
-from airflow_gemini_batch.emulator.service import World
+from airflow_gemini_batch.emulator.service import Service
 
 
-class JobList:
+class JobStore:
     """All jobs of all projects; deleted ones stay for the journal's sake, and are found by nobody."""
 
-    def __init__(self, world: World, shelf: FileShelf, announce: Callable[[Job, Look], None]) -> None:
-        self._world = world
-        self._store = world.store
-        self._shelf = shelf
+    def __init__(self, service: Service, files: FileStore, announce: Callable[[Job, JobSnapshot], None]) -> None:
+        self._service = service
+        self._store = service.store
+        self._files = files
         self._announce = announce
 
     def add(self, job: Job, row_faults: Sequence[RowFault]) -> None:
@@ -42,7 +42,7 @@ class JobList:
         row = self._store.row("SELECT * FROM jobs WHERE id = ?", job_id)
         return None if row is None else _job(row)
 
-    def everything(self) -> list[Job]:
+    def all_jobs(self) -> list[Job]:
         return [_job(row) for row in self._store.rows("SELECT * FROM jobs ORDER BY number")]
 
     def row_faults(self, job: Job) -> list[RowFault]:
@@ -50,7 +50,7 @@ class JobList:
         return [] if row is None else msgspec.json.decode(row["row_faults"], type=list[RowFault])
 
     def page(self, project: str, size: int, token: str | None) -> tuple[list[Job], str | None]:
-        listing = self._world.rules.for_listing("batches")
+        listing = self._service.rules.for_listing("batches")
         page, after = open_token(token, start=(-1, 0))
         size = min(size, listing.page_size or size)
         if page in listing.empty_pages:
@@ -60,7 +60,7 @@ class JobList:
             " WHERE project = ? AND deleted = 0 AND created_ns <= ?) WHERE (buried, -number) > (?, ?)"
             " ORDER BY buried, number DESC LIMIT ?",
             *(listing.bury, listing.bury or "", project),
-            *(self._world.clock.now() - int(listing.lag_seconds * 1e9), *after, size + 1),
+            *(self._service.clock.now() - int(listing.lag_seconds * 1e9), *after, size + 1),
         )
         last = rows[size - 1] if len(rows) > size else None
         more = next_token(page + 1, (last["buried"], -last["number"])) if last is not None else None
@@ -68,20 +68,20 @@ class JobList:
 
     def active(self, project: str) -> list[Job]:
         """Neither finished nor deleted: what counts towards the limits."""
-        now = self._world.clock.now()
-        return [job for job in self._unsettled() if job.project == project and not look(job, now).done]
+        now = self._service.clock.now()
+        return [job for job in self._unsettled() if job.project == project and not snapshot_of(job, now).done]
 
     def unwritten(self) -> list[Job]:
         """Jobs whose output is still to be written, oldest first."""
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         return [
             job
             for job in self._unsettled()
-            if awaits_output(job, look(job, now)) or (job.output_ns is None and writes_output(job.plan))
+            if awaits_output(job, snapshot_of(job, now)) or (job.output_ns is None and writes_output(job.plan))
         ]
 
     def cancel(self, job: Job) -> None:
-        self._store.run("UPDATE jobs SET cancelled_ns = ? WHERE id = ?", self._world.clock.now(), job.id)
+        self._store.run("UPDATE jobs SET cancelled_ns = ? WHERE id = ?", self._service.clock.now(), job.id)
 
     def delete(self, job: Job) -> None:
         self._store.run("UPDATE jobs SET deleted = 1 WHERE id = ?", job.id)
@@ -95,38 +95,38 @@ class JobList:
         plan = msgspec.structs.replace(job.plan, do="fail", error_code=INTERNAL, cancel_leaves=None)
         self._store.run("UPDATE jobs SET plan = ? WHERE id = ?", msgspec.json.encode(plan).decode(), job.id)
 
-    def note_poll(self, job: Job) -> None:
+    def count_poll(self, job: Job) -> None:
         self._store.run("UPDATE jobs SET polls = polls + 1 WHERE id = ?", job.id)
 
-    def note_output(self, job: Job, rows: int, failed: int, sha256: str) -> None:
+    def record_output(self, job: Job, rows: int, failed: int, sha256: str) -> None:
         self._store.run(
             "UPDATE jobs SET output_ns = ?, output_rows = ?, failed_rows = ?, output_sha256 = ? WHERE id = ?",
-            *(self._world.clock.now(), rows, failed, sha256, job.id),
+            *(self._service.clock.now(), rows, failed, sha256, job.id),
         )
 
     def settle(self) -> None:
         """Brings the store up to the clock: frees resting jobs, and puts finished jobs' output among the files."""
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         unsettled = self._unsettled()
         for job in unsettled:
-            seen = look(job, now)
-            if seen.done and not awaits_output(job, seen):
+            snapshot = snapshot_of(job, now)
+            if snapshot.done and not awaits_output(job, snapshot):
                 with self._store.transaction():
-                    if job.output_ns is not None and seen.successful + seen.failed:
-                        self._publish(job, seen.ended_ns or now)
-                    self._store.run("UPDATE jobs SET settled_ns = ? WHERE id = ?", seen.ended_ns, job.id)
-                    self._announce(job, seen)
+                    if job.output_ns is not None and snapshot.successful + snapshot.failed:
+                        self._publish(job, snapshot.ended_ns or now)
+                    self._store.run("UPDATE jobs SET settled_ns = ? WHERE id = ?", snapshot.ended_ns, job.id)
+                    self._announce(job, snapshot)
                 self._store.content(f"{job.id}.in").unlink(missing_ok=True)
         if any(job.released_ns is None for job in unsettled):
             self._release_resting(now)
 
     def _publish(self, job: Job, ended_ns: int) -> None:
-        if job.inline or self._shelf.find(job.project, job.output_id):
+        if job.inline or self._files.find(job.project, job.output_id):
             return
         content = f"{job.id}.out"
         row = self._store.row("SELECT output_sha256 FROM jobs WHERE id = ?", job.id)
         hours = job.plan.output_lost_after_hours
-        self._shelf.add(
+        self._files.add(
             File(
                 project=job.project,
                 id=job.output_id,
@@ -135,17 +135,17 @@ class JobList:
                 size=self._store.content(content).stat().st_size,
                 sha256=str(row["output_sha256"]) if row is not None else "",
                 created_ns=ended_ns,
-                expires_ns=ended_ns + int((self._world.options.file_hours if hours is None else hours) * HOUR),
+                expires_ns=ended_ns + int((self._service.options.file_hours if hours is None else hours) * HOUR),
                 source="GENERATED",
                 content=content,
             )
         )
 
     def _release_resting(self, now: int) -> None:
-        resting = [job for job in self._unsettled() if job.released_ns is None and not look(job, now).done]
+        resting = [job for job in self._unsettled() if job.released_ns is None and not snapshot_of(job, now).done]
         for job in resting:
             going = [other for other in self.active(job.project) if other.released_ns is not None]
-            if len(going) < self._world.options.max_active_jobs:
+            if len(going) < self._service.options.max_active_jobs:
                 self._store.run("UPDATE jobs SET released_ns = ? WHERE id = ?", now, job.id)
 
     def _unsettled(self) -> list[Job]:

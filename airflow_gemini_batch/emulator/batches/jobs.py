@@ -79,7 +79,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class JobSnapshot:
     """A job as it stands at one moment."""
 
     state: str
@@ -93,7 +93,7 @@ class Look:
     pending: int = 0
 
 
-def look(job: Job, now: int) -> Look:
+def snapshot_of(job: Job, now: int) -> JobSnapshot:
     plan = job.plan
     expires = job.created_ns + job.lifetime_ns
     start = job.released_ns + job.pending_ns if job.released_ns is not None else expires
@@ -108,7 +108,7 @@ def look(job: Job, now: int) -> Look:
     if now >= expires and end >= expires:
         return _ended_badly(job, EXPIRED, expires, DEADLINE_EXCEEDED, f"Batch {job.id} expired.")
     if now < start:
-        return Look(PENDING, job.created_ns, pending=job.request_count)
+        return JobSnapshot(PENDING, job.created_ns, pending=job.request_count)
     if now < end:
         finished = 0 if plan.do == "hang" else _progress(job, now - start)
         return _running(job, start if plan.do == "hang" else now, finished)
@@ -119,7 +119,7 @@ def look(job: Job, now: int) -> Look:
     if job.output_ns is None:
         return _running(job, end, job.request_count)
     end = max(end, job.output_ns)
-    return Look(
+    return JobSnapshot(
         plan.state or SUCCEEDED,
         end,
         done=True,
@@ -153,9 +153,9 @@ def rows_to_write(job: Job) -> int:
     return job.request_count if left is None else left
 
 
-def awaits_output(job: Job, seen: Look) -> bool:
+def awaits_output(job: Job, snapshot: JobSnapshot) -> bool:
     """Whether a terminal job has rows to show that are not written yet."""
-    return seen.state == CANCELLED and rows_left_by_cancel(job) is not None and not seen.has_output
+    return snapshot.state == CANCELLED and rows_left_by_cancel(job) is not None and not snapshot.has_output
 
 
 def _cancelled_at(job: Job, end: int) -> int | None:
@@ -166,13 +166,13 @@ def _cancelled_at(job: Job, end: int) -> int | None:
     return None
 
 
-def _cancelled(job: Job, moment: int, start: int, end: int) -> Look:
+def _cancelled(job: Job, moment: int, start: int, end: int) -> JobSnapshot:
     """As observed: terminal at once, an error with code 13, and counters left as they stood."""
     left = rows_left_by_cancel(job)
     elapsed = min(moment, end) - start
     finished = left if left is not None else _progress(job, elapsed) if elapsed > 0 and job.plan.do != "hang" else 0
     failed = min(job.failed_rows, finished) if left is not None else 0
-    return Look(
+    return JobSnapshot(
         CANCELLED,
         moment,
         done=True,
@@ -185,13 +185,13 @@ def _cancelled(job: Job, moment: int, start: int, end: int) -> Look:
     )
 
 
-def _ended_badly(job: Job, state: str, moment: int, code: int, message: str) -> Look:
+def _ended_badly(job: Job, state: str, moment: int, code: int, message: str) -> JobSnapshot:
     error = {"code": code, "message": message}
-    return Look(state, moment, done=True, ended_ns=moment, error=error, pending=job.request_count)
+    return JobSnapshot(state, moment, done=True, ended_ns=moment, error=error, pending=job.request_count)
 
 
-def _running(job: Job, updated: int, finished: int) -> Look:
-    return Look(RUNNING, updated, successful=finished, pending=job.request_count - finished)
+def _running(job: Job, updated: int, finished: int) -> JobSnapshot:
+    return JobSnapshot(RUNNING, updated, successful=finished, pending=job.request_count - finished)
 
 
 def _progress(job: Job, elapsed: int) -> int:

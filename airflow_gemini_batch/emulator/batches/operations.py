@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_gemini_batch.emulator.batches.jobs import Job, Look
+from airflow_gemini_batch.emulator.batches.jobs import Job, JobSnapshot
 from airflow_gemini_batch.emulator.clock import timestamp_ns
 
 Json = dict[str, Any]
@@ -15,20 +15,20 @@ _TYPE = "type.googleapis.com/google.ai.generativelanguage.v1main."
 _BATCH_TYPE = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}  # whichever way the job came
 
 
-def operation(job: Job, seen: Look, rows: list[bytes] | None = None) -> Json:
+def operation(job: Job, snapshot: JobSnapshot, rows: list[bytes] | None = None) -> Json:
     """`rows` are the lines of a finished inline job; without them (in a listing) its output is left out."""
-    output = output_of(job, seen, rows)
-    body: Json = {"name": job.name, "metadata": {"@type": _type_of(job), **batch(job, seen, output)}}
-    if seen.done:
+    output = output_of(job, snapshot, rows)
+    body: Json = {"name": job.name, "metadata": {"@type": _type_of(job), **batch(job, snapshot, output)}}
+    if snapshot.done:
         body["done"] = True
-    if seen.error is not None:
-        body["error"] = seen.error
+    if snapshot.error is not None:
+        body["error"] = snapshot.error
     elif output is not None:
         body["response"] = {"@type": f"{_type_of(job)}Output", **output}
     return body
 
 
-def batch(job: Job, seen: Look, output: Json | None) -> Json:
+def batch(job: Job, snapshot: JobSnapshot, output: Json | None) -> Json:
     """The batch resource itself: an operation's metadata, and the answer to a change of it."""
     body: Json = {"model": job.model}
     if job.display_name:
@@ -38,30 +38,30 @@ def batch(job: Job, seen: Look, output: Json | None) -> Json:
     if output is not None:
         body["output"] = output
     body["createTime"] = timestamp_ns(job.created_ns)
-    if seen.ended_ns is not None:
-        body["endTime"] = timestamp_ns(seen.ended_ns)
-    body["updateTime"] = timestamp_ns(seen.updated_ns)
-    body["batchStats"] = stats(job, seen)
-    body["state"] = seen.state
+    if snapshot.ended_ns is not None:
+        body["endTime"] = timestamp_ns(snapshot.ended_ns)
+    body["updateTime"] = timestamp_ns(snapshot.updated_ns)
+    body["batchStats"] = stats(job, snapshot)
+    body["state"] = snapshot.state
     if job.priority:
         body["priority"] = str(job.priority)
     body["name"] = job.name
     return body
 
 
-def stats(job: Job, seen: Look) -> Json:
+def stats(job: Job, snapshot: JobSnapshot) -> Json:
     """int64 as strings, zeros left out."""
     counters = {
         "requestCount": job.request_count,
-        "successfulRequestCount": seen.successful,
-        "failedRequestCount": seen.failed,
-        "pendingRequestCount": seen.pending,
+        "successfulRequestCount": snapshot.successful,
+        "failedRequestCount": snapshot.failed,
+        "pendingRequestCount": snapshot.pending,
     }
     return {name: str(count) for name, count in counters.items() if count}
 
 
-def output_of(job: Job, seen: Look, rows: list[bytes] | None) -> Json | None:
-    if not seen.has_output:
+def output_of(job: Job, snapshot: JobSnapshot, rows: list[bytes] | None) -> Json | None:
+    if not snapshot.has_output:
         return None
     if not job.inline:
         return {"responsesFile": f"files/{job.output_id}"}

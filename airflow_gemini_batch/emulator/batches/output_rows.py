@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_gemini_batch.emulator.answers.embeddings import embed_content
-from airflow_gemini_batch.emulator.answers.request import complaint_about_values
+from airflow_gemini_batch.emulator.answers.request import value_error
 from airflow_gemini_batch.emulator.answers.response import generate_content
 from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
 from airflow_gemini_batch.emulator.batches.input_file import InputRow
@@ -31,7 +31,7 @@ class OutputRow:
     """`{"response": …}`, `{"error": …}` or whatever a fault made of it."""
 
 
-class Clerk:
+class RowAnswerer:
     """Answers the requests of one job."""
 
     def __init__(self, job: Job, references: References, now: int) -> None:
@@ -47,10 +47,10 @@ class Clerk:
 
     def _outcome(self, request: Json, moment: int) -> Json:
         """A request that is well-formed but makes no sense fails alone, with the gRPC code in its row."""
-        complaint = complaint_about_values(request, embeds=self._embeds)
+        complaint = value_error(request, embeds=self._embeds)
         if complaint is not None:
             return _refused(refusals.invalid_argument(complaint))
-        refusal = self._references.complaint_about(request, self._job.project, self._model, moment)
+        refusal = self._references.refusal_for(request, self._job.project, self._model, moment)
         if refusal is not None:
             return _refused(refusal)
         if self._embeds:

@@ -10,13 +10,13 @@ import threading
 import time
 
 from airflow_gemini_batch.emulator.batches.input_file import read_rows
-from airflow_gemini_batch.emulator.batches.job_store import JobList
+from airflow_gemini_batch.emulator.batches.job_store import JobStore
 from airflow_gemini_batch.emulator.batches.jobs import Job, rows_to_write
-from airflow_gemini_batch.emulator.batches.output_rows import Clerk
-from airflow_gemini_batch.emulator.batches.row_faults import Tally, spoil
+from airflow_gemini_batch.emulator.batches.output_rows import RowAnswerer
+from airflow_gemini_batch.emulator.batches.row_faults import RowCounts, apply_row_faults
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.openai.lines import ENDPOINT_BY_KIND, output_line
-from airflow_gemini_batch.emulator.service import World
+from airflow_gemini_batch.emulator.service import Service
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 _BLOCK = 1 << 20
 
 
-class Runner:
+class OutputWriter:
     """One thread, one job at a time, oldest first. Outputs are whole or absent: a kill costs the work, no more."""
 
-    def __init__(self, world: World, references: References, jobs: JobList) -> None:
-        self._world = world
+    def __init__(self, service: Service, references: References, jobs: JobStore) -> None:
+        self._service = service
         self._references = references
         self._jobs = jobs
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -79,17 +79,17 @@ class Runner:
         self._jobs.fail(job)
 
     def _write(self, job: Job) -> None:
-        source = self._world.store.content(f"{job.id}.in")
-        draft = self._world.store.content(f"{job.id}.draft")
-        clerk = Clerk(job, self._references, self._world.clock.now())
+        source = self._service.store.content(f"{job.id}.in")
+        draft = self._service.store.content(f"{job.id}.draft")
+        answerer = RowAnswerer(job, self._references, self._service.clock.now())
         most = rows_to_write(job)
-        tally = Tally()
+        counts = RowCounts()
         digest = hashlib.sha256()
         rest_at = time.monotonic()
         with source.open("rb") as lines, draft.open("wb") as output:
-            answers = itertools.starmap(clerk.answer, enumerate(itertools.islice(read_rows(lines), most)))
+            answers = itertools.starmap(answerer.answer, enumerate(itertools.islice(read_rows(lines), most)))
             block = bytearray()
-            for line in spoil(answers, self._jobs.row_faults(job), tally, inline=job.inline):
+            for line in apply_row_faults(answers, self._jobs.row_faults(job), counts, inline=job.inline):
                 block += line if job.kind not in ENDPOINT_BY_KIND else output_line(line, job.kind, job.created_ns // 10**9)
                 if len(block) < _BLOCK:
                     continue
@@ -104,5 +104,5 @@ class Runner:
                     rest_at = time.monotonic() + 0.02
             digest.update(block)
             output.write(block)
-        draft.replace(self._world.store.content(f"{job.id}.out"))
-        self._jobs.note_output(job, tally.answered, tally.failed, digest.hexdigest())
+        draft.replace(self._service.store.content(f"{job.id}.out"))
+        self._jobs.record_output(job, counts.answered, counts.failed, digest.hexdigest())

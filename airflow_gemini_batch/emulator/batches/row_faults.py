@@ -24,19 +24,21 @@ _INTERNAL_ERROR = (
 
 
 @dataclass(slots=True)
-class Tally:
+class RowCounts:
     """What the job's counters will say. A row that is lost or doubled afterwards still counts once."""
 
     answered: int = 0
     failed: int = 0
 
 
-def spoil(rows: Iterable[OutputRow], faults: Sequence[RowFault], tally: Tally, *, inline: bool) -> Iterator[bytes]:
+def apply_row_faults(
+    rows: Iterable[OutputRow], faults: Sequence[RowFault], counts: RowCounts, *, inline: bool
+) -> Iterator[bytes]:
     """The lines of the output: first what the rows hold goes wrong, then their order and number, then their text."""
     for fault in faults:
         if fault.do in _OUTCOMES:
             rows = _changed(rows, fault)
-    rows = _counted(rows, tally)
+    rows = _counted(rows, counts)
     for fault in faults:
         if fault.do == "shuffle":
             rows = _shuffled(rows, fault)
@@ -53,10 +55,10 @@ def spoil(rows: Iterable[OutputRow], faults: Sequence[RowFault], tally: Tally, *
         yield text + b"\n"
 
 
-def _counted(rows: Iterable[OutputRow], tally: Tally) -> Iterator[OutputRow]:
+def _counted(rows: Iterable[OutputRow], counts: RowCounts) -> Iterator[OutputRow]:
     for row in rows:
-        tally.answered += 1
-        tally.failed += "error" in row.outcome or "status" in row.outcome
+        counts.answered += 1
+        counts.failed += "error" in row.outcome or "status" in row.outcome
         yield row
 
 

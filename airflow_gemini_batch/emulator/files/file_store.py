@@ -18,10 +18,10 @@ from starlette.routing import Route
 
 from airflow_gemini_batch.emulator.clock import timestamp_us
 from airflow_gemini_batch.emulator.http import refusals
-from airflow_gemini_batch.emulator.http.bodies import answer, page_size_of
+from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of
 from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
 from airflow_gemini_batch.emulator.proto_json import Json
-from airflow_gemini_batch.emulator.service import API_VERSIONS, World, base_url_of, version_of
+from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, base_url_of, version_of
 from airflow_gemini_batch.emulator.store import Store
 
 #: The Files API's own rule for ids. The ids of output files break it, and their delete fails for that reason.
@@ -89,18 +89,18 @@ class File:
         return body
 
 
-class FileShelf:
+class FileStore:
     """The files of the store, seen through the clock: what has expired is gone."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._store: Store = world.store
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store: Store = service.store
 
     def find(self, project: str, file_id: str, moment: int | None = None) -> File | None:
         """The file as it is now, or will be at another moment."""
         row = self._store.row(
             "SELECT * FROM files WHERE project = ? AND id = ? AND expires_ns > ?",
-            *(project, file_id, self._world.clock.now() if moment is None else moment),
+            *(project, file_id, self._service.clock.now() if moment is None else moment),
         )
         return None if row is None else _file(row)
 
@@ -119,12 +119,12 @@ class FileShelf:
         self._remove_content(file.content)
 
     def stored_bytes(self, project: str) -> int:
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         return self._store.number("SELECT SUM(size) FROM files WHERE project = ? AND expires_ns > ?", project, now)
 
     def page(self, project: str, size: int, token: str | None) -> tuple[list[File], str | None]:
-        listing = self._world.rules.for_listing("files")
-        now = self._world.clock.now()
+        listing = self._service.rules.for_listing("files")
+        now = self._service.clock.now()
         page, (before,) = open_token(token, start=(_BEYOND,))
         size = min(size, listing.page_size or size)
         if page in listing.empty_pages:
@@ -138,7 +138,7 @@ class FileShelf:
         return [_file(row) for row in rows[:size]], more
 
     def drop_expired(self) -> None:
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         gone = self._store.rows("SELECT content FROM files WHERE expires_ns <= ?", now)
         if gone:
             self._store.run("DELETE FROM files WHERE expires_ns <= ?", now)
@@ -155,9 +155,9 @@ class FileShelf:
 class FilesApi:
     """get, list, delete and download. `settle` puts the outputs of jobs that have just ended on the shelf."""
 
-    def __init__(self, world: World, shelf: FileShelf, settle: Callable[[], None]) -> None:
-        self._world = world
-        self._shelf = shelf
+    def __init__(self, service: Service, files: FileStore, settle: Callable[[], None]) -> None:
+        self._service = service
+        self._files = files
         self._settle = settle
 
     def routes(self) -> list[Route]:
@@ -173,48 +173,48 @@ class FilesApi:
         return found
 
     async def _get(self, request: Request) -> Response:
-        file = self._asked_for(request)
+        file = self._requested(request)
         if request.query_params.get("alt") == "media":
             return self._media(file)
-        return answer(file.resource(base_url_of(request), version_of(request), self._world.clock.now()))
+        return json_response(file.resource(base_url_of(request), version_of(request), self._service.clock.now()))
 
     async def _list(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         self._settle()
         size = page_size_of(request, default=10, most=100)
-        files, more = self._shelf.page(project, size, request.query_params.get("pageToken"))
+        files, more = self._files.page(project, size, request.query_params.get("pageToken"))
         body: dict[str, Any] = {}
         if files:
-            now = self._world.clock.now()
+            now = self._service.clock.now()
             body["files"] = [file.resource(base_url_of(request), version_of(request), now) for file in files]
         if more:
             body["nextPageToken"] = more
-        return answer(body)
+        return json_response(body)
 
     async def _delete(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         file_id = request.path_params["id"]
         if len(file_id) > MAX_ID_LENGTH:
             raise refusals.file_id_too_long()
-        file = self._shelf.get(project, file_id)
-        with self._world.store.transaction():
-            self._shelf.delete(file)
-            self._world.journal.write("delete", project, file=file.name)
-        return answer({})
+        file = self._files.get(project, file_id)
+        with self._service.store.transaction():
+            self._files.delete(file)
+            self._service.journal.write("delete", project, file=file.name)
+        return json_response({})
 
     async def _download(self, request: Request) -> Response:
-        return self._media(self._asked_for(request))
+        return self._media(self._requested(request))
 
-    def _asked_for(self, request: Request) -> File:
-        project = self._world.project_of(request)
+    def _requested(self, request: Request) -> File:
+        project = self._service.project_of(request)
         self._settle()
-        return self._shelf.get(project, request.path_params["id"])
+        return self._files.get(project, request.path_params["id"])
 
     def _media(self, file: File) -> Response:
         if file.source != "GENERATED":
             raise refusals.file_not_downloadable(file.id)
         return StreamingResponse(
-            _blocks(self._shelf.path(file)),
+            _blocks(self._files.path(file)),
             media_type=file.mime_type,
             headers={"Content-Length": str(file.size)},
         )

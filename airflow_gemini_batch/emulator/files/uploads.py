@@ -19,11 +19,11 @@ from starlette.routing import Route
 
 from airflow_gemini_batch.emulator.clock import HOUR, nanoseconds
 from airflow_gemini_batch.emulator.faults.kinds import FileFault
-from airflow_gemini_batch.emulator.files.file_store import MAX_DISPLAY_NAME, File, FileShelf, valid_file_id
+from airflow_gemini_batch.emulator.files.file_store import MAX_DISPLAY_NAME, File, FileStore, valid_file_id
 from airflow_gemini_batch.emulator.http import refusals
-from airflow_gemini_batch.emulator.http.bodies import answer, from_json, header_number, parse_object, read_object
+from airflow_gemini_batch.emulator.http.bodies import from_json, header_number, json_response, parse_object, read_object
 from airflow_gemini_batch.emulator.proto_json import Json, get_int, get_list, get_object, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, World, base_url_of, new_id, version_of
+from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, base_url_of, new_id, version_of
 
 _CHUNK_GRANULARITY = str(256 * 1024)
 
@@ -41,10 +41,10 @@ _EXPIRY_HASTE = 275_000_000
 class UploadsApi:
     """`POST /upload/VERSION/files` in all its meanings, `POST /VERSION/files` and `files:register`."""
 
-    def __init__(self, world: World, shelf: FileShelf) -> None:
-        self._world = world
-        self._shelf = shelf
-        self._store = world.store
+    def __init__(self, service: Service, files: FileStore) -> None:
+        self._service = service
+        self._files = files
+        self._store = service.store
 
     def routes(self) -> list[Route]:
         return [
@@ -60,7 +60,7 @@ class UploadsApi:
     async def _upload(self, request: Request) -> Response:
         if upload_id := request.query_params.get("upload_id"):
             return await self._continue(request, upload_id)
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         protocol = request.headers.get("x-goog-upload-protocol") or request.query_params.get("uploadType", "")
         if protocol == "resumable" and "upload" not in _commands(request):
             return await self._start(request, project)
@@ -77,7 +77,7 @@ class UploadsApi:
         upload_id = self._open(project, meta, size, mime_type)
         query = f"upload_id={upload_id}&upload_protocol=resumable"
         url = f"{base_url_of(request)}/upload/{version_of(request)}/files?{query}"
-        return answer(
+        return json_response(
             {},
             headers={
                 "X-Goog-Upload-URL": url,
@@ -100,11 +100,11 @@ class UploadsApi:
             raise refusals.invalid_argument(f"Unsupported MIME type: {mime_type}")
         if len(get_text(meta, "displayName")) > MAX_DISPLAY_NAME:
             raise refusals.invalid_argument("* CreateFileRequest.file.display_name: at most 512 characters.\n")
-        if size is not None and size > self._world.options.max_file_bytes:
-            raise refusals.invalid_argument(f"File is too large: {size} bytes of at most {self._world.options.max_file_bytes}.")
-        if self._shelf.stored_bytes(project) + (size or 0) > self._world.options.max_storage_bytes:
-            raise refusals.storage_full(self._world.options.max_storage_bytes)
-        if self._world.options.taken_name == "start" and file_id and self._shelf.find(project, file_id):
+        if size is not None and size > self._service.options.max_file_bytes:
+            raise refusals.invalid_argument(f"File is too large: {size} bytes of at most {self._service.options.max_file_bytes}.")
+        if self._files.stored_bytes(project) + (size or 0) > self._service.options.max_storage_bytes:
+            raise refusals.storage_full(self._service.options.max_storage_bytes)
+        if self._service.options.taken_name == "start" and file_id and self._files.find(project, file_id):
             raise refusals.file_taken(file_id)
         upload_id = new_id(40)
         self._store.content(upload_id).touch()
@@ -127,19 +127,19 @@ class UploadsApi:
         commands = _commands(request)
         if upload["state"] == "final":
             # The answer to the last chunk may have been lost: said again, it gets the same answer again.
-            return answer(from_json(upload["answer"]), headers=_progress("final", upload["size"]))
+            return json_response(from_json(upload["answer"]), headers=_progress("final", upload["size"]))
         path = self._store.content(upload_id)
         if "query" in commands:
-            return answer({}, headers=_progress("active", path.stat().st_size))
+            return json_response({}, headers=_progress("active", path.stat().st_size))
         if "cancel" in commands:
             self._store.run("UPDATE uploads SET state = 'cancelled' WHERE id = ?", upload_id)
             path.unlink(missing_ok=True)
-            return answer({}, headers={"X-Goog-Upload-Status": "cancelled"})
+            return json_response({}, headers={"X-Goog-Upload-Status": "cancelled"})
         if "upload" in commands:
             await self._receive(request, path, upload["size"])
         if "finalize" in commands:
             return await self._finish(request, upload_id)
-        return answer({}, headers=_progress("active", path.stat().st_size))
+        return json_response({}, headers=_progress("active", path.stat().st_size))
 
     async def _receive(self, request: Request, path: Path, announced: int | None) -> None:
         """Streams the chunk into the content, from the offset it names; a chunk said twice is written once."""
@@ -147,7 +147,7 @@ class UploadsApi:
         received = path.stat().st_size
         if offset > received:
             raise refusals.invalid_argument(f"Upload offset is {offset}, but only {received} bytes have been received.")
-        most = self._world.options.max_file_bytes if announced is None else announced
+        most = self._service.options.max_file_bytes if announced is None else announced
         with path.open("r+b") as content:
             content.truncate(offset)
             content.seek(offset)
@@ -171,10 +171,10 @@ class UploadsApi:
             raise refusals.invalid_argument(f"Upload finalized with {size} bytes, but {upload['size']} were announced.")
         sha256 = await asyncio.to_thread(sha256_of, path)
         meta = json.loads(upload["file"])
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         display_name, mime_type = meta["displayName"], upload["mime_type"]
-        fault = self._world.rules.for_file(display_name, mime_type)
-        seconds = self._world.options.processing_seconds if mime_type.startswith("video/") else 0.0
+        fault = self._service.rules.for_file(display_name, mime_type)
+        seconds = self._service.options.processing_seconds if mime_type.startswith("video/") else 0.0
         file = File(
             project=upload["project"],
             id=meta["name"] or new_id(12),
@@ -183,7 +183,7 @@ class UploadsApi:
             size=size,
             sha256=sha256,
             created_ns=now,
-            expires_ns=now + int(self._world.options.file_hours * HOUR) - _EXPIRY_HASTE,
+            expires_ns=now + int(self._service.options.file_hours * HOUR) - _EXPIRY_HASTE,
             source="UPLOADED",
             content=upload_id,
             processed_ns=now + nanoseconds(seconds if fault is None else fault.seconds),
@@ -191,20 +191,20 @@ class UploadsApi:
         )
         body = {"file": file.resource(base_url_of(request), version_of(request), now)}
         with self._store.transaction():
-            if self._shelf.find(file.project, file.id):
+            if self._files.find(file.project, file.id):
                 self._store.run("UPDATE uploads SET state = 'cancelled' WHERE id = ?", upload_id)
                 path.unlink(missing_ok=True)
                 taken = refusals.file_taken(file.id)
-                return answer(taken.body, taken.http_status, _progress("final", size))
-            self._shelf.add(file)
+                return json_response(taken.body, taken.http_status, _progress("final", size))
+            self._files.add(file)
             self._store.run(
                 "UPDATE uploads SET state = 'final', size = ?, answer = ? WHERE id = ?",
                 *(size, json.dumps(body), upload_id),
             )
-            request.state.entry = self._world.journal.write(
+            request.state.entry = self._service.journal.write(
                 "upload", file.project, file=file.name, display_name=file.display_name, bytes=size, sha256=sha256
             )
-        return answer(body, headers=_progress("final", size))
+        return json_response(body, headers=_progress("final", size))
 
     async def _raw(self, request: Request, project: str) -> Response:
         """Everything in one call: `upload, finalize` without a start before it, or nothing but the bytes."""
@@ -220,23 +220,23 @@ class UploadsApi:
         return await self._finish(request, upload_id)
 
     async def _create_without_bytes(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         meta = get_object(await read_object(request), "file")
         return await self._finish(request, self._open(project, meta, 0, get_text(meta, "mimeType")))
 
     async def _register(self, request: Request) -> Response:
         """Names for objects of Cloud Storage. Nothing is read: they are there for those who refer to them."""
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         if not request.headers.get("authorization", "").lower().startswith("bearer "):
             raise refusals.token_missing()
         uris = [str(uri) for uri in get_list(await read_object(request), "uris")]
         for uri in uris:
             if not _OBJECT_URI.fullmatch(uri):
                 raise refusals.invalid_argument(f"Invalid Cloud Storage URI: {uri!r}.")
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         files = [self._registered(project, uri, now) for uri in uris]
         base_url, version = base_url_of(request), version_of(request)
-        return answer({"files": [file.resource(base_url, version, now) for file in files]})
+        return json_response({"files": [file.resource(base_url, version, now) for file in files]})
 
     def _registered(self, project: str, uri: str, now: int) -> File:
         content = new_id(40)
@@ -249,11 +249,11 @@ class UploadsApi:
             size=0,
             sha256=sha256_of(self._store.content(content)),
             created_ns=now,
-            expires_ns=now + int(self._world.options.file_hours * HOUR) - _EXPIRY_HASTE,
+            expires_ns=now + int(self._service.options.file_hours * HOUR) - _EXPIRY_HASTE,
             source="REGISTERED",
             content=content,
         )
-        self._shelf.add(file)
+        self._files.add(file)
         return file
 
 

@@ -17,7 +17,7 @@ from airflow_gemini_batch.emulator.proto_json import Json
 TOO_DEEP = "message is nested too deeply"
 
 
-def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(to_json(body), status, headers, media_type="application/json; charset=UTF-8")
 
 

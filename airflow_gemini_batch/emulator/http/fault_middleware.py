@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from airflow_gemini_batch.emulator.faults.kinds import HttpFault
 from airflow_gemini_batch.emulator.http.bodies import to_json
 from airflow_gemini_batch.emulator.http.refusals import Json, batch_quota_exceeded
-from airflow_gemini_batch.emulator.service import World
+from airflow_gemini_batch.emulator.service import Service
 
 #: In a call's state: its body has been read to the end, and the next message would be the disconnect.
 _BODY_ENDED = "body_ended"
@@ -34,12 +34,12 @@ _STATUS_BY_CODE = {
 }
 
 
-class Mischief:
+class FaultMiddleware:
     """ASGI middleware. Paths of the control API are neither counted nor disturbed."""
 
-    def __init__(self, app: ASGIApp, world: World) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
-        self._world = world
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,22 +47,22 @@ class Mischief:
             return
         scope.setdefault("state", {})
         if scope["path"].startswith("/emulator"):
-            await _Call(scope, receive, send, None).run(self._app)
+            await _FaultyCall(scope, receive, send, None).run(self._app)
             return
         query = scope["query_string"].decode("latin-1")
         path = scope["path"] + (f"?{query}" if query else "")
-        fault = self._world.rules.for_call(scope["method"], path)
-        call = _Call(scope, receive, send, fault)
+        fault = self._service.rules.for_call(scope["method"], path)
+        call = _FaultyCall(scope, receive, send, fault)
         try:
             await call.run(self._app)
         finally:
-            self._world.journal.count_call(scope["method"], route_of(scope["path"]), call.answered)
+            self._service.journal.count_call(scope["method"], route_of(scope["path"]), call.answered)
             entry = scope["state"].get("entry")
             if entry is not None:
-                self._world.journal.note_answer(entry, call.answered)
+                self._service.journal.record_answer(entry, call.answered)
 
 
-class _Call:
+class _FaultyCall:
     """One call on its way in and out; `answered` tells afterwards what the caller got."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, fault: HttpFault | None) -> None:
@@ -77,41 +77,41 @@ class _Call:
     async def run(self, app: ASGIApp) -> None:
         fault = self._fault
         if fault is None:
-            await app(self._scope, self._hear, self._answer)
+            await app(self._scope, self._receive_message, self._answer)
         elif fault.do == "truncate":
-            await app(self._scope, self._hear, self._answer_cut)
+            await app(self._scope, self._receive_message, self._send_until_cut)
         elif fault.do == "cut_upload":
-            await app(self._scope, self._hear_cut, self._answer)
+            await app(self._scope, self._receive_until_cut, self._answer)
         elif fault.do == "delay":
             await self._late(app, fault)
         else:
             if fault.when == "after":
-                await app(self._scope, self._hear, _discard)
+                await app(self._scope, self._receive_message, _discard)
             await (self._drop() if fault.do == "drop" else self._fault_answer(fault))
 
     async def _late(self, app: ASGIApp, fault: HttpFault) -> None:
         if fault.when == "before":
             await asyncio.sleep(fault.seconds)
-            await app(self._scope, self._hear, self._answer)
+            await app(self._scope, self._receive_message, self._answer)
             return
         held: list[Message] = []
 
         async def hold(message: Message) -> None:
             held.append(message)
 
-        await app(self._scope, self._hear, hold)
+        await app(self._scope, self._receive_message, hold)
         await asyncio.sleep(fault.seconds)
         for message in held:
             await self._answer(message)
 
     async def _fault_answer(self, fault: HttpFault) -> None:
-        await drain(self._scope, self._hear)
+        await drain(self._scope, self._receive_message)
         body = _fault_body(fault)
         kind = "text/html; charset=UTF-8" if isinstance(fault.body, str) else "application/json; charset=UTF-8"
         headers = {"content-type": kind, **{name.lower(): value for name, value in fault.headers.items()}}
-        await Response(body, fault.status, headers)(self._scope, self._hear, self._answer)
+        await Response(body, fault.status, headers)(self._scope, self._receive_message, self._answer)
 
-    async def _hear(self) -> Message:
+    async def _receive_message(self) -> Message:
         message = await self._receive()
         if not message.get("more_body"):
             self._scope["state"][_BODY_ENDED] = True
@@ -122,7 +122,7 @@ class _Call:
             self.answered = str(message["status"])
         await self._send(message)
 
-    async def _answer_cut(self, message: Message) -> None:
+    async def _send_until_cut(self, message: Message) -> None:
         """The headers announce everything, and the connection ends after the rule's number of bytes."""
         assert self._fault is not None
         if self.answered == "cut":
@@ -141,12 +141,12 @@ class _Call:
         self._transport().close()
         await self._until_gone()
 
-    async def _hear_cut(self) -> Message:
+    async def _receive_until_cut(self) -> Message:
         """The connection breaks when so many bytes of the body have arrived; those have."""
         assert self._fault is not None
         if self.answered == "dropped":
             return {"type": "http.disconnect"}
-        message = await self._hear()
+        message = await self._receive_message()
         if message["type"] == "http.request":
             body = message.get("body", b"")
             left = self._fault.bytes - self._body_seen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_gemini_batch.emulator.http.request_fields import Misfit
+from airflow_gemini_batch.emulator.http.request_fields import FieldProblem
 
 Json = dict[str, Any]
 
@@ -41,7 +41,7 @@ def payload_too_large(limit: int) -> Refusal:
     return invalid_argument(f"Request payload size exceeds the limit: {limit} bytes.")
 
 
-def misfit(found: Misfit, where: str) -> Refusal:
+def field_refused(found: FieldProblem, where: str) -> Refusal:
     """A JSON field that the message does not have or cannot hold so, as the service's front end words it."""
     if found.is_known:
         return invalid_argument(f"Invalid value at '{where}.{found.field}'")

@@ -115,7 +115,7 @@ _EITHER_SPELLING: dict[str, dict[str, str]] = {
 }
 
 
-class Misfit(NamedTuple):
+class FieldProblem(NamedTuple):
     """A field that a message does not have, or whose value is not of the field's type."""
 
     field: str
@@ -125,30 +125,30 @@ class Misfit(NamedTuple):
         return f"invalid value for field '{self.field}'" if self.is_known else f"no such field: '{self.field}'"
 
 
-def misfits(value: Json, message: str) -> Iterator[Misfit]:
+def field_problems(value: Json, message: str) -> Iterator[FieldProblem]:
     """What in `value` does not fit `message`, depth first, in the order in which it stands there."""
     known = _EITHER_SPELLING[message]
     for name, inner in value.items():
         holds = known.get(name)
         if holds is None:
-            yield Misfit(name, is_known=False)
+            yield FieldProblem(name, is_known=False)
         elif not holds or inner is None:
             continue
         elif holds in _SCALARS:
             if not _SCALARS[holds](inner):
-                yield Misfit(name, is_known=True)
+                yield FieldProblem(name, is_known=True)
         elif holds.startswith("{"):
-            yield from _misfits_of_all(name, list(inner.values()) if isinstance(inner, dict) else [inner], holds[1:-1])
+            yield from _problems_of_all(name, list(inner.values()) if isinstance(inner, dict) else [inner], holds[1:-1])
         else:
-            yield from _misfits_of_all(name, inner if isinstance(inner, list) else [inner], holds)
+            yield from _problems_of_all(name, inner if isinstance(inner, list) else [inner], holds)
 
 
-def _misfits_of_all(name: str, items: list[Any], message: str) -> Iterator[Misfit]:
+def _problems_of_all(name: str, items: list[Any], message: str) -> Iterator[FieldProblem]:
     for item in items:
         if isinstance(item, dict):
-            yield from misfits(item, message)
+            yield from field_problems(item, message)
         else:
-            yield Misfit(name, is_known=True)
+            yield FieldProblem(name, is_known=True)
 
 
 def _is_base64(value: Any) -> bool:
@@ -169,17 +169,17 @@ def request_of(line: Json) -> Json | None:
     return line if "contents" in line or "content" in line else None
 
 
-def complaint_about(line: Json, message: str) -> str | None:
+def line_error(line: Json, message: str) -> str | None:
     """What is wrong with the shape of one decoded input line, or None."""
     request = request_of(line)
     if request is None:
-        return next((str(misfit) for misfit in misfits(line, "InputLine")), "request is missing")
+        return next((str(problem) for problem in field_problems(line, "InputLine")), "request is missing")
     if request is not line:
-        for misfit in misfits(line, "InputLine"):
-            return str(misfit)
+        for problem in field_problems(line, "InputLine"):
+            return str(problem)
         if not isinstance(line.get("key", ""), str):
             return f"invalid value for string field key: {line['key']!r}"
-    for misfit in misfits(request, message):
-        if not (request is line and misfit == ("key", False)):
-            return str(misfit)
+    for problem in field_problems(request, message):
+        if not (request is line and problem == ("key", False)):
+            return str(problem)
     return None

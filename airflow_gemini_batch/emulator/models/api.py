@@ -7,15 +7,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from airflow_gemini_batch.emulator.answers.embeddings import embed_content
-from airflow_gemini_batch.emulator.answers.request import complaint_about_values
+from airflow_gemini_batch.emulator.answers.request import value_error
 from airflow_gemini_batch.emulator.answers.response import count_tokens, generate_content
 from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
 from airflow_gemini_batch.emulator.http import refusals
-from airflow_gemini_batch.emulator.http.bodies import answer, page_size_of, read_object
-from airflow_gemini_batch.emulator.http.request_fields import misfits
+from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object
+from airflow_gemini_batch.emulator.http.request_fields import field_problems
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.proto_json import Json, get_list, get_object
-from airflow_gemini_batch.emulator.service import API_VERSIONS, World, known_model, version_of
+from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, known_model, version_of
 
 _GENERATES = ["generateContent", "countTokens", "createCachedContent", "batchGenerateContent"]
 _EMBEDS = ["embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent"]
@@ -37,8 +37,8 @@ _MODELS = {
 class InteractiveApi:
     """The same answerer as behind a batch, so that a prompt can be tried before it is sent a thousand times."""
 
-    def __init__(self, world: World, references: References) -> None:
-        self._world = world
+    def __init__(self, service: Service, references: References) -> None:
+        self._service = service
         self._references = references
 
     def routes(self) -> list[Route]:
@@ -60,47 +60,47 @@ class InteractiveApi:
     async def _generate(self, request: Request) -> Response:
         model, body = await self._asked(request, "GenerateContentRequest")
         try:
-            return answer(generate_content(body, model))
+            return json_response(generate_content(body, model))
         except SchemaRefused as error:
             raise refusals.invalid_argument(str(error)) from error
 
     async def _embed(self, request: Request) -> Response:
         model, body = await self._asked(request, "EmbedContentRequest")
-        return answer(embed_content(body, model, in_batch=False))
+        return json_response(embed_content(body, model, in_batch=False))
 
     async def _embed_several(self, request: Request) -> Response:
         _, model = self._caller(request)
         requests = [item for item in get_list(await read_object(request), "requests") if isinstance(item, dict)]
-        return answer({"embeddings": [embed_content(item, model, in_batch=False)["embedding"] for item in requests]})
+        return json_response({"embeddings": [embed_content(item, model, in_batch=False)["embedding"] for item in requests]})
 
     async def _count(self, request: Request) -> Response:
         self._caller(request)
         body = await read_object(request)
-        return answer(count_tokens(get_object(body, "generateContentRequest") or body))
+        return json_response(count_tokens(get_object(body, "generateContentRequest") or body))
 
     async def _list_models(self, request: Request) -> Response:
-        self._world.project_of(request)
+        self._service.project_of(request)
         page_size_of(request, default=50, most=1000)
-        return answer({"models": [_model(name) for name in _MODELS]})
+        return json_response({"models": [_model(name) for name in _MODELS]})
 
     async def _get_model(self, request: Request) -> Response:
-        self._world.project_of(request)
+        self._service.project_of(request)
         name = known_model(f"models/{request.path_params['model']}", version_of(request), "getModel")
-        return answer(_model(name.removeprefix("models/")))
+        return json_response(_model(name.removeprefix("models/")))
 
     def _caller(self, request: Request) -> tuple[str, str]:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         path, _, method = request.url.path.rpartition(":")
         return project, known_model("/".join(path.split("/")[-2:]), version_of(request), method)
 
     async def _asked(self, request: Request, message: str) -> tuple[str, Json]:
         project, model = self._caller(request)
         body = await read_object(request)
-        for misfit in misfits(body, message):
-            raise refusals.misfit(misfit, message)
-        if complaint := complaint_about_values(body, embeds=message.startswith("Embed")):
+        for problem in field_problems(body, message):
+            raise refusals.field_refused(problem, message)
+        if complaint := value_error(body, embeds=message.startswith("Embed")):
             raise refusals.invalid_argument(complaint)
-        if refusal := self._references.complaint_about(body, project, model, self._world.clock.now()):
+        if refusal := self._references.refusal_for(body, project, model, self._service.clock.now()):
             raise refusal
         return model, body
 

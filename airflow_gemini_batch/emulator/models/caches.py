@@ -14,10 +14,10 @@ from starlette.routing import Route
 from airflow_gemini_batch.emulator.answers.response import count_tokens
 from airflow_gemini_batch.emulator.clock import HOUR, SECOND, timestamp_us
 from airflow_gemini_batch.emulator.http import refusals
-from airflow_gemini_batch.emulator.http.bodies import answer, page_size_of, read_object
+from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object
 from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
 from airflow_gemini_batch.emulator.proto_json import Json, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, World, known_model, new_id, version_of
+from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, known_model, new_id, version_of
 
 _TTL = re.compile(r"(\d{1,9}(?:\.\d+)?)s")
 #: What the store can hold, and the clock will not see: the year 2262.
@@ -25,11 +25,11 @@ _LAST_MOMENT = 2**63 - 1
 _FRACTION = re.compile(r"\.\d+(?=Z|[+-]|$)")
 
 
-class CacheShelf:
+class CacheStore:
     """The caches of the store at a moment of the clock: what has expired is gone."""
 
-    def __init__(self, world: World) -> None:
-        self._store = world.store
+    def __init__(self, service: Service) -> None:
+        self._store = service.store
 
     def find(self, project: str, cache_id: str, moment: int) -> sqlite3.Row | None:
         return self._store.row("SELECT * FROM caches WHERE id = ? AND project = ? AND expires_ns > ?", cache_id, project, moment)
@@ -43,10 +43,10 @@ class CacheShelf:
 class CachesApi:
     """create, get, list, patch and delete."""
 
-    def __init__(self, world: World, shelf: CacheShelf) -> None:
-        self._world = world
-        self._shelf = shelf
-        self._store = world.store
+    def __init__(self, service: Service, caches: CacheStore) -> None:
+        self._service = service
+        self._caches = caches
+        self._store = service.store
 
     def routes(self) -> list[Route]:
         found = []
@@ -62,11 +62,11 @@ class CachesApi:
         return found
 
     async def _create(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         body = await read_object(request)
         named = get_text(body, "model")
         model = known_model(named if "/" in named else f"models/{named}", version_of(request), "createCachedContent")
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         shown: Json = {"model": model, "usageMetadata": _usage(body)}
         if display_name := get_text(body, "displayName"):
             shown["displayName"] = display_name
@@ -75,42 +75,42 @@ class CachesApi:
         self._store.insert(
             "caches", id=cache_id, project=project, shown=json.dumps(shown), created_ns=now, updated_ns=now, expires_ns=expires
         )
-        return answer(_resource(self._find(project, cache_id)))
+        return json_response(_resource(self._find(project, cache_id)))
 
     async def _list(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         size = page_size_of(request, default=50, most=1000)
         page, (after,) = open_token(request.query_params.get("pageToken"), start=(0,))
         rows = self._store.rows(
             "SELECT * FROM caches WHERE project = ? AND expires_ns > ? AND number > ? ORDER BY number LIMIT ?",
-            *(project, self._world.clock.now(), after, size + 1),
+            *(project, self._service.clock.now(), after, size + 1),
         )
         body: Json = {"cachedContents": [_resource(row) for row in rows[:size]]} if rows else {}
         if len(rows) > size:
             body["nextPageToken"] = next_token(page + 1, (rows[size - 1]["number"],))
-        return answer(body)
+        return json_response(body)
 
     async def _get(self, request: Request) -> Response:
-        return answer(_resource(self._asked_for(request)))
+        return json_response(_resource(self._requested(request)))
 
     async def _change(self, request: Request) -> Response:
-        cache = self._asked_for(request)
-        now = self._world.clock.now()
+        cache = self._requested(request)
+        now = self._service.clock.now()
         expires = _expires(await read_object(request), now)
         if expires is None:
             raise refusals.invalid_argument("Only ttl and expireTime of a CachedContent can be updated.")
         self._store.run("UPDATE caches SET expires_ns = ?, updated_ns = ? WHERE id = ?", expires, now, cache["id"])
-        return answer(_resource(self._asked_for(request)))
+        return json_response(_resource(self._requested(request)))
 
     async def _delete(self, request: Request) -> Response:
-        self._store.run("DELETE FROM caches WHERE id = ?", self._asked_for(request)["id"])
-        return answer({})
+        self._store.run("DELETE FROM caches WHERE id = ?", self._requested(request)["id"])
+        return json_response({})
 
-    def _asked_for(self, request: Request) -> sqlite3.Row:
-        return self._find(self._world.project_of(request), request.path_params["id"])
+    def _requested(self, request: Request) -> sqlite3.Row:
+        return self._find(self._service.project_of(request), request.path_params["id"])
 
     def _find(self, project: str, cache_id: str) -> sqlite3.Row:
-        row = self._shelf.find(project, cache_id, self._world.clock.now())
+        row = self._caches.find(project, cache_id, self._service.clock.now())
         if row is None:
             raise refusals.cache_forbidden()
         return row

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from airflow_gemini_batch.emulator.answers.request import file_uris
-from airflow_gemini_batch.emulator.files.file_store import FileShelf
+from airflow_gemini_batch.emulator.files.file_store import FileStore
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.refusals import Refusal
-from airflow_gemini_batch.emulator.models.caches import CacheShelf
+from airflow_gemini_batch.emulator.models.caches import CacheStore
 from airflow_gemini_batch.emulator.proto_json import Json, get, get_text
 
 #: A file of the Files API, by its name or by its URI on whatever host. Other URIs (https, gs) are not judged.
@@ -16,11 +16,11 @@ _FILE = re.compile(r"(?:https?://[^/]+/v\d\w*/)?files/([^/]+)")
 
 
 class References:
-    def __init__(self, files: FileShelf, caches: CacheShelf) -> None:
+    def __init__(self, files: FileStore, caches: CacheStore) -> None:
         self._files = files
         self._caches = caches
 
-    def complaint_about(self, request: Json, project: str, model: str, moment: int) -> Refusal | None:
+    def refusal_for(self, request: Json, project: str, model: str, moment: int) -> Refusal | None:
         """Why the request cannot be answered at that moment, or None."""
         for uri in file_uris(request):
             if found := _FILE.fullmatch(uri):
@@ -30,9 +30,9 @@ class References:
                 if file.state(moment) != "ACTIVE":
                     return refusals.file_not_active(found[1])
         cache = get_text(request, "cachedContent")
-        return self._complaint_about_cache(request, cache, project, model, moment) if cache else None
+        return self._cache_refusal(request, cache, project, model, moment) if cache else None
 
-    def _complaint_about_cache(self, request: Json, cache: str, project: str, model: str, moment: int) -> Refusal | None:
+    def _cache_refusal(self, request: Json, cache: str, project: str, model: str, moment: int) -> Refusal | None:
         cached = self._caches.model_of(project, cache, moment)
         if cached is None:
             return refusals.cache_forbidden()

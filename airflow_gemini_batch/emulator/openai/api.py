@@ -11,14 +11,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from airflow_gemini_batch.emulator.batches.api import METHOD_BY_KIND, BatchesApi
-from airflow_gemini_batch.emulator.batches.job_store import JobList
-from airflow_gemini_batch.emulator.batches.jobs import CANCELLED, EXPIRED, FAILED, PENDING, RUNNING, SUCCEEDED, Job, Look, look
-from airflow_gemini_batch.emulator.files.file_store import FileShelf
+from airflow_gemini_batch.emulator.batches.job_store import JobStore
+from airflow_gemini_batch.emulator.batches.jobs import (
+    CANCELLED,
+    EXPIRED,
+    FAILED,
+    PENDING,
+    RUNNING,
+    SUCCEEDED,
+    Job,
+    JobSnapshot,
+    snapshot_of,
+)
+from airflow_gemini_batch.emulator.files.file_store import FileStore
 from airflow_gemini_batch.emulator.http import refusals
-from airflow_gemini_batch.emulator.http.bodies import answer, read_object
+from airflow_gemini_batch.emulator.http.bodies import json_response, read_object
 from airflow_gemini_batch.emulator.openai.lines import ENDPOINT_BY_KIND, model_of
 from airflow_gemini_batch.emulator.proto_json import Json, get_object, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, World, known_model, version_of
+from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, known_model, version_of
 
 _STATUS = {
     PENDING: "validating",
@@ -35,9 +45,9 @@ _SECOND = 1_000_000_000
 
 
 class OpenAIBatchesApi:
-    def __init__(self, world: World, shelf: FileShelf, jobs: JobList, batches: BatchesApi) -> None:
-        self._world = world
-        self._shelf = shelf
+    def __init__(self, service: Service, files: FileStore, jobs: JobStore, batches: BatchesApi) -> None:
+        self._service = service
+        self._files = files
         self._jobs = jobs
         self._batches = batches
 
@@ -52,7 +62,7 @@ class OpenAIBatchesApi:
         return found
 
     async def _create(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         body = await read_object(request)
         kind = _KIND_BY_ENDPOINT.get(str(body.get("endpoint")))
         if kind is None:
@@ -60,40 +70,40 @@ class OpenAIBatchesApi:
         if body.get("completion_window") != "24h":
             raise refusals.invalid_argument("completion_window must be 24h.")
         file_name = str(body.get("input_file_id", ""))
-        file = self._shelf.find(project, file_name.removeprefix("files/"))
+        file = self._files.find(project, file_name.removeprefix("files/"))
         if file is None:
             raise refusals.not_found()
         method = METHOD_BY_KIND[kind.removeprefix("openai-")]
-        model = known_model(f"models/{model_of(self._shelf.path(file))}", version_of(request), method)
+        model = known_model(f"models/{model_of(self._files.path(file))}", version_of(request), method)
         display_name = get_text(get_object(body, "metadata"), "display_name")
         asked = {"inputConfig": {"fileName": file.name}, "displayName": display_name}
         job = await self._batches.create(request, project, model, kind, asked)
-        return answer(_batch(job, look(job, job.created_ns)))
+        return json_response(_batch(job, snapshot_of(job, job.created_ns)))
 
     async def _get(self, request: Request) -> Response:
-        return answer(self._seen(self._asked_for(request)))
+        return json_response(self._seen(self._requested(request)))
 
     async def _list(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         self._jobs.settle()
         mine = [
             job
-            for job in reversed(self._jobs.everything())
+            for job in reversed(self._jobs.all_jobs())
             if job.project == project and job.kind in ENDPOINT_BY_KIND and not job.deleted
         ]
         after, limit = request.query_params.get("after"), _limit_of(request)
         start = next((place + 1 for place, job in enumerate(mine) if job.name == after), 0)
         page = [self._seen(job) for job in mine[start : start + limit]]
         ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
-        return answer({"object": "list", "data": page, **ends, "has_more": len(mine) > start + limit})
+        return json_response({"object": "list", "data": page, **ends, "has_more": len(mine) > start + limit})
 
     async def _cancel(self, request: Request) -> Response:
-        job = self._asked_for(request)
+        job = self._requested(request)
         self._batches.cancel(job)
-        return answer(self._seen(self._asked_for(request)))
+        return json_response(self._seen(self._requested(request)))
 
-    def _asked_for(self, request: Request) -> Job:
-        project = self._world.project_of(request)
+    def _requested(self, request: Request) -> Job:
+        project = self._service.project_of(request)
         self._jobs.settle()
         job = self._jobs.get(project, request.path_params["id"])
         if job.kind not in ENDPOINT_BY_KIND:
@@ -101,7 +111,7 @@ class OpenAIBatchesApi:
         return job
 
     def _seen(self, job: Job) -> Json:
-        return _batch(job, look(job, self._world.clock.now()))
+        return _batch(job, snapshot_of(job, self._service.clock.now()))
 
 
 def _limit_of(request: Request) -> int:
@@ -111,7 +121,7 @@ def _limit_of(request: Request) -> int:
     return int(text)
 
 
-def _batch(job: Job, seen: Look) -> Json:
+def _batch(job: Job, snapshot: JobSnapshot) -> Json:
     created = job.created_ns // _SECOND
     body: Json = {
         "id": job.name,
@@ -119,17 +129,17 @@ def _batch(job: Job, seen: Look) -> Json:
         "endpoint": ENDPOINT_BY_KIND[job.kind],
         "input_file_id": job.file_name,
         "completion_window": "24h",
-        "status": _STATUS.get(seen.state, "in_progress"),
+        "status": _STATUS.get(snapshot.state, "in_progress"),
         "created_at": created,
         "expires_at": created + job.lifetime_ns // _SECOND,
-        "request_counts": {"total": job.request_count, "completed": seen.successful, "failed": seen.failed},
+        "request_counts": {"total": job.request_count, "completed": snapshot.successful, "failed": snapshot.failed},
     }
-    if seen.has_output:
+    if snapshot.has_output:
         body["output_file_id"] = f"files/{job.output_id}"
-    if seen.ended_ns is not None and seen.state in _ENDED_AT:
-        body[_ENDED_AT[seen.state]] = seen.ended_ns // _SECOND
-    if seen.error is not None and seen.state == FAILED:
-        body["errors"] = {"object": "list", "data": [{"code": str(seen.error["code"]), "message": seen.error["message"]}]}
+    if snapshot.ended_ns is not None and snapshot.state in _ENDED_AT:
+        body[_ENDED_AT[snapshot.state]] = snapshot.ended_ns // _SECOND
+    if snapshot.error is not None and snapshot.state == FAILED:
+        body["errors"] = {"object": "list", "data": [{"code": str(snapshot.error["code"]), "message": snapshot.error["message"]}]}
     if job.display_name:
         body["metadata"] = {"display_name": job.display_name}
     return body

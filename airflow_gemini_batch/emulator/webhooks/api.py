@@ -9,21 +9,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from airflow_gemini_batch.emulator.http import refusals
-from airflow_gemini_batch.emulator.http.bodies import answer, page_size_of, read_object
+from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object
 from airflow_gemini_batch.emulator.proto_json import Json, get_list, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, World
-from airflow_gemini_batch.emulator.webhooks.deliveries import Mail
-from airflow_gemini_batch.emulator.webhooks.webhook_store import EVENTS, STATES, Webhook, WebhookList, checked_uri
+from airflow_gemini_batch.emulator.service import API_VERSIONS, Service
+from airflow_gemini_batch.emulator.webhooks.deliveries import DeliveryStore
+from airflow_gemini_batch.emulator.webhooks.webhook_store import EVENTS, STATES, Webhook, WebhookStore, checked_uri
 
 _AT_ONCE = "revoke_previous_secrets_immediately"
 _AFTER_A_DAY = "revoke_previous_secrets_after_h24"
 
 
 class WebhooksApi:
-    def __init__(self, world: World, webhooks: WebhookList, mail: Mail) -> None:
-        self._world = world
+    def __init__(self, service: Service, webhooks: WebhookStore, mail: DeliveryStore) -> None:
+        self._service = service
         self._webhooks = webhooks
-        self._mail = mail
+        self._deliveries = mail
 
     def routes(self) -> list[Route]:
         found = [Route("/.well-known/jwks.json", self._jwks, methods=["GET"])]
@@ -41,28 +41,28 @@ class WebhooksApi:
 
     async def _create(self, request: Request) -> Response:
         """The only answer that holds the secret whole."""
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         body = await read_object(request)
         events = _checked_events(body)
         if not events:
             raise refusals.invalid_argument("subscribed_events must not be empty.")
         webhook = self._webhooks.add(project, get_text(body, "name"), checked_uri(get_text(body, "uri")), events)
-        return answer({**self._shown(webhook), "new_signing_secret": webhook.secrets[-1].value})
+        return json_response({**self._shown(webhook), "new_signing_secret": webhook.secrets[-1].value})
 
     async def _list(self, request: Request) -> Response:
-        project = self._world.project_of(request)
+        project = self._service.project_of(request)
         token = request.query_params.get("page_token") or request.query_params.get("pageToken")
         webhooks, more = self._webhooks.page(project, page_size_of(request, default=50, most=1000), token)
         body: dict[str, Any] = {"webhooks": [self._shown(webhook) for webhook in webhooks]} if webhooks else {}
         if more:
             body["next_page_token"] = more
-        return answer(body)
+        return json_response(body)
 
     async def _get(self, request: Request) -> Response:
-        return answer(self._shown(self._asked_for(request)))
+        return json_response(self._shown(self._requested(request)))
 
     async def _change(self, request: Request) -> Response:
-        webhook = self._asked_for(request)
+        webhook = self._requested(request)
         body = await read_object(request)
         changes: dict[str, Any] = {}
         if "subscribed_events" in body:
@@ -75,31 +75,31 @@ class WebhooksApi:
             changes["state"] = get_text(body, "state").lower()
             if changes["state"] not in STATES:
                 raise refusals.invalid_argument(f"Invalid value at 'state': {body['state']!r}")
-        return answer(self._shown(self._webhooks.change(webhook, **changes)))
+        return json_response(self._shown(self._webhooks.change(webhook, **changes)))
 
     async def _delete(self, request: Request) -> Response:
-        self._webhooks.delete(self._asked_for(request))
-        return answer({})
+        self._webhooks.delete(self._requested(request))
+        return json_response({})
 
     async def _ping(self, request: Request) -> Response:
-        self._mail.ping(self._asked_for(request))
-        return answer({})
+        self._deliveries.ping(self._requested(request))
+        return json_response({})
 
     async def _rotate(self, request: Request) -> Response:
-        webhook = self._asked_for(request)
+        webhook = self._requested(request)
         behavior = get_text(await read_object(request), "revocation_behavior").lower() or _AFTER_A_DAY
         if behavior not in (_AT_ONCE, _AFTER_A_DAY):
             raise refusals.invalid_argument(f"Invalid value at 'revocation_behavior': {behavior!r}")
-        return answer({"secret": self._webhooks.rotate(webhook, at_once=behavior == _AT_ONCE)})
+        return json_response({"secret": self._webhooks.rotate(webhook, at_once=behavior == _AT_ONCE)})
 
     async def _jwks(self, request: Request) -> Response:
-        return answer(self._mail.key.jwks(), headers={"cache-control": "public, max-age=3600"})
+        return json_response(self._deliveries.key.jwks(), headers={"cache-control": "public, max-age=3600"})
 
-    def _asked_for(self, request: Request) -> Webhook:
-        return self._webhooks.get(self._world.project_of(request), request.path_params["id"])
+    def _requested(self, request: Request) -> Webhook:
+        return self._webhooks.get(self._service.project_of(request), request.path_params["id"])
 
     def _shown(self, webhook: Webhook) -> Json:
-        return webhook.resource(self._world.clock.now())
+        return webhook.resource(self._service.clock.now())
 
 
 def _checked_events(body: Json) -> tuple[str, ...]:

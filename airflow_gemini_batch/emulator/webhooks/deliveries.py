@@ -20,20 +20,20 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from airflow_gemini_batch.emulator.batches.jobs import CANCELLED, EXPIRED, FAILED, Job, Look
+from airflow_gemini_batch.emulator.batches.jobs import CANCELLED, EXPIRED, FAILED, Job, JobSnapshot
 from airflow_gemini_batch.emulator.clock import HOUR, nanoseconds, timestamp_us
 from airflow_gemini_batch.emulator.faults.kinds import WebhookFault
 from airflow_gemini_batch.emulator.http.bodies import to_json
-from airflow_gemini_batch.emulator.service import World, new_id
+from airflow_gemini_batch.emulator.service import Service, new_id
 from airflow_gemini_batch.emulator.webhooks.signatures import SigningKey, forged, standard_signature
-from airflow_gemini_batch.emulator.webhooks.webhook_store import ENABLED, Webhook, WebhookList
+from airflow_gemini_batch.emulator.webhooks.webhook_store import ENABLED, Webhook, WebhookStore
 
 _log = logging.getLogger(__name__)
 
 _EVENT_BY_STATE = {CANCELLED: "batch.cancelled", EXPIRED: "batch.expired", FAILED: "batch.failed"}
 
 #: How often the postman looks whether there is something to do, in seconds of the machine.
-_ROUND_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 #: As the service does: tries for a day, then the webhook is disabled (nobody has said after how many).
 _TRIES_FOR_NS = 24 * HOUR
@@ -77,24 +77,24 @@ class Delivery:
         }
 
 
-class Mail:
+class DeliveryStore:
     """The deliveries of the store: what is to be told to whom, and one try at a time."""
 
-    def __init__(self, world: World, webhooks: WebhookList) -> None:
-        self.key = SigningKey(world.store)
-        self._world = world
-        self._store = world.store
+    def __init__(self, service: Service, webhooks: WebhookStore) -> None:
+        self.key = SigningKey(service.store)
+        self._service = service
+        self._store = service.store
         self._webhooks = webhooks
 
-    def announce(self, job: Job, seen: Look) -> None:
+    def announce(self, job: Job, snapshot: JobSnapshot) -> None:
         """Called in the transaction that settles the job."""
-        event = _EVENT_BY_STATE.get(seen.state, "batch.succeeded")
+        event = _EVENT_BY_STATE.get(snapshot.state, "batch.succeeded")
         data: dict[str, Any] = {"id": job.name}
         if event == "batch.succeeded" and not job.inline:
             data["output_file_uri"] = f"files/{job.output_id}"
-        if event == "batch.failed" and seen.error is not None:
-            data |= {"error_code": seen.error["code"], "error_message": seen.error["message"]}
-        uris, metadata = self._webhooks.of_job(job.id)
+        if event == "batch.failed" and snapshot.error is not None:
+            data |= {"error_code": snapshot.error["code"], "error_message": snapshot.error["message"]}
+        uris, metadata = self._webhooks.job_webhooks(job.id)
         echo = {"user_metadata": metadata} if metadata else {}
         if uris:
             for uri in uris:
@@ -108,7 +108,7 @@ class Mail:
 
     def shown(self) -> list[dict[str, Any]]:
         """Every delivery, oldest first."""
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         return [_delivery(row).shown(now) for row in self._store.rows("SELECT * FROM deliveries ORDER BY number")]
 
     def waiting(self) -> list[Delivery]:
@@ -116,11 +116,11 @@ class Mail:
 
     def plan(self, delivery: Delivery) -> Delivery:
         """What goes wrong with it is decided once, and kept."""
-        fault = self._world.rules.for_webhook(delivery.event, delivery.uri)
+        fault = self._service.rules.for_webhook(delivery.event, delivery.uri)
         state, due = delivery.state, delivery.due_ns
         if fault is not None and fault.do == "lost":
             state = "lost"
-        elif self._world.options.webhook_targets == "loopback" and not _is_loopback(delivery.uri):
+        elif self._service.options.webhook_targets == "loopback" and not _is_loopback(delivery.uri):
             state = "kept"
             _log.warning("A webhook for %s is kept back: only loopback addresses are called (webhook_targets).", delivery.uri)
         if fault is not None and fault.do in ("late", "out_of_order"):
@@ -143,8 +143,8 @@ class Mail:
             self._change(delivery, state="delivered", attempts=attempts, answered=answered)
             self._release_overtaken(delivery)
             return
-        now = self._world.clock.now()
-        backoff = min(self._world.options.webhook_retry_seconds * 2.0 ** min(attempts - 1, 30), _LONGEST_BACKOFF_SECONDS)
+        now = self._service.clock.now()
+        backoff = min(self._service.options.webhook_retry_seconds * 2.0 ** min(attempts - 1, 30), _LONGEST_BACKOFF_SECONDS)
         if now + nanoseconds(backoff) - delivery.created_ns <= _TRIES_FOR_NS:
             self._change(delivery, attempts=attempts, answered=answered, due_ns=now + nanoseconds(backoff))
             return
@@ -169,7 +169,7 @@ class Mail:
             if is_forged:
                 signature = signature[:-8] + "AAAAAAAA"
         else:
-            valid = [secret.value for secret in webhook.valid_secrets(self._world.clock.now())]
+            valid = [secret.value for secret in webhook.valid_secrets(self._service.clock.now())]
             keys = [forged(secret) if is_forged else secret for secret in valid]
             signature = " ".join(standard_signature(key, delivery.id, timestamp, delivery.body) for key in keys)
         return {
@@ -180,7 +180,7 @@ class Mail:
         }
 
     def _add(self, webhook: str, uri: str, event: str, data: Any, job: str | None, **echo: Any) -> None:
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         body = to_json({"type": event, "version": "v1", "timestamp": timestamp_us(now), "data": data, **echo})
         self._store.run(
             "INSERT OR IGNORE INTO deliveries (id, webhook, uri, job, event, body, created_ns, due_ns)"
@@ -199,16 +199,16 @@ class Mail:
         for delivery in self.waiting():
             is_held = delivery.fault is not None and delivery.fault.do == "out_of_order" and delivery.attempts == 0
             if is_held and delivery.uri == overtaker.uri and delivery.number < overtaker.number:
-                self._change(delivery, due_ns=self._world.clock.now())
+                self._change(delivery, due_ns=self._service.clock.now())
 
 
-class Postman:
+class DeliverySender:
     """One thread, one delivery at a time. `settle` brings the jobs up to the clock: here nobody needs to ask for that."""
 
-    def __init__(self, world: World, webhooks: WebhookList, mail: Mail, settle: Callable[[], None]) -> None:
-        self._world = world
+    def __init__(self, service: Service, webhooks: WebhookStore, mail: DeliveryStore, settle: Callable[[], None]) -> None:
+        self._service = service
         self._webhooks = webhooks
-        self._mail = mail
+        self._deliveries = mail
         self._settle = settle
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="emulator-postman", daemon=True)
@@ -222,22 +222,22 @@ class Postman:
 
     def _work(self) -> None:
         with httpx.Client(timeout=_ANSWER_SECONDS, trust_env=False, follow_redirects=False) as http:
-            while not self._stopping.wait(_ROUND_SECONDS):
+            while not self._stopping.wait(_POLL_SECONDS):
                 try:
-                    self._make_round(http)
+                    self._send_due(http)
                 except (OSError, sqlite3.Error):
                     # A full disk or a locked database passes. All that is due is still in the store.
                     _log.exception("webhooks could not be sent; trying again")
 
-    def _make_round(self, http: httpx.Client) -> None:
-        if self._webhooks.is_anybody_waiting():
+    def _send_due(self, http: httpx.Client) -> None:
+        if self._webhooks.has_receivers():
             self._settle()
-        for found in self._mail.waiting():
+        for found in self._deliveries.waiting():
             if self._stopping.is_set():
                 return
-            delivery = found if found.planned else self._mail.plan(found)
-            if delivery.state == "waiting" and delivery.due_ns <= self._world.clock.now():
-                self._mail.send(delivery, http)
+            delivery = found if found.planned else self._deliveries.plan(found)
+            if delivery.state == "waiting" and delivery.due_ns <= self._service.clock.now():
+                self._deliveries.send(delivery, http)
 
 
 def _is_loopback(uri: str) -> bool:

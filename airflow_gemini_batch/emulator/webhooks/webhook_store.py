@@ -12,7 +12,7 @@ from airflow_gemini_batch.emulator.clock import HOUR, timestamp_us
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
 from airflow_gemini_batch.emulator.proto_json import Json, get_list, get_object
-from airflow_gemini_batch.emulator.service import World, new_id
+from airflow_gemini_batch.emulator.service import Service, new_id
 from airflow_gemini_batch.emulator.webhooks.signatures import new_secret, truncated
 
 ENABLED = "enabled"
@@ -67,13 +67,13 @@ class Webhook:
         }
 
 
-class WebhookList:
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._store = world.store
+class WebhookStore:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
 
     def add(self, project: str, name: str, uri: str, events: tuple[str, ...]) -> Webhook:
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         made = Webhook(new_id(36), project, name, uri, events, ENABLED, now, now, (Secret(new_secret()),))
         self._store.insert("webhooks", **_columns(made))
         return made
@@ -99,14 +99,14 @@ class WebhookList:
     def change(self, webhook: Webhook, **values: Any) -> Webhook:
         """Any of name, uri, events, state, secrets."""
         columns = {name: _column(value) for name, value in values.items()}
-        columns["updated_ns"] = self._world.clock.now()
+        columns["updated_ns"] = self._service.clock.now()
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self._store.run(f"UPDATE webhooks SET {assignments} WHERE id = ?", *columns.values(), webhook.id)  # noqa: S608
         changed = self.by_id(webhook.id)
         return webhook if changed is None else changed
 
     def rotate(self, webhook: Webhook, *, at_once: bool) -> str:
-        now = self._world.clock.now()
+        now = self._service.clock.now()
         kept = () if at_once else tuple(Secret(old.value, old.expires_ns or now + _ROTATION_NS) for old in webhook.secrets)
         secret = new_secret()
         self.change(webhook, secrets=(*kept, Secret(secret)))
@@ -119,7 +119,7 @@ class WebhookList:
         rows = self._store.rows("SELECT * FROM webhooks WHERE project = ? AND state = ? ORDER BY number", project, ENABLED)
         return [webhook for row in rows if event in (webhook := _webhook(row)).events]
 
-    def note_of_job(self, job: str, body: Json) -> None:
+    def save_job_webhooks(self, job: str, body: Json) -> None:
         """Keeps what a create said in `webhookConfig`."""
         config = get_object(body, "webhookConfig")
         uris = [str(uri) for uri in get_list(config, "uris")]
@@ -129,12 +129,12 @@ class WebhookList:
             metadata = json.dumps(get_object(config, "userMetadata"))
             self._store.insert("job_webhooks", job=job, uris=json.dumps(uris), user_metadata=metadata)
 
-    def of_job(self, job: str) -> tuple[list[str], Json]:
+    def job_webhooks(self, job: str) -> tuple[list[str], Json]:
         """The URIs that take the place of the registered webhooks for this job, and what is echoed to them."""
         row = self._store.row("SELECT * FROM job_webhooks WHERE job = ?", job)
         return ([], {}) if row is None else (json.loads(row["uris"]), json.loads(row["user_metadata"]))
 
-    def is_anybody_waiting(self) -> bool:
+    def has_receivers(self) -> bool:
         """Whether the end of a job would be told to anyone."""
         found = self._store.row(
             "SELECT EXISTS (SELECT 1 FROM webhooks WHERE state = ?) OR EXISTS"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.emulator.answers.embeddings import embed_content, unit_vector
-from airflow_gemini_batch.emulator.answers.extracts import extract, material
+from airflow_gemini_batch.emulator.answers.extracts import data_part, extract
 from airflow_gemini_batch.emulator.answers.picture import SIZE, png
 from airflow_gemini_batch.emulator.answers.response import generate_content
 
@@ -45,7 +45,7 @@ def test_an_extract_is_the_first_sentence_of_the_material(prompt, expected):
 @given(st.text())
 def test_every_prompt_has_an_answer(prompt):
     assert extract(prompt)
-    assert material(prompt) in prompt
+    assert data_part(prompt) in prompt
     json.dumps(generate_content(ask(prompt), MODEL))
 
 

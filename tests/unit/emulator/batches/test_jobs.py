@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.emulator.batches.jobs import Job, look, turn_of
+from airflow_gemini_batch.emulator.batches.jobs import Job, snapshot_of, turn_of
 from airflow_gemini_batch.emulator.clock import HOUR, SECOND, timestamp_ns, timestamp_us
 from airflow_gemini_batch.emulator.faults.kinds import JobFault
 
@@ -59,14 +59,14 @@ JOB = Job(
     ],
 )
 def test_a_job_is_where_the_clock_says(changes: dict[str, Any], seconds: float, state: str, done: bool):
-    seen = look(replace(JOB, **changes), CREATED + int(seconds * SECOND))
+    seen = snapshot_of(replace(JOB, **changes), CREATED + int(seconds * SECOND))
 
     assert (seen.state, seen.done) == (f"BATCH_STATE_{state}", done)
 
 
 @pytest.mark.parametrize("seconds", range(0, 130, 7))
 def test_counters_always_add_up(seconds: int):
-    seen = look(JOB, CREATED + seconds * SECOND)
+    seen = snapshot_of(JOB, CREATED + seconds * SECOND)
 
     assert seen.successful + seen.failed + seen.pending == JOB.request_count
 
@@ -74,7 +74,7 @@ def test_counters_always_add_up(seconds: int):
 @pytest.mark.parametrize("seconds", [5, 30, 60])
 def test_a_cancel_leaves_the_counters_as_they_stood(seconds: int):
     moment = CREATED + seconds * SECOND
-    before, after = look(JOB, moment - 1), look(replace(JOB, cancelled_ns=moment), moment + HOUR)
+    before, after = snapshot_of(JOB, moment - 1), snapshot_of(replace(JOB, cancelled_ns=moment), moment + HOUR)
 
     assert after.pending > 0
     assert after.successful + after.failed == pytest.approx(before.successful + before.failed, abs=1)
@@ -88,7 +88,7 @@ def test_requests_are_answered_one_after_the_other_while_the_job_runs(place: int
 def test_a_job_ends_when_its_output_is_written_if_that_is_later():
     late = replace(JOB, output_ns=CREATED + 500 * SECOND)
 
-    assert look(late, CREATED + 600 * SECOND).ended_ns == late.output_ns
+    assert snapshot_of(late, CREATED + 600 * SECOND).ended_ns == late.output_ns
 
 
 def test_times_have_the_services_digits():

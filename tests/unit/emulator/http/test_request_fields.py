@@ -9,7 +9,7 @@ import pytest
 from airflow_gemini_batch.emulator.batches.input_file import check
 from airflow_gemini_batch.emulator.http.bodies import from_json
 from airflow_gemini_batch.emulator.http.refusals import Refusal
-from airflow_gemini_batch.emulator.http.request_fields import misfits
+from airflow_gemini_batch.emulator.http.request_fields import field_problems
 from airflow_gemini_batch.emulator.proto_json import bytes_of, get, get_int, get_list
 
 
@@ -27,7 +27,7 @@ from airflow_gemini_batch.emulator.proto_json import bytes_of, get, get_int, get
     ],
 )
 def test_unknown_fields_are_found_at_every_depth(request_body, unknown):
-    assert [misfit.field for misfit in misfits(request_body, "GenerateContentRequest")] == unknown
+    assert [problem.field for problem in field_problems(request_body, "GenerateContentRequest")] == unknown
 
 
 @pytest.mark.parametrize(

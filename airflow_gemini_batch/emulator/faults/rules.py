@@ -27,7 +27,7 @@ from airflow_gemini_batch.emulator.store import Store
 _Kind = TypeVar("_Kind", HttpFault, FileFault, JobFault, WebhookFault)
 
 
-class Rulebook:
+class FaultRules:
     """Rules in the order in which they were set; for a call or a job the first that fires counts.
 
     They are asked inside transactions and outside of them, by several threads: so the store's own lock guards them too.
