@@ -22,10 +22,11 @@ from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import TOO_DEEP, json_response
 from airflow_gemini_batch.emulator.http.fault_middleware import FaultMiddleware, drain
 from airflow_gemini_batch.emulator.http.refusals import Refusal
-from airflow_gemini_batch.emulator.models.api import InteractiveApi
+from airflow_gemini_batch.emulator.models.api import ModelsApi
 from airflow_gemini_batch.emulator.models.caches import CachesApi, CacheStore
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.openai.api import OpenAIBatchesApi
+from airflow_gemini_batch.emulator.openai.lines import FORMATS
 from airflow_gemini_batch.emulator.options import Options
 from airflow_gemini_batch.emulator.service import Service
 from airflow_gemini_batch.emulator.webhooks.api import WebhooksApi
@@ -36,46 +37,46 @@ from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookStore
 def create_app(state_dir: Path | str, options: Options | None = None) -> Starlette:
     """The service on `state_dir`. Its thread and its database live as long as the application's lifespan."""
     service = Service(Path(state_dir), options or Options())
-    shelf = FileStore(service)
+    files = FileStore(service)
     webhooks = WebhookStore(service)
-    mail = DeliveryStore(service, webhooks)
-    jobs = JobStore(service, shelf, mail.announce)
+    deliveries = DeliveryStore(service, webhooks)
+    jobs = JobStore(service, files, deliveries.announce)
     caches = CacheStore(service)
-    references = References(shelf, caches)
-    runner = OutputWriter(service, references, jobs)
-    postman = DeliverySender(service, webhooks, mail, jobs.settle)
+    references = References(files, caches)
+    writer = OutputWriter(service, references, jobs, FORMATS)
+    sender = DeliverySender(service, webhooks, deliveries, jobs.settle)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        shelf.drop_expired()
+        files.drop_expired()
         service.store.sweep()
-        runner.start()
-        postman.start()
+        writer.start()
+        sender.start()
         yield
-        postman.stop()
-        runner.stop()
+        sender.stop()
+        writer.stop()
         service.close()
 
-    batches = BatchesApi(service, shelf, jobs, runner, webhooks)
+    batches = BatchesApi(service, files, jobs, writer, webhooks.save_job_webhooks, FORMATS)
     apis = (
-        UploadsApi(service, shelf),
-        FilesApi(service, shelf, jobs.settle),
+        UploadsApi(service, files),
+        FilesApi(service, files, jobs.settle),
         batches,
-        OpenAIBatchesApi(service, shelf, jobs, batches),
-        InteractiveApi(service, references),
+        OpenAIBatchesApi(service, files, jobs, batches),
+        ModelsApi(service, references),
         CachesApi(service, caches),
-        WebhooksApi(service, webhooks, mail),
-        ControlApi(service, jobs, runner, mail),
+        WebhooksApi(service, webhooks, deliveries),
+        ControlApi(service, jobs, writer, deliveries),
     )
     app = Starlette(
         routes=[route for api in apis for route in api.routes()],
         middleware=[Middleware(FaultMiddleware, service=service)],
         exception_handlers={
             Refusal: _refuse,
-            HTTPException: _no_such_call,
+            HTTPException: _unknown_route,
             RecursionError: _too_deep,
-            Exception: _bug,
-            ClientDisconnect: _nobody_there,
+            Exception: _internal_error,
+            ClientDisconnect: _disconnected,
         },
         lifespan=lifespan,
     )
@@ -89,7 +90,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return json_response(error.body, error.http_status)
 
 
-async def _no_such_call(request: Request, error: Exception) -> Response:
+async def _unknown_route(request: Request, error: Exception) -> Response:
     return json_response(refusals.not_found().body, 404)
 
 
@@ -97,11 +98,11 @@ async def _too_deep(request: Request, error: Exception) -> Response:
     return json_response(refusals.invalid_argument(f"Invalid JSON payload received. {TOO_DEEP}").body, 400)
 
 
-async def _bug(request: Request, error: Exception) -> Response:
+async def _internal_error(request: Request, error: Exception) -> Response:
     """The server logs the error itself; a caller gets the service's form of a 500."""
     return json_response(refusals.internal().body, 500)
 
 
-async def _nobody_there(request: Request, error: Exception) -> Response:
+async def _disconnected(request: Request, error: Exception) -> Response:
     """The connection broke while the body came in; what arrived is kept, and nobody reads this."""
     return Response(status_code=499)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,18 @@ from starlette.routing import Route
 from airflow_gemini_batch.emulator.batches.input_file import REQUEST_MESSAGE, InputTotals, check
 from airflow_gemini_batch.emulator.batches.job_store import JobStore
 from airflow_gemini_batch.emulator.batches.jobs import Job, rows_left_by_cancel, snapshot_of, writes_output
+from airflow_gemini_batch.emulator.batches.line_format import LineFormat
 from airflow_gemini_batch.emulator.batches.operations import batch, operation
 from airflow_gemini_batch.emulator.batches.output_writer import OutputWriter
 from airflow_gemini_batch.emulator.clock import HOUR, nanoseconds
 from airflow_gemini_batch.emulator.files.file_store import FileStore
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object, to_json
+from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, project_of, version_of
 from airflow_gemini_batch.emulator.http.request_fields import field_problems
-from airflow_gemini_batch.emulator.openai.lines import ENDPOINT_BY_KIND, translate_input
+from airflow_gemini_batch.emulator.models.names import known_model
 from airflow_gemini_batch.emulator.proto_json import Json, get_int, get_list, get_object, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, known_model, new_id, version_of
-from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookStore
+from airflow_gemini_batch.emulator.service import Service, new_id
 
 METHOD_BY_KIND = {"generate": "batchGenerateContent", "embed": "asyncBatchEmbedContent"}
 _KIND_BY_METHOD = {method: kind for kind, method in METHOD_BY_KIND.items()}
@@ -32,12 +34,22 @@ _KIND_BY_METHOD = {method: kind for kind, method in METHOD_BY_KIND.items()}
 class BatchesApi:
     """The batch endpoints."""
 
-    def __init__(self, service: Service, files: FileStore, jobs: JobStore, runner: OutputWriter, webhooks: WebhookStore) -> None:
+    def __init__(
+        self,
+        service: Service,
+        files: FileStore,
+        jobs: JobStore,
+        writer: OutputWriter,
+        save_webhooks: Callable[[str, Json], None],
+        formats: Mapping[str, LineFormat],
+    ) -> None:
+        """`save_webhooks` keeps what a create says about webhooks; `formats` holds the job kinds with lines of another API."""
         self._service = service
         self._files = files
         self._jobs = jobs
-        self._writer = runner
-        self._webhooks = webhooks
+        self._writer = writer
+        self._save_webhooks = save_webhooks
+        self._formats = formats
 
     def routes(self) -> list[Route]:
         found = []
@@ -58,7 +70,7 @@ class BatchesApi:
         return found
 
     async def _create(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         path, _, method = request.url.path.rpartition(":")
         model = known_model("/".join(path.split("/")[-2:]), version_of(request), method)
         body = await read_object(request, most=self._service.options.max_inline_bytes)
@@ -96,9 +108,9 @@ class BatchesApi:
                 if file.state(self._service.clock.now()) != "ACTIVE":
                     raise refusals.file_not_active(file.id)
                 sha256 = file.sha256
-                if kind in ENDPOINT_BY_KIND:
+                if kind in self._formats:
                     target = self._service.store.content(content)
-                    await asyncio.to_thread(translate_input, self._files.path(file), target, ENDPOINT_BY_KIND[kind])
+                    await asyncio.to_thread(self._formats[kind].translate_input, self._files.path(file), target)
                 else:
                     # A second name for the bytes: the file may be deleted or expire while the job runs.
                     self._service.store.share_content(file.content, content)
@@ -108,7 +120,7 @@ class BatchesApi:
             totals = await asyncio.to_thread(check, self._service.store.content(content), kind)
             with self._service.store.transaction():
                 job = self._new_job(job_id, project, model, kind, body, file_name or None, totals)
-                self._webhooks.save_job_webhooks(job.id, body)
+                self._save_webhooks(job.id, body)
                 self._jobs.add(job, self._service.rules.for_rows(job.display_name, model))
                 entry = self._service.journal.write(
                     "create",
@@ -169,7 +181,7 @@ class BatchesApi:
         return json_response(operation(job, snapshot, rows))
 
     async def _list(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         self._jobs.settle()
         size = page_size_of(request, default=50, most=1000)
         jobs, more = self._jobs.page(project, size, request.query_params.get("pageToken"))
@@ -215,7 +227,7 @@ class BatchesApi:
         return json_response(batch(job, snapshot_of(job, self._service.clock.now()), None))
 
     def _requested(self, request: Request) -> Job:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         self._jobs.settle()
         return self._jobs.get(project, request.path_params["id"])
 

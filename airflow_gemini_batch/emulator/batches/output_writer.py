@@ -8,14 +8,16 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Mapping
 
 from airflow_gemini_batch.emulator.batches.input_file import read_rows
 from airflow_gemini_batch.emulator.batches.job_store import JobStore
 from airflow_gemini_batch.emulator.batches.jobs import Job, rows_to_write
+from airflow_gemini_batch.emulator.batches.line_format import LineFormat
 from airflow_gemini_batch.emulator.batches.output_rows import RowAnswerer
 from airflow_gemini_batch.emulator.batches.row_faults import RowCounts, apply_row_faults
+from airflow_gemini_batch.emulator.clock import SECOND
 from airflow_gemini_batch.emulator.models.references import References
-from airflow_gemini_batch.emulator.openai.lines import ENDPOINT_BY_KIND, output_line
 from airflow_gemini_batch.emulator.service import Service
 
 _log = logging.getLogger(__name__)
@@ -27,10 +29,11 @@ _BLOCK = 1 << 20
 class OutputWriter:
     """One thread, one job at a time, oldest first. Outputs are whole or absent: a kill costs the work, no more."""
 
-    def __init__(self, service: Service, references: References, jobs: JobStore) -> None:
+    def __init__(self, service: Service, references: References, jobs: JobStore, formats: Mapping[str, LineFormat]) -> None:
         self._service = service
         self._references = references
         self._jobs = jobs
+        self._formats = formats
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._waiting = 0
@@ -83,6 +86,7 @@ class OutputWriter:
         draft = self._service.store.content(f"{job.id}.draft")
         answerer = RowAnswerer(job, self._references, self._service.clock.now())
         most = rows_to_write(job)
+        other = self._formats.get(job.kind)
         counts = RowCounts()
         digest = hashlib.sha256()
         rest_at = time.monotonic()
@@ -90,7 +94,7 @@ class OutputWriter:
             answers = itertools.starmap(answerer.answer, enumerate(itertools.islice(read_rows(lines), most)))
             block = bytearray()
             for line in apply_row_faults(answers, self._jobs.row_faults(job), counts, inline=job.inline):
-                block += line if job.kind not in ENDPOINT_BY_KIND else output_line(line, job.kind, job.created_ns // 10**9)
+                block += line if other is None else other.output_line(line, job.created_ns // SECOND)
                 if len(block) < _BLOCK:
                     continue
                 if self._stopping:

@@ -30,11 +30,11 @@ _PATIENCE_SECONDS = 60.0
 
 
 class ControlApi:
-    def __init__(self, service: Service, jobs: JobStore, runner: OutputWriter, mail: DeliveryStore) -> None:
+    def __init__(self, service: Service, jobs: JobStore, writer: OutputWriter, deliveries: DeliveryStore) -> None:
         self._service = service
         self._jobs = jobs
-        self._writer = runner
-        self._deliveries = mail
+        self._writer = writer
+        self._deliveries = deliveries
 
     def routes(self) -> list[Route]:
         return [

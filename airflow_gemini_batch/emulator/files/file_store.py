@@ -19,9 +19,10 @@ from starlette.routing import Route
 from airflow_gemini_batch.emulator.clock import timestamp_us
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of
+from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, base_url_of, project_of, version_of
 from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
 from airflow_gemini_batch.emulator.proto_json import Json
-from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, base_url_of, version_of
+from airflow_gemini_batch.emulator.service import Service
 from airflow_gemini_batch.emulator.store import Store
 
 #: The Files API's own rule for ids. The ids of output files break it, and their delete fails for that reason.
@@ -179,7 +180,7 @@ class FilesApi:
         return json_response(file.resource(base_url_of(request), version_of(request), self._service.clock.now()))
 
     async def _list(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         self._settle()
         size = page_size_of(request, default=10, most=100)
         files, more = self._files.page(project, size, request.query_params.get("pageToken"))
@@ -192,7 +193,7 @@ class FilesApi:
         return json_response(body)
 
     async def _delete(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         file_id = request.path_params["id"]
         if len(file_id) > MAX_ID_LENGTH:
             raise refusals.file_id_too_long()
@@ -206,7 +207,7 @@ class FilesApi:
         return self._media(self._requested(request))
 
     def _requested(self, request: Request) -> File:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         self._settle()
         return self._files.get(project, request.path_params["id"])
 

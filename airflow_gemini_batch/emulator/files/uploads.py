@@ -22,8 +22,9 @@ from airflow_gemini_batch.emulator.faults.kinds import FileFault
 from airflow_gemini_batch.emulator.files.file_store import MAX_DISPLAY_NAME, File, FileStore, valid_file_id
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import from_json, header_number, json_response, parse_object, read_object
+from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, base_url_of, project_of, version_of
 from airflow_gemini_batch.emulator.proto_json import Json, get_int, get_list, get_object, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, base_url_of, new_id, version_of
+from airflow_gemini_batch.emulator.service import Service, new_id
 
 _CHUNK_GRANULARITY = str(256 * 1024)
 
@@ -60,7 +61,7 @@ class UploadsApi:
     async def _upload(self, request: Request) -> Response:
         if upload_id := request.query_params.get("upload_id"):
             return await self._continue(request, upload_id)
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         protocol = request.headers.get("x-goog-upload-protocol") or request.query_params.get("uploadType", "")
         if protocol == "resumable" and "upload" not in _commands(request):
             return await self._start(request, project)
@@ -220,13 +221,13 @@ class UploadsApi:
         return await self._finish(request, upload_id)
 
     async def _create_without_bytes(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         meta = get_object(await read_object(request), "file")
         return await self._finish(request, self._open(project, meta, 0, get_text(meta, "mimeType")))
 
     async def _register(self, request: Request) -> Response:
         """Names for objects of Cloud Storage. Nothing is read: they are there for those who refer to them."""
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         if not request.headers.get("authorization", "").lower().startswith("bearer "):
             raise refusals.token_missing()
         uris = [str(uri) for uri in get_list(await read_object(request), "uris")]

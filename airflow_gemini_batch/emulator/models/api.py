@@ -12,10 +12,12 @@ from airflow_gemini_batch.emulator.answers.response import count_tokens, generat
 from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object
+from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, project_of, version_of
 from airflow_gemini_batch.emulator.http.request_fields import field_problems
+from airflow_gemini_batch.emulator.models.names import known_model
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.proto_json import Json, get_list, get_object
-from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, known_model, version_of
+from airflow_gemini_batch.emulator.service import Service
 
 _GENERATES = ["generateContent", "countTokens", "createCachedContent", "batchGenerateContent"]
 _EMBEDS = ["embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent"]
@@ -34,7 +36,7 @@ _MODELS = {
 }
 
 
-class InteractiveApi:
+class ModelsApi:
     """The same answerer as behind a batch, so that a prompt can be tried before it is sent a thousand times."""
 
     def __init__(self, service: Service, references: References) -> None:
@@ -79,17 +81,17 @@ class InteractiveApi:
         return json_response(count_tokens(get_object(body, "generateContentRequest") or body))
 
     async def _list_models(self, request: Request) -> Response:
-        self._service.project_of(request)
+        project_of(request, self._service)
         page_size_of(request, default=50, most=1000)
         return json_response({"models": [_model(name) for name in _MODELS]})
 
     async def _get_model(self, request: Request) -> Response:
-        self._service.project_of(request)
+        project_of(request, self._service)
         name = known_model(f"models/{request.path_params['model']}", version_of(request), "getModel")
         return json_response(_model(name.removeprefix("models/")))
 
     def _caller(self, request: Request) -> tuple[str, str]:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         path, _, method = request.url.path.rpartition(":")
         return project, known_model("/".join(path.split("/")[-2:]), version_of(request), method)
 

@@ -15,9 +15,11 @@ from airflow_gemini_batch.emulator.answers.response import count_tokens
 from airflow_gemini_batch.emulator.clock import HOUR, SECOND, timestamp_us
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object
+from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, project_of, version_of
 from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
+from airflow_gemini_batch.emulator.models.names import known_model
 from airflow_gemini_batch.emulator.proto_json import Json, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, known_model, new_id, version_of
+from airflow_gemini_batch.emulator.service import Service, new_id
 
 _TTL = re.compile(r"(\d{1,9}(?:\.\d+)?)s")
 #: What the store can hold, and the clock will not see: the year 2262.
@@ -62,7 +64,7 @@ class CachesApi:
         return found
 
     async def _create(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         body = await read_object(request)
         named = get_text(body, "model")
         model = known_model(named if "/" in named else f"models/{named}", version_of(request), "createCachedContent")
@@ -78,7 +80,7 @@ class CachesApi:
         return json_response(_resource(self._find(project, cache_id)))
 
     async def _list(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         size = page_size_of(request, default=50, most=1000)
         page, (after,) = open_token(request.query_params.get("pageToken"), start=(0,))
         rows = self._store.rows(
@@ -107,7 +109,7 @@ class CachesApi:
         return json_response({})
 
     def _requested(self, request: Request) -> sqlite3.Row:
-        return self._find(self._service.project_of(request), request.path_params["id"])
+        return self._find(project_of(request, self._service), request.path_params["id"])
 
     def _find(self, project: str, cache_id: str) -> sqlite3.Row:
         row = self._caches.find(project, cache_id, self._service.clock.now())

@@ -26,9 +26,11 @@ from airflow_gemini_batch.emulator.batches.jobs import (
 from airflow_gemini_batch.emulator.files.file_store import FileStore
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, read_object
+from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, project_of, version_of
+from airflow_gemini_batch.emulator.models.names import known_model
 from airflow_gemini_batch.emulator.openai.lines import ENDPOINT_BY_KIND, model_of
 from airflow_gemini_batch.emulator.proto_json import Json, get_object, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, Service, known_model, version_of
+from airflow_gemini_batch.emulator.service import Service
 
 _STATUS = {
     PENDING: "validating",
@@ -62,7 +64,7 @@ class OpenAIBatchesApi:
         return found
 
     async def _create(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         body = await read_object(request)
         kind = _KIND_BY_ENDPOINT.get(str(body.get("endpoint")))
         if kind is None:
@@ -84,7 +86,7 @@ class OpenAIBatchesApi:
         return json_response(self._seen(self._requested(request)))
 
     async def _list(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         self._jobs.settle()
         mine = [
             job
@@ -103,7 +105,7 @@ class OpenAIBatchesApi:
         return json_response(self._seen(self._requested(request)))
 
     def _requested(self, request: Request) -> Job:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         self._jobs.settle()
         job = self._jobs.get(project, request.path_params["id"])
         if job.kind not in ENDPOINT_BY_KIND:

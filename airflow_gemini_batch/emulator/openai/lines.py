@@ -6,9 +6,11 @@ Of the request it takes what it knows and leaves the rest out without a word, as
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airflow_gemini_batch.emulator.batches.line_format import LineFormat
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import from_json, to_json
 
@@ -64,7 +66,7 @@ def model_of(source: Path) -> str:
     raise refusals.invalid_argument("Error on line 1: a line is a JSON object with a body that names its model")
 
 
-def output_line(text: bytes, kind: str, created: int) -> bytes:
+def output_line(kind: str, text: bytes, created: int) -> bytes:
     """A line of the output in OpenAI's form; what a fault has left without sense stays as it is."""
     try:
         row = from_json(text)
@@ -173,3 +175,10 @@ def _vector(response: Json) -> Json:
     tokens = int(response["tokenCount"])
     vector = {"object": "embedding", "index": 0, "embedding": response["embedding"]["values"]}
     return {"object": "list", "data": [vector], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+
+
+#: Job kind -> its lines, for the batches and the output writer.
+FORMATS = {
+    kind: LineFormat(partial(translate_input, endpoint=endpoint), partial(output_line, kind))
+    for kind, endpoint in ENDPOINT_BY_KIND.items()
+}

@@ -10,8 +10,9 @@ from starlette.routing import Route
 
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object
+from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, project_of
 from airflow_gemini_batch.emulator.proto_json import Json, get_list, get_text
-from airflow_gemini_batch.emulator.service import API_VERSIONS, Service
+from airflow_gemini_batch.emulator.service import Service
 from airflow_gemini_batch.emulator.webhooks.deliveries import DeliveryStore
 from airflow_gemini_batch.emulator.webhooks.webhook_store import EVENTS, STATES, Webhook, WebhookStore, checked_uri
 
@@ -20,10 +21,10 @@ _AFTER_A_DAY = "revoke_previous_secrets_after_h24"
 
 
 class WebhooksApi:
-    def __init__(self, service: Service, webhooks: WebhookStore, mail: DeliveryStore) -> None:
+    def __init__(self, service: Service, webhooks: WebhookStore, deliveries: DeliveryStore) -> None:
         self._service = service
         self._webhooks = webhooks
-        self._deliveries = mail
+        self._deliveries = deliveries
 
     def routes(self) -> list[Route]:
         found = [Route("/.well-known/jwks.json", self._jwks, methods=["GET"])]
@@ -41,7 +42,7 @@ class WebhooksApi:
 
     async def _create(self, request: Request) -> Response:
         """The only answer that holds the secret whole."""
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         body = await read_object(request)
         events = _checked_events(body)
         if not events:
@@ -50,7 +51,7 @@ class WebhooksApi:
         return json_response({**self._shown(webhook), "new_signing_secret": webhook.secrets[-1].value})
 
     async def _list(self, request: Request) -> Response:
-        project = self._service.project_of(request)
+        project = project_of(request, self._service)
         token = request.query_params.get("page_token") or request.query_params.get("pageToken")
         webhooks, more = self._webhooks.page(project, page_size_of(request, default=50, most=1000), token)
         body: dict[str, Any] = {"webhooks": [self._shown(webhook) for webhook in webhooks]} if webhooks else {}
@@ -96,7 +97,7 @@ class WebhooksApi:
         return json_response(self._deliveries.key.jwks(), headers={"cache-control": "public, max-age=3600"})
 
     def _requested(self, request: Request) -> Webhook:
-        return self._webhooks.get(self._service.project_of(request), request.path_params["id"])
+        return self._webhooks.get(project_of(request, self._service), request.path_params["id"])
 
     def _shown(self, webhook: Webhook) -> Json:
         return webhook.resource(self._service.clock.now())

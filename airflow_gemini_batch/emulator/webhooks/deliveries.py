@@ -205,10 +205,10 @@ class DeliveryStore:
 class DeliverySender:
     """One thread, one delivery at a time. `settle` brings the jobs up to the clock: here nobody needs to ask for that."""
 
-    def __init__(self, service: Service, webhooks: WebhookStore, mail: DeliveryStore, settle: Callable[[], None]) -> None:
+    def __init__(self, service: Service, webhooks: WebhookStore, deliveries: DeliveryStore, settle: Callable[[], None]) -> None:
         self._service = service
         self._webhooks = webhooks
-        self._deliveries = mail
+        self._deliveries = deliveries
         self._settle = settle
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="emulator-postman", daemon=True)
