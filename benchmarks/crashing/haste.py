@@ -16,6 +16,7 @@ from google.genai import types
 
 from airflow_gemini_batch.engine import advance
 from airflow_gemini_batch.engine.gemini import client
+from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.submit import submission
 from airflow_gemini_batch.engine.wait import waiting
@@ -37,7 +38,7 @@ def hurry(*, lease: float, listing_lag: float) -> None:
     _shorten(waiting, "_LONGEST_BACKOFF", 0.5)
     _shorten(waiting, "_QUOTA_WAIT", 0.3)
     _shorten(waiting, "_LONGEST_QUOTA_WAIT", 1.0)
-    _shorten(client, "_RETRIES", types.HttpRetryOptions(attempts=4, initial_delay=0.1, max_delay=0.5))
+    _shorten(client, "RETRIES", Retries(first_delay=0.1, longest_delay=0.5))
 
 
 #: The SDK's types that a trip uses. They complete themselves at their first use, which takes a third of a second in all.

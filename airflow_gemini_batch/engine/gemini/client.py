@@ -11,29 +11,27 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import tenacity
 from google import genai
 from google.genai import types
 from google.genai.files import Files
 
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
-    DroppedError,
     InputError,
     NamelessJobError,
     NotFoundError,
     OutcomeUnknownError,
     RefusedError,
-    ServiceError,
     UnreachableError,
 )
 from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.jobs import Job, is_job_name, parse_job
+from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, translated
 from airflow_gemini_batch.engine.json.lenient import as_list
 from airflow_gemini_batch.engine.request.sdk_request import expected_warnings
@@ -50,8 +48,8 @@ LIST_PAGE_SIZE = 100
 #: What the official samples call an input file.
 _JSONL = "jsonl"
 
-#: Attempts and delays (seconds) of the SDK's own retries, for calls that may be repeated.
-_RETRIES = types.HttpRetryOptions(attempts=4, initial_delay=1.0, max_delay=15.0)
+#: For calls that may be repeated.
+RETRIES = Retries()
 _NO_RETRIES = types.HttpRetryOptions(attempts=1)
 
 #: What is repeated on transfers, for which the SDK has no retries.
@@ -103,7 +101,7 @@ class Endpoint:
             base_url=self.base_url,
             api_version=self.api_version,
             timeout=math.ceil(self.timeout * 1000),
-            retry_options=_RETRIES,
+            retry_options=RETRIES.of_the_sdk(),
             **clients,
         )
 
@@ -163,11 +161,11 @@ class GeminiClient:
 
     def get_job(self, name: str) -> Job:
         """Look at one job. Raises NotFoundError for 404: gone, or another project's."""
-        return job_of(_patiently(functools.partial(self._look, name)).json(), f"look at {name}")
+        return job_of(RETRIES.repeat(functools.partial(self._look, name)).json(), f"look at {name}")
 
     def get_operation(self, name: str) -> bytes:
         """The raw operation of a job, with the answers of an inline one."""
-        return _patiently(functools.partial(self._look, name)).body or b""
+        return RETRIES.repeat(functools.partial(self._look, name)).body or b""
 
     def list_jobs(self) -> Iterator[Job]:
         """Every job that this key may see, page by page, to the end: a listing cut short has cost others paid work."""
@@ -180,7 +178,7 @@ class GeminiClient:
 
     def page_of_jobs(self, token: str | None = None) -> tuple[list[Job], str | None]:
         """One page of the listing and the token of the next, None at the end."""
-        page = _patiently(functools.partial(self._page, token))
+        page = RETRIES.repeat(functools.partial(self._page, token))
         return list(jobs_of_page(page)), next_page(page, after=token)
 
     def cancel_job(self, name: str) -> None:
@@ -191,7 +189,7 @@ class GeminiClient:
                 self._sdk.batches.cancel(name=checked(name))
 
         try:
-            _patiently(cancel)
+            RETRIES.repeat(cancel)
         except NotFoundError:
             return
 
@@ -203,7 +201,7 @@ class GeminiClient:
                 self._sdk.batches.delete(name=checked(name))
 
         try:
-            _patiently(delete)
+            RETRIES.repeat(delete)
         except NotFoundError:
             return
 
@@ -225,7 +223,7 @@ class GeminiClient:
                     raw.raise_refusal()  # a name that is taken has been refused with 200, and with the error as the body
                     raise
 
-        return _patiently(send, over=_TRANSIENT)
+        return RETRIES.repeat(send, over=_TRANSIENT)
 
     def get_file(self, name: str) -> RemoteFile | None:
         """What the service knows of a file; None when it has no such file, or none for this key: it says 403 for both."""
@@ -235,7 +233,7 @@ class GeminiClient:
                 return RemoteFile.of(self._sdk.files.get(name=name))
 
         try:
-            return _patiently(look)
+            return RETRIES.repeat(look)
         except RefusedError as error:
             if error.code in (403, 404):
                 return None
@@ -245,7 +243,7 @@ class GeminiClient:
         """Every file of this key's project, page by page, to the end."""
         token: str | None = None
         while True:
-            files, following = _patiently(functools.partial(self._page_of_files, token))
+            files, following = RETRIES.repeat(functools.partial(self._page_of_files, token))
             yield from files
             if following is None:
                 return
@@ -261,7 +259,7 @@ class GeminiClient:
                 self._sdk.files.delete(name=name)
 
         try:
-            _patiently(delete)
+            RETRIES.repeat(delete)
         except RefusedError as error:
             if error.code not in (403, 404) or self.get_file(name) is not None:
                 raise
@@ -278,7 +276,7 @@ class GeminiClient:
                     url = f"{(endpoint.base_url or GOOGLE).rstrip('/')}/{endpoint.api_version}/{name}:download?alt=media"
                     fetch_to(path, url, http=self._http, api_key=endpoint.key(), timeout=endpoint.timeout)
 
-        _patiently(fetch, over=_TRANSIENT)
+        RETRIES.repeat(fetch, over=_TRANSIENT)
 
     def _page_of_files(self, token: str | None) -> tuple[list[RemoteFile], str | None]:
         with translated("list files"):
@@ -342,17 +340,3 @@ def job_of(operation: dict[str, Any], doing: str) -> Job:
         return parse_job(operation)
     except ValueError as error:
         raise OutcomeUnknownError(f"Could not {doing}: the service answered 200, but {error}.") from error
-
-
-def _patiently(call: Callable[[], _T], *, over: tuple[type[ServiceError], ...] = (DroppedError,)) -> _T:
-    """Repeat a call that may be repeated.
-
-    :param over: the failures that are repeated; by default the one that the SDK's own retries leave out.
-    """
-    attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(over),
-        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
-        stop=tenacity.stop_after_attempt(4),
-        reraise=True,
-    )
-    return attempts(call)

@@ -167,7 +167,7 @@ class Sdk:
 def sdk() -> Iterator[Sdk]:
     bodies: list[bytes] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Recorder", (_Recorder,), {"bodies": bodies}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield Sdk(f"http://127.0.0.1:{server.server_port}", bodies)
     server.shutdown()
