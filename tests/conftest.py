@@ -33,7 +33,7 @@ def _isolate() -> Path:
 
 
 def _one_certificate(home: Path) -> Path:
-    """A certificate file that is read quickly: each SDK client reads it three times, and most tests make a client (for plain HTTP)."""
+    """A certificate file that is quick to read: each SDK client reads it three times, and most tests make a client (for HTTP)."""
     end = "-----END CERTIFICATE-----\n"
     file = home / "certificate.pem"
     file.write_text(certifi.contents().partition(end)[0] + end, encoding="ascii")
