@@ -15,16 +15,16 @@ from typing import Any, Literal
 
 import msgspec
 
+from airflow_gemini_batch.engine.build.shards import build_shards, digest_shards
+from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
-from airflow_gemini_batch.engine.gemini.client import GeminiClient
-from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
-from airflow_gemini_batch.engine.wait.in_flight import cancel_run
-from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
-from airflow_gemini_batch.engine.build.shards import build_shards, digest_shards
-from airflow_gemini_batch.engine.source.open import Source, open_source
 from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.engine.source.open import Source, open_source
+from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
+from airflow_gemini_batch.engine.wait.in_flight import cancel_run
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,9 @@ def _is_own(run: Run, owner: str | None) -> bool:
     return owner is not None and there is not None and there.owner == owner
 
 
-def _digests(source: Source, encoder: RequestEncoder, question: Question, options: BatchOptions, there: Manifest) -> list[tuple[int, str]]:
+def _digests(
+    source: Source, encoder: RequestEncoder, question: Question, options: BatchOptions, there: Manifest
+) -> list[tuple[int, str]]:
     """What the rows would become, cut as the run that is there was cut."""
     log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
     cut = [shard.rows for shard in there.shards]

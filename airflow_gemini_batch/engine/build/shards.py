@@ -22,24 +22,22 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.response.extras import extra_columns
+from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
+from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request import placeholders
-from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
-from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS, readable
-from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
-from airflow_gemini_batch.engine.submit.media_upload import MediaFile
-from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
+from airflow_gemini_batch.engine.response.extras import extra_columns
 from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
+from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS, readable
+from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
 from airflow_gemini_batch.engine.source.open import Source
+from airflow_gemini_batch.engine.submit.media_upload import MediaFile
 
 #: Rows without a request count for nothing in a shard's requests; this keeps a table that has many of them from making
 #: one endless inputs file.
 _MAX_ROWS_PER_REQUEST = 4
-
 
 
 def build_shards(

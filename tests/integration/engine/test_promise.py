@@ -84,11 +84,14 @@ def test_the_output_of_a_job_that_did_not_end_well_is_collected(
 def test_a_claim_stays_while_it_is_unknown_whether_a_job_was_created(submission: Submission, emulator: Emulator) -> None:
     emulator.faults.add(HttpFault(do="drop", path=CREATE))
     [shard] = submission.manifest.shards
+    in_real_time = replace(submission, options=replace(SHORT_WAITS, listing_lag=0.01), sleep=time.sleep, clock=time.time)
 
     with pytest.raises(OutcomeUnknownError):
-        submission.submit(shard)
+        in_real_time.submit(shard)
 
-    assert submission.ledger.intent(shard.id) is not None
+    intent = submission.ledger.intent(shard.id)
+    assert intent is not None
+    assert intent.generation > 1
 
 
 def test_a_claim_is_withdrawn_when_nothing_was_created(submission: Submission, emulator: Emulator) -> None:

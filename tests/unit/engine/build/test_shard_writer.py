@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
-from airflow_gemini_batch.engine.run.shard_inputs import opened
 from airflow_gemini_batch.engine.build.rows import Rows
-from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
 from airflow_gemini_batch.engine.build.shards import ShardWriter
+from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
+from airflow_gemini_batch.engine.run.shard_inputs import opened
 from airflow_gemini_batch.engine.run.storage import locate
 
 

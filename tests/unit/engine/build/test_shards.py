@@ -16,20 +16,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
-from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.specs import GenerateRequest
-from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.build.shards import (
     build_shards,
     digest_shards,
 )
+from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
 from airflow_gemini_batch.engine.source.open import Source, open_source
-from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.specs import GenerateRequest
 
 PROMPT = GenerateRequest(prompt="Tell ${text}")
 

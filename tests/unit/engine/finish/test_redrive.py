@@ -60,12 +60,13 @@ def test_shards_that_are_split_again_and_again_never_share_a_number(run: Run) ->
     assert len({part.shard for part in numbers if part.attempt == 3}) == 24
 
 
+@pytest.mark.parametrize("allowed", [0, 1])
 @pytest.mark.parametrize("why", ["killed", "timeout", "stuck"])
-def test_rows_of_a_job_that_we_cancelled_are_resubmitted_and_do_not_count(why: str, run: Run) -> None:
+def test_rows_of_a_job_that_we_cancelled_are_resubmitted_and_do_not_count(why: str, allowed: int, run: Run) -> None:
     manifest = built(run, rows=4)
     unanswered(run, manifest.shards[0], JobState.CANCELLED, cancelled=why)
 
-    again = redrive(run, manifest, manifest.shards[0], BatchOptions(max_redrives=0))
+    again = redrive(run, manifest, manifest.shards[0], BatchOptions(max_redrives=allowed))
 
     assert sum(shard.rows for shard in again) == 4
     assert {shard.redrives for shard in again} == {0}
@@ -113,8 +114,11 @@ def test_what_was_decided_first_counts(run: Run) -> None:
     manifest = built(run, rows=4)
     unanswered(run, manifest.shards[0], JobState.EXPIRED)
     first = redrive(run, manifest, manifest.shards[0], OPTIONS)
+    requests = [run.requests_file(piece.id).read() for piece in first]
 
     assert first
+    assert redrive(run, manifest, manifest.shards[0], BatchOptions(redrive_max_output_tokens=9)) == first
+    assert [run.requests_file(piece.id).read() for piece in first] == requests
     assert redrive(run, manifest, manifest.shards[0], BatchOptions(max_redrives=0)) == first
     assert Ledger(run).redrive(manifest.shards[0].id) is not None
 

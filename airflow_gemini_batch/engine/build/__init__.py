@@ -1,0 +1,1 @@
+"""Rows become shards: the request files and the manifest of a run."""

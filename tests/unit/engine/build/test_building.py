@@ -1,0 +1,121 @@
+"""A destination holds one run: the same question finds it, another one is refused before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.errors import DestinationError, InputError
+from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.specs import GenerateRequest
+
+OPTIONS = BatchOptions(max_shard_requests=2)
+MODEL = "gemini-3.6-flash"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(locate(str(tmp_path / "run")))
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> Question:
+    """The source is a file, so a fingerprint tells that it has not changed."""
+    pq.write_table(pa.table({"id": ["a", "b", "c"], "body": ["x", "y", "z"]}), tmp_path / "rows.parquet")
+    return Question(str(tmp_path / "rows.parquet"), GenerateRequest(prompt="${body}"), MODEL, key="id", carry=["body"])
+
+
+def asking(prefix: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def ask(row: dict[str, Any]) -> dict[str, Any]:
+        return {"contents": [{"parts": [{"text": prefix + row["body"]}]}]}
+
+    return ask
+
+
+def test_a_callable_that_was_changed_is_another_question(run: Run, question: Question) -> None:
+    first = build_run(run, replace(question, request=asking("Old: ")), OPTIONS)
+
+    assert build_run(run, replace(question, request=asking("Old: ")), OPTIONS) == first
+    with pytest.raises(DestinationError):
+        build_run(run, replace(question, request=asking("New: ")), OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "gemini-3.6-pro"},
+        {"request": GenerateRequest(prompt="${id}")},
+        {"key": "body"},
+        {"carry": ()},
+        {"carry": ["id"]},
+    ],
+    ids=str,
+)
+def test_another_question_is_refused_and_changes_nothing(other: dict[str, Any], run: Run, question: Question) -> None:
+    first = build_run(run, question, OPTIONS)
+
+    with pytest.raises(DestinationError, match=first.run_id):
+        build_run(run, replace(question, **other), OPTIONS)
+
+    assert run.manifest() == first
+
+
+def test_the_same_question_finds_the_run(run: Run, question: Question) -> None:
+    assert build_run(run, question, OPTIONS) == build_run(run, question, OPTIONS)
+
+
+def test_tables_without_a_manifest_are_not_built_over(run: Run, question: Question) -> None:
+    part = run.destination / "results" / "part-00000-0.parquet"
+    part.write(b"somebody's")
+
+    with pytest.raises(DestinationError, match="part-00000-0"):
+        build_run(run, question, OPTIONS)
+
+    assert part.read() == b"somebody's"
+    assert not run.manifest_file.exists()
+
+
+@pytest.mark.parametrize("folder", ["results", "dead_letter", "results_media", "_run"])
+def test_a_replaced_run_leaves_no_file_behind(folder: str, run: Run, question: Question) -> None:
+    first = build_run(run, question, OPTIONS, owner="me")
+    left = run.destination / folder / "left-behind"
+    left.write(b"x")
+    run.summary_file.write(b"{}")
+
+    second = build_run(run, question, OPTIONS, if_exists="replace", owner="another")
+
+    assert second.run_id != first.run_id
+    assert not left.exists()
+    assert not run.summary_file.exists()
+
+
+@pytest.mark.parametrize(("owner", "replaced"), [("me", False), ("another", True), (None, True)])
+def test_replace_spares_what_the_same_owner_has_begun(owner: str | None, replaced: bool, run: Run, question: Question) -> None:
+    first = build_run(run, question, OPTIONS, owner="me")
+
+    second = build_run(run, question, OPTIONS, if_exists="replace", owner=owner)
+
+    assert (second.run_id != first.run_id) is replaced
+
+
+def test_a_run_without_an_owner_belongs_to_nobody(run: Run, question: Question) -> None:
+    first = build_run(run, question, OPTIONS)
+
+    assert build_run(run, question, OPTIONS, if_exists="replace").run_id != first.run_id
+
+
+@pytest.mark.parametrize("arguments", [{"if_exists": "overwrite"}, {"if_exists": ""}])
+def test_an_unknown_if_exists_is_refused_before_anything_is_written(arguments: Any, run: Run, question: Question) -> None:
+    with pytest.raises(InputError, match="if_exists"):
+        build_run(run, question, OPTIONS, **arguments)
+
+    assert not run.manifest_file.exists()
