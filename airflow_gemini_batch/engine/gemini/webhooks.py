@@ -132,12 +132,31 @@ class Webhooks:
         options = self.endpoint.http_options()
         options.retry_options = types.HttpRetryOptions(attempts=1)
         http = hooked_client()
+        _refuse_repeats(http, doing)
         options.httpx_client = http
         with http, genai.Client(api_key=self.endpoint.key(), vertexai=False, http_options=options) as client, _translated(doing):
             webhooks = getattr(client, "webhooks", None)
             if webhooks is None:
                 raise InputError("The installed google-genai has no webhooks; install a newer version.")
             yield webhooks
+
+
+def _refuse_repeats(http: Any, doing: str) -> None:
+    """Let no POST go out twice whose outcome is unknown: the webhooks client of google-genai 2 retries once with ``attempts=1``."""
+    unanswered: set[str] = set()
+
+    def before(request: Any) -> None:
+        if request.method == "POST":
+            if str(request.url) in unanswered:
+                raise _meaning(None, doing, ConnectionError("the service did not answer, or answered with a server error"))
+            unanswered.add(str(request.url))
+
+    def after(response: Any) -> None:
+        if response.status_code < 500 and response.status_code != 408:
+            unanswered.discard(str(response.request.url))
+
+    http.event_hooks["request"].append(before)
+    http.event_hooks["response"].append(after)
 
 
 @contextlib.contextmanager
