@@ -31,8 +31,8 @@ test: $(READY) ## run every test: unit, integration, and end to end with real Ai
 	@$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile
 	@$(BIN)/python -m pytest -m e2e
 
-test-fast: $(READY) ## run every test that needs no Airflow processes
-	@$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile
+test-fast: $(READY) ## run every test that needs no Airflow processes and no minutes
+	@$(BIN)/python -m pytest -m "not e2e and not slow" -n 2 --dist loadfile
 
 test-matrix: $(READY) build/matrix/$(GENAI_OLDEST)/ready build/matrix/$(GENAI_2)/ready ## run what touches the SDK on its other versions
 	@$(call sdk_tests,build/matrix/$(GENAI_OLDEST)/bin,v1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.engine.api import drive
 from tests.doc_snippets import DOCS, run_snippets
 
 pytestmark = pytest.mark.integration
@@ -23,6 +25,8 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with Emulator(tmp_path / "service", pending_seconds=0, running_seconds=0) as emulator:
         monkeypatch.setenv("GOOGLE_API_KEY", "AIzaAnyKey")
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", emulator.url)
+        # A reader's job takes hours and is checked every 30 seconds; this one ends at once.
+        monkeypatch.setitem(drive.__kwdefaults__, "sleep", lambda seconds: time.sleep(min(seconds, 0.1)))
         yield
 
 

@@ -66,6 +66,9 @@ STAGES = {
     "timeout": Stage(faults=(JobFault(do="hang"),), wait="timeout=timedelta(seconds=1)"),
 }
 
+#: The stages of the fast suite: a run that ends well, one that is refused by its key, and one whose create is in doubt.
+OFTEN = ("nothing", "wrong key", "create in doubt")
+
 ASKED = """
     source=SOURCE,
     request=GenerateRequest(prompt="Repeat: ${body}"),
@@ -113,7 +116,7 @@ def searched(
     return search
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in STAGES])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_stage_that_fails_tells_no_key(
     form: str,

@@ -15,7 +15,7 @@ from airflow_gemini_batch.emulator import Emulator
 from tests.integration.crash.conftest import BENCHMARKS
 
 #: It is over in well under a minute on two free cores; others may be at work on them.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 Figures = dict[str, Any]
 WRONGS = ("lost", "doubled", "misjoined", "foreign", "duplicates", "unbalanced")
