@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.emulator import HttpFault, JobFault, WebhookFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, WebhookFault
 from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
 from tests.integration.airflow.webhooks.conftest import deliveries, ended
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[Emulator]:
+    """Jobs end soon: each is submitted after the first watch, or has to have ended before it."""
+    with Emulator(tmp_path / "service", pending_seconds=0.1, running_seconds=0.1, webhook_retry_seconds=0.1) as emulator:
+        yield emulator
 
 
 def watch(seconds: float, *, then: Callable[[], None] | None = None, **given: Any) -> list[dict[str, Any]]:
