@@ -1,7 +1,7 @@
-"""A Gemini Batch API on loopback, for demos, tests and DAG development without a key.
+"""A local Gemini Batch API for demos, tests and DAG development without an API key.
 
-It is a stand-in for the service, not a mock inside our code: it speaks the service's wire protocol over HTTP, knows
-neither Airflow nor the engine, and is known to neither. Its answers are synthetic.
+The emulator is a stand-in for the service, not a mock inside our code. It speaks the service's wire protocol over HTTP. It
+does not import Airflow or the engine, and they do not import it. Its answers are synthetic.
 """
 
 from airflow_gemini_batch.emulator.control.remote import Remote

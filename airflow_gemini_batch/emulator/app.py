@@ -35,7 +35,7 @@ from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookStore
 
 
 def create_app(state_dir: Path | str, options: Options | None = None) -> Starlette:
-    """The service on `state_dir`. Its thread and its database live as long as the application's lifespan."""
+    """The emulated service on the folder `state_dir`. Its threads and its database are closed when the ASGI lifespan ends."""
     service = Service(Path(state_dir), options or Options())
     files = FileStore(service)
     webhooks = WebhookStore(service)
@@ -99,10 +99,10 @@ async def _too_deep(request: Request, error: Exception) -> Response:
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
-    """The server logs the error itself; a caller gets the service's form of a 500."""
+    """Answers 500 in the service's format. The server logs the error."""
     return json_response(refusals.internal().body, 500)
 
 
 async def _disconnected(request: Request, error: Exception) -> Response:
-    """The connection broke while the body came in; what arrived is kept, and nobody reads this."""
+    """The connection broke while the body was being received. The bytes that arrived are kept. No client reads this answer."""
     return Response(status_code=499)

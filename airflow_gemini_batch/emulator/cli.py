@@ -11,31 +11,31 @@ from typing import Any
 
 from airflow_gemini_batch.emulator.options import Options, default_state_dir
 
-_ABOUT = "A Gemini Batch API on this machine, for demos, tests and DAG development without a key. Answers are synthetic."
+_ABOUT = "Run a local Gemini Batch API for demos, tests and DAG development without an API key. Its answers are synthetic."
 
 _HELP = {
-    "pending_seconds": "how long a job stays in PENDING",
-    "running_seconds": "how long a job stays in RUNNING",
-    "max_active_jobs": "jobs of a project that may be active at once",
-    "max_enqueued_tokens": "tokens of one model over a project's active jobs (default: no limit)",
-    "max_inline_bytes": "a create request must stay below this",
-    "max_file_bytes": "size of one file",
-    "max_storage_bytes": "size of a project's files together",
-    "file_hours": "life of a file",
-    "processing_seconds": "how long an uploaded video stays in PROCESSING",
-    "webhook_retry_seconds": "between the first two tries of a webhook, doubled each time",
-    "job_hours": "after which a job that has not ended is EXPIRED",
+    "pending_seconds": "seconds that a job stays PENDING (default: %(default)s)",
+    "running_seconds": "seconds that a job stays RUNNING (default: %(default)s)",
+    "max_active_jobs": "limit of active jobs per project (default: %(default)s)",
+    "max_enqueued_tokens": "limit of tokens in a project's active jobs, per model (default: no limit)",
+    "max_inline_bytes": "limit for the body of a create request, exclusive (default: %(default)s)",
+    "max_file_bytes": "limit for one file (default: %(default)s)",
+    "max_storage_bytes": "limit for all files of a project (default: %(default)s)",
+    "file_hours": "hours until a file expires (default: %(default)s)",
+    "processing_seconds": "seconds that an uploaded video stays PROCESSING (default: %(default)s)",
+    "webhook_retry_seconds": "seconds until a failed webhook is retried, doubled each time (default: %(default)s)",
+    "job_hours": "hours until an unfinished job expires (default: %(default)s)",
 }
 _CHOICES = {"overflow": ("refuse", "rest"), "taken_name": ("finalize", "start"), "webhook_targets": ("loopback", "any")}
 _CHOICE_HELP = {
-    "overflow": "above --max-active-jobs: 429 at create, or a job that rests in PENDING",
-    "webhook_targets": "whom webhooks are sent to",
-    "taken_name": "when an upload under a taken name is refused",
+    "overflow": "above --max-active-jobs: answer 429, or queue the job in PENDING (default: %(default)s)",
+    "webhook_targets": "which addresses webhooks are sent to (default: %(default)s)",
+    "taken_name": "when to refuse an upload whose file name is in use (default: %(default)s)",
 }
 
 
 def add_emulator_command(subparsers: Any) -> argparse.ArgumentParser:
-    """Adds `emulator` to a program's commands; `arguments.run(arguments)` runs it and answers the exit code."""
+    """Adds the command `emulator`. `arguments.run(arguments)` runs it and returns the exit code."""
     parser: argparse.ArgumentParser = subparsers.add_parser("emulator", help=_ABOUT, description=_ABOUT)
     _add_arguments(parser)
     return parser
@@ -51,20 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     preset = Options.from_environment()
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
-    parser.add_argument("--port", type=int, default=8787, help="0 takes a free one (default: 8787)")
+    parser.add_argument("--port", type=int, default=8787, help="port to listen on; 0 picks a free one (default: 8787)")
     parser.add_argument(
         "--state",
         type=Path,
         default=default_state_dir(),
         metavar="DIR",
-        help="folder of the state (default: %(default)s)",
+        help="folder for files, jobs and settings (default: %(default)s)",
     )
     parser.add_argument(
         "--key",
         dest="keys",
         action="append",
         metavar="KEY[=PROJECT]",
-        help='a good API key, may be repeated (default: every key that does not begin with "invalid")',
+        help='an API key to accept, repeatable (default: every key that does not begin with "invalid")',
     )
     for name, text in _HELP.items():
         kind = float if name.endswith(("_seconds", "_hours")) else int
@@ -76,7 +76,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # The server is loaded only now: the program's other commands do not pay for it.
+    # Imported here, so that the other commands of the program start faster.
     from airflow_gemini_batch.emulator.serving import READY, listen, server_for, url_of
     from airflow_gemini_batch.emulator.store import StateUnusable
 
@@ -91,9 +91,9 @@ def _run(arguments: argparse.Namespace) -> int:
         try:
             server = server_for(arguments.state, Options(**chosen))
         except (StateUnusable, OSError) as error:
-            print(f"Cannot keep the state in {arguments.state}: {error}", file=sys.stderr)
+            print(f"Cannot use the state folder {arguments.state}: {error}", file=sys.stderr)
             return 1
-        # The socket takes connections already; they are answered as soon as the server is up.
+        # The socket already accepts connections. They are answered as soon as the server is up.
         print(READY + url_of(listener), flush=True)
         server.run(sockets=[listener])
     return 0

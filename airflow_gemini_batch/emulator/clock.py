@@ -1,7 +1,7 @@
-"""The emulator's own clock: the machine's wall clock plus what a test has added to it.
+"""The emulator's clock: the machine's wall clock plus an offset that tests can increase.
 
-It counts nanoseconds since 1970 and never runs backwards: 48 hours pass by asking for them, and what has
-expired once stays expired, across restarts as well.
+It counts nanoseconds since 1970. A test can skip 48 hours in one call. The offset never decreases, so whatever has expired stays
+expired, also after a restart.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from datetime import datetime, timezone
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
 
-#: The year 2200: behind it, nanoseconds would soon be more than the store can count.
+#: The year 2200. Much later, nanoseconds would not fit into the 64-bit integers of SQLite.
 _FARTHEST_SECONDS = 7_258_118_400
 
 
 class Clock:
-    """Wall time plus an offset that only grows; `save` keeps the offset durable."""
+    """Wall time plus an offset in nanoseconds that only grows. `save` is called with each new offset, to store it."""
 
     def __init__(self, offset_ns: int = 0, save: Callable[[int], None] = lambda offset_ns: None) -> None:
         self._offset_ns = offset_ns
@@ -28,8 +28,9 @@ class Clock:
         return time.time_ns() + self._offset_ns
 
     def advance(self, seconds: float) -> int:
+        """Returns the new time. Raises ValueError for a negative number, or one that leads beyond the year 2200."""
         if not 0 <= seconds <= _FARTHEST_SECONDS - time.time() - self._offset_ns / SECOND:
-            raise ValueError(f"the clock goes forward only, and not beyond the year 2200; asked for {seconds} seconds")
+            raise ValueError(f"the clock only moves forward, and not beyond the year 2200; found {seconds} seconds")
         self._offset_ns += int(seconds * SECOND)
         self._save(self._offset_ns)
         return self.now()

@@ -1,7 +1,7 @@
-"""What was asked of the emulator, for a test harness to compare with what the caller believes.
+"""A record of what the emulator did, for tests to compare with what the caller believes.
 
-Every create, upload, cancel and delete is an entry; every call of the API is counted. An entry of work that was
-done is committed together with the work, so that no job is without its entry.
+Every create, upload, cancel, delete and refused create is an entry, and every API call is counted. An entry is committed in the
+same transaction as the work it records, so every job has its entry.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from airflow_gemini_batch.emulator.store import Store
 
 
 class Journal:
-    """Entries and counters; both outlive a restart."""
+    """Entries and call counters. Both survive a restart."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     def write(self, action: str, project: str, **entry: Any) -> int:
-        """`action` is create, upload, cancel, delete or refuse. Answers the entry's number."""
+        """Writes an entry and returns its number. `action` is create, upload, cancel, delete or refuse."""
         return self._store.insert("journal", time_ns=self._clock.now(), action=action, project=project, entry=json.dumps(entry))
 
     def record_answer(self, number: int, answered: str) -> None:
-        """What the caller got for the work of an entry: the status, or `dropped` when the answer was kept back."""
+        """Records what the caller got for an entry: the HTTP status, or `dropped` if a fault withheld the answer."""
         self._store.run("UPDATE journal SET answered = ? WHERE number = ?", answered, number)
 
     def entries(self, action: str | None = None, display_name: str | None = None) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
-"""Reading JSON as protobuf does: every field may come in camelCase or in snake_case, one object stands for a
-list of one, and bytes come in either base64 alphabet."""
+"""Reading JSON as protobuf does: field names in camelCase or snake_case, one object in place of a list of one, and bytes in
+either base64 alphabet."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import re
 from functools import cache
 from typing import Any
 
+#: A decoded JSON object.
 Json = dict[str, Any]
 
 
 @cache
 def snake(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: "_" + letter.group().lower(), name)
+    return re.sub(r"[A-Z]", lambda capital: "_" + capital.group().lower(), name)
 
 
 def get(message: Json, name: str, default: Any = None) -> Any:
-    """The field `name` (given in camelCase) in either spelling; JSON null counts as absent."""
+    """The field `name` (in camelCase) in either spelling. JSON null counts as missing."""
     found = message.get(name)
     if found is None and message:
         found = message.get(snake(name))
@@ -42,7 +43,7 @@ def get_text(message: Json, name: str) -> str:
 
 
 def get_int(message: Json, name: str) -> int | None:
-    """Integers may come as numbers or, being int64, as strings; what is neither, or too large for that, counts as absent."""
+    """An int64 as a number or, as protobuf writes it, a string. Anything else, or out of range, counts as missing."""
     found = get(message, name)
     try:
         number = None if found is None or isinstance(found, bool) else int(found)
@@ -52,6 +53,6 @@ def get_int(message: Json, name: str) -> int | None:
 
 
 def bytes_of(text: str) -> bytes:
-    """Base64 in the standard or the URL-safe alphabet, padded or not. Raises ValueError for anything else."""
+    """Decodes base64 in the standard or the URL-safe alphabet, padded or not. Raises ValueError for anything else."""
     standard = text.replace("-", "+").replace("_", "/").rstrip("=")
     return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)

@@ -1,4 +1,4 @@
-"""What every part of the emulated service shares: options, clock, store, journal and fault rules."""
+"""Shared by all parts of the emulator: options, clock, store, journal and fault rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_gemini_batch.emulator.store import Store
 
 
 class Service:
-    """One emulated service on one state folder."""
+    """One emulated service with its state folder."""
 
     def __init__(self, folder: Path, options: Options) -> None:
         self.options = options
@@ -24,11 +24,12 @@ class Service:
         self.journal = Journal(self.store, self.clock)
         self.rules = FaultRules(self.store)
         self.projects = options.projects_by_key()
-        """Key -> project; empty where any key is accepted."""
+        """Project by API key; empty if every key is accepted."""
 
     def close(self) -> None:
         self.store.close()
 
 
 def new_id(length: int) -> str:
+    """A random id of lower-case letters and digits."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(length))

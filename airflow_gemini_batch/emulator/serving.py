@@ -1,4 +1,4 @@
-"""Serving the emulator: inside this process for tests, as a child process that can be killed, or in the foreground."""
+"""Serving the emulator: in a thread of this process, in a child process that can be killed, or in the foreground."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from airflow_gemini_batch.emulator.app import create_app
 from airflow_gemini_batch.emulator.control.remote import Remote
 from airflow_gemini_batch.emulator.options import Options
 
-#: Longer than any caller's pool keeps a connection: closing an idle one first would look like a fault.
+#: Longer than any client's pool keeps an idle connection. If the emulator closed it first, that would look like a fault.
 _KEEP_ALIVE_SECONDS = 3600
 
 _START_SECONDS = 30.0
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
-#: The line by which a child tells that it listens, and where.
+#: Beginning of the line that a child process prints when it listens; its URL follows.
 READY = "The Gemini Batch API emulator listens on "
 
 
 class _TransportProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
-    """Hands its transport to the application (in the scope's state), so that a connection can be dropped."""
+    """Passes its transport to the application in the scope's state, so that faults can close the connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -53,7 +53,7 @@ class _Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def stop(self) -> None:
-        """Ask for the end, from any thread."""
+        """Requests the shutdown. Can be called from any thread."""
         self.should_exit = True
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        for _ in range(3):  # a transport that was closed reports it in one of the loop's next rounds
+        for _ in range(3):  # a closed transport reports it in one of the event loop's next iterations
             await asyncio.sleep(0)
         if self.server_state.connections or self.server_state.tasks:
             await super().shutdown(sockets)
@@ -80,6 +80,7 @@ class _Server(uvicorn.Server):
 
 
 def server_for(state_dir: Path | str, options: Options) -> _Server:
+    """A server that has not been started. Raises StateUnusable if another emulator uses the folder."""
     config = uvicorn.Config(
         create_app(state_dir, options),
         http=_TransportProtocol,
@@ -94,7 +95,7 @@ def server_for(state_dir: Path | str, options: Options) -> _Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one."""
+    """A listening socket. Port 0 picks a free port."""
     return socket.create_server((host, port), backlog=2048)
 
 
@@ -104,10 +105,18 @@ def url_of(listener: socket.socket) -> str:
 
 
 class Emulator(Remote):
-    """The emulator in a thread of this process.
+    """The emulator in a thread of this process. Use it as a context manager, or call `start` and `stop`.
 
-    with Emulator(tmp_path, running_seconds=0) as emulator:
-        client = genai.Client(api_key="any", http_options={"base_url": emulator.url})
+        with Emulator(tmp_path, running_seconds=0) as emulator:
+            client = genai.Client(api_key="any", http_options={"base_url": emulator.url})
+
+    :param state_dir: folder for files, jobs and settings. Created if missing; a later emulator continues with it.
+    :param port: TCP port. Default 0: a free port.
+    :param host: address to listen on. Default: loopback only, because the emulator has no access control.
+    :param options: the fields of `Options`, such as `running_seconds=0`.
+
+    Attributes and methods are those of `Remote`: `url`, `faults`, `journal()`, `advance()` and so on. Raises StateUnusable if
+    another emulator uses the folder, OSError if the port is in use, TypeError for an unknown option.
     """
 
     def __init__(self, state_dir: Path | str, port: int = 0, host: str = "127.0.0.1", **options: Any) -> None:
@@ -117,11 +126,13 @@ class Emulator(Remote):
         self._thread = threading.Thread(target=self._serve, name="emulator", daemon=True)
 
     def start(self) -> Emulator:
+        """Starts the thread and waits until the emulator answers. An emulator can be started once."""
         self._thread.start()
         self._wait_until_up(_START_SECONDS)
         return self
 
     def stop(self) -> None:
+        """Stops the emulator. Its state stays in the folder."""
         self._server.stop()
         if self._thread.is_alive():
             self._thread.join()
@@ -138,7 +149,11 @@ class Emulator(Remote):
 
 
 class EmulatorProcess(Remote):
-    """The emulator as a child process. `kill` is SIGKILL; `start` after it goes on with the same state and port."""
+    """The emulator in a child process, for tests that kill it. Use it as a context manager, or call `start` and `stop`.
+
+    Takes the same arguments as `Emulator`. `start` after `kill` or `stop` continues with the same state folder and port.
+    `url` is empty before the first start.
+    """
 
     def __init__(self, state_dir: Path | str, port: int = 0, host: str = "127.0.0.1", **options: Any) -> None:
         self._state_dir = Path(state_dir)
@@ -149,23 +164,26 @@ class EmulatorProcess(Remote):
         super().__init__("")
 
     def start(self) -> EmulatorProcess:
+        """Starts the process and waits until it listens. Raises RuntimeError if it exits instead."""
         command = [sys.executable, "-m", "airflow_gemini_batch.emulator", "--host", self._host]
         command += ["--port", str(self._port), "--state", str(self._state_dir), *_flags(self._options)]
-        # The child finds this very package, also where the parent has it by its own path alone.
+        # The child must import this same package, even if only the parent's sys.path leads to it.
         path = os.pathsep.join([str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line.startswith(READY):
-            raise RuntimeError(f"the emulator did not start: exit code {self._child.wait()}, it said {line!r}")
+            raise RuntimeError(f"the emulator did not start: exit code {self._child.wait()}, output {line!r}")
         self.url = line.removeprefix(READY).strip()
         self._port = int(self.url.rpartition(":")[2])
         return self
 
     def kill(self) -> None:
+        """Ends the process with SIGKILL and waits for its end. Everything that was acknowledged is kept."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
+        """Ends the process with SIGTERM and waits for its end."""
         self._end(signal.SIGTERM)
 
     def _end(self, how: signal.Signals) -> None:
@@ -184,7 +202,7 @@ class EmulatorProcess(Remote):
 
 
 def _flags(options: Options) -> list[str]:
-    """The command line that makes the same options."""
+    """The command-line flags for `options`."""
     flags: list[str] = []
     for field in fields(options):
         value = getattr(options, field.name)

@@ -1,7 +1,7 @@
-"""The emulator's memory on disk: one SQLite database, and a folder of contents beside it.
+"""The emulator's state on disk: one SQLite database, and a folder with the contents of files.
 
-What was acknowledged survives a kill at any moment: a row is committed before the answer leaves, and content is
-complete on disk before the row that names it. Content that no row names is swept at the next start.
+Whatever was acknowledged survives a kill at any time: a row is committed before the call is answered, and content is complete on
+disk before a row refers to it. Content without a row is removed at the next start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-#: Of the tables below; what an emulator keeps is not worth a migration.
+#: Version of the tables below. A folder of another version is refused: an emulator's state is not worth a migration.
 _VERSION = 2
 
 _TABLES = """
@@ -67,8 +67,7 @@ CREATE TABLE IF NOT EXISTS faults (
 
 
 class Store:
-    """One connection for all threads; every statement that changes something is a transaction of its own, or is
-    inside a `transaction()`."""
+    """One database connection for all threads. Every change is a transaction of its own, unless it is inside `transaction()`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,12 +78,12 @@ class Store:
         self._db = sqlite3.connect(folder / "emulator.sqlite3", check_same_thread=False, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._db.create_function("REGEXP", 2, _regexp, deterministic=True)
-        # NORMAL in WAL mode: a commit outlives the process, and no fsync is paid for an emulator's data.
+        # synchronous=NORMAL in WAL mode: a commit survives a kill of the process, without an fsync for each commit.
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         is_new = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not is_new and version != _VERSION:
             self.close()
-            raise StateUnusable(f"{folder} was left by another version of the emulator: delete it, or choose another folder.")
+            raise StateUnusable(f"{folder} was written by another version of the emulator. Delete it or choose another folder.")
         self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA user_version={_VERSION};" + _TABLES)
 
     def close(self) -> None:
@@ -94,6 +93,7 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
+        """Commits at the end, rolls back on an exception. An inner transaction joins the outer one."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -120,7 +120,7 @@ class Store:
         return int(found[0] or 0) if found is not None else 0
 
     def run(self, statement: str, *values: Any) -> int:
-        """Executes a change; answers the number of the row that an INSERT made."""
+        """Executes a change. Returns the number of the row that an INSERT created."""
         with self._lock:
             return self._db.execute(statement, values).lastrowid or 0
 
@@ -140,12 +140,12 @@ class Store:
         return self.contents / name
 
     def share_content(self, name: str, new_name: str) -> None:
-        """The same bytes under a second name: deleting the file leaves its job its input."""
+        """Hard-links a content under a second name, so that a job keeps its input when the file is deleted."""
         self.content(new_name).unlink(missing_ok=True)
         os.link(self.content(name), self.content(new_name))
 
     def sweep(self) -> None:
-        """Removes contents that no row names: what a kill left between the content and its row."""
+        """Removes contents without a row, left by a kill between writing the content and its row."""
         named = {row[0] for row in self.rows("SELECT content FROM files UNION SELECT id FROM uploads WHERE state = 'active'")}
         jobs = {row[0] for row in self.rows("SELECT id FROM jobs WHERE deleted = 0")}
         for path in self.contents.iterdir():
@@ -154,18 +154,18 @@ class Store:
 
 
 class StateUnusable(Exception):
-    """The folder belongs to another emulator that runs (each would answer for the other's jobs), or to another version."""
+    """The state folder is used by another running emulator, or was written by another version of it."""
 
 
 def _claim(folder: Path) -> IO[str]:
-    """Holds the folder for this process, until the file is closed or the process is killed."""
+    """Locks the folder for this process, until the returned file is closed or the process ends."""
     claim = (folder / "lock").open("w")
     if fcntl is not None:
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             claim.close()
-            raise StateUnusable(f"Another emulator runs on {folder}: stop it, or give this one a folder of its own.") from error
+            raise StateUnusable(f"Another emulator uses {folder}. Stop it or choose another folder.") from error
     return claim
 
 

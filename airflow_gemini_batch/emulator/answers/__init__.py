@@ -1,1 +1,1 @@
-"""Synthetic answers: deterministic functions of the request that have the shape of a model's, and none of its sense."""
+"""Synthetic answers: deterministic functions of the request, in the form of a model's answer."""

@@ -1,6 +1,6 @@
-"""Text made from the request's own words: extracts that look sensible, since they were written by somebody.
+"""Answer texts: extracts of the prompt.
 
-They are synthetic all the same: no model has read anything here.
+Extracts read naturally because a person wrote the prompt. They are synthetic nevertheless: no model is involved.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from functools import lru_cache
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _WORD = re.compile(r"[^\W_][\w'\-]*", re.UNICODE)
 
-#: What stands between an instruction and the text that it is about, the most telling first.
+#: What usually separates an instruction from the text it is about; the most reliable separator comes first.
 _SEPARATORS = ("\n\n", ":\n", ": ", "\n")
 
-#: Sentences are looked for near the beginning only, so that a book costs no more than a page.
+#: Only this many characters of a prompt are searched, so that a very long prompt costs no more than a page.
 _REACH = 4000
 
 _STOP_WORDS = frozenset(
@@ -98,7 +98,7 @@ _STOP_WORDS = frozenset(
 
 
 def data_part(prompt: str) -> str:
-    """The part of a prompt that is data rather than instruction, as far as its form tells."""
+    """The part of a prompt that looks like data rather than instruction."""
     head = prompt[:_REACH]
     for separator in _SEPARATORS:
         _, found, rest = head.partition(separator)
@@ -107,8 +107,8 @@ def data_part(prompt: str) -> str:
     return head.strip()
 
 
-def extract(prompt: str, sentences: int = 1, most_words: int = 40) -> str:
-    """The first sentences of the prompt's material."""
+def extract(prompt: str, sentences: int = 1, max_words: int = 40) -> str:
+    """The first `sentences` sentences of the prompt's data, at most `max_words` words."""
     text = data_part(prompt)
     end = 0
     for _ in range(sentences):
@@ -120,18 +120,21 @@ def extract(prompt: str, sentences: int = 1, most_words: int = 40) -> str:
     words = text[:end].split()
     if not words:
         return "There is nothing to say about an empty prompt."
-    return " ".join(words[:most_words]) + ("…" if len(words) > most_words else "")
+    return " ".join(words[:max_words]) + ("…" if len(words) > max_words else "")
 
 
 @lru_cache(maxsize=16)
 def content_words(prompt: str) -> tuple[str, ...]:
-    """The material's words that carry meaning, each once, in order; never empty. Asked for again at every value of an answer."""
+    """The words of the prompt's data without stop words, each once, in order; never empty.
+
+    Cached, because every value of an answer uses it.
+    """
     words = dict.fromkeys(word for word in _WORD.findall(data_part(prompt)) if word.lower() not in _STOP_WORDS)
     return tuple(words) or tuple(_WORD.findall(prompt[:_REACH])) or ("nothing",)
 
 
 def phrase(prompt: str, choice: int, length: int = 3) -> str:
-    """A short phrase of neighbouring telling words, picked by `choice`."""
+    """A phrase of `length` consecutive content words. `choice` picks where it starts."""
     words = content_words(prompt)
     start = choice % max(1, len(words) - length + 1)
     chosen = " ".join(words[start : start + length])

@@ -1,4 +1,4 @@
-"""A small valid PNG: stripes in two colours that are taken from the request."""
+"""A small valid PNG: stripes in two colours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ _STRIPE = 8
 
 
 def png(digest: int) -> bytes:
+    """`digest` (of the request) decides the two colours."""
     first, second = digest.to_bytes(16, "big")[:3], digest.to_bytes(16, "big")[3:6]
     row = b"\x00" + b"".join(first if x // _STRIPE % 2 else second for x in range(SIZE))
     header = struct.pack(">IIBBBBB", SIZE, SIZE, 8, 2, 0, 0, 0)

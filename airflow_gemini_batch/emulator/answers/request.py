@@ -1,4 +1,4 @@
-"""A request as the answerer sees it, whatever its spelling, and what makes no sense in it."""
+"""Parsing a request in either spelling of its fields, counting its tokens, and checking its values."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ from typing import Any
 from airflow_gemini_batch.emulator.http.bodies import to_json
 from airflow_gemini_batch.emulator.proto_json import Json, get, get_int, get_list, get_object, get_text
 
+#: A rough average for English text. The emulator counts all tokens this way.
 BYTES_PER_TOKEN = 4
 
-#: What Gemini counts for one small image; used for every piece of media here.
-TOKENS_PER_MEDIUM = 258
+#: What Gemini counts for one small image. The emulator uses it for every part with media.
+TOKENS_PER_MEDIA_PART = 258
 
-#: Of the Gemini models; no embedding of theirs is longer.
-MOST_DIMENSIONS = 3072
-_MOST_CANDIDATES = 8
+#: The longest embedding of any Gemini model.
+MAX_DIMENSIONS = 3072
+_MAX_CANDIDATES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """One GenerateContentRequest, read once."""
+    """One GenerateContentRequest."""
 
     request: Json
     config: Json
     prompt: str
-    """The text of the last turn: what the answer is about."""
+    """The text of the last turn. The answer is made from it."""
 
     text_bytes: int
-    """All text of the request, instructions and earlier turns included."""
+    """Size of all text in UTF-8, including the system instruction and earlier turns."""
 
     media: tuple[str, ...]
-    """The mime types of all media in it."""
+    """The MIME type of each part with media."""
 
     tools: tuple[Json, ...]
     modalities: tuple[str, ...]
 
     digest: int
-    """The same for the same request only; every choice in an answer is taken from it."""
+    """Hash of the request. It decides every choice in the answer, so equal requests get equal answers."""
 
     def tokens_by_modality(self) -> dict[str, int]:
         counts = {"TEXT": tokens_in(self.text_bytes)}
         for mime_type in self.media:
             modality = _MODALITIES.get(mime_type.partition("/")[0], "DOCUMENT")
-            counts[modality] = counts.get(modality, 0) + TOKENS_PER_MEDIUM
+            counts[modality] = counts.get(modality, 0) + TOKENS_PER_MEDIA_PART
         return counts
 
 
@@ -83,6 +84,7 @@ def parse_request(request: Json) -> ParsedRequest:
 
 
 def tokens_in(size: int) -> int:
+    """Tokens of `size` bytes of text, rounded up."""
     return -(-size // BYTES_PER_TOKEN)
 
 
@@ -91,7 +93,7 @@ def tokens_of(text: str) -> int:
 
 
 def value_error(request: Json, *, embeds: bool) -> str | None:
-    """What the service finds wrong with a request whose fields are all known; it costs the row, not the job."""
+    """The service's error for a request with an invalid value, or None. In a batch only that row fails, not the job."""
     if embeds:
         return _embedding_value_error(request)
     contents = get_list(request, "contents")
@@ -105,9 +107,9 @@ def value_error(request: Json, *, embeds: bool) -> str | None:
     if isinstance(temperature, (int, float)) and not 0 <= temperature <= 2:
         return f"Unable to submit request because it has a temperature value of {temperature} but the supported range is from 0 (inclusive) to 2 (inclusive)."  # noqa: E501
     candidates = get_int(config, "candidateCount")
-    if candidates is not None and not 1 <= candidates <= _MOST_CANDIDATES:
+    if candidates is not None and not 1 <= candidates <= _MAX_CANDIDATES:
         field = "GenerateContentRequest.generation_config.candidate_count"
-        return f"* {field}: must be from 1 to {_MOST_CANDIDATES}, was {candidates}\n"
+        return f"* {field}: must be from 1 to {_MAX_CANDIDATES}, was {candidates}\n"
     most = get_int(config, "maxOutputTokens")
     if most is not None and most < 1:
         return f"* GenerateContentRequest.generation_config.max_output_tokens: must be positive, was {most}\n"
@@ -115,7 +117,7 @@ def value_error(request: Json, *, embeds: bool) -> str | None:
 
 
 def dimension_of(request: Json) -> int | None:
-    """The dimension that is asked for, in its old place or its new one."""
+    """The requested `outputDimensionality`, from the request itself or from `embedContentConfig`; None if not set."""
     return get_int(request, "outputDimensionality") or get_int(get_object(request, "embedContentConfig"), "outputDimensionality")
 
 
@@ -123,13 +125,13 @@ def _embedding_value_error(request: Json) -> str | None:
     if not any(_parts(get(request, "content"))):
         return "* EmbedContentRequest.content: content is empty\n"
     dimension = dimension_of(request)
-    if dimension is not None and not 1 <= dimension <= MOST_DIMENSIONS:
-        return f"* EmbedContentRequest.output_dimensionality: must be from 1 to {MOST_DIMENSIONS}, was {dimension}\n"
+    if dimension is not None and not 1 <= dimension <= MAX_DIMENSIONS:
+        return f"* EmbedContentRequest.output_dimensionality: must be from 1 to {MAX_DIMENSIONS}, was {dimension}\n"
     return None
 
 
 def file_uris(request: Json) -> Iterator[str]:
-    """The files that a request refers to."""
+    """The URIs of the files that a request refers to."""
     contents = get_list(request, "contents") or get_list(request, "content")
     for content in contents:
         for part in _parts(content):
@@ -145,7 +147,7 @@ def embed_text(request: Json) -> str:
 
 
 def _parts(content: Any) -> list[Json]:
-    """The parts of a content; a single part passes for a list of one."""
+    """The parts of a content. A single part instead of a list is accepted, as the service does."""
     if not isinstance(content, dict):
         return []
     parts = content.get("parts")

@@ -1,4 +1,4 @@
-"""A GenerateContentResponse for a request, with the parts that its settings ask for."""
+"""Builds a GenerateContentResponse with the parts that the request's settings ask for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Any
 
 from airflow_gemini_batch.emulator.answers.extracts import extract, phrase
 from airflow_gemini_batch.emulator.answers.picture import png
-from airflow_gemini_batch.emulator.answers.request import TOKENS_PER_MEDIUM, ParsedRequest, parse_request, tokens_of
+from airflow_gemini_batch.emulator.answers.request import (
+    BYTES_PER_TOKEN,
+    TOKENS_PER_MEDIA_PART,
+    ParsedRequest,
+    parse_request,
+    tokens_of,
+)
 from airflow_gemini_batch.emulator.answers.structured import structured_value
 from airflow_gemini_batch.emulator.proto_json import Json, get, get_int, get_list, get_object, get_text
 
 _JSON_TYPES = ("application/json", "text/x.enum")
 
-#: Tokens that a thinking model is said to have spent, where thoughts were asked for.
-_THOUGHT = "The request names its material; the answer repeats the part of it that says most: {}."
+#: The thought summary, where the request asks for thoughts.
+_THOUGHT = "The request comes with a text. The answer repeats its most important part: {}."
 
 
 def generate_content(request: Json, model: str) -> Json:
@@ -65,7 +71,7 @@ def _text(parsed: ParsedRequest, index: int) -> str:
 
 
 def _schema(config: Json) -> Json | None:
-    """The schema to follow, where JSON was asked for; JSON without a schema gets an object with one text."""
+    """The schema of the answer, or None for plain text. JSON without a schema is an object with one string."""
     for name in ("responseJsonSchema", "_responseJsonSchema", "responseSchema"):
         schema = get(config, name)
         if isinstance(schema, dict):
@@ -76,14 +82,14 @@ def _schema(config: Json) -> Json | None:
 
 
 def _within_limits(text: str, config: Json) -> tuple[str, str]:
-    """The text up to the first stop sequence and to `max_output_tokens`, and the finish reason."""
+    """The text, cut at the first stop sequence and at `max_output_tokens`, and the finish reason."""
     stops = [text.find(stop) for stop in get_list(config, "stopSequences") if isinstance(stop, str) and stop in text]
     if stops:
         text = text[: min(stops)]
     most = get_int(config, "maxOutputTokens")
     if most is None or tokens_of(text) <= most:
         return text, "STOP"
-    return text.encode("utf-8", "surrogatepass")[: 4 * most].decode("utf-8", "ignore"), "MAX_TOKENS"
+    return text.encode("utf-8", "surrogatepass")[: BYTES_PER_TOKEN * most].decode("utf-8", "ignore"), "MAX_TOKENS"
 
 
 def _thoughts(parsed: ParsedRequest) -> str:
@@ -92,7 +98,7 @@ def _thoughts(parsed: ParsedRequest) -> str:
 
 
 def _function_call(parsed: ParsedRequest) -> Json | None:
-    """A call of one of the declared functions, unless the mode forbids it."""
+    """A call of one of the declared functions. None if there are none, or if the mode is NONE."""
     if not parsed.tools:
         return None
     calling = get_object(get_object(parsed.request, "toolConfig"), "functionCallingConfig")
@@ -142,7 +148,7 @@ def _tokens_of_part(part: Json) -> int:
     if part.get("thought"):
         return 0
     if "inlineData" in part:
-        return TOKENS_PER_MEDIUM
+        return TOKENS_PER_MEDIA_PART
     return tokens_of(part["text"] if "text" in part else json.dumps(part))
 
 

@@ -1,8 +1,8 @@
-"""Values that satisfy a schema, filled with the words of the request.
+"""Values that satisfy a schema, filled with words of the prompt.
 
-Two dialects come in: Google's `Schema` (types in capitals, `nullable`) and JSON Schema (`$ref`, `$defs`, lists of
-types). Names in `properties` are the caller's and are never respelled. Recursion ends by depth: below it, optional
-properties and list items are left out.
+Two dialects are accepted: Google's `Schema` (upper-case types, `nullable`) and JSON Schema (`$ref`, `$defs`, lists of types).
+Property names belong to the caller and are never converted between camelCase and snake_case. Recursion is limited by depth:
+beyond it, optional properties and list items are left out.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ from typing import Any
 from airflow_gemini_batch.emulator.answers.extracts import content_words, extract, phrase
 from airflow_gemini_batch.emulator.proto_json import Json, get, get_int, get_list, get_object
 
-#: Deeper than this only what is required is made, and lists are as short as they may be.
+#: Below this depth only required properties are generated, and lists are as short as the schema allows.
 _OPTIONAL_DEPTH = 3
-#: Deeper than this even required recursion is cut, with null: such a schema has no finite value.
+#: Below this depth even a required value becomes null: a schema that recurses this far has no finite value.
 _MAX_DEPTH = 12
 
-#: What one answer may hold. A schema that demands more is refused by the service too, in these words.
-_MOST_VALUES = 10_000
-_LONGEST_TEXT = 100_000
-_TOO_MUCH = "The specified schema produces a constraint that has too many states for serving."
+#: Limits of one answer. For a schema that needs more, the service answers with this text.
+_MAX_VALUES = 10_000
+_MAX_TEXT_LENGTH = 100_000
+_TOO_MANY_STATES = "The specified schema produces a constraint that has too many states for serving."
 
 _FIRST_DAY = date(2020, 1, 1)
 _SHORT_NAMES = ("name", "title", "label", "category", "topic", "tag", "keyword", "type", "kind", "id", "code")
 
 
 class SchemaRefused(ValueError):
-    """The schema is none, or asks for more than can be served."""
+    """The schema is not valid, or needs more values than an answer can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ValueGenerator:
-    """Makes values for one request: `root` resolves references, `prompt` and `digest` choose, `left` ends what has no end."""
+    """Generates values for one request.
+
+    `root` is where references are resolved, `prompt` and `digest` decide the values, `left` counts down to the limit of values.
+    """
 
     root: Json
     prompt: str
@@ -47,7 +50,7 @@ class _ValueGenerator:
 
     def value(self, schema: Any, path: str, depth: int) -> Any:
         if next(self.left, None) is None:
-            raise SchemaRefused(_TOO_MUCH)
+            raise SchemaRefused(_TOO_MANY_STATES)
         schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
@@ -64,7 +67,7 @@ class _ValueGenerator:
         return _MAKERS.get(kind, _ValueGenerator._text)(self, schema, path, depth)
 
     def _option(self, options: list[Any], path: str, depth: int) -> Json:
-        """One of several: never null while there is room, null as soon as there is not."""
+        """One of several schemas: not null above the depth limit, null below it where possible."""
         resolved = [self._resolved(option) for option in options]
         nulls = [option for option in resolved if _type_of(option) == "null"]
         others = [option for option in resolved if _type_of(option) != "null"]
@@ -121,8 +124,8 @@ class _ValueGenerator:
         if isinstance(pattern, str) and re.search(pattern, made) is None:
             made = next((guess for guess in self._guesses(path) if re.search(pattern, guess)), made)
         shortest, longest = get_int(schema, "minLength") or 0, get_int(schema, "maxLength")
-        if shortest > _LONGEST_TEXT:
-            raise SchemaRefused(_TOO_MUCH)
+        if shortest > _MAX_TEXT_LENGTH:
+            raise SchemaRefused(_TOO_MANY_STATES)
         while len(made) < shortest:
             made += f" {phrase(self.prompt, self._choice(f'{path}{len(made)}'))}"
         return made if longest is None else made[:longest]
@@ -149,7 +152,7 @@ class _ValueGenerator:
         return extract(self.prompt, 1, 20)
 
     def _guesses(self, path: str) -> list[str]:
-        """For a pattern: a few texts of common shapes. General patterns are beyond an emulator."""
+        """A few texts in common formats, to be tried against a `pattern`. General patterns are not supported."""
         words = content_words(self.prompt)
         digits = str(self._choice(path))
         sizes = range(1, 17)
@@ -165,7 +168,7 @@ class _ValueGenerator:
         ]
 
     def _resolved(self, schema: Any) -> Json:
-        """Follows `$ref` into `$defs` (JSON Schema) or `ref` into `defs` (Google's), and folds `allOf` in."""
+        """Resolves `$ref` in `$defs` (JSON Schema) or `ref` in `defs` (Google's), and merges `allOf`."""
         for _ in range(_MAX_DEPTH):
             if not isinstance(schema, dict):
                 return {}
@@ -195,7 +198,7 @@ _UUID_GROUPS = (("a", 8), ("b", 4), ("c", 4), ("d", 4), ("e", 12))
 
 
 def _each_once(items: list[Any]) -> list[Any]:
-    """Told apart as JSON does it: true is not 1, and the order of an object's fields does not count."""
+    """Removes duplicates by JSON equality: true differs from 1, and the order of an object's fields does not matter."""
     found: dict[str, Any] = {}
     for item in items:
         found.setdefault(json.dumps(item, sort_keys=True), item)
@@ -203,13 +206,13 @@ def _each_once(items: list[Any]) -> list[Any]:
 
 
 def structured_value(schema: Json, prompt: str, digest: int) -> Any:
-    """A value of `schema`, the same for the same prompt and digest. Raises SchemaRefused."""
+    """A value that satisfies `schema`. The same arguments give the same value. Raises SchemaRefused."""
     try:
-        return _ValueGenerator(schema, prompt, digest, iter(range(_MOST_VALUES))).value(schema, "", 0)
+        return _ValueGenerator(schema, prompt, digest, iter(range(_MAX_VALUES))).value(schema, "", 0)
     except SchemaRefused:
         raise
     except (TypeError, ValueError, AttributeError, OverflowError, re.error, RecursionError) as error:
-        # A JSON Schema comes as free JSON: what is of another type in it than it should be shows here.
+        # A JSON Schema is free-form JSON, so wrong types inside it show only here.
         raise SchemaRefused(f"Invalid JSON schema: {error}") from error
 
 
@@ -226,7 +229,7 @@ def _type_of(schema: Json) -> str:
 
 
 def _defaults(schema: Json) -> Json:
-    """What stands beside an `anyOf` and holds for each option."""
+    """The keywords beside an `anyOf`. They apply to each option."""
     return {name: value for name, value in schema.items() if name not in ("anyOf", "any_of", "oneOf", "type")}
 
 
@@ -242,7 +245,7 @@ def _bounds(schema: Json, smallest: float) -> tuple[float, float]:
 
 
 def _at(root: Json, reference: str) -> Json:
-    """`#/$defs/Name`, or a bare name in `defs`."""
+    """The schema at `#/$defs/Name`, or at a bare name in `defs`; `{}` if there is none."""
     if not reference.startswith("#"):
         for name in ("$defs", "defs", "definitions"):
             found = root.get(name)

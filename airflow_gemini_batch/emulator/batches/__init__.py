@@ -1,0 +1,1 @@
+"""Batch jobs: creating them, their states over time, and writing their output."""

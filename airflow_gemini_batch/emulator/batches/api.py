@@ -1,4 +1,4 @@
-"""`:batchGenerateContent`, `:asyncBatchEmbedContent`, and get, list, cancel, delete and change of what they made."""
+"""`:batchGenerateContent` and `:asyncBatchEmbedContent`; get, list, cancel, delete and patch jobs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class BatchesApi:
         save_webhooks: Callable[[str, Json], None],
         formats: Mapping[str, LineFormat],
     ) -> None:
-        """`save_webhooks` keeps what a create says about webhooks; `formats` holds the job kinds with lines of another API."""
+        """
+        :param save_webhooks: stores the `webhookConfig` of a job (job id, batch) when the job is created.
+        :param formats: line formats by job kind, for kinds whose lines are not Gemini's own.
+        """
         self._service = service
         self._files = files
         self._jobs = jobs
@@ -80,7 +83,7 @@ class BatchesApi:
         return json_response(operation(job, snapshot_of(job, job.created_ns)))
 
     async def create(self, request: Request, project: str, model: str, kind: str, body: Json) -> Job:
-        """A new job, on its way. The caller learns of it by the answer to `request`."""
+        """Creates and starts a job. `request` is the call that is answered with it; the journal records that answer."""
         try:
             job, entry = await self._make(project, model, kind, body)
         except refusals.Refusal as refusal:
@@ -94,7 +97,7 @@ class BatchesApi:
         return job
 
     async def _make(self, project: str, model: str, kind: str, body: Json) -> tuple[Job, int]:
-        """The job and its journal entry, durable both before the answer leaves."""
+        """The job and the number of its journal entry. Both are committed before the call is answered."""
         config = get_object(body, "inputConfig")
         file_name = get_text(config, "fileName")
         job_id = new_id(36)
@@ -112,7 +115,7 @@ class BatchesApi:
                     target = self._service.store.content(content)
                     await asyncio.to_thread(self._formats[kind].translate_input, self._files.path(file), target)
                 else:
-                    # A second name for the bytes: the file may be deleted or expire while the job runs.
+                    # A hard link, because the file may be deleted or expire while the job runs.
                     self._service.store.share_content(file.content, content)
             else:
                 requests = get_list(get_object(config, "requests"), "requests")
@@ -143,8 +146,8 @@ class BatchesApi:
         options = self._service.options
         self._jobs.settle()
         active = self._jobs.active(project)
-        is_over = len(active) >= options.max_active_jobs
-        if is_over and options.overflow == "refuse":
+        above_limit = len(active) >= options.max_active_jobs
+        if above_limit and options.overflow == "refuse":
             raise refusals.batch_quota_exceeded()
         enqueued = sum(job.tokens for job in active if job.model == model)
         if options.max_enqueued_tokens is not None and enqueued + totals.tokens > options.max_enqueued_tokens:
@@ -163,7 +166,7 @@ class BatchesApi:
             file_name=file_name,
             request_count=totals.requests,
             created_ns=now,
-            released_ns=None if is_over else now,
+            released_ns=None if above_limit else now,
             pending_ns=nanoseconds(pending),
             running_ns=nanoseconds(running),
             lifetime_ns=int(options.job_hours * HOUR),
@@ -197,7 +200,7 @@ class BatchesApi:
         return json_response(body)
 
     async def _cancel(self, request: Request) -> Response:
-        """Terminal at once; a job that has ended already, or that heeds no cancel, answers 200 as well."""
+        """The job is cancelled at once. Also 200 for a job that has ended or whose fault rule ignores cancels."""
         self.cancel(self._requested(request))
         return json_response({})
 
@@ -217,7 +220,7 @@ class BatchesApi:
         return json_response({})
 
     async def _change(self, request: Request) -> Response:
-        """PATCH answers the batch itself, not its operation."""
+        """PATCH returns the batch resource, not an operation."""
         job = self._requested(request)
         body = await read_object(request)
         priority = get_int(body, "priority")
@@ -236,7 +239,7 @@ class BatchesApi:
 
 
 def _write_inline(path: Path, requests: list[Any], kind: str) -> None:
-    """Keeps inlined requests as an input file, one a line; unknown fields are refused in the front end's words."""
+    """Writes inlined requests to an input file, one per line. Unknown fields are refused with the service's wording."""
     with path.open("wb") as lines:
         for number, item in enumerate(requests):
             request = item.get("request") if isinstance(item, dict) else None

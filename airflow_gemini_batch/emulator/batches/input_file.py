@@ -1,4 +1,4 @@
-"""Reading a job's input: every line is looked at when the job is created, and all bad ones are named at once."""
+"""Reading a job's input file. All lines are checked when the job is created, and one error lists all invalid ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_gemini_batch.emulator.answers.request import BYTES_PER_TOKEN
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import TOO_DEEP, from_json
 from airflow_gemini_batch.emulator.http.request_fields import line_error, request_of
@@ -18,16 +19,13 @@ REQUEST_MESSAGE = {
     "embed": "EmbedContentRequest", "openai-embed": "EmbedContentRequest",
 }  # fmt: skip
 
-#: A file of nothing but bad lines is not told about in full: an answer has to stay an answer.
+#: At most this many invalid lines are listed, so that the error stays small.
 _MAX_ERRORS = 1000
-
-#: Plausible, not true: English text has about four bytes a token.
-BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class InputTotals:
-    """What a good input holds."""
+    """The size of a valid input."""
 
     requests: int
     tokens: int
@@ -35,7 +33,7 @@ class InputTotals:
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """One request of a job. `line` counts all lines of the file from 1, blank ones too."""
+    """One request of a job. `line` is its line number in the file, from 1; blank lines count."""
 
     line: int
     key: str | None
@@ -44,7 +42,7 @@ class InputRow:
 
 
 def check(path: Path, kind: str) -> InputTotals:
-    """Counts the requests of an input file, or raises the refusal that lists its bad lines."""
+    """Counts the requests and tokens of an input file. Raises a Refusal that lists its invalid lines."""
     message = REQUEST_MESSAGE[kind]
     errors: list[str] = []
     requests = size = 0
@@ -65,7 +63,7 @@ def check(path: Path, kind: str) -> InputTotals:
 
 
 def read_rows(lines: Iterable[bytes]) -> Iterator[InputRow]:
-    """The requests of an input that has been checked."""
+    """The requests of an input that has passed `check`."""
     for number, text in enumerate(lines, 1):
         if text := text.strip():
             line = from_json(text)
@@ -75,7 +73,7 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[InputRow]:
 
 
 def _line_error(text: bytes, message: str) -> str | None:
-    """`COLUMN: what is wrong` for a bad line, None for a good one."""
+    """`COLUMN: problem` for an invalid line, None for a valid one."""
     try:
         line = from_json(text)
     except ValueError as error:
@@ -94,7 +92,7 @@ def _line_error(text: bytes, message: str) -> str | None:
 
 
 def _column(text: bytes, field: str) -> int:
-    """Just behind the field's name, which is where the service's parser stands when it gives up."""
+    """The column after the field's name, which is the one that the service's parser reports."""
     name = f'"{field}"'.encode("utf-8", "replace")
     return text.find(name) + len(name) + 1
 

@@ -1,4 +1,4 @@
-"""The jobs of the store: made once, found by id, listed newest first, and settled when their time has come."""
+"""Jobs in the database: creating, finding, listing and settling them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_gemini_batch.emulator.service import Service
 
 
 class JobStore:
-    """All jobs of all projects; deleted ones stay for the journal's sake, and are found by nobody."""
+    """All jobs of all projects. Deleted jobs stay in the database for the control API; the other calls do not return them."""
 
     def __init__(self, service: Service, files: FileStore, announce: Callable[[Job, JobSnapshot], None]) -> None:
         self._service = service
@@ -27,12 +27,14 @@ class JobStore:
         self._announce = announce
 
     def add(self, job: Job, row_faults: Sequence[RowFault]) -> None:
+        """Stores a new job with the row faults that apply to its output."""
         values = {field.name: getattr(job, field.name) for field in fields(Job) if field.name != "number"}
         values["plan"] = msgspec.json.encode(job.plan).decode()
         values["deleted"] = int(job.deleted)
         self._store.insert("jobs", **values, row_faults=msgspec.json.encode(row_faults).decode())
 
     def get(self, project: str, job_id: str) -> Job:
+        """Raises the service's 404 for a job that does not exist, was deleted or belongs to another project."""
         row = self._store.row("SELECT * FROM jobs WHERE id = ? AND project = ? AND deleted = 0", job_id, project)
         if row is None:
             raise refusals.not_found()
@@ -50,6 +52,7 @@ class JobStore:
         return [] if row is None else msgspec.json.decode(row["row_faults"], type=list[RowFault])
 
     def page(self, project: str, size: int, token: str | None) -> tuple[list[Job], str | None]:
+        """One page of the listing, newest first, and the token of the next page."""
         listing = self._service.rules.for_listing("batches")
         page, after = open_token(token, start=(-1, 0))
         size = min(size, listing.page_size or size)
@@ -67,12 +70,12 @@ class JobStore:
         return [_job(row) for row in rows[:size]], more
 
     def active(self, project: str) -> list[Job]:
-        """Neither finished nor deleted: what counts towards the limits."""
+        """Jobs that are neither finished nor deleted. They count toward the limits."""
         now = self._service.clock.now()
         return [job for job in self._unsettled() if job.project == project and not snapshot_of(job, now).done]
 
     def unwritten(self) -> list[Job]:
-        """Jobs whose output is still to be written, oldest first."""
+        """Jobs whose output has not been written yet, oldest first."""
         now = self._service.clock.now()
         return [
             job
@@ -91,7 +94,7 @@ class JobStore:
         self._store.run("UPDATE jobs SET display_name = ?, priority = ? WHERE id = ?", display_name, priority, job.id)
 
     def fail(self, job: Job) -> None:
-        """Its time goes on, and ends in FAILED."""
+        """Marks the job to end as FAILED, at the time when it would have succeeded."""
         plan = msgspec.structs.replace(job.plan, do="fail", error_code=INTERNAL, cancel_leaves=None)
         self._store.run("UPDATE jobs SET plan = ? WHERE id = ?", msgspec.json.encode(plan).decode(), job.id)
 
@@ -105,7 +108,7 @@ class JobStore:
         )
 
     def settle(self) -> None:
-        """Brings the store up to the clock: frees resting jobs, and puts finished jobs' output among the files."""
+        """Applies what is due by the clock: publishes the output of jobs that have ended, and starts queued jobs."""
         now = self._service.clock.now()
         unsettled = self._unsettled()
         for job in unsettled:
@@ -118,7 +121,7 @@ class JobStore:
                     self._announce(job, snapshot)
                 self._store.content(f"{job.id}.in").unlink(missing_ok=True)
         if any(job.released_ns is None for job in unsettled):
-            self._release_resting(now)
+            self._start_queued(now)
 
     def _publish(self, job: Job, ended_ns: int) -> None:
         if job.inline or self._files.find(job.project, job.output_id):
@@ -141,11 +144,11 @@ class JobStore:
             )
         )
 
-    def _release_resting(self, now: int) -> None:
-        resting = [job for job in self._unsettled() if job.released_ns is None and not snapshot_of(job, now).done]
-        for job in resting:
-            going = [other for other in self.active(job.project) if other.released_ns is not None]
-            if len(going) < self._service.options.max_active_jobs:
+    def _start_queued(self, now: int) -> None:
+        queued = [job for job in self._unsettled() if job.released_ns is None and not snapshot_of(job, now).done]
+        for job in queued:
+            running = [other for other in self.active(job.project) if other.released_ns is not None]
+            if len(running) < self._service.options.max_active_jobs:
                 self._store.run("UPDATE jobs SET released_ns = ? WHERE id = ?", now, job.id)
 
     def _unsettled(self) -> list[Job]:

@@ -1,7 +1,7 @@
-"""What a job is at a given moment: a pure function of what is known about it and of the clock.
+"""The state of a job at a given time: a pure function of its stored data and the clock.
 
-Nothing moves a job but time, its plan and a cancel. So a restarted emulator sees each job where it would have
-been anyway; the only work behind a job is its output, and a job does not end well before that is written.
+A job's state depends only on time, its plan and a cancel, so a restart of the emulator does not change it. The only work behind
+a job is writing its output. A job succeeds only after its output is written.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ DEADLINE_EXCEEDED = 4
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that is stored about a job. Moments are nanoseconds of the emulator's clock."""
+    """A job as stored. All times are nanoseconds since 1970 by the emulator's clock."""
 
     id: str
     project: str
     kind: str
-    """`generate` or `embed`, with `openai-` before it where the job came through the compatibility layer."""
+    """`generate` or `embed`; `openai-generate` or `openai-embed` for jobs of the OpenAI compatibility layer."""
 
     model: str
     display_name: str
@@ -41,25 +41,27 @@ class Job:
     request_count: int
     created_ns: int
     released_ns: int | None
-    """When its way began; None while it rests above the limit of active jobs."""
+    """When its pending time began; None while it is queued above the limit of active jobs."""
 
     pending_ns: int
     running_ns: int
     lifetime_ns: int
     plan: JobFault = field(default_factory=JobFault)
+    """The fault rule that matched at create; the default is the normal course."""
+
     priority: int = 0
     tokens: int = 0
     cancelled_ns: int | None = None
     output_ns: int | None = None
-    """When the output was written; None while it is not."""
+    """When the output was written; None before that."""
 
     output_rows: int = 0
     failed_rows: int = 0
     settled_ns: int | None = None
-    """When it became terminal, set once its output (if any) is in place: nothing will change any more."""
+    """When it ended. Set once its output (if any) is published; after that the job does not change any more."""
 
     polls: int = 0
-    """How often it was asked for after it ended."""
+    """How many get and list calls have returned it since it ended."""
 
     deleted: bool = False
     number: int = 0
@@ -70,7 +72,7 @@ class Job:
 
     @property
     def output_id(self) -> str:
-        """The id of the output file: 42 characters, two more than the Files API allows elsewhere."""
+        """The id of the output file: 42 characters, two more than the Files API allows for other files."""
         return f"batch-{self.id}"
 
     @property
@@ -80,7 +82,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """A job as it stands at one moment."""
+    """The state of a job at one time."""
 
     state: str
     updated_ns: int
@@ -94,6 +96,7 @@ class JobSnapshot:
 
 
 def snapshot_of(job: Job, now: int) -> JobSnapshot:
+    """The state of `job` at `now` (nanoseconds)."""
     plan = job.plan
     expires = job.created_ns + job.lifetime_ns
     start = job.released_ns + job.pending_ns if job.released_ns is not None else expires
@@ -106,16 +109,16 @@ def snapshot_of(job: Job, now: int) -> JobSnapshot:
         start = expires if plan.hang_in == "PENDING" or job.released_ns is None else start
         end = expires
     if now >= expires and end >= expires:
-        return _ended_badly(job, EXPIRED, expires, DEADLINE_EXCEEDED, f"Batch {job.id} expired.")
+        return _ended_with_error(job, EXPIRED, expires, DEADLINE_EXCEEDED, f"Batch {job.id} expired.")
     if now < start:
         return JobSnapshot(PENDING, job.created_ns, pending=job.request_count)
     if now < end:
         finished = 0 if plan.do == "hang" else _progress(job, now - start)
         return _running(job, start if plan.do == "hang" else now, finished)
     if plan.do == "fail":
-        return _ended_badly(job, FAILED, end, plan.error_code, plan.error_message)
+        return _ended_with_error(job, FAILED, end, plan.error_code, plan.error_message)
     if plan.do == "expire":
-        return _ended_badly(job, EXPIRED, end, DEADLINE_EXCEEDED, f"Batch {job.id} expired.")
+        return _ended_with_error(job, EXPIRED, end, DEADLINE_EXCEEDED, f"Batch {job.id} expired.")
     if job.output_ns is None:
         return _running(job, end, job.request_count)
     end = max(end, job.output_ns)
@@ -124,37 +127,37 @@ def snapshot_of(job: Job, now: int) -> JobSnapshot:
         end,
         done=True,
         ended_ns=end,
-        has_output=_is_exposed(job, end, now),
+        has_output=_output_is_visible(job, end, now),
         successful=job.request_count - job.failed_rows,
         failed=job.failed_rows,
     )
 
 
-def turn_of(job: Job, place: int, now: int) -> int:
-    """When the request at `place` (from 0) is answered; a job that still rests, as if it went on now."""
+def answered_at(job: Job, index: int, now: int) -> int:
+    """When request number `index` (from 0) is answered. For a queued job: as if it started at `now`."""
     start = (now if job.released_ns is None else job.released_ns) + job.pending_ns
-    return start + job.running_ns * place // job.request_count
+    return start + job.running_ns * index // job.request_count
 
 
 def writes_output(plan: JobFault) -> bool:
-    """Whether a job with this plan will ever have something to show, so that the work is not done in vain."""
+    """Whether a job with this plan will ever have output. For other jobs none is written."""
     return plan.do == "succeed" or (plan.do == "cancel" and plan.cancel_leaves is not None)
 
 
 def rows_left_by_cancel(job: Job) -> int | None:
-    """How many rows a cancelled job keeps; None when there is no output at all."""
+    """How many rows of output a cancelled job has; None for no output."""
     leaves = job.plan.cancel_leaves
     return None if leaves is None else int(job.request_count * leaves)
 
 
 def rows_to_write(job: Job) -> int:
-    """How many rows the output has, now that it is to be written."""
+    """How many rows to write to the output now."""
     left = rows_left_by_cancel(job) if job.cancelled_ns is not None or job.plan.do == "cancel" else None
     return job.request_count if left is None else left
 
 
 def awaits_output(job: Job, snapshot: JobSnapshot) -> bool:
-    """Whether a terminal job has rows to show that are not written yet."""
+    """Whether a cancelled job has output rows that are not written yet."""
     return snapshot.state == CANCELLED and rows_left_by_cancel(job) is not None and not snapshot.has_output
 
 
@@ -167,7 +170,7 @@ def _cancelled_at(job: Job, end: int) -> int | None:
 
 
 def _cancelled(job: Job, moment: int, start: int, end: int) -> JobSnapshot:
-    """As observed: terminal at once, an error with code 13, and counters left as they stood."""
+    """As observed at the service: terminal at once, an error with code 13, and unchanged counters."""
     left = rows_left_by_cancel(job)
     elapsed = min(moment, end) - start
     finished = left if left is not None else _progress(job, elapsed) if elapsed > 0 and job.plan.do != "hang" else 0
@@ -185,7 +188,7 @@ def _cancelled(job: Job, moment: int, start: int, end: int) -> JobSnapshot:
     )
 
 
-def _ended_badly(job: Job, state: str, moment: int, code: int, message: str) -> JobSnapshot:
+def _ended_with_error(job: Job, state: str, moment: int, code: int, message: str) -> JobSnapshot:
     error = {"code": code, "message": message}
     return JobSnapshot(state, moment, done=True, ended_ns=moment, error=error, pending=job.request_count)
 
@@ -198,6 +201,6 @@ def _progress(job: Job, elapsed: int) -> int:
     return job.request_count * elapsed // job.running_ns if job.running_ns else job.request_count
 
 
-def _is_exposed(job: Job, end: int, now: int) -> bool:
+def _output_is_visible(job: Job, end: int, now: int) -> bool:
     plan = job.plan
     return job.polls >= plan.responses_file_late_polls and now >= end + nanoseconds(plan.responses_file_late_seconds)

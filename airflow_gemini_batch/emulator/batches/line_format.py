@@ -1,6 +1,6 @@
-"""How jobs that came through another API read and write their lines.
+"""Line formats of jobs that were created through another API.
 
-The batches know Gemini's own lines only. A kind of job with other lines brings a `LineFormat`.
+The batch code reads and writes Gemini's own lines. A job kind with other lines has a `LineFormat`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class LineFormat:
-    """The two translations of one kind of job."""
+    """Translates the input and output lines of one job kind."""
 
     translate_input: Callable[[Path, Path], None]
-    """Writes the uploaded file (first path) as Gemini's input lines (second path). Raises the refusal that lists bad lines."""
+    """Translates the uploaded file (first path) to a file of Gemini's input lines (second path).
+
+    Raises a Refusal that lists invalid lines.
+    """
 
     output_line: Callable[[bytes, int], bytes]
-    """One of Gemini's output lines in the other form; the number is the job's creation time in Unix seconds."""
+    """Translates one of Gemini's output lines. The second argument is the job's creation time in Unix seconds."""

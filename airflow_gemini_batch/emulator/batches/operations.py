@@ -1,22 +1,19 @@
-"""A job as the long-running operation that the service shows."""
+"""A job as the long-running operation that the service returns."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
 from airflow_gemini_batch.emulator.batches.jobs import Job, JobSnapshot
 from airflow_gemini_batch.emulator.clock import timestamp_ns
-
-Json = dict[str, Any]
+from airflow_gemini_batch.emulator.proto_json import Json
 
 _TYPE = "type.googleapis.com/google.ai.generativelanguage.v1main."
-_BATCH_TYPE = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}  # whichever way the job came
+_BATCH_TYPE = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}  # jobs of the OpenAI layer too
 
 
 def operation(job: Job, snapshot: JobSnapshot, rows: list[bytes] | None = None) -> Json:
-    """`rows` are the lines of a finished inline job; without them (in a listing) its output is left out."""
+    """`rows` are the output lines of a finished inline job. Without them, as in a listing, its output is left out."""
     output = output_of(job, snapshot, rows)
     body: Json = {"name": job.name, "metadata": {"@type": _type_of(job), **batch(job, snapshot, output)}}
     if snapshot.done:
@@ -29,7 +26,7 @@ def operation(job: Job, snapshot: JobSnapshot, rows: list[bytes] | None = None) 
 
 
 def batch(job: Job, snapshot: JobSnapshot, output: Json | None) -> Json:
-    """The batch resource itself: an operation's metadata, and the answer to a change of it."""
+    """The batch resource: the metadata of an operation, and the answer to PATCH."""
     body: Json = {"model": job.model}
     if job.display_name:
         body["displayName"] = job.display_name
@@ -50,7 +47,7 @@ def batch(job: Job, snapshot: JobSnapshot, output: Json | None) -> Json:
 
 
 def stats(job: Job, snapshot: JobSnapshot) -> Json:
-    """int64 as strings, zeros left out."""
+    """The job's counters as the service writes them: int64 as strings, zeros left out."""
     counters = {
         "requestCount": job.request_count,
         "successfulRequestCount": snapshot.successful,

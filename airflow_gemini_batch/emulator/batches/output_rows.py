@@ -1,4 +1,4 @@
-"""One request of a job answered: the line that the service would write for it."""
+"""Answers single requests of a job with what the service would write to the output."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from airflow_gemini_batch.emulator.answers.request import value_error
 from airflow_gemini_batch.emulator.answers.response import generate_content
 from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
 from airflow_gemini_batch.emulator.batches.input_file import InputRow
-from airflow_gemini_batch.emulator.batches.jobs import Job, turn_of
+from airflow_gemini_batch.emulator.batches.jobs import Job, answered_at
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.refusals import Refusal
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.proto_json import Json
 
-#: gRPC codes of a row's error, by the status that the same refusal has elsewhere.
+#: gRPC code of a row's error, by the status that the same refusal has in an HTTP answer.
 _CODES = {"INVALID_ARGUMENT": 3, "PERMISSION_DENIED": 7, "FAILED_PRECONDITION": 9}
 
 
 @dataclass(slots=True)
 class OutputRow:
-    """A row on its way into the output; faults may still change every part of it."""
+    """A row before it is written to the output. Faults may still change it."""
 
     line: int
     key: str | None
     metadata: Any
     outcome: Json
-    """`{"response": …}`, `{"error": …}` or whatever a fault made of it."""
+    """`{"response": …}` or `{"error": …}`, unless a fault has changed it."""
 
 
 class RowAnswerer:
@@ -41,12 +41,12 @@ class RowAnswerer:
         self._references = references
         self._now = now
 
-    def answer(self, place: int, row: InputRow) -> OutputRow:
-        """`place` counts the job's requests from 0."""
-        return OutputRow(row.line, row.key, row.metadata, self._outcome(row.request, turn_of(self._job, place, self._now)))
+    def answer(self, index: int, row: InputRow) -> OutputRow:
+        """`index` is the number of the request in the job, from 0."""
+        return OutputRow(row.line, row.key, row.metadata, self._outcome(row.request, answered_at(self._job, index, self._now)))
 
     def _outcome(self, request: Json, moment: int) -> Json:
-        """A request that is well-formed but makes no sense fails alone, with the gRPC code in its row."""
+        """A well-formed request with an invalid value fails alone, with a gRPC code in its row."""
         complaint = value_error(request, embeds=self._embeds)
         if complaint is not None:
             return _refused(refusals.invalid_argument(complaint))

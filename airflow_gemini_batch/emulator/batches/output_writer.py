@@ -1,4 +1,4 @@
-"""The thread that writes jobs' outputs, so that no call of the API waits for them."""
+"""Writes the outputs of jobs in a thread, so that no API call waits for them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from airflow_gemini_batch.emulator.service import Service
 
 _log = logging.getLogger(__name__)
 
-#: Lines are joined up to so many bytes before they are hashed and written.
+#: Lines are collected up to this many bytes before they are hashed and written.
 _BLOCK = 1 << 20
 
 
 class OutputWriter:
-    """One thread, one job at a time, oldest first. Outputs are whole or absent: a kill costs the work, no more."""
+    """One thread that writes one job's output at a time, oldest first.
+
+    An output is complete or absent. After a kill, an unfinished output is written again at the next start.
+    """
 
     def __init__(self, service: Service, references: References, jobs: JobStore, formats: Mapping[str, LineFormat]) -> None:
         self._service = service
@@ -38,7 +41,7 @@ class OutputWriter:
         self._changed = threading.Condition()
         self._waiting = 0
         self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="emulator-runner", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="emulator-output-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -51,12 +54,13 @@ class OutputWriter:
         self._thread.join()
 
     def put(self, job: Job) -> None:
+        """Queues the output of `job` for writing."""
         with self._changed:
             self._waiting += 1
         self._queue.put(job.id)
 
     def wait_idle(self, timeout: float) -> bool:
-        """True once every output that was asked for is written."""
+        """Waits until every queued output is written. False if that takes longer than `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._waiting == 0, timeout)
 
@@ -67,18 +71,18 @@ class OutputWriter:
                 if job is not None and not job.deleted and job.settled_ns is None:
                     self._write(job)
             except Exception:
-                # Whatever is wrong with one job must not stop all others: it fails, as it would at the service.
-                self._give_up(job_id)
+                # An error in one job must not stop the others. The job fails, as it would at the service.
+                self._fail_job(job_id)
             finally:
                 with self._changed:
                     self._waiting -= 1
                     self._changed.notify_all()
 
-    def _give_up(self, job_id: str) -> None:
+    def _fail_job(self, job_id: str) -> None:
         job = self._jobs.by_id(job_id)
         if job is None or job.deleted or job.settled_ns is not None:
-            return  # its input went away under the work, as it should
-        _log.exception("the output of batches/%s could not be written: the job fails", job_id)
+            return  # deleted or cancelled meanwhile, so its input is gone: not an error
+        _log.exception("The output of batches/%s could not be written, so the job fails.", job_id)
         self._jobs.fail(job)
 
     def _write(self, job: Job) -> None:
@@ -89,7 +93,7 @@ class OutputWriter:
         other = self._formats.get(job.kind)
         counts = RowCounts()
         digest = hashlib.sha256()
-        rest_at = time.monotonic()
+        yield_at = time.monotonic()
         with source.open("rb") as lines, draft.open("wb") as output:
             answers = itertools.starmap(answerer.answer, enumerate(itertools.islice(read_rows(lines), most)))
             block = bytearray()
@@ -102,10 +106,10 @@ class OutputWriter:
                 digest.update(block)
                 output.write(block)
                 block.clear()
-                if time.monotonic() > rest_at:
-                    # Lets the event loop in: a thread that computes would else hold it off for whole switch intervals.
+                if time.monotonic() > yield_at:
+                    # Yields to the event loop. A computing thread would otherwise block it for whole switch intervals.
                     time.sleep(0.001)
-                    rest_at = time.monotonic() + 0.02
+                    yield_at = time.monotonic() + 0.02
             digest.update(block)
             output.write(block)
         draft.replace(self._service.store.content(f"{job.id}.out"))

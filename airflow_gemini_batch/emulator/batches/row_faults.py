@@ -1,4 +1,4 @@
-"""Rows on their way into the output file, with what the rules make go wrong on it."""
+"""Applies row faults while a job's output is written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from airflow_gemini_batch.emulator.faults.kinds import RowFault
 from airflow_gemini_batch.emulator.http.bodies import to_json
 from airflow_gemini_batch.emulator.proto_json import Json
 
-#: Rows are shuffled within windows of so many, which bounds the memory of a file of any length.
+#: Rows are shuffled within windows of this many rows, which bounds memory for files of any length.
 SHUFFLE_WINDOW = 10_000
 
-#: What would leave the answer of an inline job no JSON at all, and has no meaning there.
+#: Not applied to inline jobs: they would make the whole answer invalid JSON, or have no meaning there.
 _ONLY_IN_FILES = {"torn", "nan", "crlf", "blank_line"}
 
 _INTERNAL_ERROR = (
@@ -25,7 +25,7 @@ _INTERNAL_ERROR = (
 
 @dataclass(slots=True)
 class RowCounts:
-    """What the job's counters will say. A row that is lost or doubled afterwards still counts once."""
+    """Counts for the job's counters. A row that a fault drops or duplicates later still counts once."""
 
     answered: int = 0
     failed: int = 0
@@ -34,7 +34,7 @@ class RowCounts:
 def apply_row_faults(
     rows: Iterable[OutputRow], faults: Sequence[RowFault], counts: RowCounts, *, inline: bool
 ) -> Iterator[bytes]:
-    """The lines of the output: first what the rows hold goes wrong, then their order and number, then their text."""
+    """The lines of the output. Faults change the contents of rows first, then their order and number, then their text."""
     for fault in faults:
         if fault.do in _OUTCOMES:
             rows = _changed(rows, fault)
@@ -50,7 +50,7 @@ def apply_row_faults(
     for row in rows:
         text = to_json(_line(row, inline))
         for fault in in_text:
-            if fault.strikes(row.line, row.key):
+            if fault.matches(row.line, row.key):
                 text = _TEXTS[fault.do](text)
         yield text + b"\n"
 
@@ -63,7 +63,7 @@ def _counted(rows: Iterable[OutputRow], counts: RowCounts) -> Iterator[OutputRow
 
 
 def _line(row: OutputRow, inline: bool) -> Json:
-    """`key` stands last, as in the service's files; without a key in the input there is none in the output."""
+    """`key` comes last, as in the service's files. A row without a key in the input has none in the output."""
     if inline:
         return row.outcome if row.metadata is None else {**row.outcome, "metadata": row.metadata}
     return row.outcome if row.key is None else {**row.outcome, "key": row.key}
@@ -83,14 +83,14 @@ def _shuffled(rows: Iterable[OutputRow], fault: RowFault) -> Iterator[OutputRow]
 
 
 def _swapped(rows: Iterable[OutputRow], fault: RowFault) -> Iterator[OutputRow]:
-    """A chosen row and the one behind it trade keys: each answer stands under the other's name."""
+    """Swaps the keys of a matching row and the next one, so that each answer has the other's key."""
     held: OutputRow | None = None
     for row in rows:
         if held is not None:
             yield replace(held, key=row.key, metadata=row.metadata)
             yield replace(row, key=held.key, metadata=held.metadata)
             held = None
-        elif fault.strikes(row.line, row.key):
+        elif fault.matches(row.line, row.key):
             held = row
         else:
             yield row
@@ -101,13 +101,13 @@ def _swapped(rows: Iterable[OutputRow], fault: RowFault) -> Iterator[OutputRow]:
 def _copied(rows: Iterable[OutputRow], fault: RowFault) -> Iterator[OutputRow]:
     copies = _COPIES[fault.do]
     for row in rows:
-        yield from copies(row) if fault.strikes(row.line, row.key) else (row,)
+        yield from copies(row) if fault.matches(row.line, row.key) else (row,)
 
 
 def _changed(rows: Iterable[OutputRow], fault: RowFault) -> Iterator[OutputRow]:
     change = _OUTCOMES[fault.do]
     for row in rows:
-        if fault.strikes(row.line, row.key):
+        if fault.matches(row.line, row.key):
             row.outcome = change(row.outcome, fault)
         yield row
 
@@ -133,7 +133,7 @@ def _error(fault: RowFault) -> Json:
 
 
 def _stopped(reason: str) -> Callable[[Json, RowFault], Json]:
-    """The answer is withheld: a candidate with a reason and without parts."""
+    """Replaces the answer with a candidate that has a finish reason and no parts."""
 
     def change(outcome: Json, fault: RowFault) -> Json:
         candidate = {"content": {"role": "model"}, "finishReason": reason, "index": 0}

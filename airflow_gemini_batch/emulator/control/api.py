@@ -1,6 +1,6 @@
 """The control API under `/emulator`, a path that the real service does not have.
 
-It sets faults, moves the clock and tells what was asked of the emulator. It needs no key.
+It sets fault rules, moves the clock, and shows the journal, the calls, the jobs and the webhooks. It does not need an API key.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from airflow_gemini_batch.emulator.http.bodies import json_response, read_object
 from airflow_gemini_batch.emulator.service import Service
 from airflow_gemini_batch.emulator.webhooks.deliveries import DeliveryStore
 
-#: How long a call waits for outputs to be written unless it says otherwise.
-_PATIENCE_SECONDS = 60.0
+#: How long a call waits for outputs to be written, unless `timeout` is given.
+_IDLE_TIMEOUT_SECONDS = 60.0
 
 
 class ControlApi:
+    """The endpoints under `/emulator`."""
+
     def __init__(self, service: Service, jobs: JobStore, writer: OutputWriter, deliveries: DeliveryStore) -> None:
         self._service = service
         self._jobs = jobs
@@ -55,9 +57,9 @@ class ControlApi:
     async def _about(self, request: Request) -> Response:
         return json_response(
             {
-                "what": "An emulator of the Gemini Batch API. Its answers are synthetic: no model has snapshot the requests.",
+                "what": "An emulator of the Gemini Batch API. Its answers are synthetic: no model has read the requests.",
                 "time": timestamp_ns(self._service.clock.now()),
-                # Keys stay out of every answer.
+                # API keys are in no answer.
                 "options": {name: value for name, value in asdict(self._service.options).items() if name != "keys"},
                 "faults": len(self._service.rules.rules()),
             }
@@ -67,7 +69,7 @@ class ControlApi:
         return json_response({"faults": [_rule(rule) for rule in self._service.rules.rules()]})
 
     async def _add_faults(self, request: Request) -> Response:
-        """One rule, or a list of them: all are set or none."""
+        """One rule or a list of rules. If one is invalid, none is added."""
         text = await request.body()
         try:
             raw = msgspec.json.decode(text, type=list[msgspec.Raw]) if text.lstrip()[:1] == b"[" else [text]
@@ -82,13 +84,17 @@ class ControlApi:
 
     async def _remove_fault(self, request: Request) -> Response:
         removed = self._service.rules.remove(request.path_params["id"])
-        return json_response({}) if removed else json_response({"error": {"code": 404, "message": "no such rule"}}, 404)
+        return (
+            json_response({})
+            if removed
+            else json_response({"error": {"code": 404, "message": f"no rule has the id {request.path_params['id']}"}}, 404)
+        )
 
     async def _clock(self, request: Request) -> Response:
-        """POST `{"advance_seconds": 3600}` moves the clock; outputs under way are written first."""
+        """POST `{"advance_seconds": 3600}` moves the clock, after outputs in progress have been written."""
         if request.method == "POST":
             seconds = _number((await read_object(request)).get("advance_seconds"), "advance_seconds")
-            if not await self._wait_idle(_PATIENCE_SECONDS):
+            if not await self._wait_idle(_IDLE_TIMEOUT_SECONDS):
                 return json_response({"error": {"code": 504, "message": "outputs are still being written"}}, 504)
             try:
                 self._service.clock.advance(seconds)
@@ -99,7 +105,7 @@ class ControlApi:
         return json_response({"time": timestamp_ns(now), "now_ns": now})
 
     async def _idle(self, request: Request) -> Response:
-        timeout = _number(request.query_params.get("timeout", _PATIENCE_SECONDS), "timeout")
+        timeout = _number(request.query_params.get("timeout", _IDLE_TIMEOUT_SECONDS), "timeout")
         return json_response({"idle": await self._wait_idle(timeout)})
 
     async def _journal(self, request: Request) -> Response:
@@ -111,7 +117,7 @@ class ControlApi:
         return json_response({"calls": self._service.journal.calls()})
 
     async def _list_jobs(self, request: Request) -> Response:
-        """Every job of every project, deleted ones too, as it stands now."""
+        """The current state of all jobs of all projects, including deleted ones."""
         self._jobs.settle()
         now = self._service.clock.now()
         return json_response({"jobs": [_job(job, now) for job in self._jobs.all_jobs()]})
@@ -127,7 +133,7 @@ def _number(value: Any, name: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise refusals.invalid_argument(f"{name} is a number of seconds, not {value!r}.") from None
+        raise refusals.invalid_argument(f"{name} must be a number of seconds, found {value!r}.") from None
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The fault rules in force, kept in the store with how often each was met and has fired."""
+"""The active fault rules, stored in the database with their counters."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _Kind = TypeVar("_Kind", HttpFault, FileFault, JobFault, WebhookFault)
 
 
 class FaultRules:
-    """Rules in the order in which they were set; for a call or a job the first that fires counts.
+    """The rules in the order in which they were added. For a call, file, job or webhook the first rule that fires is applied.
 
-    They are asked inside transactions and outside of them, by several threads: so the store's own lock guards them too.
+    Several threads use them, inside and outside of transactions, so the store's lock guards them too.
     """
 
     def __init__(self, store: Store) -> None:
@@ -70,7 +70,7 @@ class FaultRules:
         return self._first(JobFault, lambda fault: matches_job(fault, display_name, model)) or JobFault()
 
     def for_rows(self, display_name: str, model: str) -> list[RowFault]:
-        """All that fire: a file may be shuffled and torn."""
+        """All row faults that fire for a job: several can apply to one output."""
         matching = [
             rule for rule in self._rules if isinstance(rule.fault, RowFault) and matches_job(rule.fault, display_name, model)
         ]
@@ -84,7 +84,7 @@ class FaultRules:
         return self._first(WebhookFault, lambda fault: matches_webhook(fault, event, uri))
 
     def _first(self, kind: type[_Kind], matches: Callable[[_Kind], bool]) -> _Kind | None:
-        """The first that fires; those behind it are not asked, and do not count the match."""
+        """The first rule that fires. Rules after it are not evaluated, and do not count the match."""
         for rule in self._rules:
             fault = rule.fault
             if isinstance(fault, kind) and matches(fault) and self._fires(rule):

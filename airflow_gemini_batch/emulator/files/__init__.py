@@ -1,0 +1,1 @@
+"""The Files API: uploads, stored files and downloads."""

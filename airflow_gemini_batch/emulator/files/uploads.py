@@ -1,7 +1,7 @@
-"""The resumable upload, its one-call forms, and the metadata-only create.
+"""The resumable upload, uploads in one call, and files created from metadata only.
 
-The bytes that have arrived are the content file itself: its length is what `query` answers, whatever was killed
-in between. Only `finalize` makes a file of it, in one transaction.
+Received bytes are written directly to the content file, and `query` returns its length, so an upload survives a kill of the
+emulator. Only `finalize` creates the file, in one transaction.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _CHUNK_GRANULARITY = str(256 * 1024)
 
 _OBJECT_URI = re.compile(r"gs://[^/]+/.+")
 
-#: `jsonl` is none by the book, but the official samples upload under it.
+#: `jsonl` is not a valid MIME type, but the official samples use it.
 _MIME_TYPE = re.compile(
     r"jsonl|(application|audio|font|image|message|model|multipart|text|video)/[\w.+-]+( *;.*)?", re.IGNORECASE
 )
 
-#: What Google's servers take off the 48 hours, as seen in real answers: a fraction of a second.
-_EXPIRY_HASTE = 275_000_000
+#: In real answers files expire this much before the 48 hours are over.
+_EXPIRY_SHORTFALL_NS = 275_000_000
 
 
 class UploadsApi:
-    """`POST /upload/VERSION/files` in all its meanings, `POST /VERSION/files` and `files:register`."""
+    """`POST /upload/VERSION/files` in all its forms, `POST /VERSION/files` and `files:register`."""
 
     def __init__(self, service: Service, files: FileStore) -> None:
         self._service = service
@@ -90,7 +90,7 @@ class UploadsApi:
         )
 
     def _open(self, project: str, meta: Json, size: int | None, mime_type: str) -> str:
-        """Checks what can be known before the bytes come, and makes the place for them."""
+        """Checks the metadata and starts an upload. Returns its id."""
         file_id = get_text(meta, "name").removeprefix("files/")
         if file_id and not valid_file_id(file_id):
             raise refusals.invalid_argument(
@@ -127,7 +127,7 @@ class UploadsApi:
             raise refusals.not_found()
         commands = _commands(request)
         if upload["state"] == "final":
-            # The answer to the last chunk may have been lost: said again, it gets the same answer again.
+            # The answer to finalize may have been lost. A repeated call gets the same answer.
             return json_response(from_json(upload["answer"]), headers=_progress("final", upload["size"]))
         path = self._store.content(upload_id)
         if "query" in commands:
@@ -143,7 +143,7 @@ class UploadsApi:
         return json_response({}, headers=_progress("active", path.stat().st_size))
 
     async def _receive(self, request: Request, path: Path, announced: int | None) -> None:
-        """Streams the chunk into the content, from the offset it names; a chunk said twice is written once."""
+        """Writes the chunk to the content file at the offset that the call names, so a repeated chunk is written once."""
         offset = header_number(request, "x-goog-upload-offset") or 0
         received = path.stat().st_size
         if offset > received:
@@ -157,7 +157,7 @@ class UploadsApi:
                     offset += len(block)
                     if offset > most:
                         raise refusals.invalid_argument(f"More than the announced {most} bytes were sent.")
-                    # Straight into the page cache: quicker than handing each 64 KiB to another thread.
+                    # A blocking write to the page cache is faster than passing each 64 KiB to another thread.
                     content.write(block)
             except ClientDisconnect:
                 content.flush()
@@ -184,7 +184,7 @@ class UploadsApi:
             size=size,
             sha256=sha256,
             created_ns=now,
-            expires_ns=now + int(self._service.options.file_hours * HOUR) - _EXPIRY_HASTE,
+            expires_ns=now + int(self._service.options.file_hours * HOUR) - _EXPIRY_SHORTFALL_NS,
             source="UPLOADED",
             content=upload_id,
             processed_ns=now + nanoseconds(seconds if fault is None else fault.seconds),
@@ -208,7 +208,7 @@ class UploadsApi:
         return json_response(body, headers=_progress("final", size))
 
     async def _raw(self, request: Request, project: str) -> Response:
-        """Everything in one call: `upload, finalize` without a start before it, or nothing but the bytes."""
+        """An upload in one call: `upload, finalize` without a start, or the bytes alone."""
         mime_type = request.headers.get("x-goog-upload-header-content-type") or request.headers.get("content-type", "")
         upload_id = self._open(project, {}, None, mime_type)
         await self._receive(request, self._store.content(upload_id), None)
@@ -226,7 +226,7 @@ class UploadsApi:
         return await self._finish(request, self._open(project, meta, 0, get_text(meta, "mimeType")))
 
     async def _register(self, request: Request) -> Response:
-        """Names for objects of Cloud Storage. Nothing is read: they are there for those who refer to them."""
+        """Registers Cloud Storage objects as files. Their content is not read, and no bucket is contacted."""
         project = project_of(request, self._service)
         if not request.headers.get("authorization", "").lower().startswith("bearer "):
             raise refusals.token_missing()
@@ -250,7 +250,7 @@ class UploadsApi:
             size=0,
             sha256=sha256_of(self._store.content(content)),
             created_ns=now,
-            expires_ns=now + int(self._service.options.file_hours * HOUR) - _EXPIRY_HASTE,
+            expires_ns=now + int(self._service.options.file_hours * HOUR) - _EXPIRY_SHORTFALL_NS,
             source="REGISTERED",
             content=content,
         )
@@ -281,7 +281,7 @@ def _progress(status: str, received: int) -> dict[str, str]:
 
 
 def _two_parts(content_type: str, body: bytes) -> tuple[Json, str, bytes]:
-    """multipart/related: the metadata, then the content with its type."""
+    """Splits multipart/related: the metadata, the content's MIME type, the content."""
     boundary = content_type.partition("boundary=")[2].split(";")[0].strip().strip('"')
     parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
     if not boundary or len(parts) != 4:

@@ -1,4 +1,4 @@
-"""Reading request bodies and writing answers the way the service's front end does."""
+"""Reading request bodies and writing answers as the service's front end does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.proto_json import Json
 
-#: What is said of JSON that is nested deeper than Python's stack, here and wherever such a value is walked through.
+#: The error for JSON that is nested more deeply than Python's recursion limit.
 TOO_DEEP = "message is nested too deeply"
 
 
@@ -22,7 +22,7 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 
 
 def to_json(value: Any) -> bytes:
-    """Compact UTF-8; only a value that UTF-8 cannot hold (a lone surrogate) is escaped."""
+    """Compact UTF-8. Non-ASCII is escaped only if the value has a lone surrogate, which UTF-8 cannot encode."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -30,7 +30,7 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(text: bytes) -> Any:
-    """Any JSON, lone surrogates as `\\ud800` included. Raises ValueError; NaN and Infinity are no JSON."""
+    """Decodes any JSON, including lone surrogates such as `\\ud800`. Raises ValueError, also for NaN and Infinity."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -40,8 +40,12 @@ def from_json(text: bytes) -> Any:
 
 
 async def read_object(request: Request, most: int | None = None) -> Json:
-    """The call's JSON body, of less than `most` bytes. An empty one is `{}`; single quotes pass, since the docs' curl samples
-    have them."""
+    """The call's JSON body as a dict; an empty body is `{}`. Raises a Refusal for anything else.
+
+    :param most: a body of this many bytes or more is refused. Default: no limit.
+
+    Single-quoted strings are accepted, because curl samples in Google's documentation use them.
+    """
     return parse_object(await _read(request, most))
 
 
@@ -66,21 +70,22 @@ def parse_object(text: bytes) -> Json:
     if not isinstance(found, dict):
         raise refusals.invalid_argument("Invalid JSON payload received. Root element must be a message.")
     if rb"\ud" in text.lower() and _has_lone_surrogates(found):
-        raise refusals.invalid_argument("Invalid JSON payload received. A lone surrogate is no Unicode text.")
+        raise refusals.invalid_argument("Invalid JSON payload received. A lone surrogate is not valid Unicode text.")
     return found
 
 
 def header_number(request: Request, name: str) -> int | None:
-    """What a header counts, or None where it is not there."""
+    """A header's value as a number; None without the header. Raises a Refusal for anything but digits."""
     text = request.headers.get(name)
     if not text:
         return None
     if not (text.isascii() and text.isdigit()):
-        raise refusals.invalid_argument(f"Invalid value for the header {name}: {text!r} is no number of bytes.")
+        raise refusals.invalid_argument(f"Invalid value for the header {name}: {text!r} is not a number of bytes.")
     return int(text)
 
 
 def page_size_of(request: Request, default: int, most: int) -> int:
+    """The requested page size, at most `most`; `default` for none or 0."""
     text = request.query_params.get("pageSize") or request.query_params.get("page_size") or "0"
     try:
         size = int(text)

@@ -1,4 +1,4 @@
-"""What a call says about its caller: the key, the project behind it, the API version and the address."""
+"""What a call says about its caller: the project of its API key, the API version and the base URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ API_VERSIONS = ("v1", "v1beta", "v1alpha")
 
 
 def project_of(request: Request, service: Service) -> str:
-    """The project whose key came with the call. Raises the service's own refusal for a missing or invalid key."""
+    """The project of the call's API key. Raises the service's refusal for a missing or invalid key."""
     key = request.headers.get("x-goog-api-key") or request.query_params.get("key") or _bearer(request)
     if not key:
         raise refusals.key_missing()
@@ -26,7 +26,7 @@ def project_of(request: Request, service: Service) -> str:
 
 
 def _bearer(request: Request) -> str | None:
-    """The key as OpenAI's clients send it."""
+    """The API key of an OpenAI client."""
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     return key if kind.lower() == "bearer" and "/openai/" in request.url.path else None
 
@@ -37,7 +37,7 @@ def version_of(request: Request) -> str:
 
 
 def base_url_of(request: Request) -> str:
-    """The address by which this caller reaches the emulator: what the answers' URLs must begin with."""
+    """The base URL at which this caller reaches the emulator. URLs in answers begin with it."""
     scheme = request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip()
     host = request.headers.get("x-forwarded-host") or request.headers.get("host") or request.url.netloc
     return f"{scheme}://{host.split(',')[0].strip()}"

@@ -1,6 +1,6 @@
-"""The outermost layer: counts every call of the API, and does to it what an HTTP fault rule says.
+"""Counts every API call, and applies HTTP faults to it.
 
-A call goes wrong before its work (nothing has happened) or after it (it has, and the caller does not learn).
+A call can fail before its work (nothing was done) or after it (the work was done, but the caller does not get the answer).
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_gemini_batch.emulator.faults.kinds import HttpFault
 from airflow_gemini_batch.emulator.http.bodies import to_json
-from airflow_gemini_batch.emulator.http.refusals import Json, batch_quota_exceeded
+from airflow_gemini_batch.emulator.http.refusals import batch_quota_exceeded
+from airflow_gemini_batch.emulator.proto_json import Json
 from airflow_gemini_batch.emulator.service import Service
 
-#: In a call's state: its body has been read to the end, and the next message would be the disconnect.
+#: Key in a call's state: its body has been read completely, and the next message would be the disconnect.
 _BODY_ENDED = "body_ended"
 
-#: The service's wordings by status, for faults that bring no body of their own.
+#: The service's error by HTTP status, for faults without a body.
 _STATUS_BY_CODE = {
     400: ("INVALID_ARGUMENT", "Request contains an invalid argument."),
     403: ("PERMISSION_DENIED", "The caller does not have permission."),
@@ -35,7 +36,7 @@ _STATUS_BY_CODE = {
 
 
 class FaultMiddleware:
-    """ASGI middleware. Paths of the control API are neither counted nor disturbed."""
+    """ASGI middleware. Calls of the control API are not counted and get no faults."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -63,7 +64,7 @@ class FaultMiddleware:
 
 
 class _FaultyCall:
-    """One call on its way in and out; `answered` tells afterwards what the caller got."""
+    """One call. Afterwards `answered` is what the caller got: the status, `dropped`, `cut` or `nothing`."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, fault: HttpFault | None) -> None:
         self._scope = scope
@@ -83,13 +84,13 @@ class _FaultyCall:
         elif fault.do == "cut_upload":
             await app(self._scope, self._receive_until_cut, self._answer)
         elif fault.do == "delay":
-            await self._late(app, fault)
+            await self._delay(app, fault)
         else:
             if fault.when == "after":
                 await app(self._scope, self._receive_message, _discard)
             await (self._drop() if fault.do == "drop" else self._fault_answer(fault))
 
-    async def _late(self, app: ASGIApp, fault: HttpFault) -> None:
+    async def _delay(self, app: ASGIApp, fault: HttpFault) -> None:
         if fault.when == "before":
             await asyncio.sleep(fault.seconds)
             await app(self._scope, self._receive_message, self._answer)
@@ -123,7 +124,7 @@ class _FaultyCall:
         await self._send(message)
 
     async def _send_until_cut(self, message: Message) -> None:
-        """The headers announce everything, and the connection ends after the rule's number of bytes."""
+        """Sends headers for the whole answer, and closes the connection after the fault's number of bytes."""
         assert self._fault is not None
         if self.answered == "cut":
             return
@@ -139,10 +140,10 @@ class _FaultyCall:
         await self._send({"type": "http.response.body", "body": body[:left], "more_body": True})
         self.answered = "cut"
         self._transport().close()
-        await self._until_gone()
+        await self._wait_for_disconnect()
 
     async def _receive_until_cut(self) -> Message:
-        """The connection breaks when so many bytes of the body have arrived; those have."""
+        """Passes on the fault's number of bytes of the body, then closes the connection."""
         assert self._fault is not None
         if self.answered == "dropped":
             return {"type": "http.disconnect"}
@@ -157,29 +158,31 @@ class _FaultyCall:
         return message
 
     async def _drop(self) -> None:
-        """Closes the TCP connection without an answer, and waits until that is so."""
+        """Closes the TCP connection without an answer, and waits until it is closed."""
         self.answered = "dropped"
         self._transport().abort()
-        await self._until_gone()
+        await self._wait_for_disconnect()
 
-    async def _until_gone(self) -> None:
-        """The server must know that the connection is closed before it is left without a whole answer."""
+    async def _wait_for_disconnect(self) -> None:
+        """Waits until the server knows that the connection is closed; otherwise it would report an incomplete answer."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     def _transport(self) -> asyncio.Transport:
         transport = self._scope["state"].get("transport")
         if transport is None:
-            raise RuntimeError("dropping connections needs the emulator's own server, which hands its transport on")
+            raise RuntimeError(
+                "dropping connections needs the emulator's own server, which passes its transport to the application"
+            )
         return transport  # type: ignore[no-any-return]
 
 
 async def _discard(message: Message) -> None:
-    """Where the answer goes when the caller must not see it."""
+    """Discards the answer of a call that fails after its work."""
 
 
 async def drain(scope: Scope, receive: Receive) -> None:
-    """Reads the request to its end: a caller that is still sending would see a reset instead of the answer."""
+    """Reads the rest of the request. A caller that is still sending would otherwise see a reset instead of the answer."""
     while not scope["state"].get(_BODY_ENDED):
         await receive()
 
@@ -203,5 +206,5 @@ _ID = re.compile(r"(?<=/)(files|batches|models|tunedModels|webhooks|cachedConten
 
 
 def route_of(path: str) -> str:
-    """The path with its ids taken out: what calls are counted by."""
+    """The path with its ids replaced by `*`. Calls are counted per route."""
     return _ID.sub(r"\1/*", path)

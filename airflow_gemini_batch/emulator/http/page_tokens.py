@@ -1,4 +1,4 @@
-"""Page tokens: where the next page begins, in a form that tells a caller nothing."""
+"""Opaque page tokens: the number of the next page and the cursor where it begins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from airflow_gemini_batch.emulator.http import refusals
 
-#: Where the item stands in the order of the listing.
+#: The position of an item in the order of a listing.
 Cursor = tuple[int, ...]
 
 
@@ -17,7 +17,10 @@ def next_token(page: int, cursor: Cursor) -> str:
 
 
 def open_token(token: str | None, start: Cursor) -> tuple[int, Cursor]:
-    """The number of the page asked for (from 1), and the last item before it: `start` at the beginning."""
+    """The number of the page (from 1) and the cursor of the last item before it; `start` for the first page.
+
+    Raises a Refusal for an invalid token.
+    """
     if not token:
         return 1, start
     try:

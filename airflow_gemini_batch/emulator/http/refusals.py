@@ -1,20 +1,16 @@
-"""Every way in which the service says no, with the body that it says it with.
+"""The errors with which the service refuses calls.
 
-The wordings are the ones that users have reported; a client that looks at texts, codes or details must
-find here what it would find there.
+The texts are those that users have reported. A client that checks texts, codes or details must find the same as at the service.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow_gemini_batch.emulator.http.request_fields import FieldProblem
-
-Json = dict[str, Any]
+from airflow_gemini_batch.emulator.proto_json import Json
 
 
 class Refusal(Exception):
-    """An answer that is an error: an HTTP status and the body that goes with it."""
+    """An error answer: the HTTP status and the JSON body."""
 
     def __init__(self, http_status: int, body: Json) -> None:
         super().__init__(body["error"]["message"])
@@ -42,7 +38,7 @@ def payload_too_large(limit: int) -> Refusal:
 
 
 def field_refused(found: FieldProblem, where: str) -> Refusal:
-    """A JSON field that the message does not have or cannot hold so, as the service's front end words it."""
+    """For a JSON field that the message does not have, or whose value has the wrong type."""
     if found.is_known:
         return invalid_argument(f"Invalid value at '{where}.{found.field}'")
     message = f"Invalid JSON payload received. Unknown name \"{found.field}\" at '{where}': Cannot find field."
@@ -61,7 +57,7 @@ def key_missing() -> Refusal:
 
 
 def token_missing() -> Refusal:
-    """For what acts in the caller's own name, with an OAuth token beside the key."""
+    """For calls that act on behalf of a user and need an OAuth token beside the API key."""
     return _refusal(
         401, "UNAUTHENTICATED", "Request is missing required authentication credential. Expected OAuth 2 access token."
     )
@@ -95,18 +91,18 @@ def model_not_found(model: str, version: str, method: str) -> Refusal:
 
 
 def file_forbidden(file_id: str) -> Refusal:
-    """Unknown, expired and other people's files look the same, and answer 403 instead of 404."""
+    """For unknown and expired files and for files of other projects: 403, not 404."""
     message = f"You do not have permission to access the File {file_id} or it may not exist."
     return _refusal(403, "PERMISSION_DENIED", message)
 
 
 def file_not_active(file_id: str) -> Refusal:
-    """For a file that is still looked through, and for one where that failed."""
+    """For a file that is still PROCESSING, or FAILED."""
     return _refusal(400, "FAILED_PRECONDITION", f"The File {file_id} is not in an ACTIVE state and usage is not allowed.")
 
 
 def cache_forbidden() -> Refusal:
-    """Unknown, expired and other people's caches look the same."""
+    """For unknown and expired caches and for caches of other projects."""
     return _refusal(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")
 
 
@@ -122,7 +118,7 @@ def cache_has_its_own() -> Refusal:
 
 
 def file_taken(file_id: str) -> Refusal:
-    """The only refusal without a `status`: so it was observed, at the end of an upload."""
+    """As observed at the end of an upload: the only refusal without a `status`."""
     return Refusal(409, {"error": {"message": f"{file_id} already exists.", "code": 409}})
 
 
@@ -149,7 +145,7 @@ def storage_full(limit: int) -> Refusal:
 
 
 def batch_quota_exceeded() -> Refusal:
-    """One text for too many jobs and for too many tokens, without RetryInfo: the caller cannot tell which."""
+    """The same text for too many jobs and too many tokens, without RetryInfo: the caller cannot distinguish them."""
     message = f"{_QUOTA_TEXT}. To monitor your current usage, head to: https://ai.dev/rate-limit. "
     return _refusal(429, "RESOURCE_EXHAUSTED", message, [dict(_QUOTA_HELP)])
 

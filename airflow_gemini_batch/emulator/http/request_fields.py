@@ -1,8 +1,8 @@
-"""Which fields a request may have, and what the service says about those it does not know.
+"""The fields that a request may have, and the service's errors for unknown ones.
 
-Input lines are checked when the job is created, all of them, and every bad line is named. The tables follow the public
-API description and what the official SDK sends beyond it; a message not listed here is not looked into, and of scalars
-only texts and bytes are.
+All input lines are checked when the job is created, and the error lists every invalid line. The tables follow the public API
+description, plus what the official SDK sends beyond it. Messages that are not listed here are not checked; of scalars only
+strings and bytes are.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from airflow_gemini_batch.emulator.proto_json import bytes_of, snake
+from airflow_gemini_batch.emulator.proto_json import Json, bytes_of, snake
 
-Json = dict[str, Any]
-
-#: Message -> field -> what the field holds: a message, "{X}" for a map to X, "text", "bytes", or "" for what is not looked into.
+#: Message -> field -> type of the field: a message, "{X}" for a map to X, "text", "bytes", or "" for unchecked.
 _MESSAGES: dict[str, dict[str, str]] = {
     "GenerateContentRequest": {
         "contents": "Content",
@@ -103,7 +101,7 @@ _MESSAGES: dict[str, dict[str, str]] = {
     },
     "InputConfig": {"fileName": "text", "requests": "InlinedRequests"},
     "InlinedRequests": {"requests": "InlinedRequest"},
-    # The request itself is looked into where it is written down.
+    # The request is checked when it is written to the input file.
     "InlinedRequest": dict.fromkeys(["request", "metadata"], ""),
     "WebhookConfig": dict.fromkeys(["uris", "userMetadata"], ""),
     "InputLine": dict.fromkeys(["key", "request", "metadata"], ""),
@@ -116,7 +114,7 @@ _EITHER_SPELLING: dict[str, dict[str, str]] = {
 
 
 class FieldProblem(NamedTuple):
-    """A field that a message does not have, or whose value is not of the field's type."""
+    """A field that a message does not have, or whose value has the wrong type (`is_known`)."""
 
     field: str
     is_known: bool
@@ -126,7 +124,7 @@ class FieldProblem(NamedTuple):
 
 
 def field_problems(value: Json, message: str) -> Iterator[FieldProblem]:
-    """What in `value` does not fit `message`, depth first, in the order in which it stands there."""
+    """The fields in `value` that do not fit `message`, depth first, in document order."""
     known = _EITHER_SPELLING[message]
     for name, inner in value.items():
         holds = known.get(name)
@@ -162,7 +160,7 @@ _SCALARS: dict[str, Callable[[Any], bool]] = {"text": lambda value: isinstance(v
 
 
 def request_of(line: Json) -> Json | None:
-    """The request inside an input line; one official sample has bare requests without the envelope."""
+    """The request in an input line. A bare request without `request` around it is accepted: one official sample has them."""
     if "request" in line:
         request = line["request"]
         return request if isinstance(request, dict) else None
@@ -170,7 +168,7 @@ def request_of(line: Json) -> Json | None:
 
 
 def line_error(line: Json, message: str) -> str | None:
-    """What is wrong with the shape of one decoded input line, or None."""
+    """The first problem in the structure of a decoded input line, or None."""
     request = request_of(line)
     if request is None:
         return next((str(problem) for problem in field_problems(line, "InputLine")), "request is missing")

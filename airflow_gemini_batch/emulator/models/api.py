@@ -1,4 +1,4 @@
-"""The calls that are answered at once: generateContent, embedContent, countTokens, and the list of models."""
+"""Interactive calls (generateContent, embedContent, countTokens) and the list of models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from airflow_gemini_batch.emulator.service import Service
 _GENERATES = ["generateContent", "countTokens", "createCachedContent", "batchGenerateContent"]
 _EMBEDS = ["embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent"]
 
-#: A few names for callers that list before they choose; every name that looks like a model's works.
+#: The models in the listing. Any other name that looks like a model's name works too.
 _MODELS = {
     "gemini-3.6-flash": _GENERATES,
     "gemini-3.5-flash": _GENERATES,
@@ -37,7 +37,7 @@ _MODELS = {
 
 
 class ModelsApi:
-    """The same answerer as behind a batch, so that a prompt can be tried before it is sent a thousand times."""
+    """Answers as in a batch, so that a prompt can be tried interactively first."""
 
     def __init__(self, service: Service, references: References) -> None:
         self._service = service

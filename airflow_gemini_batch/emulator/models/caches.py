@@ -1,4 +1,4 @@
-"""Cached contents as the service keeps them: created with a time to live, which alone can be changed."""
+"""Cached contents. Only their expiry can be changed after they are created."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from airflow_gemini_batch.emulator.proto_json import Json, get_text
 from airflow_gemini_batch.emulator.service import Service, new_id
 
 _TTL = re.compile(r"(\d{1,9}(?:\.\d+)?)s")
-#: What the store can hold, and the clock will not see: the year 2262.
+#: The largest integer of SQLite, in the year 2262, which the clock cannot reach.
 _LAST_MOMENT = 2**63 - 1
 _FRACTION = re.compile(r"\.\d+(?=Z|[+-]|$)")
 
 
 class CacheStore:
-    """The caches of the store at a moment of the clock: what has expired is gone."""
+    """Caches in the database. Expired caches are not returned."""
 
     def __init__(self, service: Service) -> None:
         self._store = service.store
@@ -37,7 +37,7 @@ class CacheStore:
         return self._store.row("SELECT * FROM caches WHERE id = ? AND project = ? AND expires_ns > ?", cache_id, project, moment)
 
     def model_of(self, project: str, name: str, moment: int) -> str | None:
-        """The model that the cache serves, or None where it is not there."""
+        """The model of the cache, or None if the cache does not exist at `moment`."""
         found = self.find(project, name.removeprefix("cachedContents/"), moment)
         return None if found is None else str(json.loads(found["shown"])["model"])
 
@@ -131,7 +131,7 @@ def _expires(body: Json, now: int) -> int | None:
         expires = now + int(float(found[1]) * SECOND)
     elif time := get_text(body, "expireTime"):
         try:
-            # Python 3.10 reads three or six digits behind the second; nobody needs more.
+            # Python 3.10 parses only three or six digits of a fraction, so it is dropped.
             expires = int(datetime.fromisoformat(_FRACTION.sub("", time).replace("Z", "+00:00")).timestamp() * SECOND)
         except ValueError:
             raise refusals.invalid_argument(f"Invalid expireTime: {time!r}.") from None

@@ -1,4 +1,4 @@
-"""What a request names and does not bring along: files and a cached content. They have to be there when its turn comes."""
+"""Files and cached contents that a request refers to. They must exist when the request is answered."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from airflow_gemini_batch.emulator.http.refusals import Refusal
 from airflow_gemini_batch.emulator.models.caches import CacheStore
 from airflow_gemini_batch.emulator.proto_json import Json, get, get_text
 
-#: A file of the Files API, by its name or by its URI on whatever host. Other URIs (https, gs) are not judged.
+#: A file of the Files API, by name or by URI on any host. Other URIs (https, gs) are not checked.
 _FILE = re.compile(r"(?:https?://[^/]+/v\d\w*/)?files/([^/]+)")
 
 
 class References:
+    """Checks the references of requests."""
+
     def __init__(self, files: FileStore, caches: CacheStore) -> None:
         self._files = files
         self._caches = caches
 
     def refusal_for(self, request: Json, project: str, model: str, moment: int) -> Refusal | None:
-        """Why the request cannot be answered at that moment, or None."""
+        """Why the request cannot be answered at `moment` (nanoseconds), or None."""
         for uri in file_uris(request):
             if found := _FILE.fullmatch(uri):
                 file = self._files.find(project, found[1], moment)

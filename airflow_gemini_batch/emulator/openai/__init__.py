@@ -1,0 +1,1 @@
+"""The batch endpoints of Google's OpenAI compatibility layer."""

@@ -1,7 +1,7 @@
 """`/openai/batches`: the batches of Google's OpenAI compatibility layer.
 
-The layer creates, shows, lists and cancels. Files go up and down through the Files API: so says Google's page, and
-`/openai/files` is not there. Behind it are the same jobs, found under `/batches` as well.
+The layer can create, get, list and cancel. Files are uploaded and downloaded through the Files API, as Google's page says;
+there is no `/openai/files`. The jobs are ordinary jobs and can be read under `/batches` too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from airflow_gemini_batch.emulator.batches.jobs import (
     JobSnapshot,
     snapshot_of,
 )
+from airflow_gemini_batch.emulator.clock import SECOND
 from airflow_gemini_batch.emulator.files.file_store import FileStore
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, read_object
@@ -40,13 +41,14 @@ _STATUS = {
     CANCELLED: "cancelled",
     EXPIRED: "expired",
 }
-#: The moment of an end is told under a name of its own.
+#: The field with the end time, by state.
 _ENDED_AT = {SUCCEEDED: "completed_at", FAILED: "failed_at", CANCELLED: "cancelled_at", EXPIRED: "expired_at"}
 _KIND_BY_ENDPOINT = {endpoint: kind for kind, endpoint in ENDPOINT_BY_KIND.items()}
-_SECOND = 1_000_000_000
 
 
 class OpenAIBatchesApi:
+    """The batch endpoints of the compatibility layer."""
+
     def __init__(self, service: Service, files: FileStore, jobs: JobStore, batches: BatchesApi) -> None:
         self._service = service
         self._files = files
@@ -58,7 +60,7 @@ class OpenAIBatchesApi:
         for version in API_VERSIONS:
             root = f"/{version}/openai/batches"
             found += [Route(root, self._create, methods=["POST"]), Route(root, self._list, methods=["GET"])]
-            # An id is `batches/…`, and OpenAI's client puts it into the path as it is.
+            # An id is `batches/…`. OpenAI's client puts it into the path unescaped.
             for one in (f"{root}/batches/{{id}}", f"{root}/{{id}}"):
                 found += [Route(f"{one}/cancel", self._cancel, methods=["POST"]), Route(one, self._get, methods=["GET"])]
         return found
@@ -83,7 +85,7 @@ class OpenAIBatchesApi:
         return json_response(_batch(job, snapshot_of(job, job.created_ns)))
 
     async def _get(self, request: Request) -> Response:
-        return json_response(self._seen(self._requested(request)))
+        return json_response(self._resource(self._requested(request)))
 
     async def _list(self, request: Request) -> Response:
         project = project_of(request, self._service)
@@ -95,14 +97,14 @@ class OpenAIBatchesApi:
         ]
         after, limit = request.query_params.get("after"), _limit_of(request)
         start = next((place + 1 for place, job in enumerate(mine) if job.name == after), 0)
-        page = [self._seen(job) for job in mine[start : start + limit]]
+        page = [self._resource(job) for job in mine[start : start + limit]]
         ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
         return json_response({"object": "list", "data": page, **ends, "has_more": len(mine) > start + limit})
 
     async def _cancel(self, request: Request) -> Response:
         job = self._requested(request)
         self._batches.cancel(job)
-        return json_response(self._seen(self._requested(request)))
+        return json_response(self._resource(self._requested(request)))
 
     def _requested(self, request: Request) -> Job:
         project = project_of(request, self._service)
@@ -112,7 +114,7 @@ class OpenAIBatchesApi:
             raise refusals.not_found()
         return job
 
-    def _seen(self, job: Job) -> Json:
+    def _resource(self, job: Job) -> Json:
         return _batch(job, snapshot_of(job, self._service.clock.now()))
 
 
@@ -124,7 +126,7 @@ def _limit_of(request: Request) -> int:
 
 
 def _batch(job: Job, snapshot: JobSnapshot) -> Json:
-    created = job.created_ns // _SECOND
+    created = job.created_ns // SECOND
     body: Json = {
         "id": job.name,
         "object": "batch",
@@ -133,13 +135,13 @@ def _batch(job: Job, snapshot: JobSnapshot) -> Json:
         "completion_window": "24h",
         "status": _STATUS.get(snapshot.state, "in_progress"),
         "created_at": created,
-        "expires_at": created + job.lifetime_ns // _SECOND,
+        "expires_at": created + job.lifetime_ns // SECOND,
         "request_counts": {"total": job.request_count, "completed": snapshot.successful, "failed": snapshot.failed},
     }
     if snapshot.has_output:
         body["output_file_id"] = f"files/{job.output_id}"
     if snapshot.ended_ns is not None and snapshot.state in _ENDED_AT:
-        body[_ENDED_AT[snapshot.state]] = snapshot.ended_ns // _SECOND
+        body[_ENDED_AT[snapshot.state]] = snapshot.ended_ns // SECOND
     if snapshot.error is not None and snapshot.state == FAILED:
         body["errors"] = {"object": "list", "data": [{"code": str(snapshot.error["code"]), "message": snapshot.error["message"]}]}
     if job.display_name:

@@ -1,6 +1,6 @@
-"""OpenAI's batch lines, in and out: what the compatibility layer makes of a request, and of the answer to it.
+"""Translates OpenAI's batch lines to Gemini requests, and Gemini's answers to OpenAI's output lines.
 
-Of the request it takes what it knows and leaves the rest out without a word, as Google's page says of the real one.
+Unknown fields of a request are silently ignored, as Google's page says of the real compatibility layer.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Any
 from airflow_gemini_batch.emulator.batches.line_format import LineFormat
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import from_json, to_json
+from airflow_gemini_batch.emulator.proto_json import Json
 
-Json = dict[str, Any]
-
-#: The kinds of jobs that come through this layer, with their endpoints.
+#: Endpoint by job kind, for the kinds of this layer.
 ENDPOINT_BY_KIND = {"openai-generate": "/v1/chat/completions", "openai-embed": "/v1/embeddings"}
 
 _SETTINGS = {
@@ -31,7 +30,7 @@ _FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
 
 
 def translate_input(source: Path, target: Path, endpoint: str) -> None:
-    """The lines of an OpenAI input file as those of a Gemini one. Raises the refusal that lists the bad ones."""
+    """Translates an OpenAI input file to Gemini's input lines. Raises a Refusal that lists invalid lines."""
     complaints = []
     with source.open("rb") as lines, target.open("wb") as output:
         for number, text in enumerate(lines, 1):
@@ -56,7 +55,7 @@ def _reason(error: Exception) -> str:
 
 
 def model_of(source: Path) -> str:
-    """The model that the first line asks for: a job has one."""
+    """The model of the first line. A job has only one model."""
     with source.open("rb") as lines:
         for text in lines:
             try:
@@ -67,7 +66,7 @@ def model_of(source: Path) -> str:
 
 
 def output_line(kind: str, text: bytes, created: int) -> bytes:
-    """A line of the output in OpenAI's form; what a fault has left without sense stays as it is."""
+    """Translates a line of the output. A line that a fault has made unreadable is returned unchanged."""
     try:
         row = from_json(text)
         line = _answered(row, kind, created)
@@ -177,7 +176,7 @@ def _vector(response: Json) -> Json:
     return {"object": "list", "data": [vector], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 
-#: Job kind -> its lines, for the batches and the output writer.
+#: Line format by job kind, for the batch code and the output writer.
 FORMATS = {
     kind: LineFormat(partial(translate_input, endpoint=endpoint), partial(output_line, kind))
     for kind, endpoint in ENDPOINT_BY_KIND.items()

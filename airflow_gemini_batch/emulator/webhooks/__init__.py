@@ -1,0 +1,1 @@
+"""Registered webhooks, the webhooks of single jobs, and sending signed events to them."""

@@ -1,4 +1,4 @@
-"""`/webhooks`: registered webhooks as the SDK manages them. Unlike everywhere else, all of it is snake_case."""
+"""`/webhooks`: managing registered webhooks. Unlike the rest of the API, all fields are in snake_case."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _AFTER_A_DAY = "revoke_previous_secrets_after_h24"
 
 
 class WebhooksApi:
+    """create, get, list, patch, delete, ping and rotate; and the public keys of the tokens."""
+
     def __init__(self, service: Service, webhooks: WebhookStore, deliveries: DeliveryStore) -> None:
         self._service = service
         self._webhooks = webhooks
@@ -41,7 +43,7 @@ class WebhooksApi:
         return found
 
     async def _create(self, request: Request) -> Response:
-        """The only answer that holds the secret whole."""
+        """The only answer with the complete secret."""
         project = project_of(request, self._service)
         body = await read_object(request)
         events = _checked_events(body)

@@ -1,7 +1,7 @@
-"""Telling receivers that a job has ended: at least once, in any order, again and again until they answer 2xx.
+"""Sends webhooks when jobs end: at least once, in any order, repeated until the receiver answers 2xx.
 
-What must stay true: a delivery is durable in the same transaction that settles its job, so a kill loses none; its id is the
-same at every try; and nothing leaves the machine unless the options say so.
+Invariants: a delivery is stored in the transaction that settles its job, so a kill loses none; its id is the same for every
+attempt; nothing leaves the machine unless the option `webhook_targets` allows it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 
 _EVENT_BY_STATE = {CANCELLED: "batch.cancelled", EXPIRED: "batch.expired", FAILED: "batch.failed"}
 
-#: How often the postman looks whether there is something to do, in seconds of the machine.
+#: Seconds (wall clock) between two checks for due deliveries.
 _POLL_SECONDS = 0.1
 
-#: As the service does: tries for a day, then the webhook is disabled (nobody has said after how many).
+#: Like the service: retries for a day, then the webhook is disabled. After how many attempts is not documented.
 _TRIES_FOR_NS = 24 * HOUR
 _LONGEST_BACKOFF_SECONDS = 3600.0
 
@@ -44,7 +44,7 @@ _ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event for one receiver. `webhook` is empty where the job brought its own URI."""
+    """One event for one receiver. `webhook` is empty if the job named the URI itself."""
 
     number: int
     id: str
@@ -57,13 +57,15 @@ class Delivery:
     due_ns: int
     attempts: int
     state: str
-    """`waiting`, `delivered`, `given up`, `lost` (by a fault), `kept` (no loopback address), `dropped` (its webhook is gone)."""
+    """`waiting`, `delivered`, `given up` (after a day), `lost` (by a fault), `kept` (not sent: not a loopback address) or
+    `dropped` (its webhook was deleted or disabled)."""
 
     answered: str | None
     fault: WebhookFault | None
     planned: bool
 
     def shown(self, now_ns: int) -> dict[str, Any]:
+        """As the control API returns it."""
         return {
             "id": self.id,
             "webhook": self.webhook or None,
@@ -78,7 +80,7 @@ class Delivery:
 
 
 class DeliveryStore:
-    """The deliveries of the store: what is to be told to whom, and one try at a time."""
+    """Deliveries in the database, and sending one of them."""
 
     def __init__(self, service: Service, webhooks: WebhookStore) -> None:
         self.key = SigningKey(service.store)
@@ -87,7 +89,7 @@ class DeliveryStore:
         self._webhooks = webhooks
 
     def announce(self, job: Job, snapshot: JobSnapshot) -> None:
-        """Called in the transaction that settles the job."""
+        """Adds the deliveries for a job that has ended. Must be called in the transaction that settles it."""
         event = _EVENT_BY_STATE.get(snapshot.state, "batch.succeeded")
         data: dict[str, Any] = {"id": job.name}
         if event == "batch.succeeded" and not job.inline:
@@ -115,14 +117,14 @@ class DeliveryStore:
         return [_delivery(row) for row in self._store.rows("SELECT * FROM deliveries WHERE state = 'waiting' ORDER BY number")]
 
     def plan(self, delivery: Delivery) -> Delivery:
-        """What goes wrong with it is decided once, and kept."""
+        """Decides once which fault applies to the delivery, and whether it may be sent, and stores that."""
         fault = self._service.rules.for_webhook(delivery.event, delivery.uri)
         state, due = delivery.state, delivery.due_ns
         if fault is not None and fault.do == "lost":
             state = "lost"
         elif self._service.options.webhook_targets == "loopback" and not _is_loopback(delivery.uri):
             state = "kept"
-            _log.warning("A webhook for %s is kept back: only loopback addresses are called (webhook_targets).", delivery.uri)
+            _log.warning("A webhook for %s is not sent: webhook_targets allows only loopback addresses.", delivery.uri)
         if fault is not None and fault.do in ("late", "out_of_order"):
             due += nanoseconds(fault.seconds)
         text = None if fault is None else msgspec.json.encode(fault).decode()
@@ -130,7 +132,7 @@ class DeliveryStore:
         return self._change(delivery, **values)
 
     def send(self, delivery: Delivery, http: httpx.Client) -> None:
-        """One try, and what it leads to."""
+        """Makes one attempt, then stores success, the time of the next attempt, or giving up."""
         webhook = self._webhooks.by_id(delivery.webhook) if delivery.webhook else None
         if delivery.webhook and (webhook is None or (webhook.state != ENABLED and delivery.event != "ping")):
             self._change(delivery, state="dropped")
@@ -195,15 +197,18 @@ class DeliveryStore:
         assert row is not None
         return _delivery(row)
 
-    def _release_overtaken(self, overtaker: Delivery) -> None:
+    def _release_overtaken(self, newer: Delivery) -> None:
         for delivery in self.waiting():
             is_held = delivery.fault is not None and delivery.fault.do == "out_of_order" and delivery.attempts == 0
-            if is_held and delivery.uri == overtaker.uri and delivery.number < overtaker.number:
+            if is_held and delivery.uri == newer.uri and delivery.number < newer.number:
                 self._change(delivery, due_ns=self._service.clock.now())
 
 
 class DeliverySender:
-    """One thread, one delivery at a time. `settle` brings the jobs up to the clock: here nobody needs to ask for that."""
+    """One thread that sends one delivery at a time.
+
+    `settle` detects jobs that have ended, so that their webhooks are sent even if no caller asks for these jobs.
+    """
 
     def __init__(self, service: Service, webhooks: WebhookStore, deliveries: DeliveryStore, settle: Callable[[], None]) -> None:
         self._service = service
@@ -211,7 +216,7 @@ class DeliverySender:
         self._deliveries = deliveries
         self._settle = settle
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="emulator-postman", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="emulator-webhook-sender", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -226,8 +231,8 @@ class DeliverySender:
                 try:
                     self._send_due(http)
                 except (OSError, sqlite3.Error):
-                    # A full disk or a locked database passes. All that is due is still in the store.
-                    _log.exception("webhooks could not be sent; trying again")
+                    # For example a full disk or a locked database. Whatever is due is still in the database.
+                    _log.exception("Webhooks could not be sent. Trying again.")
 
     def _send_due(self, http: httpx.Client) -> None:
         if self._webhooks.has_receivers():

@@ -1,7 +1,7 @@
-"""How a webhook proves where it comes from: Standard Webhooks for registered ones, an RS256 JWT for those of one job.
+"""Signatures of webhooks: Standard Webhooks for registered ones, an RS256 JWT for the webhooks of a single job.
 
-A signature's time is the machine's wall clock and not the emulator's: the receiver, which compares it with its own, knows
-nothing of a clock that a test has moved.
+A signature's time is the machine's wall clock, not the emulator's clock. The receiver compares it with its own clock, which tests
+do not move.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import hashlib
 import hmac
 import secrets
 import string
-from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from airflow_gemini_batch.emulator.proto_json import Json
 from airflow_gemini_batch.emulator.store import Store
 
-Json = dict[str, Any]
-
-#: Nobody has said what the claims of the service's tokens are; these are the usual ones. `aud` is the receiver's own URI.
+#: The claims of the service's tokens are not documented. These are the usual ones; `aud` is the receiver's URI.
 ISSUER = "https://generativelanguage.googleapis.com"
 _LIFE_SECONDS = 300
 
@@ -30,24 +28,25 @@ _SETTING = "webhook_key"
 
 
 def new_secret() -> str:
-    """A secret of the form that the service makes: the base64 of 32 letters and digits."""
-    letters = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(32))
-    return _SECRET_PREFIX + base64.b64encode(letters.encode()).decode()
+    """A secret in the service's format: base64 of 32 alphanumeric characters."""
+    text = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(32))
+    return _SECRET_PREFIX + base64.b64encode(text.encode()).decode()
 
 
 def truncated(secret: str) -> str:
+    """The secret as get and list show it."""
     return f"{_SECRET_PREFIX}...{secret[-4:]}"
 
 
 def standard_signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """One `v1,…` entry of the header `webhook-signature`."""
+    """A `v1,…` entry of the header `webhook-signature`."""
     key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX))
     digest = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
 class SigningKey:
-    """The key of the emulated identity service. It is made when it is first needed, and kept in the state."""
+    """The private key that signs tokens. It is created when first needed, and stored in the state folder."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -84,7 +83,7 @@ class SigningKey:
 
 
 def forged(secret: str) -> str:
-    """A secret that is not this one, always the same for it."""
+    """A wrong secret, derived from `secret`."""
     return _SECRET_PREFIX + base64.b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 

@@ -1,4 +1,4 @@
-"""The registered webhooks of the store, and the ones that a job brought along."""
+"""Registered webhooks, and the webhooks of single jobs, in the database."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from airflow_gemini_batch.emulator.webhooks.signatures import new_secret, trunca
 ENABLED = "enabled"
 STATES = (ENABLED, "disabled", "disabled_due_to_failed_deliveries")
 
-#: What may be subscribed to. Only batch events are ever sent.
+#: Events that can be subscribed to. The emulator sends only batch events.
 EVENTS = (
     *("batch.succeeded", "batch.cancelled", "batch.expired", "batch.failed"),
     *("interaction.requires_action", "interaction.completed", "interaction.failed", "interaction.cancelled"),
     "video.generated",
 )
 
-#: How long a replaced secret is still signed with, unless it is revoked at once.
+#: How long a replaced secret still signs webhooks, unless it is revoked immediately.
 _ROTATION_NS = 24 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A signing secret; the last one of a webhook has no end."""
+    """A signing secret. The newest secret of a webhook does not expire."""
 
     value: str
     expires_ns: int | None = None
@@ -39,6 +39,8 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
+    """A registered webhook. Times are nanoseconds by the emulator's clock."""
+
     id: str
     project: str
     name: str
@@ -54,7 +56,7 @@ class Webhook:
         return [secret for secret in self.secrets if secret.expires_ns is None or secret.expires_ns > now]
 
     def resource(self, now: int) -> Json:
-        """As the service shows it: snake_case, and no secret whole."""
+        """As the service returns it: in snake_case, with truncated secrets."""
         return {
             "id": self.id,
             "name": self.name,
@@ -68,6 +70,8 @@ class Webhook:
 
 
 class WebhookStore:
+    """Webhooks in the database."""
+
     def __init__(self, service: Service) -> None:
         self._service = service
         self._store = service.store
@@ -97,7 +101,7 @@ class WebhookStore:
         return [_webhook(row) for row in rows[:size]], more
 
     def change(self, webhook: Webhook, **values: Any) -> Webhook:
-        """Any of name, uri, events, state, secrets."""
+        """Changes any of name, uri, events, state and secrets. Returns the changed webhook."""
         columns = {name: _column(value) for name, value in values.items()}
         columns["updated_ns"] = self._service.clock.now()
         assignments = ", ".join(f"{name} = ?" for name in columns)
@@ -106,6 +110,7 @@ class WebhookStore:
         return webhook if changed is None else changed
 
     def rotate(self, webhook: Webhook, *, at_once: bool) -> str:
+        """Adds and returns a new secret. The old ones expire now (`at_once`) or after a day."""
         now = self._service.clock.now()
         kept = () if at_once else tuple(Secret(old.value, old.expires_ns or now + _ROTATION_NS) for old in webhook.secrets)
         secret = new_secret()
@@ -120,7 +125,7 @@ class WebhookStore:
         return [webhook for row in rows if event in (webhook := _webhook(row)).events]
 
     def save_job_webhooks(self, job: str, body: Json) -> None:
-        """Keeps what a create said in `webhookConfig`."""
+        """Stores the `webhookConfig` of a job."""
         config = get_object(body, "webhookConfig")
         uris = [str(uri) for uri in get_list(config, "uris")]
         for uri in uris:
@@ -130,12 +135,12 @@ class WebhookStore:
             self._store.insert("job_webhooks", job=job, uris=json.dumps(uris), user_metadata=metadata)
 
     def job_webhooks(self, job: str) -> tuple[list[str], Json]:
-        """The URIs that take the place of the registered webhooks for this job, and what is echoed to them."""
+        """The URIs that replace the registered webhooks for this job, and the user metadata that is sent to them."""
         row = self._store.row("SELECT * FROM job_webhooks WHERE job = ?", job)
         return ([], {}) if row is None else (json.loads(row["uris"]), json.loads(row["user_metadata"]))
 
     def has_receivers(self) -> bool:
-        """Whether the end of a job would be told to anyone."""
+        """Whether there are enabled webhooks, or unfinished jobs with webhooks of their own."""
         found = self._store.row(
             "SELECT EXISTS (SELECT 1 FROM webhooks WHERE state = ?) OR EXISTS"
             " (SELECT 1 FROM job_webhooks JOIN jobs ON jobs.id = job_webhooks.job WHERE settled_ns IS NULL)",

@@ -1,4 +1,4 @@
-"""The emulator on a free port, the unmodified SDK, and a plain HTTP client for what the SDK hides."""
+"""The emulator on a free port, the unmodified SDK, and an HTTP client for what the SDK does not show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODEL = "gemini-2.5-flash"
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
-    """Starts an emulator with options; all of one test share a state folder and must not run at once."""
+    """Starts an emulator with options. All emulators of a test share a state folder and must not run at the same time."""
     started: list[Emulator] = []
 
     def begin(**options: Any) -> Emulator:
@@ -64,8 +64,8 @@ def http(emulator: Emulator) -> Iterator[httpx.Client]:
         yield client
 
 
-class Desk:
-    """The few steps that most tests take."""
+class Steps:
+    """The steps that most tests need: upload an input file, submit a job, read its output."""
 
     def __init__(self, client: genai.Client, folder: Path) -> None:
         self.client = client
@@ -99,5 +99,5 @@ class Desk:
 
 
 @pytest.fixture
-def desk(client: genai.Client, tmp_path: Path) -> Desk:
-    return Desk(client, tmp_path)
+def steps(client: genai.Client, tmp_path: Path) -> Steps:
+    return Steps(client, tmp_path)

@@ -1,4 +1,4 @@
-"""Someone who listens for webhooks, writes down what comes, and answers as told."""
+"""A webhook receiver that records what it gets and answers with the given status codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedWebhook:
     headers: dict[str, str]
     body: bytes
 
@@ -29,16 +29,16 @@ class Heard:
 class Listener:
     def __init__(self, url: str) -> None:
         self.url = url
-        self.heard: list[Heard] = []
-        #: Answered to the next calls, one after the other; then 204.
+        self.received: list[ReceivedWebhook] = []
+        #: Status codes of the next answers, in order; then 204.
         self.answers: list[int] = []
 
-    def wait_for(self, count: int, seconds: float = 10.0) -> list[Heard]:
+    def wait_for(self, count: int, seconds: float = 10.0) -> list[ReceivedWebhook]:
         deadline = time.monotonic() + seconds
-        while len(self.heard) < count:
-            assert time.monotonic() < deadline, f"heard {len(self.heard)} of {count} webhooks"
+        while len(self.received) < count:
+            assert time.monotonic() < deadline, f"received {len(self.received)} of {count} webhooks"
             time.sleep(0.01)
-        return self.heard
+        return self.received
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def listening() -> Iterator[Listener]:
             status = listener.answers.pop(0) if listener.answers else 204
             self.send_response(status)
             self.end_headers()
-            listener.heard.append(Heard({name.lower(): value for name, value in self.headers.items()}, body))
+            listener.received.append(ReceivedWebhook({name.lower(): value for name, value in self.headers.items()}, body))
 
         def log_message(self, *_: object) -> None:
             pass

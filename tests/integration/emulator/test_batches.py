@@ -1,4 +1,4 @@
-"""Jobs: what create refuses, what an operation looks like, and what each call does to it."""
+"""Jobs: what create refuses, the format of an operation, and the effect of each call."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def prompt(text: str = "Describe rain.", **settings: object) -> dict:
     return {"contents": [{"parts": [{"text": text}]}], **settings}
 
 
-def test_a_new_job_looks_like_the_services_own(client, desk, http):
-    job = desk.submit(5, "Example")
+def test_a_new_job_looks_like_the_services_own(client, steps, http):
+    job = steps.submit(5, "Example")
 
     operation = http.get(f"/v1/{job.name}").json()
 
@@ -37,8 +37,8 @@ def test_a_new_job_looks_like_the_services_own(client, desk, http):
     assert NANOSECONDS.fullmatch(metadata["createTime"])
 
 
-def test_counters_move_while_a_job_runs(emulator, desk, http):
-    job = desk.submit(100)
+def test_counters_move_while_a_job_runs(emulator, steps, http):
+    job = steps.submit(100)
 
     emulator.advance(10 + 50)
 
@@ -47,8 +47,8 @@ def test_counters_move_while_a_job_runs(emulator, desk, http):
     assert int(stats["successfulRequestCount"]) + int(stats["pendingRequestCount"]) == 100
 
 
-def test_a_finished_job_shows_its_output_twice(emulator, desk, http):
-    job = desk.submit(3)
+def test_a_finished_job_shows_its_output_twice(emulator, steps, http):
+    job = steps.submit(3)
     emulator.advance(1000)
 
     operation = http.get(f"/v1/{job.name}").json()
@@ -60,8 +60,8 @@ def test_a_finished_job_shows_its_output_twice(emulator, desk, http):
     assert operation["metadata"]["batchStats"] == {"requestCount": "3", "successfulRequestCount": "3"}
 
 
-def test_a_cancelled_job_has_the_observed_error_and_its_counters(client, desk, http):
-    job = desk.submit(3)
+def test_a_cancelled_job_has_the_observed_error_and_its_counters(client, steps, http):
+    job = steps.submit(3)
     client.batches.cancel(name=job.name)
 
     operation = http.get(f"/v1/{job.name}").json()
@@ -72,9 +72,9 @@ def test_a_cancelled_job_has_the_observed_error_and_its_counters(client, desk, h
     assert http.post(f"/v1/{job.name}:cancel").json() == {}
 
 
-def test_every_bad_line_is_named_at_create(client, desk):
-    bad = desk.line("b", thinking_config={"thinking_budget": 0})
-    file = desk.upload([desk.line("a"), bad, desk.line("c", generationConfig={"responseFormats": []}), '{"key": "d",'])
+def test_every_bad_line_is_named_at_create(client, steps):
+    bad = steps.line("b", thinking_config={"thinking_budget": 0})
+    file = steps.upload([steps.line("a"), bad, steps.line("c", generationConfig={"responseFormats": []}), '{"key": "d",'])
 
     with pytest.raises(errors.ClientError) as caught:
         client.batches.create(model=MODEL, src=file.name)
@@ -98,20 +98,20 @@ def test_every_bad_line_is_named_at_create(client, desk):
         {"tools": [{"google_search": {}}, {"functionDeclarations": []}], "tool_config": {"functionCallingConfig": {}}},
     ],
 )
-def test_both_spellings_are_taken(emulator, client, desk, settings):
-    job = client.batches.create(model=MODEL, src=desk.upload([desk.line("a", **settings)]).name)
+def test_both_spellings_are_accepted(emulator, client, steps, settings):
+    job = client.batches.create(model=MODEL, src=steps.upload([steps.line("a", **settings)]).name)
     emulator.advance(1000)
 
-    assert "response" in desk.rows(job)[0]
+    assert "response" in steps.rows(job)[0]
 
 
-def test_requests_that_make_no_sense_fail_alone(emulator, client, desk, http):
-    lines = [desk.line("good"), {"key": "empty", "request": {"contents": []}}]
+def test_requests_with_invalid_values_fail_alone(emulator, client, steps, http):
+    lines = [steps.line("good"), {"key": "empty", "request": {"contents": []}}]
     lines.append({"key": "foreign", "request": {"contents": [{"parts": [{"fileData": {"fileUri": "https://x/v1/files/nope"}}]}]}})
-    job = client.batches.create(model=MODEL, src=desk.upload(lines).name)
+    job = client.batches.create(model=MODEL, src=steps.upload(lines).name)
     emulator.advance(1000)
 
-    good, empty, foreign = desk.rows(job)
+    good, empty, foreign = steps.rows(job)
 
     assert "response" in good
     assert (empty["key"], empty["error"]["code"]) == ("empty", 3)
@@ -120,19 +120,19 @@ def test_requests_that_make_no_sense_fail_alone(emulator, client, desk, http):
     assert stats == {"requestCount": "3", "successfulRequestCount": "1", "failedRequestCount": "2"}
 
 
-def test_a_line_without_key_gets_an_answer_without_key(emulator, client, desk):
-    job = client.batches.create(model=MODEL, src=desk.upload([{"request": prompt()}, "", prompt()]).name)
+def test_a_line_without_key_gets_an_answer_without_key(emulator, client, steps):
+    job = client.batches.create(model=MODEL, src=steps.upload([{"request": prompt()}, "", prompt()]).name)
     emulator.advance(1000)
 
-    assert [set(row) for row in desk.rows(job)] == [{"response"}, {"response"}]
+    assert [set(row) for row in steps.rows(job)] == [{"response"}, {"response"}]
 
 
-def test_odd_keys_come_back_as_they_went(emulator, client, desk):
+def test_unusual_keys_are_returned_unchanged(emulator, client, steps):
     keys = ["", "é ü \u2028", "\\", '"', "a" * 500, "\ud800"]
-    job = client.batches.create(model=MODEL, src=desk.upload([desk.line(key, "Describe rain.") for key in keys]).name)
+    job = client.batches.create(model=MODEL, src=steps.upload([steps.line(key, "Describe rain.") for key in keys]).name)
     emulator.advance(1000)
 
-    assert [row["key"] for row in desk.rows(job)] == keys
+    assert [row["key"] for row in steps.rows(job)] == keys
 
 
 @pytest.mark.parametrize("model", ["gpt-4", "flash", "models"])
@@ -175,7 +175,7 @@ def test_jobs_and_files_belong_to_the_project_of_the_key(start, connect, tmp_pat
         list(connect(emulator.url, "four").batches.list())
 
 
-def test_too_many_jobs_answer_429_without_a_hint(start, connect):
+def test_too_many_jobs_answer_429_without_retry_info(start, connect):
     client = connect(start(max_active_jobs=2).url)
     first, _ = (client.batches.create(model=MODEL, src=[prompt()]) for _ in range(2))
 
@@ -187,7 +187,7 @@ def test_too_many_jobs_answer_429_without_a_hint(start, connect):
     assert client.batches.create(model=MODEL, src=[prompt()]).state.name == "JOB_STATE_PENDING"
 
 
-def test_jobs_above_the_limit_can_rest_in_pending(start, connect):
+def test_jobs_above_the_limit_can_wait_in_pending(start, connect):
     emulator = start(max_active_jobs=1, overflow="rest")
     client = connect(emulator.url)
     first, second = (client.batches.create(model=MODEL, src=[prompt()]) for _ in range(2))
@@ -229,9 +229,9 @@ def test_a_job_that_does_not_end_within_forty_eight_hours_expires(start, connect
     assert done.dest is None
 
 
-def test_empty_inputs_and_unknown_files_are_refused(client, desk, http):
+def test_empty_inputs_and_unknown_files_are_refused(client, steps, http):
     with pytest.raises(errors.ClientError, match="400"):
-        client.batches.create(model=MODEL, src=desk.upload([]).name)
+        client.batches.create(model=MODEL, src=steps.upload([]).name)
     with pytest.raises(errors.ClientError, match=r"404.*Requested entity was not found"):
         client.batches.create(model=MODEL, src="files/nothing")
     assert http.get("/v1/batches/" + "x" * 36).json() == {
@@ -240,8 +240,8 @@ def test_empty_inputs_and_unknown_files_are_refused(client, desk, http):
     assert http.get("/v1/batches").json() == {}
 
 
-def test_a_change_of_priority_answers_the_batch(http, desk):
-    job = desk.submit(1)
+def test_a_priority_change_returns_the_batch(http, steps):
+    job = steps.submit(1)
 
     changed = http.patch(f"/v1beta/{job.name}:updateGenerateContentBatch?updateMask=priority", json={"priority": "5"}).json()
 
@@ -249,13 +249,13 @@ def test_a_change_of_priority_answers_the_batch(http, desk):
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])
-def test_all_versions_are_one(http, desk, version):
-    job = desk.submit(1)
+def test_all_api_versions_behave_the_same(http, steps, version):
+    job = steps.submit(1)
 
     assert http.get(f"/{version}/{job.name}").json()["name"] == job.name
 
 
-def test_prompts_can_be_tried_before_they_are_sent_by_the_thousand(client):
+def test_prompts_can_be_tried_interactively(client):
     answer = client.models.generate_content(model=MODEL, contents="Summarise: Rain falls. It is wet.")
     vector = client.models.embed_content(model="gemini-embedding-2", contents="rain", config={"output_dimensionality": 8})
     counted = client.models.count_tokens(model=MODEL, contents="Summarise: Rain falls.")

@@ -1,4 +1,4 @@
-"""The command line, as somebody types it."""
+"""The command line of the emulator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
+def test_the_command_serves_until_it_is_stopped(tmp_path):
     command = [sys.executable, "-m", "airflow_gemini_batch.emulator", "--port", "0", "--state", str(tmp_path), "--key", "mine"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
@@ -61,10 +61,10 @@ def test_a_folder_serves_one_emulator_at_a_time(start, tmp_path, capsys):
 
     assert main(["--port", "0", "--state", str(tmp_path / "state")]) == 1
 
-    assert "Another emulator runs on" in capsys.readouterr().err
+    assert "Another emulator uses" in capsys.readouterr().err
 
 
-def test_a_taken_port_is_one_clear_line(tmp_path, capsys):
+def test_a_port_in_use_is_a_one_line_error(tmp_path, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

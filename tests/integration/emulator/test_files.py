@@ -1,4 +1,4 @@
-"""Files once they are there: seen, listed, downloaded, forgotten."""
+"""Existing files: get, list, download, delete and expiry."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from google.genai import errors
 from tests.integration.emulator.conftest import MODEL
 
 
-def test_a_file_lives_for_forty_eight_hours(emulator, client, desk):
-    file = desk.upload(["x"])
+def test_a_file_lives_for_forty_eight_hours(emulator, client, steps):
+    file = steps.upload(["x"])
 
     emulator.advance(47.9 * 3600)
     assert client.files.get(name=file.name).name == file.name
@@ -35,32 +35,32 @@ def test_an_unknown_file_answers_403(client):
     }
 
 
-def test_listing_pages_through_all_files(client, desk, http):
+def test_listing_pages_through_all_files(client, steps, http):
     assert http.get("/v1/files").json() == {}
-    names = [desk.upload([str(number)]).name for number in range(12)]
+    names = [steps.upload([str(number)]).name for number in range(12)]
 
     assert [file.name for file in client.files.list(config={"page_size": 5})] == list(reversed(names))
     assert len(http.get("/v1/files").json()["files"]) == 10
 
 
-def test_a_deleted_file_is_gone_and_its_name_free(client, desk):
-    desk.upload(["x"], name="mine")
+def test_a_deleted_file_is_gone_and_its_name_is_free(client, steps):
+    steps.upload(["x"], name="mine")
 
     client.files.delete(name="files/mine")
 
     with pytest.raises(errors.ClientError, match="403"):
         client.files.get(name="files/mine")
-    assert desk.upload(["y"], name="mine").name == "files/mine"
+    assert steps.upload(["y"], name="mine").name == "files/mine"
 
 
-def test_uploads_cannot_be_downloaded(client, desk):
-    file = desk.upload(["x"])
+def test_uploads_cannot_be_downloaded(client, steps):
+    file = steps.upload(["x"])
 
     with pytest.raises(errors.ClientError, match="400"):
         client.files.download(file=file.name)
 
 
-def test_objects_of_cloud_storage_get_names_that_requests_may_use(client, http):
+def test_registered_cloud_storage_objects_can_be_used_in_requests(client, http):
     request = {"uris": ["gs://bucket/films/a.mp4", "gs://bucket/b.pdf"]}
     files = http.post("/v1/files:register", json=request, headers={"authorization": "Bearer token"}).json()["files"]
 
@@ -81,8 +81,8 @@ def test_only_objects_can_be_registered_and_only_with_a_token(http, uris, header
     assert http.post("/v1/files:register", json={"uris": uris}, headers=headers).status_code == status
 
 
-def test_output_files_have_long_ids_and_cannot_be_deleted(emulator, client, desk):
-    job = desk.submit()
+def test_output_files_have_long_ids_and_cannot_be_deleted(emulator, client, steps):
+    job = steps.submit()
     emulator.advance(1000)
     name = client.batches.get(name=job.name).dest.file_name
 
@@ -93,8 +93,8 @@ def test_output_files_have_long_ids_and_cannot_be_deleted(emulator, client, desk
     assert caught.value.code == 400
 
 
-def test_output_files_expire_as_well(emulator, client, desk):
-    job = desk.submit()
+def test_output_files_expire_as_well(emulator, client, steps):
+    job = steps.submit()
     emulator.advance(1000)
     name = client.batches.get(name=job.name).dest.file_name
 
@@ -104,18 +104,18 @@ def test_output_files_expire_as_well(emulator, client, desk):
         client.files.download(file=name)
 
 
-def test_a_job_keeps_its_input_when_the_file_is_deleted(emulator, client, desk):
-    file = desk.upload([desk.line("a")])
+def test_a_job_keeps_its_input_when_the_file_is_deleted(emulator, client, steps):
+    file = steps.upload([steps.line("a")])
     job = client.batches.create(model="gemini-2.5-flash", src=file.name)
 
     client.files.delete(name=file.name)
     emulator.advance(1000)
 
-    assert [row["key"] for row in desk.rows(job)] == ["a"]
+    assert [row["key"] for row in steps.rows(job)] == ["a"]
 
 
-def test_a_download_to_a_path_equals_the_download_to_memory(emulator, client, desk, tmp_path):
-    job = desk.submit(5000)
+def test_a_download_to_a_path_equals_the_download_to_memory(emulator, client, steps, tmp_path):
+    job = steps.submit(5000)
     emulator.advance(1000)
     name = client.batches.get(name=job.name).dest.file_name
 

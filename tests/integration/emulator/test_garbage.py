@@ -1,4 +1,4 @@
-"""Nonsense is refused in the service's own form: no call brings the emulator down, and none hangs it."""
+"""Invalid calls are refused in the service's format. None of them crashes or blocks the emulator."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def token(value: object) -> str:
         json.dumps({"batch": {"inputConfig": {"requests": [{"request": {"contents": HELLO}}]}}}).encode(),
     ],
 )
-def test_a_body_that_is_no_create_is_refused(http, body):
+def test_a_body_that_is_not_a_create_request_is_refused(http, body):
     refused(http.post(CREATE, content=body))
 
 
@@ -68,17 +68,17 @@ def test_a_body_that_is_no_create_is_refused(http, body):
         {"contents": HELLO, "colour": "red"},
     ],
 )
-def test_a_request_of_another_shape_is_refused_inline_and_in_a_file(http, client, desk, request_body):
+def test_a_malformed_request_is_refused_inline_and_in_a_file(http, client, steps, request_body):
     refused(http.post(CREATE, json=inline(request_body)))
 
-    file = desk.upload([desk.line("good"), {"key": "bad", "request": request_body}])
+    file = steps.upload([steps.line("good"), {"key": "bad", "request": request_body}])
     from_file = http.post(CREATE, json={"batch": {"inputConfig": {"fileName": file.name}}})
     refused(from_file)
     assert from_file.json()["error"]["message"].startswith("Error on line 2: ")
 
 
-def test_a_line_that_is_nested_too_deeply_is_a_bad_line(http, desk):
-    file = desk.upload(["[" * 100_000])
+def test_a_line_that_is_nested_too_deeply_is_a_bad_line(http, steps):
+    file = steps.upload(["[" * 100_000])
 
     refused(http.post(CREATE, json={"batch": {"inputConfig": {"fileName": file.name}}}))
 
@@ -91,18 +91,18 @@ def test_a_line_that_is_nested_too_deeply_is_a_bad_line(http, desk):
         ("X-Goog-Upload-Header-Content-Length", "9" * 30),
     ],
 )
-def test_an_upload_announces_a_number(http, name, value):
+def test_an_upload_must_announce_a_number(http, name, value):
     refused(http.post(UPLOAD, headers={**START, name: value}, json={}))
 
 
 @pytest.mark.parametrize("offset", ["many", "-5"])
-def test_an_offset_is_a_number(http, offset):
+def test_an_offset_must_be_a_number(http, offset):
     headers = {"X-Goog-Upload-Command": "upload", "X-Goog-Upload-Offset": offset}
 
     refused(httpx.post(begin(http, 10), headers=headers, content=b"x", trust_env=False))
 
 
-def test_a_multipart_upload_has_metadata_that_can_be_read(http):
+def test_a_multipart_upload_needs_readable_metadata(http):
     body = b"--x\r\n\r\n{bad\r\n--x\r\nContent-Type: text/plain\r\n\r\nhello\r\n--x--\r\n"
 
     refused(http.post(f"{UPLOAD}?uploadType=multipart", headers={"content-type": "multipart/related; boundary=x"}, content=body))
@@ -110,7 +110,7 @@ def test_a_multipart_upload_has_metadata_that_can_be_read(http):
 
 @pytest.mark.parametrize("collection", ["batches", "files", "webhooks", "cachedContents"])
 @pytest.mark.parametrize("value", [5, [1], [1, {"a": 1}], [1, "x"], [1, 2, 3, 4], [2**80, 1], None])
-def test_a_page_token_of_somebody_elses_making_is_refused(http, collection, value):
+def test_an_invented_page_token_is_refused(http, collection, value):
     refused(http.get(f"/v1/{collection}?pageToken={token(value)}"))
 
 
@@ -132,7 +132,7 @@ def test_a_page_token_of_somebody_elses_making_is_refused(http, collection, valu
         ("GET", f"/v1/models/{MODEL}:generateContent", 404),
     ],
 )
-def test_paths_and_methods_that_are_not_there(http, method, path, status):
+def test_unknown_paths_and_methods(http, method, path, status):
     refused(http.request(method, path), status)
 
 
@@ -148,7 +148,7 @@ def test_paths_and_methods_that_are_not_there(http, method, path, status):
         ("/v1/tunedModels/mine:generateContent", 200),
     ],
 )
-def test_a_model_does_what_it_is_made_for(http, path, status):
+def test_a_model_answers_only_its_own_methods(http, path, status):
     answer = http.post(path, json={"contents": HELLO})
 
     assert answer.status_code == status
@@ -157,7 +157,7 @@ def test_a_model_does_what_it_is_made_for(http, path, status):
 
 
 @pytest.mark.parametrize("uri", ["", "ftp://x", "http://", "http://[", "x"])
-def test_a_webhook_has_an_address(http, uri):
+def test_a_webhook_needs_a_valid_uri(http, uri):
     refused(http.post("/v1/webhooks", json={"uri": uri, "subscribed_events": ["batch.succeeded"]}))
 
 
@@ -171,22 +171,24 @@ def test_a_webhook_has_an_address(http, uri):
         {"responseJsonSchema": {"type": "string", "pattern": "("}},
     ],
 )
-def test_a_request_for_more_than_can_be_served_fails_alone(emulator, client, desk, http, config):
+def test_a_request_that_asks_for_too_much_fails_alone(emulator, client, steps, http, config):
     refused(http.post(GENERATE, json={"contents": HELLO, "generationConfig": config}))
 
-    job = client.batches.create(model=MODEL, src=desk.upload([desk.line("bad", generationConfig=config), desk.line("good")]).name)
+    job = client.batches.create(
+        model=MODEL, src=steps.upload([steps.line("bad", generationConfig=config), steps.line("good")]).name
+    )
     emulator.advance(1000)
-    bad, good = desk.rows(job)
+    bad, good = steps.rows(job)
     assert bad["error"]["code"] == 3
     assert "response" in good
 
 
 @pytest.mark.parametrize("dimension", [-1, 3073, 10**12])
-def test_no_embedding_is_longer_than_the_models_are(http, dimension):
+def test_an_embedding_cannot_be_longer_than_the_models_allow(http, dimension):
     refused(http.post(EMBED, json={"content": HELLO[0], "outputDimensionality": dimension}))
 
 
-def test_a_create_without_length_stays_below_the_limit_too(start):
+def test_a_create_without_content_length_is_limited_too(start):
     emulator = start(max_inline_bytes=1000)
 
     def blocks():
@@ -200,18 +202,18 @@ def test_a_create_without_length_stays_below_the_limit_too(start):
 
 
 @pytest.mark.parametrize("body", [b"{bad", b"[]", b"{}", b'{"advance_seconds": "x"}', b'{"advance_seconds": -1}'])
-def test_the_clock_is_told_a_number(emulator, http, body):
+def test_the_clock_is_moved_by_a_number(emulator, http, body):
     refused(http.post("/emulator/clock", content=body))
 
 
 @pytest.mark.parametrize("seconds", ["1e10", "1e300", "1" + 400 * "0"], ids=["centuries", "eternity", "no float"])
-def test_the_clock_stays_where_it_can_be_told(emulator, http, seconds):
+def test_the_clock_stays_within_its_range(emulator, http, seconds):
     refused(http.post("/emulator/clock", content=f'{{"advance_seconds": {seconds}}}'))
 
     assert http.get("/v1/batches").json() == {}
 
 
-def test_patience_is_a_number(http):
+def test_a_timeout_must_be_a_number(http):
     refused(http.post("/emulator/idle?timeout=long"))
 
 

@@ -1,4 +1,4 @@
-"""Calls that go wrong on request, as the SDK experiences them."""
+"""HTTP faults, as the SDK sees them."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ def names(client) -> list[str]:
 
 
 def dropped():
-    """What the SDK lets through when a connection breaks depends on the HTTP library that it found."""
+    """Which exception the SDK raises when a connection breaks depends on the installed HTTP library."""
     return pytest.raises(Exception, match=r"(?i)disconnect|reset|closed|peer|Errno|receive")
 
 
-def test_a_status_before_the_work_leaves_nothing_behind(emulator, client, desk):
+def test_a_status_before_the_work_leaves_nothing_behind(emulator, client, steps):
     emulator.faults.add(HttpFault(do="status", status=503, path=CREATE, nth=1))
 
     with pytest.raises(errors.ServerError, match="503"):
-        desk.submit()
+        steps.submit()
 
     assert names(client) == []
-    assert desk.submit(display_name="second").display_name == "second"
+    assert steps.submit(display_name="second").display_name == "second"
 
 
-def test_a_status_after_the_work_leaves_a_job_that_nobody_was_told_of(emulator, client, desk):
+def test_a_status_after_the_work_leaves_a_job_unknown_to_the_caller(emulator, client, steps):
     emulator.faults.add(HttpFault(do="status", status=503, path=CREATE, when="after", nth=1))
 
     with pytest.raises(errors.ServerError, match="503"):
-        desk.submit(display_name="orphan")
+        steps.submit(display_name="orphan")
 
     assert names(client) == ["orphan"]
     [entry] = emulator.journal("create")
@@ -44,17 +44,17 @@ def test_a_status_after_the_work_leaves_a_job_that_nobody_was_told_of(emulator, 
 
 
 @pytest.mark.parametrize(("when", "left"), [("before", []), ("after", ["lost"])])
-def test_a_dropped_connection_comes_before_or_after_the_work(emulator, client, desk, when, left):
+def test_a_dropped_connection_comes_before_or_after_the_work(emulator, client, steps, when, left):
     emulator.faults.add(HttpFault(do="drop", path=CREATE, when=when, nth=1))
 
     with dropped():
-        desk.submit(display_name="lost")
+        steps.submit(display_name="lost")
 
     assert names(client) == left
     assert [entry["answered"] for entry in emulator.journal("create")] == ["dropped"] * len(left)
 
 
-def test_429_comes_with_and_without_a_hint(emulator, http):
+def test_429_comes_with_and_without_retry_info(emulator, http):
     emulator.faults.add(
         HttpFault(do="status", status=429, path=CREATE, nth=1),
         HttpFault(do="status", status=429, path=CREATE, retry_info_seconds=28, headers={"Retry-After": "28"}, count=1),
@@ -103,9 +103,9 @@ def test_answers_can_be_slow(emulator, http, when):
     assert time.monotonic() - began >= 0.3
 
 
-def test_a_slow_answer_after_the_work_looks_like_a_timeout(emulator, client, desk):
+def test_a_slow_answer_after_the_work_looks_like_a_timeout(emulator, client, steps):
     emulator.faults.add(HttpFault(do="delay", seconds=2, path=CREATE, when="after", nth=1))
-    file = desk.upload([desk.line("a")])
+    file = steps.upload([steps.line("a")])
     source = {"model": "gemini-2.5-flash", "src": file.name}
 
     with pytest.raises(Exception, match=r"(?i)time"):
@@ -114,24 +114,24 @@ def test_a_slow_answer_after_the_work_looks_like_a_timeout(emulator, client, des
     assert names(client) == ["late"]
 
 
-def test_a_download_announces_all_and_brings_less(emulator, client, desk, tmp_path):
-    job = desk.submit(100)
+def test_a_download_can_be_shorter_than_announced(emulator, client, steps, tmp_path):
+    job = steps.submit(100)
     emulator.advance(1000)
-    whole = len(desk.answers(job))
+    whole = len(steps.answers(job))
     emulator.faults.add(HttpFault(do="truncate", bytes=1000, path=":download", nth=1))
 
     with dropped():
-        desk.answers(job)
+        steps.answers(job)
 
-    assert len(desk.answers(job)) == whole
+    assert len(steps.answers(job)) == whole
     [cut] = [call for call in emulator.calls() if call["answered"] == "cut"]
     assert cut["route"].endswith("/files/*:download")
     assert cut["count"] == 1
 
 
-def test_a_listing_can_lag_behind_creates(emulator, client, desk):
+def test_a_listing_can_lag_behind_creates(emulator, client, steps):
     emulator.faults.add(ListingFault(lag_seconds=5))
-    job = desk.submit(display_name="fresh")
+    job = steps.submit(display_name="fresh")
 
     assert names(client) == []
     assert client.batches.get(name=job.name).name == job.name
@@ -139,10 +139,10 @@ def test_a_listing_can_lag_behind_creates(emulator, client, desk):
     assert names(client) == ["fresh"]
 
 
-def test_pages_can_be_small_and_the_orphan_on_the_last(emulator, client, desk):
+def test_pages_can_be_small_and_a_job_can_be_listed_last(emulator, client, steps):
     emulator.faults.add(ListingFault(page_size=2, bury="^orphan"))
     for name in ("a", "b", "orphan", "c", "d"):
-        desk.submit(1, name)
+        steps.submit(1, name)
 
     first = client.batches.list(config={"page_size": 100})
 
@@ -150,10 +150,10 @@ def test_pages_can_be_small_and_the_orphan_on_the_last(emulator, client, desk):
     assert names(client) == ["d", "c", "b", "a", "orphan"]
 
 
-def test_a_middle_page_can_be_empty(emulator, http, desk):
+def test_a_middle_page_can_be_empty(emulator, http, steps):
     emulator.faults.add(ListingFault(page_size=2, empty_pages=(2,)))
     for number in range(3):
-        desk.submit(1, str(number))
+        steps.submit(1, str(number))
 
     first = http.get("/v1/batches").json()
     second = http.get("/v1/batches", params={"pageToken": first["nextPageToken"]}).json()
@@ -163,7 +163,7 @@ def test_a_middle_page_can_be_empty(emulator, http, desk):
     assert [len(first["operations"]), len(third["operations"])] == [2, 1]
 
 
-def test_rules_can_be_seen_removed_and_are_checked(emulator):
+def test_rules_are_validated_and_can_be_listed_and_removed(emulator):
     kept, gone = emulator.faults.add(HttpFault(do="drop", path="x"), HttpFault(do="drop", path="y"))
     emulator.faults.remove(gone)
 

@@ -1,4 +1,4 @@
-"""Each sample of the official Batch API page, done by the unmodified SDK."""
+"""The samples of the official Batch API page, run with the unmodified SDK."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ def test_an_inline_job_answers_its_requests_in_order(emulator, client):
     assert "sky blue" in texts[1]
 
 
-def test_a_job_from_an_uploaded_file_leaves_a_file_of_answers(emulator, client, desk):
-    uploaded = desk.upload(
-        [desk.line("request-1", generation_config={"temperature": 0.7}), desk.line("request-2")], display_name="my-batch-requests"
+def test_a_job_from_an_uploaded_file_writes_a_file_of_answers(emulator, client, steps):
+    uploaded = steps.upload(
+        [steps.line("request-1", generation_config={"temperature": 0.7}), steps.line("request-2")],
+        display_name="my-batch-requests",
     )
 
     job = client.batches.create(model="gemini-2.5-flash", src=uploaded.name, config={"display_name": "file-upload-job"})
@@ -61,16 +62,16 @@ def test_a_job_from_an_uploaded_file_leaves_a_file_of_answers(emulator, client, 
     assert "about cats" in rows[0]["response"]["candidates"][0]["content"]["parts"][0]["text"]
 
 
-def test_embeddings_from_a_file(emulator, client, desk):
+def test_embeddings_from_a_file(emulator, client, steps):
     requests = [{"output_dimensionality": 3, "content": {"parts": [{"text": text}]}} for text in ("1", "2")]
-    uploaded = desk.upload([{"key": f"request_{number}", "request": request} for number, request in enumerate(requests, 1)])
+    uploaded = steps.upload([{"key": f"request_{number}", "request": request} for number, request in enumerate(requests, 1)])
 
     job = client.batches.create_embeddings(
         model="gemini-embedding-2", src={"file_name": uploaded.name}, config={"display_name": "embeddings"}
     )
     finished(emulator, client, job)
 
-    rows = desk.rows(job)
+    rows = steps.rows(job)
     assert [row["key"] for row in rows] == ["request_1", "request_2"]
     assert [len(row["response"]["embedding"]["values"]) for row in rows] == [3, 3]
     assert rows[0]["response"]["tokenCount"] == "1"
@@ -118,18 +119,18 @@ def test_structured_output_follows_the_schema(emulator, client):
         assert recipes
 
 
-def test_monitoring_sees_each_state_on_the_way(emulator, client, desk):
-    job = desk.submit()
+def test_monitoring_sees_every_state(emulator, client, steps):
+    job = steps.submit()
 
-    states = [desk.state(job)]
+    states = [steps.state(job)]
     for seconds in (11, 100):
         emulator.advance(seconds)
-        states.append(desk.state(job))
+        states.append(steps.state(job))
 
     assert states == ["JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"]
 
 
-def test_a_webhook_for_the_ends_of_jobs(client):
+def test_a_webhook_for_ended_jobs(client):
     webhook = client.webhooks.create(
         name="MyBatchWebhook", subscribed_events=["batch.succeeded", "batch.failed"], uri="https://my-api.com/gemini-callback"
     )
@@ -139,8 +140,8 @@ def test_a_webhook_for_the_ends_of_jobs(client):
     assert [found.id for found in client.webhooks.list().webhooks] == [webhook.id]
 
 
-def test_listing_pages_through_all_jobs_newest_first(client, desk):
-    names = [desk.submit(1, f"job-{number}").name for number in range(7)]
+def test_listing_pages_through_all_jobs_newest_first(client, steps):
+    names = [steps.submit(1, f"job-{number}").name for number in range(7)]
 
     listed = [job.name for job in client.batches.list(config={"page_size": 3})]
 
@@ -148,16 +149,16 @@ def test_listing_pages_through_all_jobs_newest_first(client, desk):
     assert [job.name for job in client.batches.list()] == listed
 
 
-def test_a_cancelled_job_is_cancelled_at_once(client, desk):
-    job = desk.submit()
+def test_a_cancelled_job_is_cancelled_at_once(client, steps):
+    job = steps.submit()
 
     client.batches.cancel(name=job.name)
 
-    assert desk.state(job) == "JOB_STATE_CANCELLED"
+    assert steps.state(job) == "JOB_STATE_CANCELLED"
 
 
-def test_a_deleted_job_is_gone_from_the_list(client, desk):
-    kept, deleted = desk.submit(1), desk.submit(1)
+def test_a_deleted_job_is_gone_from_the_list(client, steps):
+    kept, deleted = steps.submit(1), steps.submit(1)
 
     client.batches.delete(name=deleted.name)
 
@@ -178,12 +179,12 @@ def test_images_inline_are_valid_pictures(emulator, client):
     assert parts[1].inline_data.data.startswith(PNG)
 
 
-def test_images_from_a_file_are_valid_pictures(emulator, client, desk):
-    line = desk.line("image", "A big letter A.", generation_config={"responseModalities": ["TEXT", "IMAGE"]})
-    job = client.batches.create(model="gemini-3-pro-image-preview", src=desk.upload([line]).name)
+def test_images_from_a_file_are_valid_pictures(emulator, client, steps):
+    line = steps.line("image", "A big letter A.", generation_config={"responseModalities": ["TEXT", "IMAGE"]})
+    job = client.batches.create(model="gemini-3-pro-image-preview", src=steps.upload([line]).name)
     finished(emulator, client, job)
 
-    [row] = desk.rows(job)
+    [row] = steps.rows(job)
     [data] = [part["inlineData"]["data"] for part in row["response"]["candidates"][0]["content"]["parts"] if "inlineData" in part]
     assert base64.b64decode(data).startswith(PNG)
 

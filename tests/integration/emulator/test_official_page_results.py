@@ -1,4 +1,4 @@
-"""The official page's longer samples: watching a job to its end, reading results whatever their form, and all of it in curl."""
+"""The official page's longer samples: waiting for a job, reading results of every form, and the same in curl."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASK = {"contents": [{"parts": [{"text": "Why is the sky blue? Air scatters light
 
 
 def watched(emulator: Emulator, client: genai.Client, name: str) -> types.BatchJob:
-    """The page's loop; its sleep is a step of the emulator's clock."""
+    """The page's loop. Instead of sleeping it moves the emulator's clock."""
     job = client.batches.get(name=name)
     while job.state.name not in ENDS:
         emulator.advance(30)
@@ -29,7 +29,7 @@ def watched(emulator: Emulator, client: genai.Client, name: str) -> types.BatchJ
 
 
 def printed(client: genai.Client, job: types.BatchJob) -> list[str]:
-    """What the page's sample of reading results would print."""
+    """What the page's sample for reading results prints."""
     if job.state.name != "JOB_STATE_SUCCEEDED":
         return [f"Job did not succeed. Final state: {job.state.name}"]
     if job.dest and job.dest.file_name:
@@ -40,18 +40,18 @@ def printed(client: genai.Client, job: types.BatchJob) -> list[str]:
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancel", "expire"])
-def test_the_monitoring_loop_ends_with_every_end(emulator: Emulator, client: genai.Client, end: str):
+def test_the_monitoring_loop_stops_at_every_final_state(emulator: Emulator, client: genai.Client, end: str):
     emulator.faults.add(JobFault(do=end))
     created = client.batches.create(model=MODEL, src=[ASK])
 
     job = watched(emulator, client, created.name)
 
     assert job.state.name.lower().removeprefix("job_state_").startswith(end)
-    assert job.error is None  # the SDK drops it, also where the job FAILED and the page prints it
+    assert job.error is None  # the SDK drops it, even for a FAILED job, where the page prints it
 
 
-def test_results_of_a_file_job_are_a_line_a_request(emulator: Emulator, client: genai.Client, desk):
-    job = watched(emulator, client, desk.submit(3).name)
+def test_results_of_a_file_job_are_one_line_per_request(emulator: Emulator, client: genai.Client, steps):
+    job = watched(emulator, client, steps.submit(3).name)
 
     assert [json.loads(line)["key"] for line in printed(client, job)] == ["r0", "r1", "r2"]
 
@@ -85,7 +85,7 @@ def curl(emulator: Emulator) -> Callable[..., Any]:
     return call
 
 
-def test_create_look_cancel_and_delete_in_curl(emulator: Emulator, curl: Callable[..., Any], tmp_path: Path):
+def test_create_get_cancel_and_delete_in_curl(emulator: Emulator, curl: Callable[..., Any], tmp_path: Path):
     request = {"contents": [{"parts": [{"text": "Describe rain."}]}]}
     requests = {"requests": {"requests": [{"request": request, "metadata": {"key": "request-1"}}]}}
     batch = {"batch": {"display_name": "my-batch-requests", "input_config": requests}}

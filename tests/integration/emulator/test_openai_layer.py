@@ -1,4 +1,4 @@
-"""The OpenAI compatibility layer's batches, in raw HTTP; files go through the unmodified SDK, as Google's page has it."""
+"""Batches of the OpenAI compatibility layer over plain HTTP. Files use the unmodified SDK, as on Google's page."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ def create(openai: httpx.Client, file: str, endpoint: str = CHAT) -> httpx.Respo
     return openai.post("/batches", json={"input_file_id": file, "endpoint": endpoint, "completion_window": "24h"})
 
 
-def test_the_compatibility_layers_sample_works_call_by_call(emulator: Emulator, client: genai.Client, desk, openai: httpx.Client):
-    uploaded = desk.upload([line("request-1"), line("request-2", max_tokens=1)])
+def test_the_compatibility_layers_sample_works_call_by_call(
+    emulator: Emulator, client: genai.Client, steps, openai: httpx.Client
+):
+    uploaded = steps.upload([line("request-1"), line("request-2", max_tokens=1)])
 
     batch = create(openai, uploaded.name).json()
     assert (batch["object"], batch["status"]) == ("batch", "validating")
@@ -54,9 +56,9 @@ def test_the_compatibility_layers_sample_works_call_by_call(emulator: Emulator, 
     assert rows[1]["response"]["body"]["choices"][0]["finish_reason"] == "length"
 
 
-def test_embeddings_come_as_openai_has_them(emulator: Emulator, client: genai.Client, desk, openai: httpx.Client):
+def test_embeddings_have_openais_format(emulator: Emulator, client: genai.Client, steps, openai: httpx.Client):
     body = {"model": "gemini-embedding-001", "input": "Rain falls.", "dimensions": 4}
-    uploaded = desk.upload([{**line("e1", "/v1/embeddings"), "body": body}])
+    uploaded = steps.upload([{**line("e1", "/v1/embeddings"), "body": body}])
 
     batch = create(openai, uploaded.name, "/v1/embeddings").json()
     emulator.advance(1000)
@@ -66,11 +68,11 @@ def test_embeddings_come_as_openai_has_them(emulator: Emulator, client: genai.Cl
     assert len(vector["embedding"]) == 4
 
 
-def test_what_the_request_asks_for_arrives(emulator: Emulator, client: genai.Client, desk, openai: httpx.Client):
+def test_request_settings_are_applied(emulator: Emulator, client: genai.Client, steps, openai: httpx.Client):
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     tools = [{"type": "function", "function": {"name": "look_up", "parameters": schema}}]
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
-    uploaded = desk.upload([line("form", response_format=form), line("tools", tools=tools), line("other", logit_bias={"1": 1})])
+    uploaded = steps.upload([line("form", response_format=form), line("tools", tools=tools), line("other", logit_bias={"1": 1})])
 
     batch = create(openai, uploaded.name).json()
     emulator.advance(1000)
@@ -84,9 +86,9 @@ def test_what_the_request_asks_for_arrives(emulator: Emulator, client: genai.Cli
     assert other["message"]["content"] == "Rain falls."
 
 
-def test_a_row_that_fails_has_an_error_and_no_response(emulator: Emulator, client: genai.Client, desk, openai: httpx.Client):
+def test_a_row_that_fails_has_an_error_and_no_response(emulator: Emulator, client: genai.Client, steps, openai: httpx.Client):
     emulator.faults.add(RowFault(do="error", lines=[2], code=13, message="internal"))
-    batch = create(openai, desk.upload([line("good"), line("bad")]).name).json()
+    batch = create(openai, steps.upload([line("good"), line("bad")]).name).json()
     emulator.advance(1000)
 
     done = openai.get(f"/batches/{batch['id']}").json()
@@ -96,9 +98,9 @@ def test_a_row_that_fails_has_an_error_and_no_response(emulator: Emulator, clien
     assert (bad["custom_id"], bad["response"], bad["error"]["code"]) == ("bad", None, 13)
 
 
-def test_jobs_are_listed_newest_first_and_cancelled(client: genai.Client, desk, openai: httpx.Client):
-    desk.submit(1)  # not of this layer
-    first, second = (create(openai, desk.upload([line("a")]).name).json()["id"] for _ in range(2))
+def test_jobs_are_listed_newest_first_and_cancelled(client: genai.Client, steps, openai: httpx.Client):
+    steps.submit(1)  # a job that was not created through this layer
+    first, second = (create(openai, steps.upload([line("a")]).name).json()["id"] for _ in range(2))
 
     page = openai.get("/batches", params={"limit": 1}).json()
     rest = openai.get("/batches", params={"after": page["last_id"]}).json()
@@ -110,9 +112,9 @@ def test_jobs_are_listed_newest_first_and_cancelled(client: genai.Client, desk, 
     assert client.batches.get(name=first).state.name == "JOB_STATE_CANCELLED"
 
 
-def test_a_failed_job_tells_its_error(emulator: Emulator, desk, openai: httpx.Client):
+def test_a_failed_job_shows_its_error(emulator: Emulator, steps, openai: httpx.Client):
     emulator.faults.add(JobFault(do="fail", error_message="it broke"))
-    batch = create(openai, desk.upload([line("a")]).name).json()
+    batch = create(openai, steps.upload([line("a")]).name).json()
     emulator.advance(1000)
 
     failed = openai.get(f"/batches/{batch['id']}").json()
@@ -134,16 +136,16 @@ def test_a_failed_job_tells_its_error(emulator: Emulator, desk, openai: httpx.Cl
         ),
     ],
 )
-def test_a_bad_line_is_explained(desk, openai: httpx.Client, body: dict[str, object], reason: str):
-    refused = create(openai, desk.upload([{"custom_id": "a", "url": CHAT, "body": body}]).name)
+def test_a_bad_line_is_explained(steps, openai: httpx.Client, body: dict[str, object], reason: str):
+    refused = create(openai, steps.upload([{"custom_id": "a", "url": CHAT, "body": body}]).name)
 
     assert refused.status_code == 400
     assert reason in refused.json()["error"]["message"]
 
 
-def test_what_the_layer_refuses(desk, openai: httpx.Client):
-    good = desk.upload([line("a")]).name
-    bad = desk.upload([line("a"), line("b", "/v1/embeddings"), {"custom_id": "c", "url": CHAT, "body": {}}]).name
+def test_what_the_layer_refuses(steps, openai: httpx.Client):
+    good = steps.upload([line("a")]).name
+    bad = steps.upload([line("a"), line("b", "/v1/embeddings"), {"custom_id": "c", "url": CHAT, "body": {}}]).name
 
     refused = create(openai, bad)
 

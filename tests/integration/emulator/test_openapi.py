@@ -24,7 +24,7 @@ MODEL = "gemini-2.5-flash"
 
 #: Properties that real answers have and the document (revision of 2025-10) does not know.
 DEPARTURES = {
-    # The resource name is repeated in an operation's metadata; @type tells the message.
+    # The resource name is repeated in an operation's metadata; @type names the message.
     "GenerateContentBatch": {"@type"},
     "EmbedContentBatch": {"@type"},
     "GenerateContentBatchOutput": {"@type"},
@@ -34,7 +34,7 @@ DEPARTURES = {
     "InlinedEmbedContentResponse": {"key"},
     # A batch's embedding answers count their tokens, as a string.
     "EmbedContentResponse": {"tokenCount"},
-    # google.rpc.Status over HTTP carries the name of its code, which the message itself does not have.
+    # google.rpc.Status over HTTP has the name of its code too, which the message itself does not have.
     "Status": {"status"},
 }
 
@@ -46,13 +46,13 @@ def document() -> dict[str, Any]:
 
 @cache
 def closed_schemas() -> dict[str, Any]:
-    """The document's schemas, made to refuse properties that they do not name."""
+    """The document's schemas, changed to refuse properties that they do not define."""
     schemas = json.loads(json.dumps(document()["components"]["schemas"]))
     for name, schema in schemas.items():
         if "properties" in schema:
             schema["properties"] |= {extra: {} for extra in DEPARTURES.get(name, ())}
             schema["additionalProperties"] = False
-            # Of a resource in an answer nothing is required: the document's `required` speaks of requests.
+            # No field of a resource in an answer is required: the document's `required` refers to requests.
             schema.pop("required", None)
     # An operation is composed of two messages; closing each would refuse the other's properties.
     schemas["BaseOperation"].pop("additionalProperties")
@@ -79,17 +79,17 @@ def test_the_check_itself_refuses_what_the_document_does_not_know():
         check({"sizeBytes": 5}, "File")
 
 
-def test_files(desk, http: httpx.Client):
-    file = desk.upload(["x"], display_name="n")
+def test_files(steps, http: httpx.Client):
+    file = steps.upload(["x"], display_name="n")
 
     check(http.get(f"/v1beta/{file.name}").json(), "File")
     check(http.get("/v1beta/files?pageSize=1").json(), "ListFilesResponse")
 
 
 @pytest.mark.parametrize("fault", [JobFault(), JobFault(do="fail"), JobFault(do="expire"), JobFault(do="hang")])
-def test_operations_of_file_jobs(emulator, desk, http: httpx.Client, fault):
+def test_operations_of_file_jobs(emulator, steps, http: httpx.Client, fault):
     emulator.faults.add(fault)
-    job = desk.submit(3)
+    job = steps.submit(3)
     for _ in range(3):
         operation = http.get(f"/v1beta/{job.name}").json()
         check(operation, "Operation")
@@ -128,12 +128,12 @@ def test_operations_of_embedding_jobs(emulator, http: httpx.Client):
     check(http.get(f"/v1beta/{job['name']}").json()["metadata"], "EmbedContentBatch")
 
 
-def test_output_lines(emulator, desk, client):
-    lines = [desk.line("a"), {"key": "b", "request": {"contents": []}}]
-    job = client.batches.create(model=MODEL, src=desk.upload(lines).name)
+def test_output_lines(emulator, steps, client):
+    lines = [steps.line("a"), {"key": "b", "request": {"contents": []}}]
+    job = client.batches.create(model=MODEL, src=steps.upload(lines).name)
     emulator.advance(1000)
 
-    for row in desk.rows(job):
+    for row in steps.rows(job):
         check(row, "InlinedResponse")
 
 

@@ -1,4 +1,4 @@
-"""What a request names without bringing it along: files that have to be ready, and caches that have to be there."""
+"""Files and caches that a request refers to. They must be ready when the request is answered."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def errors_of(rows: list[dict]) -> list[int | None]:
     return [row.get("error", {}).get("code") for row in rows]
 
 
-def test_a_row_with_a_cache_that_is_there_is_answered(emulator, client, desk):
-    job = client.batches.create(model=MODEL, src=desk.upload([desk.line("a", cached_content=cache(client))]).name)
+def test_a_row_with_an_existing_cache_is_answered(emulator, client, steps):
+    job = client.batches.create(model=MODEL, src=steps.upload([steps.line("a", cached_content=cache(client))]).name)
     emulator.advance(1000)
 
-    assert desk.rows(job)[0]["response"]["usageMetadata"]["cachedContentTokenCount"] > 0
+    assert steps.rows(job)[0]["response"]["usageMetadata"]["cachedContentTokenCount"] > 0
 
 
-def test_a_row_whose_cache_is_not_there_fails_alone(emulator, client, desk):
-    lines = [desk.line("good"), desk.line("bad", cachedContent="cachedContents/none")]
-    job = client.batches.create(model=MODEL, src=desk.upload(lines).name)
+def test_a_row_without_its_cache_fails_alone(emulator, client, steps):
+    lines = [steps.line("good"), steps.line("bad", cachedContent="cachedContents/none")]
+    job = client.batches.create(model=MODEL, src=steps.upload(lines).name)
     emulator.advance(1000)
 
-    good, bad = desk.rows(job)
+    good, bad = steps.rows(job)
 
     assert "response" in good
     assert bad["error"] == {"code": 7, "message": "CachedContent not found (or permission denied)"}
 
 
-def test_rows_whose_turn_comes_after_the_end_of_their_cache_fail(start, connect, tmp_path):
+def test_rows_answered_after_their_cache_expired_fail(start, connect, tmp_path):
     emulator = start(pending_seconds=1 * HOUR, running_seconds=10 * HOUR)
     client = connect(emulator.url)
     name = cache(client, ttl=f"{int(5.5 * HOUR)}s")
@@ -62,14 +62,14 @@ def test_rows_whose_turn_comes_after_the_end_of_their_cache_fail(start, connect,
     assert [answer.error is None for answer in answers] == [True] * 5 + [False] * 5
 
 
-def test_a_cache_serves_its_own_model(client):
+def test_a_cache_serves_only_its_own_model(client):
     name = cache(client, model="gemini-2.5-pro")
 
     with pytest.raises(errors.ClientError, match=r"\(models/gemini-2.5-flash\) and CachedContent \(models/gemini-2.5-pro\)"):
         client.models.generate_content(model=MODEL, contents="Hi.", config={"cached_content": name})
 
 
-def test_a_request_with_a_cache_has_no_instruction_of_its_own(client):
+def test_a_request_with_a_cache_cannot_have_its_own_instruction(client):
     config = {"cached_content": cache(client), "system_instruction": "Be brief."}
 
     with pytest.raises(errors.ClientError, match="CachedContent can not be used") as caught:
@@ -89,13 +89,13 @@ def test_an_interactive_request_whose_cache_has_expired_is_forbidden(emulator, c
 
 
 @pytest.mark.parametrize("life", [{"ttl": "0s"}, {"expireTime": "2001-01-01T00:00:00Z"}, {"expireTime": "soon"}, {"ttl": "1h"}])
-def test_a_cache_ends_in_the_future(http, life):
+def test_a_cache_must_expire_in_the_future(http, life):
     answer = http.post("/v1beta/cachedContents", json={"model": f"models/{MODEL}", **life})
 
     assert answer.status_code == 400
 
 
-def test_the_end_of_a_cache_may_be_told_in_nanoseconds(http):
+def test_the_expiry_of_a_cache_may_have_nanoseconds(http):
     made = http.post("/v1/cachedContents", json={"model": f"models/{MODEL}", "expireTime": "2199-01-01T00:00:00.123456789Z"})
 
     assert made.json()["expireTime"].startswith("2199-01-01T00:00:00.")
@@ -106,11 +106,11 @@ def test_a_cache_may_name_its_model_either_way(http, model):
     assert http.post("/v1/cachedContents", json={"model": model}).json()["model"] == f"models/{MODEL}"
 
 
-def test_a_cache_may_live_beyond_what_can_be_counted(http):
+def test_a_cache_may_have_a_very_long_life(http):
     assert http.post("/v1/cachedContents", json={"model": f"models/{MODEL}", "expireTime": "9999-01-01T00:00:00Z"}).is_success
 
 
-def test_an_uploaded_video_is_looked_through_before_it_can_be_used(start, connect):
+def test_an_uploaded_video_is_processed_before_it_can_be_used(start, connect):
     emulator = start(processing_seconds=60)
     client = connect(emulator.url)
     file = upload(client)
@@ -130,7 +130,7 @@ def test_other_uploads_can_be_used_at_once(client, mime_type):
     assert upload(client, mime_type=mime_type).state.name == "ACTIVE"
 
 
-def test_a_file_may_be_looked_through_for_longer_and_in_vain(emulator, client, http):
+def test_processing_may_take_longer_and_fail(emulator, client, http):
     emulator.faults.add(FileFault(do="fail", display_name="^broken", mime_type="image", seconds=30, error_message="No picture."))
     broken, other = upload(client, mime_type="image/png", name="broken"), upload(client, mime_type="image/png", name="whole")
     assert (broken.state.name, other.state.name) == ("PROCESSING", "ACTIVE")
@@ -143,20 +143,20 @@ def test_a_file_may_be_looked_through_for_longer_and_in_vain(emulator, client, h
         client.models.generate_content(model=MODEL, contents=about(broken.uri)["contents"])
 
 
-def test_rows_with_files_that_are_not_ready_in_their_turn_fail_alone(emulator, client, desk):
+def test_rows_whose_files_are_not_ready_fail_alone(emulator, client, steps):
     emulator.faults.add(FileFault(display_name="slow", seconds=60))
     slow, quick = upload(client, name="slow"), upload(client, mime_type="image/png", name="quick")
     lines = [{"key": str(place), "request": about(uri)} for place, uri in enumerate((slow.uri, quick.name, slow.name))]
-    job = client.batches.create(model=MODEL, src=desk.upload(lines).name)
+    job = client.batches.create(model=MODEL, src=steps.upload(lines).name)
     emulator.advance(1000)
 
-    # The first is answered after 10 seconds, the last after 76.
-    assert errors_of(desk.rows(job)) == [9, None, None]
+    # The first row is answered after 10 seconds, the last after 76.
+    assert errors_of(steps.rows(job)) == [9, None, None]
 
 
-def test_an_input_file_that_is_not_ready_makes_no_job(emulator, client, desk):
+def test_a_job_with_an_input_file_that_is_not_ready_is_refused(emulator, client, steps):
     emulator.faults.add(FileFault(seconds=60))
-    file = desk.upload([desk.line("a")])
+    file = steps.upload([steps.line("a")])
 
     with pytest.raises(errors.ClientError, match="not in an ACTIVE state") as caught:
         client.batches.create(model=MODEL, src=file.name)
@@ -165,5 +165,5 @@ def test_an_input_file_that_is_not_ready_makes_no_job(emulator, client, desk):
 
 
 @pytest.mark.parametrize("uri", ["https://example.com/profiles/a.png", "gs://bucket/files/a.png", "https://youtu.be/files/x"])
-def test_uris_of_other_places_are_not_judged(client, uri):
+def test_uris_of_other_hosts_are_not_checked(client, uri):
     assert client.models.generate_content(model=MODEL, contents=about(uri)["contents"]).text

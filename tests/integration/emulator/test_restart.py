@@ -1,4 +1,4 @@
-"""Killed at any moment and started again on the same folder: what was acknowledged is there, and jobs go on."""
+"""After a kill and a restart on the same folder, everything that was acknowledged exists and jobs continue."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def upload(client) -> types.File:
     return client.files.upload(file=io.BytesIO(LINES), config=types.UploadFileConfig(mime_type="jsonl"))
 
 
-def test_files_and_jobs_outlive_a_kill_and_running_jobs_go_on(child, client):
+def test_files_and_jobs_survive_a_kill_and_running_jobs_continue(child, client):
     file = upload(client)
     job = client.batches.create(model=MODEL, src=file.name, config={"display_name": "survivor"})
 
@@ -58,7 +58,7 @@ def test_files_and_jobs_outlive_a_kill_and_running_jobs_go_on(child, client):
     assert [entry["action"] for entry in child.journal()] == ["upload", "create"]
 
 
-def test_a_finished_jobs_output_outlives_a_kill(child, client):
+def test_a_finished_jobs_output_survives_a_kill(child, client):
     job = client.batches.create(model=MODEL, src=upload(client).name)
     child.advance(1000)
     output = client.batches.get(name=job.name).dest.file_name
@@ -69,7 +69,7 @@ def test_a_finished_jobs_output_outlives_a_kill(child, client):
     assert client.files.download(file=output) == before
 
 
-def test_the_clock_and_the_rules_outlive_a_kill(child, client):
+def test_the_clock_and_the_rules_survive_a_kill(child, client):
     child.faults.add(JobFault(do="fail", nth=2), HttpFault(do="status", path="/files/x", status=500, count=1))
     file = upload(client)
     first = client.batches.create(model=MODEL, src=file.name)
@@ -83,25 +83,25 @@ def test_the_clock_and_the_rules_outlive_a_kill(child, client):
     assert client.batches.get(name=second.name).state.name == "JOB_STATE_FAILED"
 
 
-def test_half_an_upload_outlives_a_kill(child):
+def test_half_an_upload_survives_a_kill(child):
     headers = {"x-goog-api-key": "k", "X-Goog-Upload-Protocol": "resumable", "X-Goog-Upload-Command": "start"}
     headers["X-Goog-Upload-Header-Content-Length"] = str(len(LINES))
     begun = httpx.post(f"{child.url}/upload/v1/files", headers=headers, json={}, trust_env=False)
     url = begun.headers["x-goog-upload-url"]
     half = len(LINES) // 2
 
-    def tell(command: str, offset: int = 0, content: bytes = b"") -> httpx.Response:
+    def send_command(command: str, offset: int = 0, content: bytes = b"") -> httpx.Response:
         steps = {"X-Goog-Upload-Command": command, "X-Goog-Upload-Offset": str(offset)}
         return httpx.post(url, headers=steps, content=content, trust_env=False)
 
-    tell("upload", 0, LINES[:half])
+    send_command("upload", 0, LINES[:half])
     restart(child)
 
-    assert tell("query").headers["x-goog-upload-size-received"] == str(half)
-    assert tell("upload, finalize", half, LINES[half:]).json()["file"]["sizeBytes"] == str(len(LINES))
+    assert send_command("query").headers["x-goog-upload-size-received"] == str(half)
+    assert send_command("upload, finalize", half, LINES[half:]).json()["file"]["sizeBytes"] == str(len(LINES))
 
 
-def test_a_kill_while_jobs_are_answered_loses_nothing(child, client):
+def test_a_kill_while_outputs_are_written_loses_nothing(child, client):
     file = upload(client)
     jobs = [client.batches.create(model=MODEL, src=file.name, config={"display_name": str(n)}) for n in range(10)]
 
@@ -131,5 +131,5 @@ def test_the_folder_of_another_version_is_not_touched(tmp_path):
         database.execute("PRAGMA user_version = 1")
     database.close()
 
-    with pytest.raises(StateUnusable, match="left by another version of the emulator: delete it, or choose another folder"):
+    with pytest.raises(StateUnusable, match=r"written by another version of the emulator\. Delete it or choose another folder"):
         Emulator(tmp_path / "state")

@@ -1,4 +1,4 @@
-"""Output files that a reader must not trust."""
+"""Row faults: output files with wrong rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ VICTIM = "r7"
 
 
 @pytest.fixture
-def output(emulator, desk) -> Callable[..., list[bytes]]:
-    """The lines of a job's output, the last newline taken off, under some faults."""
+def output(emulator, steps) -> Callable[..., list[bytes]]:
+    """The lines of a job's output with some faults, without the last newline."""
 
     def lines(*faults: RowFault) -> list[bytes]:
         emulator.faults.add(*faults)
-        job = desk.submit(ROWS)
+        job = steps.submit(ROWS)
         emulator.advance(1000)
-        return desk.answers(job).split(b"\n")[:-1]
+        return steps.answers(job).split(b"\n")[:-1]
 
     return lines
 
@@ -54,13 +54,13 @@ def test_rows_come_twice(output):
     assert keys(output(RowFault(do="double", lines=(1, 3)))).count("r2") == 2
 
 
-def test_rows_that_nobody_asked_for_appear(output):
+def test_rows_with_unknown_keys_appear(output):
     found = keys(output(RowFault(do="foreign_key", keys=(VICTIM,))))
 
     assert [key for key in found if key not in IN_ORDER] == ["r7-foreign"]
 
 
-def test_answers_come_under_each_others_keys(output):
+def test_answers_have_swapped_keys(output):
     rows = {row["key"]: row for row in map(json.loads, output(RowFault(do="swap_key", keys=(VICTIM,))))}
 
     text = rows["r7"]["response"]["candidates"][0]["content"]["parts"][0]["text"]
@@ -89,7 +89,7 @@ def test_rows_have_no_answer(output, fault, left):
 @pytest.mark.parametrize(
     ("do", "reason"), [("safety", "SAFETY"), ("recitation", "RECITATION"), ("empty", "STOP"), ("max_tokens", "MAX_TOKENS")]
 )
-def test_answers_end_badly(output, do, reason):
+def test_answers_have_another_finish_reason(output, do, reason):
     [candidate] = victim(output(RowFault(do=do, keys=(VICTIM,))))["response"]["candidates"]
 
     assert candidate["finishReason"] == reason
@@ -116,7 +116,7 @@ def test_a_line_is_torn(output):
     assert len(lines) == ROWS
 
 
-def test_line_separators_stand_unescaped_in_text(output):
+def test_line_separators_are_unescaped_in_text(output):
     lines = output(RowFault(do="line_separators", keys=(VICTIM,)))
 
     assert len(lines) == ROWS
@@ -135,7 +135,7 @@ def test_integers_are_huge(output):
     assert victim(output(RowFault(do="huge_integer", keys=(VICTIM,))))["response"]["usageMetadata"]["totalTokenCount"] > 2**53
 
 
-def test_nan_stands_in_the_json(output):
+def test_nan_is_in_the_json(output):
     assert b":NaN," in output(RowFault(do="nan", keys=(VICTIM,)))[7]
 
 
@@ -156,7 +156,7 @@ def test_a_fraction_is_chosen_by_seed(output, emulator):
     assert 3 < len(first) < 17
 
 
-def test_faults_strike_inline_jobs_too_as_far_as_json_allows(emulator, client, http):
+def test_faults_apply_to_inline_jobs_as_far_as_json_allows(emulator, client, http):
     emulator.faults.add(RowFault(do="torn"), RowFault(do="error", lines=(2,), details=[{"@type": "t"}]))
     requests = [{"contents": "one"}, {"contents": "two"}]
     job = client.batches.create(model="gemini-2.5-flash", src=requests)

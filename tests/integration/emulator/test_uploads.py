@@ -1,4 +1,4 @@
-"""The resumable upload and its other forms, as a client sees them."""
+"""The resumable upload and the other kinds of upload, as a client sees them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def begin(http: httpx.Client, size: int, **file: str) -> str:
     return http.post("/upload/v1beta/files", headers=headers, json={"file": file}).headers["x-goog-upload-url"]
 
 
-def tell(http: httpx.Client, url: str, command: str, offset: int = 0, content: bytes = b"") -> httpx.Response:
+def send_command(http: httpx.Client, url: str, command: str, offset: int = 0, content: bytes = b"") -> httpx.Response:
     headers = {"X-Goog-Upload-Command": command, "X-Goog-Upload-Offset": str(offset)}
     return httpx.post(url, headers=headers, content=content, trust_env=False)
 
@@ -41,12 +41,12 @@ def test_a_file_of_any_number_of_chunks_arrives_whole(client, size):
     assert file.state.name == "ACTIVE"
 
 
-def test_a_broken_upload_goes_on_where_query_says(http):
+def test_an_interrupted_upload_continues_at_the_offset_that_query_returns(http):
     url = begin(http, 10)
-    tell(http, url, "upload", 0, b"01234")
+    send_command(http, url, "upload", 0, b"01234")
 
-    asked = tell(http, url, "query")
-    last = tell(http, url, "upload, finalize", 5, b"56789")
+    asked = send_command(http, url, "query")
+    last = send_command(http, url, "upload, finalize", 5, b"56789")
 
     assert asked.headers["x-goog-upload-size-received"] == "5"
     assert asked.headers["x-goog-upload-status"] == "active"
@@ -56,25 +56,25 @@ def test_a_broken_upload_goes_on_where_query_says(http):
 
 def test_a_chunk_sent_twice_is_written_once(http):
     url = begin(http, 6)
-    tell(http, url, "upload", 0, b"abc")
-    tell(http, url, "upload", 0, b"abc")
+    send_command(http, url, "upload", 0, b"abc")
+    send_command(http, url, "upload", 0, b"abc")
 
-    file = tell(http, url, "upload, finalize", 3, b"def").json()["file"]
+    file = send_command(http, url, "upload, finalize", 3, b"def").json()["file"]
 
     assert base64.b64decode(file["sha256Hash"]).decode() == hashlib.sha256(b"abcdef").hexdigest()
 
 
-def test_a_finalize_said_again_gets_the_same_file(http):
+def test_a_repeated_finalize_gets_the_same_file(http):
     url = begin(http, 3)
 
-    first = tell(http, url, "upload, finalize", 0, b"abc").json()
-    again = tell(http, url, "upload, finalize", 0, b"abc").json()
+    first = send_command(http, url, "upload, finalize", 0, b"abc").json()
+    again = send_command(http, url, "upload, finalize", 0, b"abc").json()
 
     assert first == again
 
 
 @pytest.mark.parametrize("command", ["upload, finalize", "start, upload, finalize"])
-def test_everything_may_come_in_one_call(http, command):
+def test_an_upload_may_be_one_call(http, command):
     headers = {
         "X-Goog-Upload-Protocol": "resumable",
         "X-Goog-Upload-Command": command,
@@ -89,7 +89,7 @@ def test_everything_may_come_in_one_call(http, command):
 
 
 @pytest.mark.parametrize("mime_type", ["nonsense", "png", "nonsense/png", "image/"])
-def test_nonsense_is_no_mime_type(client, mime_type):
+def test_an_invalid_mime_type_is_refused(client, mime_type):
     with pytest.raises(errors.ClientError, match="Unsupported MIME") as caught:
         client.files.upload(file=io.BytesIO(b"x"), config=types.UploadFileConfig(mime_type=mime_type))
 
@@ -97,13 +97,13 @@ def test_nonsense_is_no_mime_type(client, mime_type):
 
 
 @pytest.mark.parametrize("mime_type", ["jsonl", "application/jsonl", "text/plain; charset=utf-8", "image/svg+xml"])
-def test_mime_types_that_have_been_seen_to_work(client, mime_type):
+def test_mime_types_that_the_service_accepts(client, mime_type):
     file = client.files.upload(file=io.BytesIO(b"x"), config=types.UploadFileConfig(mime_type=mime_type))
 
     assert file.mime_type == mime_type
 
 
-def test_the_upload_goes_on_where_the_caller_came_in(http):
+def test_the_upload_url_has_the_host_that_the_caller_used(http):
     headers = {"X-Goog-Upload-Protocol": "resumable", "X-Goog-Upload-Command": "start", "X-Forwarded-Proto": "https"}
 
     started = http.post("/upload/v1/files", headers={**headers, "X-Forwarded-Host": "gemini.example.com"}, json={})
@@ -114,22 +114,22 @@ def test_the_upload_goes_on_where_the_caller_came_in(http):
 def test_a_gap_in_the_offsets_is_refused(http):
     url = begin(http, 10)
 
-    answer = tell(http, url, "upload", 5, b"56789")
+    answer = send_command(http, url, "upload", 5, b"56789")
 
     assert answer.status_code == 400
 
 
 def test_a_cancelled_upload_is_gone(http):
     url = begin(http, 10)
-    tell(http, url, "cancel")
+    send_command(http, url, "cancel")
 
-    assert tell(http, url, "upload", 0, b"x").status_code == 404
+    assert send_command(http, url, "upload", 0, b"x").status_code == 404
 
 
-def test_fewer_bytes_than_announced_make_no_file(http):
+def test_fewer_bytes_than_announced_are_refused(http):
     url = begin(http, 10, name="files/short")
 
-    assert tell(http, url, "upload, finalize", 0, b"abc").status_code == 400
+    assert send_command(http, url, "upload, finalize", 0, b"abc").status_code == 400
     assert http.get("/v1/files/short").status_code == 403
 
 
@@ -137,7 +137,7 @@ def test_a_taken_name_is_refused_after_the_bytes(client, http):
     client.files.upload(file=io.BytesIO(b"one"), config=types.UploadFileConfig(mime_type="jsonl", name="mine"))
     url = begin(http, 3, name="files/mine")
 
-    refused = tell(http, url, "upload, finalize", 0, b"two")
+    refused = send_command(http, url, "upload, finalize", 0, b"two")
 
     assert refused.status_code == 409
     assert refused.json() == {"error": {"message": "mine already exists.", "code": 409}}
@@ -156,7 +156,7 @@ def test_a_taken_name_can_be_refused_at_the_start(start, connect):
 
 
 @pytest.mark.parametrize("name", ["files/Upper", "files/-dash", "files/dash-", "files/" + "a" * 41])
-def test_an_impossible_name_is_refused_before_the_bytes(http, name):
+def test_an_invalid_name_is_refused_before_the_bytes(http, name):
     headers = {"X-Goog-Upload-Protocol": "resumable", "X-Goog-Upload-Command": "start"}
 
     answer = http.post("/upload/v1/files", headers=headers, json={"file": {"name": name}})
@@ -164,7 +164,7 @@ def test_an_impossible_name_is_refused_before_the_bytes(http, name):
     assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
 
 
-def test_full_storage_is_told_at_the_start(start, connect):
+def test_full_storage_is_refused_at_the_start(start, connect):
     client = connect(start(max_storage_bytes=10).url)
     client.files.upload(file=io.BytesIO(b"12345678"), config=JSONL)
 
@@ -195,8 +195,8 @@ def test_a_chunk_cut_by_the_network_keeps_what_arrived(emulator, http):
     emulator.faults.add(HttpFault(do="cut_upload", path="upload_id=", bytes=500_000, nth=1))
 
     with pytest.raises(httpx.TransportError):
-        tell(http, url, "upload", 0, b"x" * 1_000_000)
+        send_command(http, url, "upload", 0, b"x" * 1_000_000)
 
-    received = int(tell(http, url, "query").headers["x-goog-upload-size-received"])
+    received = int(send_command(http, url, "query").headers["x-goog-upload-size-received"])
     assert received == 500_000
-    assert tell(http, url, "upload, finalize", received, b"x" * 500_000).json()["file"]["sizeBytes"] == "1000000"
+    assert send_command(http, url, "upload, finalize", received, b"x" * 500_000).json()["file"]["sizeBytes"] == "1000000"

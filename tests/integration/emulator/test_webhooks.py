@@ -1,4 +1,4 @@
-"""Webhooks: managed by the unmodified SDK, signed as the service signs them, and sent until they are taken."""
+"""Webhooks: managed by the unmodified SDK, signed as the service signs them, and repeated until they are accepted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from google import genai
 
 from airflow_gemini_batch.emulator import Emulator, JobFault, WebhookFault
-from tests.integration.emulator.listener import Heard, Listener, listening
+from tests.integration.emulator.listener import Listener, ReceivedWebhook, listening
 
 EVENTS = ["batch.succeeded", "batch.failed", "batch.expired", "batch.cancelled"]
 ENDED = 1_000
@@ -35,11 +35,11 @@ def register(client: genai.Client, listener: Listener) -> Callable[..., Any]:
     return register
 
 
-def is_signed(heard: Heard, secret: str) -> bool:
+def is_signed(received: ReceivedWebhook, secret: str) -> bool:
     key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = f"{heard.id}.{heard.headers['webhook-timestamp']}.".encode() + heard.body
+    signed = f"{received.id}.{received.headers['webhook-timestamp']}.".encode() + received.body
     mine = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-    return mine in heard.headers["webhook-signature"].split(" ")
+    return mine in received.headers["webhook-signature"].split(" ")
 
 
 def until(states: list[str], emulator: Emulator) -> None:
@@ -80,7 +80,7 @@ def test_webhooks_are_listed_page_by_page(client, register):
 @pytest.mark.parametrize(
     "given", [{"uri": "ftp://somewhere"}, {"subscribed_events": ["batch.completed"]}, {"subscribed_events": []}]
 )
-def test_what_no_webhook_can_be_is_refused(register, given):
+def test_an_invalid_webhook_is_refused(register, given):
     with pytest.raises(Exception, match="400"):
         register(**given)
 
@@ -90,65 +90,65 @@ def test_an_unknown_webhook_is_not_found(client):
         client.webhooks.get(id="nothing")
 
 
-def test_a_job_that_ends_is_told_of_without_being_asked_for(emulator, desk, register, listener):
+def test_the_end_of_a_job_is_sent_without_any_poll(emulator, steps, register, listener):
     secret = register().new_signing_secret
-    job = desk.submit()
+    job = steps.submit()
 
     emulator.advance(ENDED)
-    [heard] = listener.wait_for(1)
+    [received] = listener.wait_for(1)
 
-    assert is_signed(heard, secret)
-    assert abs(int(heard.headers["webhook-timestamp"]) - time.time()) < 60
-    assert heard.event["type"] == "batch.succeeded"
-    assert heard.event["version"] == "v1"
-    assert heard.event["data"] == {"id": job.name, "output_file_uri": f"files/batch-{job.name.removeprefix('batches/')}"}
+    assert is_signed(received, secret)
+    assert abs(int(received.headers["webhook-timestamp"]) - time.time()) < 60
+    assert received.event["type"] == "batch.succeeded"
+    assert received.event["version"] == "v1"
+    assert received.event["data"] == {"id": job.name, "output_file_uri": f"files/batch-{job.name.removeprefix('batches/')}"}
 
 
 @pytest.mark.parametrize(
     ("fault", "event"), [({"do": "fail", "error_message": "no"}, "batch.failed"), ({"do": "expire"}, "batch.expired")]
 )
-def test_other_ends_are_told_too(emulator, desk, register, listener, fault, event):
+def test_other_ends_are_sent_too(emulator, steps, register, listener, fault, event):
     register()
     emulator.faults.add(JobFault(**fault))
-    desk.submit()
+    steps.submit()
 
     emulator.advance(ENDED)
-    [heard] = listener.wait_for(1)
+    [received] = listener.wait_for(1)
 
-    assert heard.event["type"] == event
-    assert heard.event["data"].get("error_message") == fault.get("error_message")
+    assert received.event["type"] == event
+    assert received.event["data"].get("error_message") == fault.get("error_message")
 
 
-def test_a_cancelled_job_is_told_of_where_that_is_wanted(emulator, client, desk, register, listener):
+def test_a_cancellation_is_sent_to_subscribers(emulator, client, steps, register, listener):
     register()
     register(name="another", subscribed_events=["batch.succeeded"])
 
-    client.batches.cancel(name=desk.submit().name)
+    client.batches.cancel(name=steps.submit().name)
 
-    [heard] = listener.wait_for(1)
-    assert heard.event["type"] == "batch.cancelled"
+    [received] = listener.wait_for(1)
+    assert received.event["type"] == "batch.cancelled"
     assert len(emulator.deliveries()) == 1
 
 
-def test_a_ping_is_sent_to_one(client, register, listener):
+def test_a_ping_is_sent_to_one_webhook(client, register, listener):
     secret = register().new_signing_secret
     made = register(name="another")
 
     client.webhooks.ping(id=made.id)
 
-    [heard] = listener.wait_for(1)
-    assert is_signed(heard, made.new_signing_secret)
-    assert not is_signed(heard, secret)
+    [received] = listener.wait_for(1)
+    assert is_signed(received, made.new_signing_secret)
+    assert not is_signed(received, secret)
 
 
-def test_both_secrets_sign_while_they_rotate(emulator, client, desk, register, listener):
+def test_both_secrets_sign_while_they_rotate(emulator, client, steps, register, listener):
     made = register()
     new = client.webhooks.rotate_signing_secret(id=made.id, revocation_behavior="revoke_previous_secrets_after_h24").secret
-    desk.submit()
+    steps.submit()
     emulator.advance(ENDED)
     [during] = listener.wait_for(1)
 
-    desk.submit()
+    steps.submit()
     emulator.advance(24 * 3600)
     [_, after] = listener.wait_for(2)
 
@@ -156,40 +156,40 @@ def test_both_secrets_sign_while_they_rotate(emulator, client, desk, register, l
     assert [is_signed(after, secret) for secret in (made.new_signing_secret, new)] == [False, True]
 
 
-def test_a_secret_can_be_revoked_at_once(emulator, client, desk, register, listener):
+def test_a_secret_can_be_revoked_at_once(emulator, client, steps, register, listener):
     made = register()
     new = client.webhooks.rotate_signing_secret(id=made.id, revocation_behavior="revoke_previous_secrets_immediately").secret
-    desk.submit()
+    steps.submit()
 
     emulator.advance(ENDED)
 
-    [heard] = listener.wait_for(1)
-    assert [is_signed(heard, secret) for secret in (made.new_signing_secret, new)] == [False, True]
+    [received] = listener.wait_for(1)
+    assert [is_signed(received, secret) for secret in (made.new_signing_secret, new)] == [False, True]
 
 
-def test_a_jobs_own_webhook_takes_the_place_of_the_registered_ones(emulator, client, desk, register, listener):
+def test_a_jobs_own_webhook_replaces_the_registered_ones(emulator, client, steps, register, listener):
     register()
-    file = desk.upload([desk.line("a")])
+    file = steps.upload([steps.line("a")])
     own = {"uris": [listener.url + "/own"], "user_metadata": {"job": "1"}}
 
     job = client.batches.create(model="gemini-2.5-flash", src=file.name, config={"webhook_config": own})
     emulator.advance(ENDED)
-    [heard] = listener.wait_for(1)
+    [received] = listener.wait_for(1)
 
     keys = httpx.get(f"{emulator.url}/.well-known/jwks.json", trust_env=False).json()
-    token = heard.headers["webhook-signature"]
+    token = received.headers["webhook-signature"]
     key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(token)["kid"]]
     claims = jwt.decode(token, key, algorithms=["RS256"], audience=own["uris"][0])
-    assert claims["jti"] == heard.id
-    assert heard.event["data"]["id"] == job.name
-    assert heard.event["user_metadata"] == {"job": "1"}
+    assert claims["jti"] == received.id
+    assert received.event["data"]["id"] == job.name
+    assert received.event["user_metadata"] == {"job": "1"}
     assert [delivery["webhook"] for delivery in emulator.deliveries()] == [None]
 
 
-def test_a_refused_webhook_is_sent_again_at_growing_distances(emulator, desk, register, listener):
+def test_a_refused_webhook_is_retried_with_growing_delays(emulator, steps, register, listener):
     register()
     listener.answers = [500, 404]
-    desk.submit()
+    steps.submit()
     emulator.advance(ENDED)
     listener.wait_for(1)
 
@@ -201,14 +201,14 @@ def test_a_refused_webhook_is_sent_again_at_growing_distances(emulator, desk, re
     listener.wait_for(3)
 
     until(["delivered"], emulator)
-    assert len({heard.id for heard in listener.heard}) == 1
+    assert len({received.id for received in listener.received}) == 1
     assert emulator.deliveries()[0]["attempts"] == 3
 
 
-def test_after_a_day_the_webhook_is_disabled(emulator, client, desk, register, listener):
+def test_after_a_day_the_webhook_is_disabled(emulator, client, steps, register, listener):
     made = register()
     listener.answers = [500] * 100
-    desk.submit()
+    steps.submit()
     emulator.advance(ENDED)
     listener.wait_for(1)
 
@@ -216,13 +216,13 @@ def test_after_a_day_the_webhook_is_disabled(emulator, client, desk, register, l
     until(["given up"], emulator)
 
     assert client.webhooks.get(id=made.id).state == "disabled_due_to_failed_deliveries"
-    desk.submit()
+    steps.submit()
     emulator.advance(ENDED)
     assert {job["state"] for job in emulator.jobs()} == {"BATCH_STATE_SUCCEEDED"}
     assert len(emulator.deliveries()) == 1
 
 
-def test_a_restarted_emulator_sends_what_it_owes(start, connect, listener, tmp_path):
+def test_a_restarted_emulator_sends_waiting_webhooks(start, connect, listener, tmp_path):
     first = start()
     client = connect(first.url)
     client.webhooks.create(name="test", subscribed_events=EVENTS, uri=listener.url)
@@ -235,14 +235,14 @@ def test_a_restarted_emulator_sends_what_it_owes(start, connect, listener, tmp_p
 
     start().advance(5)
 
-    heard = listener.wait_for(2)
-    assert heard[0].id == heard[1].id
-    assert heard[1].event["data"] == {"id": job.name}
+    received = listener.wait_for(2)
+    assert received[0].id == received[1].id
+    assert received[1].event["data"] == {"id": job.name}
 
 
-def test_only_this_machine_is_called(emulator, client, desk):
+def test_only_loopback_addresses_are_called(emulator, client, steps):
     client.webhooks.create(name="real", subscribed_events=EVENTS, uri="https://my-api.com/gemini-callback")
-    desk.submit()
+    steps.submit()
 
     emulator.advance(ENDED)
 
@@ -254,27 +254,27 @@ class TestFaults:
     def registered(self, register: Callable[..., Any]) -> None:
         self.secret = register().new_signing_secret
 
-    def test_duplicates_have_the_same_id(self, emulator, desk, listener):
+    def test_duplicates_have_the_same_id(self, emulator, steps, listener):
         emulator.faults.add(WebhookFault(do="duplicate", times=3))
-        desk.submit()
+        steps.submit()
         emulator.advance(ENDED)
 
-        assert len({heard.id for heard in listener.wait_for(3)}) == 1
+        assert len({received.id for received in listener.wait_for(3)}) == 1
 
-    def test_a_later_one_overtakes(self, emulator, desk, listener):
+    def test_a_later_webhook_arrives_first(self, emulator, steps, listener):
         emulator.faults.add(WebhookFault(do="out_of_order", nth=1))
-        first = desk.submit()
+        first = steps.submit()
         emulator.advance(ENDED)
-        second = desk.submit()
+        second = steps.submit()
         emulator.advance(100 + 10)
 
-        assert [heard.event["data"]["id"] for heard in listener.wait_for(2)] == [second.name, first.name]
+        assert [received.event["data"]["id"] for received in listener.wait_for(2)] == [second.name, first.name]
 
     @pytest.mark.parametrize("do", ["bad_signature", "old_timestamp"])
-    def test_a_bad_try_is_followed_by_a_good_one(self, emulator, desk, listener, do):
+    def test_a_bad_attempt_is_followed_by_a_good_one(self, emulator, steps, listener, do):
         emulator.faults.add(WebhookFault(do=do))
         listener.answers = [401]
-        desk.submit()
+        steps.submit()
         emulator.advance(ENDED)
         listener.wait_for(1)
         emulator.advance(5)
@@ -284,22 +284,22 @@ class TestFaults:
         assert (time.time() - int(bad.headers["webhook-timestamp"]) > 500) == (do == "old_timestamp")
         assert is_signed(good, self.secret)
 
-    def test_a_late_one_comes_late(self, emulator, desk, listener):
+    def test_a_late_webhook_arrives_late(self, emulator, steps, listener):
         emulator.faults.add(WebhookFault(do="late", seconds=7_200))
-        desk.submit()
+        steps.submit()
         emulator.advance(ENDED)
         until_so(emulator, lambda deliveries: any(delivery["due_in_seconds"] > 7_000 for delivery in deliveries))
-        assert not listener.heard
+        assert not listener.received
 
         emulator.advance(7_200)
 
         listener.wait_for(1)
 
-    def test_a_lost_one_never_comes(self, emulator, desk, listener):
+    def test_a_lost_webhook_never_arrives(self, emulator, steps, listener):
         emulator.faults.add(WebhookFault(do="lost", event="succeeded$"))
-        desk.submit()
+        steps.submit()
 
         emulator.advance(ENDED)
 
         until(["lost"], emulator)
-        assert not listener.heard
+        assert not listener.received

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGE = "airflow_gemini_batch.emulator"
 EMULATOR = ROOT / "airflow_gemini_batch" / "emulator"
 
-#: The base first, then the folders in the order in which they build on each other, then what puts them together.
+#: The base first, then the folders in the order in which they depend on each other, then the modules that combine them.
 ORDER = [
     *["options", "clock", "store", "journal", "proto_json", "faults", "service"],
     *["http", "answers", "files", "models", "batches", "webhooks", "openai", "control"],

@@ -49,7 +49,7 @@ def test_every_prompt_has_an_answer(prompt):
     json.dumps(generate_content(ask(prompt), MODEL))
 
 
-def test_the_same_request_has_the_same_answer_whatever_its_key_order():
+def test_the_order_of_keys_does_not_change_the_answer():
     one = ask(generationConfig={"temperature": 1}, systemInstruction={"parts": [{"text": "s"}]})
     two = dict(reversed(one.items()))
 
@@ -132,7 +132,7 @@ def test_embeddings_are_unit_vectors(text, dimension):
         ("models/gemini-embedding-2", {"outputDimensionality": 5}, 5),
     ],
 )
-def test_embeddings_have_the_asked_dimension(model, settings, dimension):
+def test_embeddings_have_the_requested_dimension(model, settings, dimension):
     request = {"content": {"parts": [{"text": "rain"}]}, **settings}
 
     assert len(embed_content(request, model, in_batch=True)["embedding"]["values"]) == dimension

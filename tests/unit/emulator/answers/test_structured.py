@@ -1,4 +1,4 @@
-"""Values made for a schema satisfy it, and are made of the prompt's words."""
+"""Values generated for a schema satisfy it, and use the prompt's words."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def test_texts_come_from_the_prompts_material():
     assert value == {"summary": "Returns the sorted list of open windows."}
 
 
-def test_the_same_request_gets_the_same_value_and_another_one_another():
+def test_equal_requests_get_equal_values_and_other_requests_other_values():
     schema = Everything.model_json_schema()
 
     assert structured_value(schema, PROMPT, 1) == structured_value(schema, PROMPT, 1)
     assert structured_value(schema, PROMPT, 1) != structured_value(schema, PROMPT, 2)
 
 
-def test_endless_recursion_is_cut():
+def test_infinite_recursion_ends():
     value = structured_value(
         {"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}}}}, PROMPT, 1
     )
@@ -99,7 +99,7 @@ def test_endless_recursion_is_cut():
 
 
 @pytest.mark.parametrize("pattern", ["^[a-z]+$", "^[A-Z]{3}$", r"^\d{4}$", "^[0-9]{3}-[0-9]{4}$"])
-def test_common_patterns_are_met(pattern):
+def test_common_patterns_are_matched(pattern):
     jsonschema.validate(
         structured_value({"type": "string", "pattern": pattern}, PROMPT, 1), {"type": "string", "pattern": pattern}
     )
@@ -150,7 +150,7 @@ def test_a_schema_that_cannot_be_served_is_refused(schema):
         structured_value(schema, "Rain falls.", 1)
 
 
-def test_items_that_are_to_differ_do():
+def test_unique_items_are_unique():
     schema = {"type": "array", "minItems": 200, "uniqueItems": True, "items": {"type": "integer", "maximum": 50}}
 
     made = structured_value(schema, "Rain falls.", 1)

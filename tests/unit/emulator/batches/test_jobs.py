@@ -1,4 +1,4 @@
-"""What a job is at which moment: a table, since it is a function of nothing but its own data and the clock."""
+"""The state of a job at a given time. It depends only on the job's data and the clock, so the tests are tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.emulator.batches.jobs import Job, snapshot_of, turn_of
+from airflow_gemini_batch.emulator.batches.jobs import Job, answered_at, snapshot_of
 from airflow_gemini_batch.emulator.clock import HOUR, SECOND, timestamp_ns, timestamp_us
 from airflow_gemini_batch.emulator.faults.kinds import JobFault
 
@@ -58,7 +58,7 @@ JOB = Job(
         ({"plan": JobFault(state="BATCH_STATE_NEW")}, 110, "NEW", True),
     ],
 )
-def test_a_job_is_where_the_clock_says(changes: dict[str, Any], seconds: float, state: str, done: bool):
+def test_a_jobs_state_follows_the_clock(changes: dict[str, Any], seconds: float, state: str, done: bool):
     seen = snapshot_of(replace(JOB, **changes), CREATED + int(seconds * SECOND))
 
     assert (seen.state, seen.done) == (f"BATCH_STATE_{state}", done)
@@ -72,7 +72,7 @@ def test_counters_always_add_up(seconds: int):
 
 
 @pytest.mark.parametrize("seconds", [5, 30, 60])
-def test_a_cancel_leaves_the_counters_as_they_stood(seconds: int):
+def test_a_cancel_does_not_change_the_counters(seconds: int):
     moment = CREATED + seconds * SECOND
     before, after = snapshot_of(JOB, moment - 1), snapshot_of(replace(JOB, cancelled_ns=moment), moment + HOUR)
 
@@ -81,8 +81,8 @@ def test_a_cancel_leaves_the_counters_as_they_stood(seconds: int):
 
 
 @pytest.mark.parametrize(("place", "seconds"), [(0, 10), (1, 11), (50, 60), (99, 109)])
-def test_requests_are_answered_one_after_the_other_while_the_job_runs(place: int, seconds: int):
-    assert turn_of(JOB, place, now=CREATED) == CREATED + seconds * SECOND
+def test_requests_are_answered_one_by_one_while_the_job_runs(place: int, seconds: int):
+    assert answered_at(JOB, place, now=CREATED) == CREATED + seconds * SECOND
 
 
 def test_a_job_ends_when_its_output_is_written_if_that_is_later():
@@ -91,7 +91,7 @@ def test_a_job_ends_when_its_output_is_written_if_that_is_later():
     assert snapshot_of(late, CREATED + 600 * SECOND).ended_ns == late.output_ns
 
 
-def test_times_have_the_services_digits():
+def test_times_have_as_many_digits_as_the_services():
     moment = 1_757_246_107_827_892_252
 
     assert timestamp_ns(moment) == "2025-09-07T11:55:07.827892252Z"

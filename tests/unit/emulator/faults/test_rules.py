@@ -1,4 +1,4 @@
-"""Rules strike when they say, and nothing else decides."""
+"""Fault rules fire as specified, and depend on nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from airflow_gemini_batch.emulator.faults.kinds import (
         (JobFault(probability=0), [False, False, False, False]),
     ],
 )
-def test_a_rule_fires_on_its_turn(fault, strikes):
+def test_a_rule_fires_at_the_right_matches(fault, strikes):
     rule = Rule(1, fault)
 
     assert [rule.fires() for _ in strikes] == strikes
@@ -65,11 +65,11 @@ def test_jobs_are_matched_by_name_and_model():
     ],
 )
 def test_rows_are_chosen_by_key_line_and_fraction(fault, line, key, strikes):
-    assert fault.strikes(line, key) is strikes
+    assert fault.matches(line, key) is strikes
 
 
-def test_a_fraction_is_met_over_many_rows():
-    struck = sum(RowFault(do="missing", fraction=0.3, seed=4).strikes(line, str(line)) for line in range(5000))
+def test_a_fraction_of_many_rows_is_chosen():
+    struck = sum(RowFault(do="missing", fraction=0.3, seed=4).matches(line, str(line)) for line in range(5000))
 
     assert 1400 < struck < 1600
     assert chance(1, "x") == chance(1, "x") != chance(2, "x")
@@ -83,6 +83,6 @@ def test_a_rule_is_the_same_on_the_wire(fault):
 @pytest.mark.parametrize(
     "text", ['{"on": "http"}', '{"on": "moon"}', '{"on": "job", "do": "fall"}', '{"on": "job", "colour": 1}', "{"]
 )
-def test_a_rule_that_makes_no_sense_is_refused(text):
+def test_an_invalid_rule_is_refused(text):
     with pytest.raises(msgspec.DecodeError):
         parse_fault(text)

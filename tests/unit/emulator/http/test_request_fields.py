@@ -1,4 +1,4 @@
-"""Which input lines the service takes at create, and what it says of the others."""
+"""Which input lines are accepted at create, and the errors for the others."""
 
 from __future__ import annotations
 
