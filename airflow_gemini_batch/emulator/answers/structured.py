@@ -81,7 +81,7 @@ class _ValueGenerator:
         properties = get_object(schema, "properties")
         required = set(get_list(schema, "required"))
         order = [name for name in get_list(schema, "propertyOrdering") if name in properties]
-        made = {
+        result = {
             name: self.value(properties[name], f"{path}.{name}", depth + 1)
             for name in dict.fromkeys([*order, *properties])
             if name in required or depth < _OPTIONAL_DEPTH
@@ -89,21 +89,21 @@ class _ValueGenerator:
         extra = schema.get("additionalProperties", schema.get("additional_properties"))
         if not properties and isinstance(extra, dict) and depth < _OPTIONAL_DEPTH:
             words = content_words(self.prompt)[: max(1, get_int(schema, "minProperties") or 2)]
-            made = {word.lower(): self.value(extra, f"{path}.{word}", depth + 1) for word in words}
-        return made
+            result = {word.lower(): self.value(extra, f"{path}.{word}", depth + 1) for word in words}
+        return result
 
     def _array(self, schema: Json, path: str, depth: int) -> list[Any]:
         fewest = get_int(schema, "minItems") or 0
         most = get_int(schema, "maxItems")
         if prefix := schema.get("prefixItems"):
             return [self.value(item, f"{path}[{number}]", depth + 1) for number, item in enumerate(prefix)]
-        wanted = fewest if depth >= _OPTIONAL_DEPTH else max(fewest, 1 + self._choice(path) % 3)
-        count = wanted if most is None else min(wanted, most)
+        target = fewest if depth >= _OPTIONAL_DEPTH else max(fewest, 1 + self._choice(path) % 3)
+        count = target if most is None else min(target, most)
         items = get(schema, "items", {})
-        made = [self.value(items, f"{path}[{number}]", depth + 1) for number in range(count)]
+        result = [self.value(items, f"{path}[{number}]", depth + 1) for number in range(count)]
         if schema.get("uniqueItems") is True:
-            made = _each_once(made)
-        return made
+            result = _each_once(result)
+        return result
 
     def _integer(self, schema: Json, path: str, depth: int) -> int:
         low, high = _bounds(schema, 1)
@@ -120,15 +120,15 @@ class _ValueGenerator:
 
     def _text(self, schema: Json, path: str, depth: int) -> str:
         pattern = schema.get("pattern")
-        made = self._plain_text(schema, path)
-        if isinstance(pattern, str) and re.search(pattern, made) is None:
-            made = next((guess for guess in self._guesses(path) if re.search(pattern, guess)), made)
+        result = self._plain_text(schema, path)
+        if isinstance(pattern, str) and re.search(pattern, result) is None:
+            result = next((guess for guess in self._guesses(path) if re.search(pattern, guess)), result)
         shortest, longest = get_int(schema, "minLength") or 0, get_int(schema, "maxLength")
         if shortest > _MAX_TEXT_LENGTH:
             raise SchemaRefused(_TOO_MANY_STATES)
-        while len(made) < shortest:
-            made += f" {phrase(self.prompt, self._choice(f'{path}{len(made)}'))}"
-        return made if longest is None else made[:longest]
+        while len(result) < shortest:
+            result += f" {phrase(self.prompt, self._choice(f'{path}{len(result)}'))}"
+        return result if longest is None else result[:longest]
 
     def _plain_text(self, schema: Json, path: str) -> str:
         day = _FIRST_DAY + timedelta(days=self._choice(path) % 2000)
@@ -144,8 +144,8 @@ class _ValueGenerator:
             "ipv4": "192.0.2.1",
             "hostname": "example.com",
         }
-        if made := formats.get(str(schema.get("format"))):
-            return made
+        if result := formats.get(str(schema.get("format"))):
+            return result
         name = path.rpartition(".")[2].lower()
         if "[" in name or any(name.endswith(short) for short in _SHORT_NAMES):
             return phrase(self.prompt, self._choice(path), 1 + self._choice(path) % 2)

@@ -79,7 +79,7 @@ def _line_error(text: bytes, message: str) -> str | None:
     except ValueError as error:
         return f"{_column_of(error)}: {error}"
     if not isinstance(line, dict):
-        return "1: a line is a JSON object"
+        return "1: a line must be a JSON object"
     try:
         problem = line_error(line, message)
     except RecursionError:

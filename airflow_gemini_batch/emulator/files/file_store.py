@@ -143,10 +143,10 @@ class FileStore:
 
     def drop_expired(self) -> None:
         now = self._service.clock.now()
-        gone = self._store.rows("SELECT content FROM files WHERE expires_ns <= ?", now)
-        if gone:
+        expired = self._store.rows("SELECT content FROM files WHERE expires_ns <= ?", now)
+        if expired:
             self._store.run("DELETE FROM files WHERE expires_ns <= ?", now)
-        for row in gone:
+        for row in expired:
             self._remove_content(row["content"])
 
     def path(self, file: File) -> Path:

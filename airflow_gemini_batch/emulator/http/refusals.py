@@ -106,8 +106,10 @@ def cache_forbidden() -> Refusal:
     return _refusal(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")
 
 
-def cache_of_other_model(asked: str, cached: str) -> Refusal:
-    return invalid_argument(f"Model used by GenerateContent request ({asked}) and CachedContent ({cached}) has to be the same.")
+def cache_of_other_model(requested: str, cached: str) -> Refusal:
+    return invalid_argument(
+        f"Model used by GenerateContent request ({requested}) and CachedContent ({cached}) has to be the same."
+    )
 
 
 def cache_has_its_own() -> Refusal:

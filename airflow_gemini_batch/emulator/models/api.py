@@ -60,14 +60,14 @@ class ModelsApi:
         return found
 
     async def _generate(self, request: Request) -> Response:
-        model, body = await self._asked(request, "GenerateContentRequest")
+        model, body = await self._checked_request(request, "GenerateContentRequest")
         try:
             return json_response(generate_content(body, model))
         except SchemaRefused as error:
             raise refusals.invalid_argument(str(error)) from error
 
     async def _embed(self, request: Request) -> Response:
-        model, body = await self._asked(request, "EmbedContentRequest")
+        model, body = await self._checked_request(request, "EmbedContentRequest")
         return json_response(embed_content(body, model, in_batch=False))
 
     async def _embed_several(self, request: Request) -> Response:
@@ -95,7 +95,7 @@ class ModelsApi:
         path, _, method = request.url.path.rpartition(":")
         return project, known_model("/".join(path.split("/")[-2:]), version_of(request), method)
 
-    async def _asked(self, request: Request, message: str) -> tuple[str, Json]:
+    async def _checked_request(self, request: Request, message: str) -> tuple[str, Json]:
         project, model = self._caller(request)
         body = await read_object(request)
         for problem in field_problems(body, message):

@@ -80,8 +80,8 @@ class OpenAIBatchesApi:
         method = METHOD_BY_KIND[kind.removeprefix("openai-")]
         model = known_model(f"models/{model_of(self._files.path(file))}", version_of(request), method)
         display_name = get_text(get_object(body, "metadata"), "display_name")
-        asked = {"inputConfig": {"fileName": file.name}, "displayName": display_name}
-        job = await self._batches.create(request, project, model, kind, asked)
+        batch = {"inputConfig": {"fileName": file.name}, "displayName": display_name}
+        job = await self._batches.create(request, project, model, kind, batch)
         return json_response(_batch(job, snapshot_of(job, job.created_ns)))
 
     async def _get(self, request: Request) -> Response:
@@ -90,16 +90,16 @@ class OpenAIBatchesApi:
     async def _list(self, request: Request) -> Response:
         project = project_of(request, self._service)
         self._jobs.settle()
-        mine = [
+        own_jobs = [
             job
             for job in reversed(self._jobs.all_jobs())
             if job.project == project and job.kind in ENDPOINT_BY_KIND and not job.deleted
         ]
         after, limit = request.query_params.get("after"), _limit_of(request)
-        start = next((place + 1 for place, job in enumerate(mine) if job.name == after), 0)
-        page = [self._resource(job) for job in mine[start : start + limit]]
+        start = next((index + 1 for index, job in enumerate(own_jobs) if job.name == after), 0)
+        page = [self._resource(job) for job in own_jobs[start : start + limit]]
         ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
-        return json_response({"object": "list", "data": page, **ends, "has_more": len(mine) > start + limit})
+        return json_response({"object": "list", "data": page, **ends, "has_more": len(own_jobs) > start + limit})
 
     async def _cancel(self, request: Request) -> Response:
         job = self._requested(request)

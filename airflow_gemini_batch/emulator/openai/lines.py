@@ -49,7 +49,7 @@ def _reason(error: Exception) -> str:
         case KeyError():
             return f"{error} is missing"
         case TypeError() | AttributeError():
-            return f"a field is of another type than OpenAI gives it ({error})"
+            return f"a field has the wrong type ({error})"
         case _:
             return str(error)
 
@@ -62,7 +62,7 @@ def model_of(source: Path) -> str:
                 return str(from_json(text)["body"]["model"]).removeprefix("models/")
             except (ValueError, TypeError, KeyError):
                 break
-    raise refusals.invalid_argument("Error on line 1: a line is a JSON object with a body that names its model")
+    raise refusals.invalid_argument("Error on line 1: a line must be a JSON object with a body that names its model")
 
 
 def output_line(kind: str, text: bytes, created: int) -> bytes:
@@ -77,7 +77,7 @@ def output_line(kind: str, text: bytes, created: int) -> bytes:
 
 def _translated(line: Json, endpoint: str) -> Json:
     if line.get("url") != endpoint:
-        raise ValueError(f"url is {line.get('url')!r}, and the batch's endpoint {endpoint!r}")
+        raise ValueError(f"url is {line.get('url')!r}, but the batch's endpoint is {endpoint!r}")
     body = line["body"]
     request = _embed(body) if endpoint.endswith("/embeddings") else _chat(body)
     return {"key": str(line["custom_id"]), "request": request}

@@ -78,9 +78,9 @@ class WebhookStore:
 
     def add(self, project: str, name: str, uri: str, events: tuple[str, ...]) -> Webhook:
         now = self._service.clock.now()
-        made = Webhook(new_id(36), project, name, uri, events, ENABLED, now, now, (Secret(new_secret()),))
-        self._store.insert("webhooks", **_columns(made))
-        return made
+        webhook = Webhook(new_id(36), project, name, uri, events, ENABLED, now, now, (Secret(new_secret()),))
+        self._store.insert("webhooks", **_columns(webhook))
+        return webhook
 
     def get(self, project: str, webhook_id: str) -> Webhook:
         row = self._store.row("SELECT * FROM webhooks WHERE id = ? AND project = ?", webhook_id, project)

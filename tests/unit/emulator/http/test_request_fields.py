@@ -37,7 +37,7 @@ def test_unknown_fields_are_found_at_every_depth(request_body, unknown):
         ({"key": "a", "request": {"contents": []}, "extra": 1}, "no such field: 'extra'"),
         ({"key": "a"}, "request is missing"),
         ({"custom_id": "a", "body": {}}, "no such field: 'custom_id'"),
-        ([], "a line is a JSON object"),
+        ([], "a line must be a JSON object"),
     ],
 )
 def test_a_bad_line_is_explained(tmp_path, line, complaint):
