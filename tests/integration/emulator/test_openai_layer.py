@@ -126,7 +126,7 @@ def test_a_failed_job_shows_its_error(emulator: Emulator, steps, openai: httpx.C
     ("body", "reason"),
     [
         ({"model": MODEL}, "'messages' is missing"),
-        ({"model": MODEL, "messages": "Hi."}, "a field is of another type"),
+        ({"model": MODEL, "messages": "Hi."}, "a field has the wrong type"),
         (
             {
                 "model": MODEL,
