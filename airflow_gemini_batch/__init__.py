@@ -1,7 +1,9 @@
-"""Airflow provider for the Gemini Batch API: a table goes in, two tables come out, and the books balance.
+"""Airflow provider for the Gemini Batch API: a table goes in, two tables come out, and every row is in exactly one of them.
 
-The public names are imported when they are first used: the engine must stay usable where Airflow is not wanted, and Airflow
-imports this package in every one of its processes.
+The names in ``__all__`` and ``airflow_gemini_batch.emulator`` are the public API; every other module is private.
+
+The public names are imported when they are first used: the engine must work without Airflow, and Airflow imports this package in
+every one of its processes.
 """
 
 from __future__ import annotations
@@ -10,8 +12,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_gemini_batch._references import JobReferenceDict, PartReferenceDict, ShardReferenceDict
     from airflow_gemini_batch.engine.api import run_batch
-    from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Media, RawRequest
+    from airflow_gemini_batch.engine.errors import (
+        ApiKeyError,
+        BalanceError,
+        CorruptRunError,
+        DeadLetterRatioError,
+        DestinationError,
+        DroppedError,
+        GeminiBatchError,
+        InputError,
+        NamelessJobError,
+        NotFoundError,
+        OutcomeUnknownError,
+        QuotaError,
+        RefusedError,
+        ServiceError,
+        UnreachableError,
+        UnsettledError,
+        WaitTimeoutError,
+    )
+    from airflow_gemini_batch.engine.finish.summary import JobSummary, Summary
+    from airflow_gemini_batch.engine.gemini.caches import Cache, Caches
+    from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+    from airflow_gemini_batch.engine.gemini.files import RemoteFile
+    from airflow_gemini_batch.engine.gemini.inventory import DeleteOutcome
+    from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, JobStats
+    from airflow_gemini_batch.engine.gemini.webhooks import Webhook, Webhooks
+    from airflow_gemini_batch.engine.options import BatchOptions
+    from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Media, RawRequest, RequestSpec
     from airflow_gemini_batch.hooks.gemini import GeminiHook
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
     from airflow_gemini_batch.operators.manage import (
@@ -35,13 +65,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ApiKeyError",
+    "BalanceError",
+    "BatchOptions",
+    "Cache",
+    "Caches",
+    "CorruptRunError",
+    "DeadLetterRatioError",
+    "DeleteOutcome",
+    "DestinationError",
+    "DroppedError",
     "EmbedRequest",
+    "Endpoint",
     "GeminiBatchBuildOperator",
     "GeminiBatchCancelJobOperator",
     "GeminiBatchCleanupOperator",
     "GeminiBatchDeleteFileOperator",
     "GeminiBatchDeleteJobOperator",
     "GeminiBatchDownloadOperator",
+    "GeminiBatchError",
     "GeminiBatchEventTrigger",
     "GeminiBatchFinishOperator",
     "GeminiBatchGetJobOperator",
@@ -50,21 +92,57 @@ __all__ = [
     "GeminiBatchOperator",
     "GeminiBatchSensor",
     "GeminiBatchSubmitOperator",
+    "GeminiClient",
     "GeminiHook",
     "GenerateRequest",
+    "InputError",
+    "Job",
+    "JobReferenceDict",
+    "JobState",
+    "JobStats",
+    "JobSummary",
     "Media",
+    "NamelessJobError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PartReferenceDict",
+    "QuotaError",
     "RawRequest",
+    "RefusedError",
+    "RemoteFile",
+    "RequestSpec",
+    "ServiceError",
+    "ShardReferenceDict",
+    "Summary",
+    "UnreachableError",
+    "UnsettledError",
+    "WaitTimeoutError",
+    "Webhook",
+    "Webhooks",
     "run_batch",
 ]
 
+#: Public name -> the module that defines it.
 _HOMES = {
+    "ApiKeyError": "engine.errors",
+    "BalanceError": "engine.errors",
+    "BatchOptions": "engine.options",
+    "Cache": "engine.gemini.caches",
+    "Caches": "engine.gemini.caches",
+    "CorruptRunError": "engine.errors",
+    "DeadLetterRatioError": "engine.errors",
+    "DeleteOutcome": "engine.gemini.inventory",
+    "DestinationError": "engine.errors",
+    "DroppedError": "engine.errors",
     "EmbedRequest": "engine.specs",
+    "Endpoint": "engine.gemini.client",
     "GeminiBatchBuildOperator": "operators.steps",
     "GeminiBatchCancelJobOperator": "operators.manage",
     "GeminiBatchCleanupOperator": "operators.manage",
     "GeminiBatchDeleteFileOperator": "operators.manage",
     "GeminiBatchDeleteJobOperator": "operators.manage",
     "GeminiBatchDownloadOperator": "operators.steps",
+    "GeminiBatchError": "engine.errors",
     "GeminiBatchEventTrigger": "triggers.events",
     "GeminiBatchFinishOperator": "operators.steps",
     "GeminiBatchGetJobOperator": "operators.manage",
@@ -73,14 +151,37 @@ _HOMES = {
     "GeminiBatchOperator": "operators.batch",
     "GeminiBatchSensor": "sensors.batch",
     "GeminiBatchSubmitOperator": "operators.steps",
+    "GeminiClient": "engine.gemini.client",
     "GeminiHook": "hooks.gemini",
     "GenerateRequest": "engine.specs",
+    "InputError": "engine.errors",
+    "Job": "engine.gemini.jobs",
+    "JobReferenceDict": "_references",
+    "JobState": "engine.gemini.jobs",
+    "JobStats": "engine.gemini.jobs",
+    "JobSummary": "engine.finish.summary",
     "Media": "engine.specs",
+    "NamelessJobError": "engine.errors",
+    "NotFoundError": "engine.errors",
+    "OutcomeUnknownError": "engine.errors",
+    "PartReferenceDict": "_references",
+    "QuotaError": "engine.errors",
     "RawRequest": "engine.specs",
+    "RefusedError": "engine.errors",
+    "RemoteFile": "engine.gemini.files",
+    "RequestSpec": "engine.specs",
+    "ServiceError": "engine.errors",
+    "ShardReferenceDict": "_references",
+    "Summary": "engine.finish.summary",
+    "UnreachableError": "engine.errors",
+    "UnsettledError": "engine.errors",
+    "WaitTimeoutError": "engine.errors",
+    "Webhook": "engine.gemini.webhooks",
+    "Webhooks": "engine.gemini.webhooks",
     "run_batch": "engine.api",
 }
 
-if not TYPE_CHECKING:  # else a type checker would take every misspelt name for Any
+if not TYPE_CHECKING:  # otherwise a type checker would accept any misspelt name as Any
 
     def __getattr__(name: str) -> Any:
         home = _HOMES.get(name)

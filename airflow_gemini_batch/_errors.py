@@ -1,8 +1,8 @@
-"""Which of the engine's errors Airflow may answer with a retry.
+"""Which of the engine's errors Airflow may retry.
 
-The one rule: a retry is for what may end differently by itself. Outages and quotas pass; a wrong key, a refused request or a
-destination that holds another run need a person first, and the retries would only delay the moment when that person is told.
-Nothing is lost either way: a cleared task goes on where this one stopped.
+The rule: a retry is for what may end differently by itself. Outages and quotas pass. A wrong key, a refused request, or a
+destination that holds another run needs a person first, and retries would only delay the alert. Nothing is lost either way: a
+cleared task resumes where this one stopped.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from airflow_gemini_batch.engine.errors import (
     UnsettledError,
 )
 
-#: What passes by itself. Not the WaitTimeoutError: another try would silently double the patience that the user has set.
-PASSING = (OutcomeUnknownError, QuotaError, UnreachableError, UnsettledError)
+#: Errors that may pass by themselves. WaitTimeoutError is not one: another try would silently double the user's timeout.
+RETRYABLE = (OutcomeUnknownError, QuotaError, UnreachableError, UnsettledError)
 
 
 @contextlib.contextmanager
 def as_airflow_errors() -> Iterator[None]:
-    """Let passing errors through, to be retried; end the task for good at all others that the engine raises."""
+    """Let retryable errors through; turn every other error of the engine into AirflowFailException, which ends the task."""
     try:
         yield
-    except PASSING:
+    except RETRYABLE:
         raise
     except GeminiBatchError as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error

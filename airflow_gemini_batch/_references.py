@@ -1,12 +1,14 @@
-"""What one step hands to the next: a few hundred bytes of plain JSON that name a shard's files and job.
+"""What one step passes to the next: a few hundred bytes of plain JSON that name a shard's files and job.
 
-References hold no data and stay far below 1 KB, so that XCom holds any number of them. Each says which shard it is for, since the
-list that a mapped task gives has no gap where an instance failed; each has all that the step before it had.
+References hold no data and stay far below 1 KB, so that XCom can hold any number of them. Each names its shard, because the list
+that a mapped task returns has no gap where an instance failed; each has everything that the reference before it had.
+
+In Python they are structs, which are checked when they are read; in XCom they are the dicts below, which DAGs may use in types.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import msgspec
 
@@ -17,12 +19,39 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
 
 
+class ShardReferenceDict(TypedDict):
+    """A built shard, as ``GeminiBatchBuildOperator`` returns it: the fields of :class:`ShardReference`."""
+
+    destination: str
+    shard: int
+    attempt: int
+    rows: int
+    requests: int
+
+
+class JobReferenceDict(ShardReferenceDict):
+    """A shard's job, as the submit operator and the sensor return it: the fields of :class:`JobReference`."""
+
+    job: str | None
+    state: str | None
+
+
+class PartReferenceDict(JobReferenceDict):
+    """A shard's parts of the tables, as ``GeminiBatchDownloadOperator`` returns it: the fields of :class:`PartReference`."""
+
+    results: int
+    dead_letter: int
+    reasons: dict[str, int]
+    results_uri: str
+    dead_letter_uri: str
+
+
 class ShardReference(msgspec.Struct, frozen=True, kw_only=True):
     """A built shard.
 
     :param destination: URI of the run, ``conn_id@`` included.
     :param shard, attempt: which part of the run.
-    :param rows: input rows; ``requests`` of them became requests. Where none did there is no job, and nothing to wait for.
+    :param rows: input rows; ``requests`` of them became requests. A shard without requests has no job to wait for.
     """
 
     destination: str
@@ -36,7 +65,7 @@ class JobReference(ShardReference, frozen=True, kw_only=True):
     """A shard's job.
 
     :param job: ``batches/…``; None for a shard without requests.
-    :param state: as it was last seen, once that is known to be terminal.
+    :param state: the job's terminal state, such as ``SUCCEEDED``; None until it is known.
     """
 
     job: str | None
@@ -44,7 +73,7 @@ class JobReference(ShardReference, frozen=True, kw_only=True):
 
 
 class PartReference(JobReference, frozen=True, kw_only=True):
-    """A shard's parts of the two tables, and how many rows went where."""
+    """A shard's parts of the two tables, and how many rows each has."""
 
     results: int
     dead_letter: int
@@ -56,20 +85,24 @@ class PartReference(JobReference, frozen=True, kw_only=True):
 R = TypeVar("R", bound=ShardReference)
 
 
-def as_json(reference: ShardReference) -> dict[str, Any]:
-    """What goes into XCom."""
-    plain: dict[str, Any] = msgspec.to_builtins(reference)
-    return plain
+def as_json(reference: ShardReference) -> Any:
+    """The reference as it goes into XCom: a dict of the type that mirrors its class."""
+    return msgspec.to_builtins(reference)
 
 
 def read_reference(value: Any, kind: type[R], *, argument: str) -> R:
-    """What came out of XCom. Raises InputError that names the operator's argument when it is something else."""
+    """Read a reference that came out of XCom.
+
+    :param argument: the operator's argument, for the message.
+
+    Raises InputError when the value is not a reference of this kind.
+    """
     try:
         reference = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{argument} is no {_NAMES[kind]}: {error}. {_remedy(value, argument)}") from None
+        raise InputError(f"{argument} is not a {_NAMES[kind]}: {error}. {_remedy(value, argument)}") from None
     if isinstance(reference, JobReference) and reference.job is not None and not is_job_name(reference.job):
-        raise InputError(f"{argument} names {reference.job!r} as its job; expected batches/<id>.")
+        raise InputError(f"{argument} names the job {reference.job!r}; expected batches/<id>.")
     return reference
 
 
@@ -82,7 +115,7 @@ def run_of(reference: ShardReference) -> Run:
 
 
 def part_of(reference: ShardReference) -> ShardAttempt:
-    """The part of the run that it is for."""
+    """The shard and attempt that a reference names."""
     from airflow_gemini_batch.engine.run.layout import ShardAttempt
 
     return ShardAttempt(reference.shard, reference.attempt)

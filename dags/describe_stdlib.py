@@ -9,10 +9,10 @@ from pathlib import Path
 
 from airflow.sdk import DAG, task
 
-from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
+from airflow_gemini_batch import BatchOptions, GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch.examples.stdlib import Description, collect_stdlib
 
-# One folder for each DAG run: a retry or a cleared task resumes the run that it finds there, and pays for nothing twice.
+# One folder for each DAG run: a retry or a cleared task resumes the run that it finds there, so nothing is paid for twice.
 FOLDER = "{{ params.folder }}/{{ dag_run.run_after | ts_nodash }}"
 
 with DAG(
@@ -36,6 +36,6 @@ with DAG(
         destination=f"{FOLDER}/described",
         key="qualified_name",
         carry=["module", "kind"],
-        max_shard_requests=2_000,  # several jobs, for the show: left alone, a table of this size makes one
-        poll_interval=10,
+        # Several jobs, for demonstration: by default a table of this size becomes one.
+        options=BatchOptions(max_shard_requests=2_000, poll_interval=10),
     )

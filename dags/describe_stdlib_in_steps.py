@@ -1,4 +1,4 @@
-"""The way of ``describe_stdlib`` in its five steps, with one mapped task for each shard: to see, retry and limit each alone."""
+"""``describe_stdlib`` in five steps, with one mapped task instance for each shard, so that each can be seen and retried alone."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from airflow.sdk import DAG, task
 
 from airflow_gemini_batch import (
+    BatchOptions,
     GeminiBatchBuildOperator,
     GeminiBatchDownloadOperator,
     GeminiBatchFinishOperator,
@@ -17,11 +18,14 @@ from airflow_gemini_batch.examples.stdlib import Description, collect_stdlib
 
 FOLDER = "{{ params.folder }}/{{ dag_run.run_after | ts_nodash }}"
 
+# One object for all steps; each uses the fields that it needs.
+OPTIONS = BatchOptions(max_shard_requests=2_000, poll_interval=10)
+
 with DAG(
     dag_id="describe_stdlib_in_steps",
     schedule=None,
     params={"folder": str(Path.home() / "describe-stdlib-in-steps")},
-    default_args={"retries": 3, "retry_delay": timedelta(seconds=15)},
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=15), "options": OPTIONS},
     tags=["gemini", "example"],
     doc_md=__doc__,
 ):
@@ -36,10 +40,9 @@ with DAG(
         destination=f"{FOLDER}/described",
         key="qualified_name",
         carry=["module", "kind"],
-        max_shard_requests=2_000,
     )
     jobs = GeminiBatchSubmitOperator.partial(task_id="submit").expand(shard=shards.output)
     done = GeminiBatchSensor.partial(task_id="wait", deferrable=True).expand(job=jobs.output)
     parts = GeminiBatchDownloadOperator.partial(task_id="download").expand(job=done.output)
-    # Runs whatever became of the shards, so that it can say which one is missing.
+    # Runs even if a shard has failed, so that it can name the missing one.
     parts >> GeminiBatchFinishOperator(task_id="finish", destination=f"{FOLDER}/described", trigger_rule="all_done")

@@ -1,8 +1,8 @@
-"""``@task.gemini_batch``: a function makes the table, and the task makes the trip.
+"""``@task.gemini_batch``: a function returns the table, and the task takes it through the Gemini Batch API.
 
-The function runs when a try begins, and not again when the task comes back from a wait: by then its rows lie in the run. Another
-try (a retry, a cleared task) calls it again, and the engine compares: the same rows go on with the run that is there, other rows
-are an error that says so, before anything is paid.
+The function runs when a try begins, and not again when the task resumes after a wait: its rows are stored in the run by then.
+Another try (a retry or a cleared task) calls it again, and the engine compares: the same rows resume the run that is there;
+different rows are an error that says so, before anything is paid.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, determ
 from airflow.sdk.definitions.context import context_merge
 
 from airflow_gemini_batch._errors import as_airflow_errors
+from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.specs import GenerateRequest, RequestSpec
 from airflow_gemini_batch.operators.batch import GeminiBatchOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-#: What a list of prompts asks for.
+#: The request of a list of prompts.
 _THE_PROMPT_ITSELF = GenerateRequest(prompt="${prompt}")
 
 
 class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
-    """A function that returns the table, and the trip of that table.
+    """A function that returns a table, and the run of that table.
 
     :param python_callable: returns a DataFrame, an Arrow table, a list of prompts or a list of dicts.
     :param request: default: the column ``prompt`` as it is.
@@ -41,7 +42,10 @@ class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
 
     def __init__(self, *, python_callable: Callable[..., Any], request: RequestSpec = _THE_PROMPT_ITSELF, **kwargs: Any) -> None:
         if "source" in kwargs:
-            raise TypeError("@task.gemini_batch takes no source: the decorated function returns it. Or use GeminiBatchOperator.")
+            raise InputError(
+                "@task.gemini_batch takes no source: the decorated function returns the table. For a source, use "
+                "GeminiBatchOperator."
+            )
         super().__init__(python_callable=python_callable, request=request, source=None, **kwargs)
 
     def execute(self, context: Context) -> Any:
@@ -58,11 +62,13 @@ class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
 
 
 def gemini_batch_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
-    """Make a task of a function that returns the table to ask about; it returns the summary, as ``GeminiBatchOperator`` does.
+    """Turn a function that returns a table into a task; the task returns the summary, as ``GeminiBatchOperator`` does.
 
-    :param python_callable: the function: returns a pandas DataFrame, an Arrow table, a list of prompts or a list of dicts.
-    :param kwargs: those of ``GeminiBatchOperator`` but ``source``. ``model`` and ``destination`` are needed; ``request`` is by
-        default ``GenerateRequest(prompt="${prompt}")``, which is what a list of prompts needs.
+    :param python_callable: the function. It returns a pandas DataFrame, an Arrow table, a list of prompts or a list of dicts.
+    :param kwargs: the arguments of ``GeminiBatchOperator`` except ``source``, ``options`` among them. ``model`` and
+        ``destination`` are required. Default of ``request``: ``GenerateRequest(prompt="${prompt}")``, for a list of prompts.
+
+    Raises InputError while the DAG is parsed, for an argument that cannot be valid.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_GeminiBatchDecoratedOperator, **kwargs

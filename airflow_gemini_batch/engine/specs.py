@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from google.genai import types
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class GenerateRequest:
 
     prompt: str
     system_instruction: str | None = None
-    config: Mapping[str, Any] | Any | None = None
+    config: Mapping[str, object] | types.GenerateContentConfigOrDict | None = None
     response_schema: Any | None = None
     config_column: str | None = None
     media: Sequence[str | Media] = ()
@@ -71,7 +74,7 @@ class EmbedRequest:
     """
 
     text: str
-    config: Mapping[str, Any] | Any | None = None
+    config: Mapping[str, object] | types.EmbedContentConfigOrDict | None = None
 
 
 @dataclass(frozen=True)

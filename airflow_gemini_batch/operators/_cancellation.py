@@ -1,9 +1,8 @@
-"""A killed task stops, and then its jobs are cancelled.
+"""A killed task stops first, and then its jobs are cancelled.
 
-Airflow kills a task on a worker with SIGTERM, calls ``on_kill`` inside the signal handler, lets the task go on after it, and
-sends SIGKILL five seconds later. Left at that, a task whose jobs have just been cancelled would go on to create the next ones.
-So ``on_kill`` only ends the leg; what there is to cancel is cancelled when the leg has unwound, where no lock is held by the
-very code that was interrupted.
+Airflow kills a task on a worker with SIGTERM: it calls ``on_kill`` in the signal handler, lets the task continue after it, and
+sends SIGKILL five seconds later. If ``on_kill`` itself cancelled the jobs, the task would then continue and create the next ones.
+So ``on_kill`` only ends the pass; the jobs are cancelled when the pass has unwound and holds no lock any more.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ log = logging.getLogger(__name__)
 
 
 class TaskKilled(SystemExit):
-    """Ends the leg.
+    """Ends the pass.
 
-    Not Airflow's ``AirflowTaskTerminated``: that fails the task for good, also where it was not a user who ended it but a worker
-    that was shut down, and a retry would go on with the run. Where a user has set the task's state, that state stays.
+    Not Airflow's ``AirflowTaskTerminated``: that fails the task without a retry, even when its worker was shut down and a retry
+    would resume the run. If a user has set the task's state, that state stays.
     """
 
     def __init__(self) -> None:
@@ -33,34 +32,34 @@ class TaskKilled(SystemExit):
 
 
 class CancelsOnKill:
-    """What an operator needs to be killed well; ``cancel_jobs`` is its own."""
+    """Mixin for operators whose jobs may be cancelled when the task is killed; ``cancel_jobs`` is the operator's own."""
 
-    _leg: str = "over"  # "running", and "ending" once it has been killed
+    _pass_state: str = "over"  # "running", then "ending" once the task has been killed
 
     @contextlib.contextmanager
     def one_pass(self) -> Iterator[None]:
-        """Around all that a leg of the task does: a kill ends it, and Airflow is told which errors a retry may mend."""
-        self._leg = "running"
+        """Around everything that one pass of the task does: a kill ends it, and errors are mapped to Airflow's."""
+        self._pass_state = "running"
         try:
             with as_airflow_errors():
                 yield
         except TaskKilled:
-            self._leg = "ending"
+            self._pass_state = "ending"
             self._cancel("killed")
             raise
         finally:
-            self._leg = "over"
+            self._pass_state = "over"
 
     def on_kill(self) -> None:
-        """Called by Airflow: in the middle of a leg by SIGTERM, and after one that was longer than ``execution_timeout``."""
-        match self._leg:
+        """Called by Airflow: during a pass on SIGTERM, and after a pass that exceeded ``execution_timeout``."""
+        match self._pass_state:
             case "running":
                 raise TaskKilled
             case "over":
                 self._cancel("timeout" if isinstance(sys.exc_info()[1], AirflowTaskTimeout) else "killed")
 
     def cancel_jobs(self, why: str) -> None:
-        """Cancel what runs, where the user wants that.
+        """Cancel running jobs, if the options say so.
 
         :param why: ``killed``, or ``timeout`` for an ``execution_timeout``.
         """
@@ -68,5 +67,5 @@ class CancelsOnKill:
     def _cancel(self, why: str) -> None:
         try:
             self.cancel_jobs(why)
-        except GeminiBatchError as error:  # nobody is there any more to raise it to
-            log.warning("%s What runs may run on and be billed.", error)
+        except GeminiBatchError as error:  # the task has ended, so there is no caller to raise to
+            log.warning("%s Jobs that are still running may continue and be billed.", error)

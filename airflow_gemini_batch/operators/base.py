@@ -1,42 +1,37 @@
-"""What the operators have in common: the connection, and what is asked of the service for each row.
+"""What the operators share: the connection, the options, and the arguments that describe a run.
 
-Nothing heavy is imported while a DAG file is parsed, which Airflow does all the time: the engine is imported where a task runs.
+Nothing heavy is imported while a DAG file is parsed, which Airflow does continually; the engine is imported where a task runs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import BaseOperator
 
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RequestSpec
 from airflow_gemini_batch.hooks.gemini import GeminiHook
+from airflow_gemini_batch.operators._arguments import check_arguments
 from airflow_gemini_batch.operators._cancellation import CancelsOnKill
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    import os
+
+    from airflow.sdk import Context, ObjectStoragePath, XComArg
+    from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_gemini_batch.engine.build.building import Question
     from airflow_gemini_batch.engine.gemini.client import GeminiClient
     from airflow_gemini_batch.engine.run.layout import Run
 
-#: Longer than the turnaround of the service, which ends what has not been done after 48 hours.
-DEFAULT_TIMEOUT = timedelta(hours=48)
-
-#: Seconds. Jobs take minutes to hours, and Airflow itself stumbles over deferrals that end within its scheduler's loop.
-DEFAULT_POLL_INTERVAL = 30.0
-
-#: The service keeps an output for about two days, so there is time left for a person after this.
-DEFAULT_COLLECT_TIMEOUT = timedelta(hours=12)
-
-#: How much longer than the trigger's own deadline Airflow waits before it fails the task by itself.
+#: How long after the trigger's own deadline Airflow waits before it fails the task by itself.
 BACKSTOP = timedelta(minutes=5)
 
 
@@ -49,16 +44,26 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
     template_fields: Sequence[str] = ("gemini_conn_id",)
     ui_color = "#e8f0fe"
 
+    #: Arguments that are checked when the DAG is parsed, also those given to ``partial`` or by ``default_args``.
+    checked: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, *, gemini_conn_id: str = GeminiHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.gemini_conn_id = gemini_conn_id
+
+    @classmethod
+    def partial(cls, **arguments: Any) -> OperatorPartial:
+        """As in Airflow; the arguments in ``checked`` are checked here, not only when the mapped task runs."""
+        made: OperatorPartial = super().partial(**arguments)
+        check_arguments({name: made.kwargs[name] for name in cls.checked if name in made.kwargs})
+        return made
 
     @cached_property
     def hook(self) -> GeminiHook:
         return GeminiHook(self.gemini_conn_id)
 
     def connect(self) -> GeminiClient:
-        """A client for one leg of the task, to be closed after it."""
+        """A client for one pass of the task, to be closed after it."""
         from airflow_gemini_batch.engine.gemini.client import GeminiClient
 
         return GeminiClient(self.hook.endpoint)
@@ -66,7 +71,7 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
     def wait_in_triggerer(
         self, *, jobs: Sequence[str], poll_interval: float, deadline: float, until: float | None = None, **trigger: Any
     ) -> NoReturn:
-        """Give the worker slot back until ``execute_complete`` has something to do; the arguments are the trigger's."""
+        """Release the worker slot until ``execute_complete`` has something to do. The arguments are the trigger's."""
         until = deadline if until is None else until
         self.defer(
             trigger=GeminiBatchTrigger(
@@ -83,28 +88,27 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
 
 
 class ShardStep(GeminiOperator):
-    """A step for one shard, usually mapped over all.
+    """A step for one shard, usually mapped over all shards.
 
-    Mapped with ``partial().expand()``, it goes on with the shards that have come so far although others have failed: what has
-    been paid for is collected while the service still has it. ``GeminiBatchFinishOperator`` tells which shards are missing.
+    Mapped with ``partial().expand()``, it runs for the shards that have arrived even if others have failed: what has been paid
+    for is collected while the service still has it. ``GeminiBatchFinishOperator`` names the shards that are missing.
     """
 
     @classmethod
-    def partial(cls, **arguments: Any) -> Any:
+    def partial(cls, **arguments: Any) -> OperatorPartial:
         # Airflow's own default would mark the step of every shard as upstream_failed when one shard fails.
         return super().partial(**{"trigger_rule": "all_done_min_one_success", **arguments})
 
 
-class AskingOperator(GeminiOperator):
-    """An operator that makes a run out of a table.
+class TableOperator(GeminiOperator):
+    """An operator that makes a run from a table.
 
     Jinja is rendered in ``prompt`` and ``system_instruction`` of a ``GenerateRequest`` and in ``text`` of an ``EmbedRequest``,
-    for what belongs to the DAG run; there, ``${column}`` stands for what belongs to the row. What is in the rows is never
-    rendered.
+    for values that belong to the DAG run; ``${column}`` stands for values that belong to the row. Row data is never rendered.
     """
 
-    #: ``prompt`` and ``system_instruction`` live in the request; the properties below show them to Airflow as fields of the
-    #: operator, so that it renders them, and shows them rendered, as it does all others. ``text`` is shown as ``prompt``.
+    #: ``prompt`` and ``system_instruction`` live in the request. The properties below present them to Airflow as fields of the
+    #: operator, so that it renders and displays them as it does all others. An EmbedRequest's ``text`` is shown as ``prompt``.
     template_fields: Sequence[str] = (
         "source",
         "model",
@@ -114,37 +118,45 @@ class AskingOperator(GeminiOperator):
         "system_instruction",
         *GeminiOperator.template_fields,
     )
+    checked: ClassVar[tuple[str, ...]] = ("request", "model", "destination", "key", "carry", "if_exists", "options")
 
     def __init__(
         self,
         *,
         source: Any,
         request: RequestSpec,
-        model: str,
-        destination: Any,
-        key: str | None = None,
+        model: str | XComArg,
+        destination: str | os.PathLike[str] | ObjectStoragePath | XComArg,
+        key: str | XComArg | None = None,
         carry: Sequence[str] = (),
-        max_shard_bytes: int | None = None,
-        max_shard_requests: int | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
+        options: BatchOptions | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(carry, str):
-            raise ValueError(f"carry is the text {carry!r}; expected a list of column names, such as [{carry!r}].")
+        check_arguments(
+            {
+                "request": request,
+                "model": model,
+                "destination": destination,
+                "key": key,
+                "carry": carry,
+                "if_exists": if_exists,
+            }
+        )
         self.source = source
         self.request = request
-        self.model = model
-        self.destination = destination
-        self.key = key
+        # Any: each may be an XComArg until Airflow has rendered it.
+        self.model: Any = model
+        self.destination: Any = destination
+        self.key: Any = key
         self.carry = carry
-        self.max_shard_bytes = max_shard_bytes
-        self.max_shard_requests = max_shard_requests
-        self.if_exists = if_exists
+        self.if_exists: Literal["resume", "replace"] = if_exists
+        self.options = BatchOptions.of(options)
 
     @property
     def prompt(self) -> Any:
-        """The request's prompt, or the text of an ``EmbedRequest``, where it has one."""
+        """The request's prompt, or the text of an ``EmbedRequest``; None for other requests."""
         if isinstance(self.request, EmbedRequest):
             return self.request.text
         return self.request.prompt if isinstance(self.request, GenerateRequest) else None
@@ -155,7 +167,7 @@ class AskingOperator(GeminiOperator):
 
     @property
     def system_instruction(self) -> Any:
-        """The request's system instruction, where it has one."""
+        """The request's system instruction; None for requests without one."""
         return self.request.system_instruction if isinstance(self.request, GenerateRequest) else None
 
     @system_instruction.setter
@@ -172,7 +184,7 @@ class AskingOperator(GeminiOperator):
 
     @property
     def question(self) -> Question:
-        """What is asked, in the engine's words."""
+        """The run's specification, as the engine takes it."""
         from airflow_gemini_batch._locations import locate, plain_source
         from airflow_gemini_batch.engine.build.building import Question
 
@@ -185,17 +197,12 @@ class AskingOperator(GeminiOperator):
             locate=locate,
         )
 
-    @property
-    def shard_options(self) -> BatchOptions:
-        limits = {"max_shard_bytes": self.max_shard_bytes, "max_shard_requests": self.max_shard_requests}
-        return BatchOptions.of({name: limit for name, limit in limits.items() if limit is not None})
-
     def _replace_in_request(self, **texts: Any) -> None:
         # A copy: the DAG's own request may be shared by several tasks.
         self.request = dataclasses.replace(self.request, **texts)  # type: ignore[type-var]
 
 
 def owner_of(context: Context) -> str:
-    """Who asks: the task instance without its try, so that a retry finds the run that the first try began."""
+    """The task instance without its try number, so that a retry finds the run that the first try began."""
     ti = context["ti"]
     return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"

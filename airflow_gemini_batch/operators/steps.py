@@ -1,23 +1,23 @@
-"""The trip in steps, for mapping: one task instance for each shard, and each step repeatable on its own.
+"""A run in five steps, for mapping: one task instance for each shard, and each step can be repeated on its own.
 
     build -> [shard] -> submit -> wait -> download -> finish
 
-Mapped step by step, no shard is downloaded before all have ended. Inside a mapped task group each shard goes its own way:
+Mapped step by step, no shard is downloaded before all jobs have ended. In a mapped task group the shards are independent:
 
     @task_group
-    def trip(shard):
+    def one_shard(shard):
         job = GeminiBatchSubmitOperator(task_id="submit", shard=shard)
         done = GeminiBatchSensor(task_id="wait", job=job.output)
         GeminiBatchDownloadOperator(task_id="download", job=done.output)
 
-    trip.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination=...)
+    one_shard.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination=...)
 
-What goes from task to task is a reference (``_references``): plain JSON, never data. A shard without requests has no job and
-passes through all steps.
+A reference (``_references``) goes from task to task: plain JSON, never data. A shard without requests has no job and passes
+through all steps. All steps, the sensor and ``GeminiBatchOperator`` take the same ``options``; each uses the fields that it
+needs, so ``default_args={"options": ...}`` sets them for the whole DAG.
 
-The steps send nothing twice: each lands what its job has left, whatever became of it. What died retryably is sent again by the
-form of one operator, which finds the rows by itself: ``GeminiBatchOperator`` at the same destination with the same arguments
-(before the finish), or, at a new one, from the table alone:
+The steps resubmit nothing: they collect whatever a job has left. ``GeminiBatchOperator`` resubmits retryable dead letters, either
+at the same destination with the same arguments (before the finish), or at a new one, from the table alone:
 
     GeminiBatchOperator(
         task_id="again", source=f"{destination}/dead_letter", request=RawRequest("request"), key="key", model=..., destination=...
@@ -28,9 +28,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -39,47 +38,53 @@ from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, 
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait
 from airflow_gemini_batch.links import GeminiBatchRunLink
-from airflow_gemini_batch.operators.base import DEFAULT_TIMEOUT, AskingOperator, GeminiOperator, ShardStep, owner_of
+from airflow_gemini_batch.operators._arguments import check_arguments
+from airflow_gemini_batch.operators.base import GeminiOperator, ShardStep, TableOperator, owner_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    import os
 
+    from airflow.sdk import Context, ObjectStoragePath, XComArg
+
+    from airflow_gemini_batch._references import JobReferenceDict, PartReferenceDict, ShardReferenceDict
     from airflow_gemini_batch.engine.run.layout import Run, Shard
 
 
-class GeminiBatchBuildOperator(AskingOperator):
+class GeminiBatchBuildOperator(TableOperator):
     """Turn a table into request files, and return one reference for each shard, to be mapped over.
 
     Nothing is sent and nothing is paid. A table without rows makes one shard without requests, which passes through all steps.
+    Airflow maps over at most 1,024 shards (``[core] max_map_length``).
 
-    :param source: The input table: a URI of Parquet, CSV or JSON Lines (file, folder, glob) or a list of them, an
-        ``ObjectStoragePath``, a pandas DataFrame or an Arrow table. (templated)
-    :param request: What to ask for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), an
-        ``EmbedRequest`` (its ``text`` is templated), a ``RawRequest``, or a function that makes a REST request of a row given as
-        dict.
+    :param source: The input table: a URI of Parquet, CSV or JSON Lines (file, folder or glob) or a list of them, an
+        ``ObjectStoragePath``, a pandas DataFrame or an Arrow table. Pass the last two as an upstream task's ``.output``.
+        (templated)
+    :param request: The request for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), an
+        ``EmbedRequest`` (its ``text`` is templated), a ``RawRequest``, or a function that takes the row as a dict and returns a
+        REST request as a dict.
     :param model: The model's name. (templated)
-    :param destination: URI of the folder that receives the run. (templated)
-    :param key: The column that tells rows apart. Default: the row's number. (templated)
-    :param carry: Input columns repeated in both tables. Default: none.
-    :param max_shard_bytes: Size of one request file at most. Default: somewhat under the service's limit of 2 GB.
-    :param max_shard_requests: Requests in one job at most. Default: the engine's. Airflow maps over 1,024 shards at most
-        (``[core] max_map_length``).
-    :param if_exists: ``resume`` the run at the destination when it is the same (default), or ``replace`` it.
+    :param destination: URI of the folder that receives the run, or an ``ObjectStoragePath``. (templated)
+    :param key: The column that identifies a row, unique in the table. Default: None, the row's number. (templated)
+    :param carry: Names of input columns that are copied into both tables. Default: none.
+    :param if_exists: ``resume`` the run at the destination if it has the same arguments and fail otherwise (default), or
+        ``replace`` it.
+    :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_shard_bytes`` and ``max_shard_requests``.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
-    Raises AirflowFailException when the source, the request, the destination or the connection cannot be used.
+    Raises InputError while the DAG is parsed, and AirflowFailException when the source, the request, the destination or the
+    connection cannot be used.
     """
 
     operator_extra_links = (GeminiBatchRunLink(),)
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[ShardReferenceDict]:
         from airflow_gemini_batch.engine.build.building import build_run
 
-        # A missing connection is told now, and not after the table has been read.
+        # The client is made first, so that a missing connection is reported before the table is read.
         with self.one_pass(), self.connect() as client:
             run = self.run_here
             manifest = build_run(
-                run, self.question, self.shard_options, if_exists=self.if_exists, owner=owner_of(context), client=client
+                run, self.question, self.options, if_exists=self.if_exists, owner=owner_of(context), client=client
             )
         return [
             as_json(
@@ -96,52 +101,46 @@ class GeminiBatchBuildOperator(AskingOperator):
 
 
 class GeminiBatchSubmitOperator(GeminiOperator):
-    """Make sure that a shard has its one job, and return the job's reference.
+    """Make sure that a shard has exactly one job, and return the job's reference.
 
-    Repeated, it finds the job that an earlier try created. A submission that the service refuses for quota (429), or for which
-    there is no room, is tried again at growing distances; the wait is spent in the triggerer. Killed, it stops and cancels
-    nothing: a job that it may have created is found by the next try.
+    Repeated, it finds the job that an earlier try created. A submission that the service refuses for quota (429), or that
+    would exceed ``max_active_jobs``, is tried again at growing intervals; the task waits for that in the triggerer. If the task
+    is killed it stops and cancels nothing: the next try finds a job that it may have created.
 
     :param shard: A shard reference, from ``GeminiBatchBuildOperator``. (templated)
-    :param max_active_jobs: Jobs of the run in flight at once, over all tasks that submit for it. Default: None, no limit but the
-        service's own.
-    :param transport: How requests reach the service: by ``file`` (default), ``inline`` in the create call, or ``auto``: inline
-        where a shard is small.
-    :param timeout: How long to go on when the service refuses for quota, or there is no room. Default: 48 hours.
-    :param deferrable: Whether to wait in the triggerer (default) or in the worker slot.
+    :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``transport``, ``max_active_jobs``,
+        ``listing_lag``, ``claim_lease``, and ``timeout`` as the time for which it keeps trying when refused.
+    :param deferrable: Whether to wait in the triggerer instead of in the worker slot. Default: True, whatever
+        ``[operators] default_deferrable`` says: a quota may stay used up for hours.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
-    Raises AirflowFailException for a definite refusal, such as an unknown model or a wrong key; what ends without an answer
-    raises OutcomeUnknownError, and the retry looks for the job before it creates one.
+    Raises InputError while the DAG is parsed, and AirflowFailException for a definite refusal, such as an unknown model or a
+    wrong key. If the service does not answer, raises OutcomeUnknownError; the retry looks for the job before it creates one.
     """
 
     template_fields: Sequence[str] = ("shard", *GeminiOperator.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
+    checked: ClassVar[tuple[str, ...]] = ("options", "deferrable")
 
     def __init__(
         self,
         *,
-        shard: dict[str, Any],
-        max_active_jobs: int | None = None,
-        transport: Literal["file", "inline", "auto"] = "file",
-        timeout: timedelta = DEFAULT_TIMEOUT,
+        shard: ShardReferenceDict | XComArg,
+        options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if max_active_jobs is not None and max_active_jobs < 1:
-            raise ValueError(f"max_active_jobs is {max_active_jobs}; expected 1 or more, or None for no limit.")
-        self.shard = shard
-        self.max_active_jobs = max_active_jobs
-        self.transport = transport
-        self.timeout = timeout
+        check_arguments({"deferrable": deferrable})
+        self.shard: Any = shard
+        self.options = BatchOptions.of(options)
         self.deferrable = deferrable
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JobReferenceDict:
         with self.one_pass():
-            return self._submit(time.time() + self.timeout.total_seconds(), refusals=0)
+            return self._submit(time.time() + self.options.timeout.total_seconds(), refusals=0)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> JobReferenceDict:
         """Try again after a refusal.
 
         :param event: The trigger's.
@@ -151,20 +150,18 @@ class GeminiBatchSubmitOperator(GeminiOperator):
                 raise RefusedError(event["message"])
             return self._submit(event["deadline"], event["refusals"])
 
-    def _submit(self, deadline: float, refusals: int) -> dict[str, Any]:
+    def _submit(self, deadline: float, refusals: int) -> JobReferenceDict:
         from airflow_gemini_batch.engine.submit.submission import Submission
 
         reference = read_reference(self.shard, ShardReference, argument="shard")
         run, shard = shard_of(reference)
         if shard.requests == 0:
-            return as_json(_with_job(reference, None))
+            return _with_job(reference, None)
         with self.connect() as client:
-            options = BatchOptions(max_active_jobs=self.max_active_jobs, transport=self.transport)
-            submission = Submission(run, run.built(), client, options)
+            submission = Submission(run, run.built(), client, self.options)
             while True:
                 try:
-                    submitted = submission.submit(shard)
-                    return as_json(_with_job(reference, submitted.job))
+                    return _with_job(reference, submission.submit(shard).job)
                 except QuotaError as error:
                     refusals += 1
                     self._after_refusal(error, deadline, refusals)
@@ -173,7 +170,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         wait = quota_wait(refusals, error.retry_after, jitter=random.random())
         now = time.time()
         if now + wait > deadline:
-            raise WaitTimeoutError(f"{error} It was refused {refusals} times, and the timeout passes before the next try.")
+            raise WaitTimeoutError(f"{error} Refused {refusals} times; the timeout passes before the next try.")
         self.log.warning("%s Trying again in %.0f s.", error, wait)
         if not self.deferrable:
             time.sleep(wait)
@@ -182,37 +179,36 @@ class GeminiBatchSubmitOperator(GeminiOperator):
 
 
 class GeminiBatchDownloadOperator(ShardStep):
-    """Bring a settled job's output into the run and write the shard's part of ``results`` and ``dead_letter``.
+    """Download an ended job's output into the run and write the shard's part of ``results`` and ``dead_letter``.
 
-    Returns the counts and the parts' URIs. Finished work is found and not repeated. Of a job that failed, expired or was
-    cancelled, what there is lands: its answers as results, the rest as dead letters, which are not sent again here (see the
-    module).
+    Returns the row counts and the parts' URIs. Work that is finished already is found and not repeated. A job that failed,
+    expired or was cancelled is collected too: the answers that it has become results, all other rows dead letters. Nothing is
+    resubmitted here (see the module).
 
     :param job: A job reference, from ``GeminiBatchSensor``. (templated)
-    :param keep_response: Whether ``results`` keeps each raw answer. Default: True.
-    :param media_to: Where images in answers go: into the ``media`` ``column`` (default), or into ``files`` beside the tables.
+    :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``keep_response`` and ``media_to``.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
-    Raises AirflowFailException when the output is gone; OutcomeUnknownError, to be retried, when the job has not ended.
+    Raises InputError while the DAG is parsed; AirflowFailException when the output no longer exists; OutcomeUnknownError, which
+    Airflow may retry, when the job has not ended.
     """
 
     template_fields: Sequence[str] = ("job", *GeminiOperator.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
+    checked: ClassVar[tuple[str, ...]] = ("options",)
 
     def __init__(
         self,
         *,
-        job: dict[str, Any],
-        keep_response: bool = True,
-        media_to: Literal["column", "files"] = "column",
+        job: JobReferenceDict | XComArg,
+        options: BatchOptions | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.job = job
-        self.keep_response = keep_response
-        self.media_to = media_to
+        self.job: Any = job
+        self.options = BatchOptions.of(options)
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> PartReferenceDict:
         from airflow_gemini_batch.engine.collect.download import collect, landed
         from airflow_gemini_batch.engine.wait.in_flight import look_at
 
@@ -224,8 +220,10 @@ class GeminiBatchDownloadOperator(ShardStep):
                 job = None if reference.job is None else look_at(run, client, shard.id, reference.job)
                 if job is not None and not is_settled(job):
                     raise OutcomeUnknownError(f"There is nothing to download yet: {job}. Wait for it with GeminiBatchSensor.")
-                counts = collect(run, client, shard, job, keep_response=self.keep_response, media_to=self.media_to)
-        return as_json(
+                counts = collect(
+                    run, client, shard, job, keep_response=self.options.keep_response, media_to=self.options.media_to
+                )
+        part: PartReferenceDict = as_json(
             PartReference(
                 **msgspec.structs.asdict(reference),
                 results=counts.results,
@@ -235,30 +233,39 @@ class GeminiBatchDownloadOperator(ShardStep):
                 dead_letter_uri=run.dead_letter_part(shard.id).uri,
             )
         )
+        return part
 
 
 class GeminiBatchFinishOperator(GeminiOperator):
-    """Balance the books of a run, write ``summary.json`` and return it as a plain dict.
+    """Check that every row is in exactly one table, write ``summary.json`` and return it as a plain dict.
 
-    It runs when all steps before it have ended, well or not, and fails when a shard is missing: repeat that shard's tasks, then
-    this one.
+    It runs when all steps before it have ended, successfully or not, and fails if a shard is missing. Then repeat that shard's
+    tasks, and this one.
 
     :param destination: URI of the run, as given to ``GeminiBatchBuildOperator``. (templated)
-    :param max_dead_letter_ratio: From 0 to 1; above it the task fails, after everything has been written. Default: 1.0, never.
-    :param trigger_rule: Default here: ``all_done``.
+    :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_dead_letter_ratio``.
+    :param trigger_rule: Airflow's. Default here: ``all_done``, so that it can name the missing shards.
 
-    Raises AirflowFailException when a shard is missing, the tables do not balance, or too many rows died.
+    Raises InputError while the DAG is parsed, and AirflowFailException when a shard is missing, the tables do not balance, or
+    there are more dead letters than the options allow.
     """
 
     template_fields: Sequence[str] = ("destination", *GeminiOperator.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
+    checked: ClassVar[tuple[str, ...]] = ("destination", "options")
 
     def __init__(
-        self, *, destination: Any, max_dead_letter_ratio: float = 1.0, trigger_rule: str = "all_done", **kwargs: Any
+        self,
+        *,
+        destination: str | os.PathLike[str] | ObjectStoragePath | XComArg,
+        options: BatchOptions | Mapping[str, Any] | None = None,
+        trigger_rule: str = "all_done",
+        **kwargs: Any,
     ) -> None:
         super().__init__(trigger_rule=trigger_rule, **kwargs)
-        self.destination = destination
-        self.max_dead_letter_ratio = max_dead_letter_ratio
+        check_arguments({"destination": destination})
+        self.destination: Any = destination
+        self.options = BatchOptions.of(options)
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch._locations import locate
@@ -266,7 +273,8 @@ class GeminiBatchFinishOperator(GeminiOperator):
         from airflow_gemini_batch.engine.run.layout import Run
 
         with self.one_pass():
-            return finish_run(Run(locate(self.destination)), max_dead_letter_ratio=self.max_dead_letter_ratio).as_dict()
+            run = Run(locate(self.destination))
+            return finish_run(run, max_dead_letter_ratio=self.options.max_dead_letter_ratio).as_dict()
 
 
 def shard_of(reference: ShardReference) -> tuple[Run, Shard]:
@@ -274,21 +282,16 @@ def shard_of(reference: ShardReference) -> tuple[Run, Shard]:
     from airflow_gemini_batch.engine.run.ledger import Ledger
 
     run, wanted = run_of(reference), part_of(reference)
-    # The ledger's shards are those of the manifest and those that are sent again.
+    # The ledger's shards are those of the manifest and those that were resubmitted.
     shard = next((shard for shard in Ledger(run).shards(run.built()) if shard.id == wanted), None)
     if shard is None:
         raise InputError(
-            f"{run.destination} has no shard {wanted}: the reference is of a run that was replaced. Clear the build task too."
+            f"{run.destination} has no shard {wanted}: the reference belongs to a run that has been replaced. "
+            "Clear the build task too."
         )
     return run, shard
 
 
-def _with_job(shard: ShardReference, job: str | None) -> JobReference:
-    return JobReference(
-        destination=shard.destination,
-        shard=shard.shard,
-        attempt=shard.attempt,
-        rows=shard.rows,
-        requests=shard.requests,
-        job=job,
-    )
+def _with_job(shard: ShardReference, job: str | None) -> JobReferenceDict:
+    reference: JobReferenceDict = as_json(JobReference(**msgspec.structs.asdict(shard), job=job))
+    return reference

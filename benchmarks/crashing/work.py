@@ -96,16 +96,20 @@ def _trip(site: Site, work: Work) -> tuple[str, Any]:
         destination=site.destination,
         key="id",
         carry=["body"],
-        options=BatchOptions(
-            max_shard_requests=site.shard_rows,
-            poll_interval=site.waits.poll,
-            transport=site.transport,
-            claim_lease=site.waits.lease,
-            listing_lag=site.waits.settle,
-        ),
+        options=_options(site),
         endpoint=Endpoint(api_key=site.key, base_url=site.url, timeout=site.waits.timeout),
     )
     return "finished", {"rows": summary.rows, "balanced": summary.balanced}
+
+
+def _options(site: Site) -> BatchOptions:
+    return BatchOptions(
+        max_shard_requests=site.shard_rows,
+        poll_interval=site.waits.poll,
+        transport=site.transport,
+        claim_lease=site.waits.lease,
+        listing_lag=site.waits.settle,
+    )
 
 
 _OPERATORS: dict[str, Any] = {
@@ -139,15 +143,13 @@ def _arguments(site: Site, work: Work) -> dict[str, Any]:
         "destination": site.destination,
         "key": "id",
         "carry": ["body"],
-        "max_shard_requests": site.shard_rows,
     }
     own: dict[str, dict[str, Any]] = {
-        "batch": {**asked, "poll_interval": site.waits.poll},
+        "batch": asked,
         "build": asked,
-        "wait": {"poll_interval": site.waits.poll},
         "finish": {"destination": site.destination},
     }
-    return {**own.get(work.operator, {}), **(work.arguments or {})}
+    return {"options": _options(site), **own.get(work.operator, {}), **(work.arguments or {})}
 
 
 def _wait(site: Site, work: Work) -> tuple[str, Any]:

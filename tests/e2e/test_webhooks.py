@@ -44,7 +44,7 @@ with DAG("waits", schedule=None, params={{"folder": "/nowhere"}}):
         destination="{{{{ params.folder }}}}",
         key="id",
         gemini_conn_id="{CONNECTION}",
-        poll_interval=3600,
+        options={{"poll_interval": 3600}},
     )
 
 with DAG("is_told", schedule=[ended]):

@@ -23,6 +23,5 @@ with DAG(
         model="{{ params.model }}",
         destination="{{ params.folder }}/once/described",
         key="id",
-        max_shard_requests=5,
-        poll_interval=2,
+        options={"max_shard_requests": 5, "poll_interval": 2},
     )

@@ -62,7 +62,7 @@ def source(tmp_path: Path) -> str:
 
 @pytest.fixture
 def describe(connect: Callable[..., None], source: str, tmp_path: Path) -> Callable[..., GeminiBatchOperator]:
-    """The one-operator task over twelve rows in three shards, with short waits."""
+    """The one-operator task over twelve rows in three shards, with short waits; ``options`` are merged."""
 
     def describe(**arguments: Any) -> GeminiBatchOperator:
         given: dict[str, Any] = {
@@ -73,8 +73,7 @@ def describe(connect: Callable[..., None], source: str, tmp_path: Path) -> Calla
             "destination": str(tmp_path / "run"),
             "key": "id",
             "carry": ["body"],
-            "max_shard_requests": 5,
-            "poll_interval": 0.1,
+            "options": {"max_shard_requests": 5, "poll_interval": 0.1, **arguments.pop("options", {})},
         }
         return GeminiBatchOperator(**{**given, **arguments})
 

@@ -27,8 +27,7 @@ def test_one_operator_makes_the_whole_trip(run_dag: RunDag, source: str, tmp_pat
             destination=DESTINATION + "/{{ dag.dag_id }}",
             key="id",
             carry=["body"],
-            max_shard_requests=5,
-            poll_interval=0.2,
+            options={"max_shard_requests": 5, "poll_interval": 0.2},
         )
         """,
         SOURCE=source,
@@ -53,7 +52,8 @@ def test_a_table_from_an_upstream_task_is_a_source(run_dag: RunDag, tmp_path: Pa
             return {"contents": [{"parts": [{"text": "Repeat: " + row["text"]}]}]}
 
         GeminiBatchOperator(
-            task_id="describe", source=collect(), request=ask, model=MODEL, destination=DESTINATION, poll_interval=0.2
+            task_id="describe", source=collect(), request=ask, model=MODEL, destination=DESTINATION,
+            options={"poll_interval": 0.2},
         )
         """,
         DESTINATION=str(tmp_path / "run"),
@@ -72,13 +72,13 @@ built = GeminiBatchBuildOperator(
     model=MODEL,
     destination=DESTINATION,
     key="id",
-    max_shard_requests=5,
+    options={"max_shard_requests": 5},
 )
 """
 
 STEPS = f"""{BUILD}
 jobs = GeminiBatchSubmitOperator.partial(task_id="submit").expand(shard=built.output)
-done = GeminiBatchSensor.partial(task_id="wait", poll_interval=0.2).expand(job=jobs.output)
+done = GeminiBatchSensor.partial(task_id="wait", options={{"poll_interval": 0.2}}).expand(job=jobs.output)
 parts = GeminiBatchDownloadOperator.partial(task_id="download").expand(job=done.output)
 parts >> GeminiBatchFinishOperator(task_id="finish", destination=DESTINATION)
 """
@@ -98,7 +98,7 @@ IN_A_GROUP = f"""{BUILD}
 @task_group
 def trip(shard):
     job = GeminiBatchSubmitOperator(task_id="submit", shard=shard)
-    done = GeminiBatchSensor(task_id="wait", job=job.output, poll_interval=0.2)
+    done = GeminiBatchSensor(task_id="wait", job=job.output, options={{"poll_interval": 0.2}})
     GeminiBatchDownloadOperator(task_id="download", job=done.output)
 
 trip.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination=DESTINATION)
@@ -121,7 +121,9 @@ def test_a_shard_that_fails_holds_no_other_back(
     emulator.faults.add(JobFault(do="hang", display_name="shard 1"))
 
     ran = run_dag(
-        form.replace("poll_interval=0.2", "poll_interval=0.2, timeout=3"), SOURCE=source, DESTINATION=str(tmp_path / "run")
+        form.replace('"poll_interval": 0.2}', '"poll_interval": 0.2, "timeout": 3}'),
+        SOURCE=source,
+        DESTINATION=str(tmp_path / "run"),
     )
 
     assert ran.state == "failed"

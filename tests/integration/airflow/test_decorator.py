@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch import GenerateRequest
+from airflow_gemini_batch import GenerateRequest, InputError
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.decorators.gemini_batch import _GeminiBatchDecoratedOperator
 from airflow_gemini_batch.emulator import Emulator
@@ -25,7 +25,8 @@ def decorate(connect: Any, tmp_path: Path) -> Decorate:
     """The task that a decorated function becomes, with short waits."""
 
     def decorate(function: Callable[..., Any], **arguments: Any) -> Any:
-        given = {"model": MODEL, "destination": str(tmp_path / "run"), "poll_interval": 0.1, "max_shard_requests": 2}
+        options = {"poll_interval": 0.1, "max_shard_requests": 2, **arguments.pop("options", {})}
+        given = {"model": MODEL, "destination": str(tmp_path / "run"), "options": options}
         return _GeminiBatchDecoratedOperator(task_id="describe", python_callable=function, **{**given, **arguments})
 
     return decorate
@@ -63,7 +64,7 @@ def test_the_function_runs_once_however_often_the_task_waits(decorate: Decorate,
         calls.append("called")
         return ["a", "b", "c", "d", "e", "f"]
 
-    legs = Legs(decorate(rows, max_active_jobs=1))
+    legs = Legs(decorate(rows, options={"max_active_jobs": 1}))
     legs.finish()
 
     assert len(legs.events) >= 3
@@ -141,7 +142,7 @@ def test_an_error_of_the_function_is_airflows_to_retry(decorate: Decorate) -> No
 
 
 def test_a_source_beside_the_function_is_refused(decorate: Decorate) -> None:
-    with pytest.raises(TypeError, match="takes no source: the decorated function returns it"):
+    with pytest.raises(InputError, match="takes no source: the decorated function returns the table"):
         decorate(list, source="s3://bucket/rows.parquet")
 
 
@@ -153,12 +154,13 @@ def test_in_a_dag_with_upstream_rows_and_mapped(run_dag: Callable[..., Any], tmp
             return ["red", "blue"]
 
         @task.gemini_batch(
-            model=MODEL, destination=RUN + "/all", poll_interval=0.2, request=GenerateRequest(prompt="Say ${body}"), key="body"
+            model=MODEL, destination=RUN + "/all", options={"poll_interval": 0.2},
+            request=GenerateRequest(prompt="Say ${body}"), key="body"
         )
         def colours(bodies):
             return pa.table({"body": bodies})
 
-        @task.gemini_batch(model=MODEL, destination=RUN + "/{{ ti.map_index }}", poll_interval=0.2)
+        @task.gemini_batch(model=MODEL, destination=RUN + "/{{ ti.map_index }}", options={"poll_interval": 0.2})
         def one(body):
             return [f"Repeat: {body}"]
 

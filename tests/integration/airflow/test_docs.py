@@ -24,7 +24,7 @@ from tests.integration.airflow.conftest import KEY, MODEL, table
 BUCKET = "s3://bucket"
 
 #: A look every 30 seconds is right for jobs that take hours, and not for those of a test.
-_SHORT_WAITS = ("@task.gemini_batch(", "@task.gemini_batch(poll_interval=0.2, ")
+_SHORT_WAITS = ("@task.gemini_batch(", "@task.gemini_batch(options={'poll_interval': 0.2}, ")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def a_finished_run(emulator: Emulator, tmp_path: Path) -> None:
         GenerateRequest(prompt="${body}"),
         model=MODEL,
         destination=str(tmp_path / "bucket" / "runs" / "first"),
-        poll_interval=0.1,
+        options={"poll_interval": 0.1},
         endpoint=Endpoint(api_key=KEY, base_url=emulator.url),
     )
 

@@ -71,12 +71,12 @@ def test_killed_while_deferred_the_ledger_says_why_and_the_next_try_sends_again(
     describe: Describe, tmp_path: Path, emulator: Emulator
 ) -> None:
     emulator.faults.add(JobFault(do="hang", display_name="attempt 0"))
-    legs = Legs(describe(max_redrives=0)).start()
+    legs = Legs(describe(options={"max_redrives": 0})).start()
 
     asyncio.run(legs.trigger.on_kill())
     assert (states(emulator), why_cancelled(tmp_path / "run")) == ({CANCELLED}, ["killed"] * 3)
 
-    summary = Legs(describe(max_redrives=0)).finish()
+    summary = Legs(describe(options={"max_redrives": 0})).finish()
     assert (summary["results"], summary["dead_letter"], summary["balanced"]) == (12, 0, True)
     assert sorted(name.split(" ", 1)[1] for name in created(emulator)) == [
         f"shard {shard} attempt {attempt}" for shard in range(3) for attempt in range(2)
@@ -154,7 +154,7 @@ def test_killed_without_the_wish_to_cancel_the_task_stops_and_its_jobs_run_on(
     describe: Describe, tmp_path: Path, emulator: Emulator, as_airflow_kills: Any
 ) -> None:
     emulator.faults.add(JobFault(do="hang"))
-    task = describe(deferrable=False, cancel_on_kill=False)
+    task = describe(deferrable=False, options={"cancel_on_kill": False})
     as_airflow_kills(task, when=lambda: len(created(emulator)) == 3)
 
     with pytest.raises(TaskKilled):
@@ -167,7 +167,7 @@ def test_killed_without_the_wish_to_cancel_the_task_stops_and_its_jobs_run_on(
 @pytest.mark.parametrize("cancel", [True, False])
 def test_an_execution_timeout_is_a_timeout(cancel: bool, describe: Describe, tmp_path: Path, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang"))
-    task = describe(cancel_on_timeout=cancel)
+    task = describe(options={"cancel_on_timeout": cancel})
     Legs(task).start()
 
     try:
@@ -185,9 +185,9 @@ def test_a_timeout_that_cancels_lets_a_cleared_task_send_the_rest_again(
     emulator.faults.add(JobFault(do="hang", display_name="shard 1 attempt 0"))
     patience = {"timeout": timedelta(seconds=1.5), "cancel_on_timeout": True}
     with pytest.raises(Exception, match="These jobs were cancelled: batches/"):
-        Legs(describe(**patience)).finish()
+        Legs(describe(options=patience)).finish()
 
-    summary = Legs(describe(**patience)).finish()
+    summary = Legs(describe(options=patience)).finish()
 
     assert summary["results"] == len(read(tmp_path / "run" / "results")) == 12
     assert len(created(emulator)) == len(set(created(emulator))) == 4
@@ -202,7 +202,7 @@ def test_a_killed_sensor_cancels_its_own_job_alone_and_only_when_asked_to(
     Legs(describe()).start()
     reference = {"destination": str(tmp_path / "run"), "shard": 1, "rows": 5, "requests": 5}
     job = Legs(GeminiBatchSubmitOperator(task_id="submit", shard=reference)).finish()
-    sensor = GeminiBatchSensor(task_id="wait", job=job, poll_interval=0.1, cancel_on_kill=cancel)
+    sensor = GeminiBatchSensor(task_id="wait", job=job, options={"poll_interval": 0.1, "cancel_on_kill": cancel})
 
     if where == "triggerer":
         asyncio.run(Legs(sensor).start().trigger.on_kill())

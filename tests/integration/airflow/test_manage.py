@@ -76,7 +76,7 @@ def test_jobs_are_listed_newest_first_and_cut(describe: Describe) -> None:
 
 def test_a_hundred_jobs_stay_small_in_xcom(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="fail", error_message="x" * 5_000))
-    Legs(describe(max_shard_requests=1)).finish()
+    Legs(describe(options={"max_shard_requests": 1})).finish()
 
     told = do(GeminiBatchListJobsOperator)
 
@@ -160,7 +160,7 @@ def test_a_job_that_does_not_end_when_it_is_cancelled_is_left_there(
     hook: GeminiHook,
 ) -> None:
     emulator.faults.add(JobFault(do="hang", cancel_is_ignored=True))
-    Legs(describe(max_shard_requests=100)).start()
+    Legs(describe(options={"max_shard_requests": 100})).start()
     [name] = jobs_of(hook)
 
     outcome = delete_job(hook.client, name, cancel=True, timeout=0.0)
@@ -189,7 +189,7 @@ def test_files_are_listed_and_deleted_but_for_the_outputs_of_jobs(leaving: Calla
 
 def test_the_hook_has_the_same(describe: Describe, emulator: Emulator, hook: GeminiHook) -> None:
     emulator.faults.add(JobFault(do="hang"))
-    Legs(describe(max_shard_requests=100)).start()
+    Legs(describe(options={"max_shard_requests": 100})).start()
 
     [job] = hook.list_jobs(state="ACTIVE", model="gemini-*")
     [file] = hook.list_files()

@@ -71,7 +71,7 @@ def test_a_replaced_run_is_resumed_by_the_task_that_began_it(describe: Describe,
 
 
 def test_no_more_jobs_are_active_than_allowed(describe: Describe, emulator: Emulator) -> None:
-    legs = Legs(describe(max_active_jobs=1)).start()
+    legs = Legs(describe(options={"max_active_jobs": 1})).start()
 
     assert len(created(emulator)) == 1
     while not legs.ended:
@@ -102,7 +102,7 @@ def test_the_timeout_names_the_jobs_and_leaves_them(describe: Describe, emulator
     emulator.faults.add(JobFault(do="hang"))
 
     with pytest.raises(AirflowFailException, match=r"These jobs run on, unless they have ended: batches/.*Run the same again"):
-        Legs(describe(timeout=timedelta(seconds=0.5))).finish()
+        Legs(describe(options={"timeout": timedelta(seconds=0.5)})).finish()
 
     assert [job["done"] for job in emulator.jobs()] == [False, False, False]
 
@@ -112,7 +112,7 @@ def test_the_timeout_cancels_the_jobs_when_asked_to(deferrable: bool, describe: 
     emulator.faults.add(JobFault(do="hang"))
 
     with pytest.raises(AirflowFailException, match=r"These jobs were cancelled: batches/"):
-        Legs(describe(timeout=timedelta(seconds=0.5), cancel_on_timeout=True, deferrable=deferrable)).finish()
+        Legs(describe(options={"timeout": timedelta(seconds=0.5), "cancel_on_timeout": True}, deferrable=deferrable)).finish()
 
     assert {job["state"] for job in emulator.jobs()} == {"BATCH_STATE_CANCELLED"}
 
@@ -120,7 +120,7 @@ def test_the_timeout_cancels_the_jobs_when_asked_to(deferrable: bool, describe: 
 @pytest.mark.parametrize("cancel", [True, False])
 def test_killed_while_deferred_the_jobs_are_cancelled_when_asked_to(cancel: bool, describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang"))
-    legs = Legs(describe(cancel_on_kill=cancel)).start()
+    legs = Legs(describe(options={"cancel_on_kill": cancel})).start()
 
     asyncio.run(legs.trigger.on_kill())
 
@@ -161,9 +161,7 @@ def test_what_the_triggerer_is_refused_ends_the_task(describe: Describe, connect
         ({"model": "no-such-model"}, "NotFoundError: Could not .*no-such-model"),
         ({"source": "/nowhere/rows.parquet"}, "InputError: .*/nowhere/rows.parquet"),
         ({"request": GenerateRequest(prompt="${headline}")}, "InputError: .*headline"),
-        ({"request": "Repeat ${body}"}, "InputError: request must be"),
         ({"key": "sku"}, "InputError: .*sku"),
-        ({"max_active_jobs": 0}, "InputError: max_active_jobs is 0"),
         ({"destination": "/dev/null/run"}, "DestinationError: Cannot read /dev/null/run.* a file, not a folder"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -214,7 +212,7 @@ def test_too_many_dead_letters_fail_the_task_after_everything_was_written(descri
     rows = pa.table({"id": ["a", "b"], "body": ["fine", None]})
 
     with pytest.raises(AirflowFailException, match="DeadLetterRatioError: 1 of 2 rows"):
-        Legs(describe(source=rows, max_dead_letter_ratio=0.4)).finish()
+        Legs(describe(source=rows, options={"max_dead_letter_ratio": 0.4})).finish()
 
     assert len(read(tmp_path / "run" / "results")) == 1
     assert (tmp_path / "run" / "summary.json").exists()

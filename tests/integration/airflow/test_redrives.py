@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -12,16 +11,9 @@ from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
-from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.operators.base import DEFAULT_COLLECT_TIMEOUT
 from tests.integration.airflow.conftest import KEY, Legs, created
 
 Describe = Callable[..., GeminiBatchOperator]
-
-
-def test_the_defaults_are_those_of_the_engine(describe: Describe) -> None:
-    assert describe()._policy == BatchOptions()
-    assert BatchOptions().collect_timeout == DEFAULT_COLLECT_TIMEOUT
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
@@ -37,7 +29,7 @@ def test_retryable_letters_are_sent_again_once(deferrable: bool, describe: Descr
 def test_without_redrives_they_stay_letters(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do="error", code=14, lines=[1], display_name="attempt 0"))
 
-    summary = Legs(describe(max_redrives=0)).finish()
+    summary = Legs(describe(options={"max_redrives": 0})).finish()
 
     assert (summary["results"], summary["reasons"]) == (9, {"REQUEST_ERROR": 3})
     assert len(created(emulator)) == 3
@@ -49,7 +41,7 @@ def test_truncated_answers_are_worth_another_try_with_a_higher_limit(
 ) -> None:
     asked = GenerateRequest(prompt="Repeat: ${body}", config={"max_output_tokens": 1})
 
-    summary = Legs(describe(request=asked, redrive_max_output_tokens=limit)).finish()
+    summary = Legs(describe(request=asked, options={"redrive_max_output_tokens": limit})).finish()
 
     assert summary["results"] == results
     assert summary["reasons"] == ({} if results else {"TRUNCATED": 12})
@@ -58,7 +50,7 @@ def test_truncated_answers_are_worth_another_try_with_a_higher_limit(
 def test_a_stuck_job_is_cancelled_and_its_rows_go_again(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang", display_name="shard 1 attempt 0"))
 
-    legs = Legs(describe(resubmit_stuck_after=timedelta(seconds=1.2)))
+    legs = Legs(describe(options={"resubmit_stuck_after": timedelta(seconds=1.2)}))
     summary = legs.finish()
 
     assert (summary["results"], summary["balanced"]) == (12, True)
@@ -68,7 +60,7 @@ def test_a_stuck_job_is_cancelled_and_its_rows_go_again(describe: Describe, emul
 
 @pytest.mark.parametrize("resubmit", [False, True])
 def test_a_lost_job_is_sent_again_only_on_the_users_word(resubmit: bool, describe: Describe, emulator: Emulator) -> None:
-    legs = Legs(describe(resubmit_lost=resubmit)).start()
+    legs = Legs(describe(options={"resubmit_lost": resubmit})).start()
     with GeminiClient(Endpoint(api_key=KEY, base_url=emulator.url)) as client:
         client.delete_job(emulator.jobs()[0]["name"])
 
@@ -86,7 +78,7 @@ def test_collecting_may_outlast_the_timeout_and_leaves_it_as_it_was(
     describe: Describe, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_gemini_batch.engine.advance._COLLECT_AGAIN", 1.0)
-    legs = Legs(describe(timeout=timedelta(seconds=3), max_active_jobs=3)).start()
+    legs = Legs(describe(options={"timeout": timedelta(seconds=3), "max_active_jobs": 3})).start()
     emulator.advance(60)
     assert emulator.wait_idle()
     emulator.faults.add(HttpFault(do="status", status=429, path=":download", count=6))
@@ -104,7 +96,7 @@ def test_collecting_may_outlast_the_timeout_and_leaves_it_as_it_was(
 
 def test_an_output_that_is_not_named_yet_is_waited_for_beyond_the_timeout(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(responses_file_late_seconds=3600))
-    legs = Legs(describe(timeout=timedelta(seconds=3))).start()
+    legs = Legs(describe(options={"timeout": timedelta(seconds=3)})).start()
 
     while len(legs.trigger.late) < 3:
         legs.resume()
@@ -114,19 +106,3 @@ def test_an_output_that_is_not_named_yet_is_waited_for_beyond_the_timeout(descri
     while not legs.ended:
         legs.resume()
     assert legs.result["results"] == 12
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        ({"max_redrives": -1}, "InputError: max_redrives is -1"),
-        ({"redrive_max_output_tokens": 0}, "InputError: redrive_max_output_tokens is 0"),
-        ({"resubmit_stuck_after": timedelta(0)}, "InputError: resubmit_stuck_after is 0:00:00"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_what_cannot_be_meant_is_said(arguments: dict[str, Any], told: str, describe: Describe, emulator: Emulator) -> None:
-    with pytest.raises(AirflowFailException, match=told):
-        Legs(describe(**arguments)).start()
-
-    assert created(emulator) == []

@@ -41,7 +41,7 @@ class Trip:
             "model": MODEL,
             "destination": self.destination,
             "key": "id",
-            "max_shard_requests": 5,
+            "options": {"max_shard_requests": 5},
         }
         shards = Legs(GeminiBatchBuildOperator(task_id="build", **{**given, **arguments}), context).finish()
         return list(shards)
@@ -50,7 +50,8 @@ class Trip:
         return Legs(GeminiBatchSubmitOperator(task_id="submit", shard=shard, **arguments))
 
     def wait(self, job: dict[str, Any], **arguments: Any) -> Legs:
-        return Legs(GeminiBatchSensor(task_id="wait", job=job, **{"poll_interval": 0.1, **arguments}))
+        options = {"poll_interval": 0.1, **arguments.pop("options", {})}
+        return Legs(GeminiBatchSensor(task_id="wait", job=job, options=options, **arguments))
 
     def download(self, job: dict[str, Any]) -> dict[str, Any]:
         return dict(Legs(GeminiBatchDownloadOperator(task_id="download", job=job)).finish())
@@ -150,8 +151,8 @@ def test_a_submission_that_stays_refused_ends_at_the_timeout(trip: Trip, emulato
     shard, *_ = trip.build()
     emulator.faults.add(HttpFault(do="status", status=429, method="POST", path=":batchGenerateContent"))
 
-    with pytest.raises(AirflowFailException, match=r"WaitTimeoutError: .*429.* It was refused 1 times"):
-        trip.submit(shard, timeout=timedelta(seconds=1)).finish()
+    with pytest.raises(AirflowFailException, match=r"WaitTimeoutError: .*429.* Refused 1 times"):
+        trip.submit(shard, options={"timeout": timedelta(seconds=1)}).finish()
 
 
 def test_a_limit_on_jobs_holds_over_the_tasks_of_all_shards(
@@ -160,9 +161,9 @@ def test_a_limit_on_jobs_holds_over_the_tasks_of_all_shards(
     monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.2)
     emulator.faults.add(JobFault(do="hang"))
     first, second, _ = trip.build()
-    job = trip.submit(first, max_active_jobs=1).finish()["job"]
+    job = trip.submit(first, options={"max_active_jobs": 1}).finish()["job"]
 
-    waiting = trip.submit(second, max_active_jobs=1).start()
+    waiting = trip.submit(second, options={"max_active_jobs": 1}).start()
     assert (waiting.ended, waiting.trigger.refusals, len(created(emulator))) == (False, 1, 1)
 
     with GeminiHook().client as client:
@@ -219,7 +220,7 @@ def test_the_sensor_times_out_as_sensors_do(how: dict[str, Any], trip: Trip, emu
     job = trip.submit(shard).finish()
 
     with pytest.raises(AirflowSensorTimeout):
-        trip.wait(job, timeout=0.3, **how).finish()
+        trip.wait(job, options={"timeout": 0.3}, **how).finish()
 
     assert emulator.jobs()[0]["state"] == "BATCH_STATE_PENDING"
 
@@ -230,7 +231,7 @@ def test_the_sensor_waits_for_an_output_that_is_not_named_yet(
 ) -> None:
     emulator.faults.add(JobFault(responses_file_late_seconds=3600))
     shard, *_ = trip.build()
-    legs = trip.wait(trip.submit(shard).finish(), timeout=2.0).start()
+    legs = trip.wait(trip.submit(shard).finish(), options={"timeout": 2.0}).start()
     while not legs.trigger.late:
         legs.resume()
 
@@ -267,7 +268,7 @@ def test_a_reference_into_a_run_that_was_replaced_is_refused(trip: Trip) -> None
     trip.source = table(2)
     trip.build(if_exists="replace", context=context(run_id="the next one"))
 
-    with pytest.raises(AirflowFailException, match="has no shard 00002-0: the reference is of a run that was replaced"):
+    with pytest.raises(AirflowFailException, match="has no shard 00002-0: the reference belongs to a run that has been replaced"):
         trip.submit(last).start()
 
 
@@ -277,5 +278,5 @@ def test_what_is_no_reference_is_said_by_each_step(step: str, trip: Trip) -> Non
         task = getattr(trip, step)({"destination": trip.destination})
         task.start()
 
-    with pytest.raises(AirflowFailException, match=r"InputError: (shard|job) is no (shard|job) reference"):
+    with pytest.raises(AirflowFailException, match=r"InputError: (shard|job) is not a (shard|job) reference"):
         run()

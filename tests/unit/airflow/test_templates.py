@@ -13,6 +13,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from airflow_gemini_batch import (
+    BatchOptions,
     EmbedRequest,
     GeminiBatchBuildOperator,
     GeminiBatchDownloadOperator,
@@ -136,7 +137,9 @@ def dag_with(**arguments: Any) -> dict[str, Any]:
     ids=["generate", "embed", "raw", "function", "lambda"],
 )
 def test_a_dag_with_any_request_is_serialized(request_: Any) -> None:
-    assert dag_with(request=request_, timeout=timedelta(hours=1)) == dag_with(request=request_, timeout=timedelta(hours=1))
+    options = BatchOptions(timeout=timedelta(hours=1))
+
+    assert dag_with(request=request_, options=options) == dag_with(request=request_, options=options)
 
 
 def test_the_templates_are_seen_in_the_serialized_dag() -> None:
@@ -157,7 +160,7 @@ def test_the_mapped_steps_are_serialized_with_their_dependencies() -> None:
     with DAG("steps", schedule=None) as dag:
         built = GeminiBatchBuildOperator(task_id="build", source="in", request=as_row, model="m", destination="out")
         jobs = GeminiBatchSubmitOperator.partial(task_id="submit").expand(shard=built.output)
-        done = GeminiBatchSensor.partial(task_id="wait", deferrable=True, poll_interval=1).expand(job=jobs.output)
+        done = GeminiBatchSensor.partial(task_id="wait", deferrable=True, options={"poll_interval": 1}).expand(job=jobs.output)
         parts = GeminiBatchDownloadOperator.partial(task_id="download").expand(job=done.output)
         finish = GeminiBatchFinishOperator(task_id="finish", destination="out")
         parts >> finish  # type: ignore[operator]

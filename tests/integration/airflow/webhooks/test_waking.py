@@ -45,7 +45,7 @@ def test_a_webhook_wakes_who_waits_and_nobody_polls(kind, request, emulator, con
 
 
 def test_the_whole_trip_with_webhooks(emulator, registered, describe):
-    operator: GeminiBatchOperator = describe(poll_interval=SLOW)
+    operator: GeminiBatchOperator = describe(options={"poll_interval": SLOW})
 
     summary = Legs(operator).finish()
 

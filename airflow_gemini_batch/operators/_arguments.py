@@ -1,0 +1,62 @@
+"""Arguments checked while the DAG file is parsed, so that a mistake is an import error of the DAG and not a failed task."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow.sdk import ObjectStoragePath
+
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Check the arguments in ``_RULES`` that are present.
+
+    Values that Airflow resolves when the task runs (``XComArg`` and the arguments of a mapped task group) pass. Raises
+    InputError, which names the argument, the value and what is allowed.
+    """
+    for name, (is_allowed, expected) in _RULES.items():
+        if name in arguments and not _is_resolved_later(value := arguments[name]) and not is_allowed(value):
+            raise InputError(f"{name} is {reprlib.repr(value)}; expected {expected}.")
+    if "options" in arguments:
+        BatchOptions.of(arguments["options"])
+
+
+def _is_resolved_later(value: Any) -> bool:
+    return hasattr(value, "iter_references")  # of Airflow's ResolveMixin, which is private
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_place(value: Any) -> bool:
+    return isinstance(value, (os.PathLike, ObjectStoragePath)) or _is_text(value)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_is_text, value))
+
+
+def _is_request(value: Any) -> bool:
+    return isinstance(value, (GenerateRequest, EmbedRequest, RawRequest)) or callable(value)
+
+
+#: Argument -> whether a value is allowed, and what is, in words that complete "expected ...".
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "request": (
+        _is_request,
+        "a GenerateRequest, an EmbedRequest, a RawRequest, or a function of a row",
+    ),
+    "model": (_is_text, "the name of a model, such as 'gemini-3.6-flash'"),
+    "destination": (_is_place, "the URI of a folder, or an ObjectStoragePath"),
+    "key": (lambda value: value is None or _is_text(value), "the name of a column, or None for the row's number"),
+    "carry": (_are_names, "a list of column names"),
+    "if_exists": (lambda value: value in ("resume", "replace"), "'resume' or 'replace'"),
+    "deferrable": (lambda value: isinstance(value, bool), "True or False"),
+}
