@@ -1,0 +1,114 @@
+"""A mistake in an argument is an error of the DAG file, and not of a task that runs hours later."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, BaseOperator, ObjectStoragePath
+
+from airflow_gemini_batch import (
+    BatchOptions,
+    GeminiBatchBuildOperator,
+    GeminiBatchDownloadOperator,
+    GeminiBatchFinishOperator,
+    GeminiBatchOperator,
+    GeminiBatchSensor,
+    GeminiBatchSubmitOperator,
+    GenerateRequest,
+    InputError,
+)
+
+TABLE: dict[str, Any] = {
+    "source": "in.parquet",
+    "request": GenerateRequest(prompt="${text}"),
+    "model": "gemini-3.6-flash",
+    "destination": "out",
+}
+OPERATORS: dict[type[BaseOperator], dict[str, Any]] = {
+    GeminiBatchOperator: TABLE,
+    GeminiBatchBuildOperator: TABLE,
+    GeminiBatchSubmitOperator: {"shard": {}},
+    GeminiBatchSensor: {"job": {}},
+    GeminiBatchDownloadOperator: {"job": {}},
+    GeminiBatchFinishOperator: {"destination": "out"},
+}
+every_operator = pytest.mark.parametrize("kind", OPERATORS, ids=lambda kind: kind.__name__)
+BAD_OPTIONS = [
+    ({"transport": "inlin"}, "transport is 'inlin'; expected 'file', 'inline' or 'auto'"),
+    ({"max_redrives": -3}, "max_redrives is -3"),
+    ({"poll_interval": 0}, "poll_interval is 0"),
+    ({"poll_intervall": 1}, "no field 'poll_intervall'. Did you mean 'poll_interval'"),
+]
+
+
+@every_operator
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS, ids=lambda value: "")
+def test_a_bad_option_is_refused_when_the_operator_is_made(kind: type[BaseOperator], options: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        kind(task_id="t", options=options, **OPERATORS[kind])
+
+
+@every_operator
+def test_a_bad_option_is_refused_when_the_operator_is_mapped(kind: type[BaseOperator]) -> None:
+    with pytest.raises(InputError, match="transport is 'inlin'"):
+        kind.partial(task_id="t", options={"transport": "inlin"})
+
+
+@every_operator
+def test_default_args_set_the_options_of_every_operator(kind: type[BaseOperator]) -> None:
+    with DAG("d", schedule=None, default_args={"options": {"timeout": 60, "poll_interval": 5}}):
+        task: Any = kind(task_id="t", **OPERATORS[kind])
+
+    assert task.options == BatchOptions(timeout=timedelta(minutes=1), poll_interval=5)
+
+
+@every_operator
+def test_an_argument_that_does_not_exist_is_refused(kind: type[BaseOperator]) -> None:
+    with pytest.raises(TypeError, match="max_redrives"):
+        kind(task_id="t", max_redrives=3, **OPERATORS[kind])
+
+
+@pytest.mark.parametrize("kind", [GeminiBatchOperator, GeminiBatchBuildOperator])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"request": "Repeat ${body}"}, "request is 'Repeat .*; expected a GenerateRequest"),
+        ({"model": ""}, "model is ''; expected the name of a model"),
+        ({"model": None}, "model is None"),
+        ({"destination": 3}, "destination is 3; expected the URI of a folder"),
+        ({"key": 3}, "key is 3; expected the name of a column"),
+        ({"carry": "body"}, "carry is 'body'; expected a list of column names"),
+        ({"carry": [1]}, r"carry is \[1\]"),
+        ({"if_exists": "overwrite"}, "if_exists is 'overwrite'; expected 'resume' or 'replace'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_bad_argument_names_its_value_and_what_is_allowed(kind: type[BaseOperator], arguments: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        kind(task_id="t", **{**TABLE, **arguments})
+
+
+def test_templates_paths_and_outputs_of_other_tasks_pass() -> None:
+    with DAG("d", schedule=None):
+        first = GeminiBatchOperator(
+            task_id="a", **{**TABLE, "model": "{{ params.model }}", "destination": ObjectStoragePath("file:///out")}
+        )
+        second = GeminiBatchOperator(task_id="b", **{**TABLE, "model": first.output, "destination": first.output})
+
+    assert first.downstream_task_ids == {second.task_id}
+
+
+@pytest.mark.parametrize("argument", ["timeout", "poke_interval"])
+def test_the_sensor_takes_its_times_from_the_options(argument: str) -> None:
+    with pytest.raises(InputError, match=f"takes no {argument}; set it in options"):
+        GeminiBatchSensor(task_id="t", job={}, **{argument: 5})  # type: ignore[arg-type, typeddict-item]
+    with pytest.raises(InputError, match=f"takes no {argument}; set it in options"):
+        GeminiBatchSensor.partial(task_id="t", **{argument: 5})
+
+
+def test_the_sensor_hands_its_times_to_airflow() -> None:
+    sensor = GeminiBatchSensor(task_id="t", job={}, options={"timeout": 60, "poll_interval": 5})  # type: ignore[typeddict-item]
+
+    assert (sensor.timeout, sensor.poke_interval) == (60, 5)
