@@ -1,8 +1,8 @@
 """The receiver of webhooks inside Airflow's API server.
 
-Airflow asks nobody for a password below a plugin's own prefix: what protects this application is the signature that
-``webhooks.receiver`` verifies, and that it serves the connections named in Airflow's configuration and no others. It is built at
-the first webhook, because plugins are loaded in every process of Airflow and most of those never serve one.
+Airflow does not authenticate requests below a plugin's prefix. This application is protected by the signature, which
+``webhooks.receiver`` verifies, and serves only the connections named in Airflow's configuration. It is built at the first
+webhook, because every Airflow process loads plugins and most of them never receive one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_gemini_batch.webhooks.settings import WebhookSettings
 
-#: Webhooks for a connection come in at ``<base URL of Airflow>/gemini-batch/webhooks/<connection id>``.
+#: Webhooks for a connection are received at ``<base URL of Airflow>/gemini-batch/webhooks/<connection id>``.
 URL_PREFIX = "/gemini-batch/webhooks"
 
 #: Which connections, as ``[gemini_batch] webhook_connections`` in Airflow's configuration.
@@ -36,7 +36,7 @@ class WebhookReceiver:
 
 
 def settings_of(conn_id: str) -> WebhookSettings:
-    """What the connection says of webhooks. Raises what Airflow raises when there is no such connection."""
+    """The webhook settings of the connection. Raises Airflow's error if there is no such connection."""
     from airflow.sdk import BaseHook
 
     from airflow_gemini_batch.hooks.gemini import base_url

@@ -1,6 +1,6 @@
-"""Webhooks of the Gemini API, from the signature to the knock that wakes whoever waits for the job. Knows nothing of Airflow.
+"""Receives the Gemini API's webhooks: verifies signatures, and writes notifications for waiting tasks. Independent of Airflow.
 
     settings -> receiver -> signatures (keys) -> events -> notifications
 
-What a webhook says is a hint and no more: it makes somebody look at the job sooner, and what the service answers then counts.
+A webhook is only a hint: it makes a waiting task fetch the job sooner. The task relies on the service's answer alone.
 """

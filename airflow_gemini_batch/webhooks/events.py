@@ -1,4 +1,4 @@
-"""What a webhook says: which job has ended, and how. Whatever else it says is somebody else's."""
+"""Reads a webhook's body: which job has ended, and how. Other events are ignored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from airflow_gemini_batch.engine.gemini.jobs import is_job_name
 
-#: Event -> how the job has ended. The first documentation of the preview called success ``batch.completed``.
+#: How a job has ended, by event. Early documentation of the preview called success ``batch.completed``.
 ENDINGS = {
     "batch.succeeded": "succeeded",
     "batch.completed": "succeeded",
@@ -19,13 +19,13 @@ ENDINGS = {
 }
 
 
-#: Names whose id can name a file too.
+#: Job names whose id is also a safe file name.
 JOB_NAME = re.compile(r"batches/(?!\.)([A-Za-z0-9._~-]{1,200})")
 
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """A job that is said to have ended. ``job`` matches ``JOB_NAME``."""
+    """A job that has ended according to a webhook. ``job`` matches ``JOB_NAME``; ``ending`` is a value of ``ENDINGS``."""
 
     job: str
     ending: str
@@ -44,7 +44,7 @@ _decoder = msgspec.json.Decoder(_Payload)
 
 
 def read_event(body: bytes) -> JobEnded | None:
-    """The event in a body; None for one of another kind, of another shape, or of no job that could be looked at."""
+    """The event in a body. None for other events, other formats and invalid job names."""
     try:
         payload = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -52,6 +52,6 @@ def read_event(body: bytes) -> JobEnded | None:
     ending = ENDINGS.get(payload.type)
     if ending is None:
         return None
-    # The guide's sample has a bare id, everything else at this API a full name.
+    # The sample in Google's guide has a bare id; everything else in this API has full names.
     job = payload.data.id if payload.data.id.startswith("batches/") else f"batches/{payload.data.id}"
     return JobEnded(job, ending) if is_job_name(job) and JOB_NAME.fullmatch(job) else None

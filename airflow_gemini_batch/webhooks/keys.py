@@ -73,7 +73,7 @@ class KeySet:
     async def key(self, key_id: str) -> jwt.PyJWK | None:
         """The key with this id, or None when the service does not have it. Raises KeysUnavailableError.
 
-        A known key is returned without waiting for a fetch that somebody else's token has started.
+        A known key is returned without waiting for a fetch that another token has started.
         """
         if not self._is_current(key_id):
             async with self._fetching:
@@ -90,7 +90,7 @@ class KeySet:
         self._tried = self._clock()
         try:
             keys = await asyncio.to_thread(self._fetch)
-        except Exception as error:  # anything may answer at that address, and with any document
+        except Exception as error:  # the server at that URL may answer with anything
             self._error = error
         else:
             self._keys, self._fetched = keys, self._tried

@@ -1,12 +1,12 @@
-"""The knock folder: small files by which the API server tells the triggerer that jobs have ended.
+"""The notification folder: empty files with which the API server notifies the triggerer of jobs that have ended.
 
-    <folder>/<job id>.succeeded                     somebody has knocked for this job
-    <folder>/fired/<watcher>/<job id>.succeeded     this watcher has made an event of it
-    <folder>/fired/<watcher>/since                  and it began to watch at this time
+    <folder>/<job id>.succeeded                     a webhook said that this job has succeeded
+    <folder>/fired/<watcher>/<job id>.succeeded     this watcher has fired an event for it
+    <folder>/fired/<watcher>/since                  when this watcher began to watch
 
-The two processes share nothing else that either may write. A name follows from the job alone, so that duplicates of a webhook
-leave one file; nobody removes it but ``sweep``, since several tasks, and a watcher beside them, may wait for the same job. A
-knock says nothing that counts: whoever finds one looks at the job.
+The two processes have no other storage that both may write. A file's name depends only on the job, so duplicates of a webhook
+leave one file. Only ``sweep`` removes files, because several tasks and a watcher may wait for the same job. A notification is
+only a hint: its reader fetches the job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from airflow_gemini_batch.webhooks.events import ENDINGS, JOB_NAME, JobEnded
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.run.storage import Location
 
-#: Longer than the day for which the service repeats a webhook: a late duplicate must still find what was made of the first.
+#: Longer than the day for which the service repeats a webhook, so that a late duplicate does not fire a second event.
 KEEP = dt.timedelta(days=3)
 
 _NAME = re.compile(rf"(.+)\.({'|'.join(sorted(set(ENDINGS.values())))})")
@@ -31,29 +31,34 @@ _WATCHER = re.compile(r"[a-z0-9]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class NotificationFolder:
+    """The notifications in ``folder``."""
+
     folder: Location
 
     def leave(self, event: JobEnded) -> None:
-        """Durable when it returns."""
+        """Write the notification. It is durable when this returns."""
         (self.folder / file_name(event)).write(b"")
 
     def found(self) -> set[JobEnded]:
+        """All notifications in the folder."""
         return _events(self.folder.children())
 
     def fired(self, watcher: str) -> set[JobEnded]:
+        """The notifications for which this watcher has fired an event."""
         return _events(self._marks(watcher).children())
 
     def mark(self, watcher: str, event: JobEnded) -> None:
+        """Record that this watcher has fired an event for the notification."""
         (self._marks(watcher) / file_name(event)).write(b"")
 
     def since(self, watcher: str, *, now: float) -> float:
-        """When this watcher watched for the first time, in seconds since the epoch."""
+        """When this watcher first watched, in seconds since the epoch: ``now`` if it is the first time."""
         beginning = self._marks(watcher) / "since"
         beginning.create(str(now).encode())
         return float(beginning.read())
 
     def sweep(self, *, now: dt.datetime) -> int:
-        """Remove what is older than anybody waits for; answers how many files those were."""
+        """Remove files older than ``KEEP``. Returns how many were removed."""
         fired = self.folder / "fired"
         folders = [self.folder, *fired.children()]
         old = [file for folder in folders for file in folder.children() if _NAME.fullmatch(file.name) and _age(file, now) > KEEP]
@@ -63,11 +68,12 @@ class NotificationFolder:
 
     def _marks(self, watcher: str) -> Location:
         if not _WATCHER.fullmatch(watcher):
-            raise ValueError(f"{watcher!r} is no name of a watcher")
+            raise ValueError(f"Invalid watcher name {watcher!r}; expected 1 to 64 lower-case letters and digits.")
         return self.folder / "fired" / watcher
 
 
 def file_name(event: JobEnded) -> str:
+    """``<job id>.<ending>``. Raises ValueError if the job's id is not a safe file name."""
     match = JOB_NAME.fullmatch(event.job)
     if match is None:
         raise ValueError(f"{event} cannot name a file")

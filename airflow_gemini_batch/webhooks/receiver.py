@@ -1,8 +1,8 @@
 """The receiver of webhooks, as an ASGI application: ``POST /{conn_id}``.
 
-It stands open to the internet. What must stay true: nothing is read beyond a small size, nothing is done before the signature
-is verified, a sender learns nothing from a refusal, and no body of any shape makes an answer of 5xx. Only our own trouble does
-(keys or storage that cannot be reached), so that the service tries again.
+The receiver is open to the internet. Invariants: a body is read only up to a small size, nothing is done before the signature is
+verified, a refusal gives the sender no reason, and no body can cause a 5xx answer. Only our own failures do (keys or storage that
+cannot be reached), so that the service tries again.
 """
 
 from __future__ import annotations
@@ -29,29 +29,30 @@ from airflow_gemini_batch.webhooks.signatures import Proof, SignatureError, is_t
 
 log = logging.getLogger(__name__)
 
-#: Bytes. Payloads are thin, a few hundred; user metadata may make them longer.
+#: Bytes. Payloads have a few hundred bytes; user metadata may make them longer.
 MAX_BODY = 64 * 1024
 
-#: Seconds for which a connection's settings are kept: a burst of webhooks is one look at the connection.
+#: Seconds for which a connection's settings are cached, so that a burst of webhooks reads the connection once.
 _KEEP_SETTINGS = 30.0
 _SWEEP_EVERY = 3600.0
 
-#: Ids of webhooks that have been taken, so that most duplicates cost nothing. The knock itself stands any number of them.
-_MOST_IDS = 10_000
+#: Number of accepted webhooks that are remembered, so that most duplicates cost nothing. Duplicates are harmless in any case.
+_MAX_ACCEPTED = 10_000
 
 
 @dataclass(slots=True)
-class _Known:
+class _CachedSettings:
     settings: WebhookSettings | None
     until: float
 
 
 class Receiver:
-    """Verifies webhooks and leaves knocks.
+    """Verifies webhooks and writes notifications.
 
-    :param conn_ids: connections that webhooks may be for; any other path is not found, without asking Airflow for it.
-    :param load: the settings of a connection; it may block, and may raise whatever it likes.
-    :param locate: finds the knock folder.
+    :param conn_ids: ids of the connections that may receive webhooks. Other paths answer 404 without reading a connection.
+    :param load: returns the settings of a connection id. It may block and may raise any exception.
+    :param locate: opens the notification folder by its URI.
+    :param clock: seconds since the epoch; tests pass their own. Default: the wall clock.
     """
 
     def __init__(
@@ -65,9 +66,9 @@ class Receiver:
         self._load = load
         self._locate = locate
         self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._cached: dict[str, _CachedSettings] = {}
         self._keys: dict[str, KeySet] = {}
-        self._taken: OrderedDict[tuple[str, str | None, JobEnded], None] = OrderedDict()
+        self._accepted: OrderedDict[tuple[str, str | None, JobEnded], None] = OrderedDict()
         self._swept = time.monotonic() - _SWEEP_EVERY
         self._sweeping: asyncio.Task[None] | None = None
         self.app = Starlette(routes=[Route("/{conn_id}", self._receive, methods=["POST"])])
@@ -96,21 +97,22 @@ class Receiver:
         return Response(status_code=await self._take(conn_id, settings, proof, read_event(body)))
 
     async def _settings(self, conn_id: str) -> WebhookSettings | None:
-        """None where webhooks cannot be verified; the log says why, once in a while."""
-        known = self._known.get(conn_id)
-        if known is None or time.monotonic() >= known.until:
-            known = self._known[conn_id] = _Known(await self._loaded(conn_id), time.monotonic() + _KEEP_SETTINGS)
-        return known.settings
+        """None if webhooks cannot be verified; the log says why each time the settings are read."""
+        cached = self._cached.get(conn_id)
+        if cached is None or time.monotonic() >= cached.until:
+            settings = await self._load_settings(conn_id)
+            cached = self._cached[conn_id] = _CachedSettings(settings, time.monotonic() + _KEEP_SETTINGS)
+        return cached.settings
 
-    async def _loaded(self, conn_id: str) -> WebhookSettings | None:
+    async def _load_settings(self, conn_id: str) -> WebhookSettings | None:
         try:
             settings = await asyncio.to_thread(self._load, conn_id)
-        except Exception as error:  # also of a secrets backend, of which we know nothing
+        except Exception as error:  # anything that a secrets backend may raise
             log.warning("Webhooks for connection %s are refused: %s", conn_id, error)
             return None
         if settings.can_verify:
             if settings.folder is None:
-                log.warning("Webhooks for connection %s wake nobody: its extra has no webhook_folder.", conn_id)
+                log.warning("Webhooks for connection %s have no effect: its extra has no webhook_folder.", conn_id)
             return settings
         log.warning(
             "Webhooks for connection %s are refused: its extra has neither webhook_signing_secret nor webhook_uri.", conn_id
@@ -122,7 +124,7 @@ class Receiver:
         if not is_token(headers):
             return verify_standard(headers, body, settings.secrets, now=self._clock())
         if settings.audience is None:
-            raise SignatureError("it has a token, and no webhook_uri or webhook_audience says whom tokens should be for")
+            raise SignatureError("it has a token, but the connection has neither webhook_uri nor webhook_audience")
         keys = self._keys.get(settings.jwks_url)
         if keys is None:
             keys = self._keys[settings.jwks_url] = KeySet(settings.jwks_url)
@@ -132,30 +134,34 @@ class Receiver:
         return verify_token(headers, key, audience=settings.audience, issuer=settings.issuer, now=self._clock())
 
     async def _take(self, conn_id: str, settings: WebhookSettings, proof: Proof, event: JobEnded | None) -> int:
-        """The status of the answer."""
+        """Writes the notification. Returns the status of the answer."""
         if event is None or settings.folder is None:
             return 204
-        ticket = (conn_id, proof.message_id, event)
-        if ticket in self._taken:
+        accepted = (conn_id, proof.message_id, event)
+        if accepted in self._accepted:
             return 204
         try:
-            await asyncio.to_thread(self._knock, settings.folder, event)
+            await asyncio.to_thread(self._notify, settings.folder, event)
         except Exception as error:
             log.warning(
-                "%s has ended (%s), and no word of it can be left in %s: %r", event.job, event.ending, settings.folder, error
+                "%s has ended (%s), but the notification cannot be written to %s: %r",
+                event.job,
+                event.ending,
+                settings.folder,
+                error,
             )
             return 503
-        log.info("%s has ended (%s), says a webhook.", event.job, event.ending)
-        self._taken[ticket] = None
-        if len(self._taken) > _MOST_IDS:
-            self._taken.popitem(last=False)
-        self._sweep_at_times(settings.folder)
+        log.info("%s has ended (%s), according to a webhook.", event.job, event.ending)
+        self._accepted[accepted] = None
+        if len(self._accepted) > _MAX_ACCEPTED:
+            self._accepted.popitem(last=False)
+        self._start_sweep_if_due(settings.folder)
         return 204
 
-    def _knock(self, folder: str, event: JobEnded) -> None:
+    def _notify(self, folder: str, event: JobEnded) -> None:
         NotificationFolder(self._locate(folder)).leave(event)
 
-    def _sweep_at_times(self, folder: str) -> None:
+    def _start_sweep_if_due(self, folder: str) -> None:
         if time.monotonic() - self._swept >= _SWEEP_EVERY:
             self._swept = time.monotonic()
             self._sweeping = asyncio.create_task(self._sweep(folder))
@@ -163,12 +169,12 @@ class Receiver:
     async def _sweep(self, folder: str) -> None:
         try:
             await asyncio.to_thread(lambda: NotificationFolder(self._locate(folder)).sweep(now=dt.datetime.now(dt.timezone.utc)))
-        except Exception as error:  # the folder is only longer than it need be
-            log.warning("Old knocks in %s cannot be removed: %r", folder, error)
+        except Exception as error:  # harmless: the folder only stays longer than necessary
+            log.warning("Old notifications in %s cannot be removed: %r", folder, error)
 
 
 async def _limited_body(request: Request) -> bytes | None:
-    """None when there is more of it than any webhook has."""
+    """The body, or None if it is larger than MAX_BODY."""
     announced = request.headers.get("content-length", "0")
     if not announced.isdigit() or len(announced) > 9 or int(announced) > MAX_BODY:
         return None

@@ -1,4 +1,4 @@
-"""What a connection's extra says of webhooks. The signing secret is in no repr and in no message."""
+"""The webhook settings in a connection's extra. The signing secret appears in no repr and in no message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_gemini_batch.engine.errors import InputError
 GOOGLE = "https://generativelanguage.googleapis.com"
 _JWKS_PATH = "/.well-known/jwks.json"
 
-#: The audience that accepts every audience.
+#: Accepts tokens for any audience.
 ANY_AUDIENCE = "*"
 
 _SECRET_PREFIX = "whsec_"
@@ -21,14 +21,15 @@ _SECRET_PREFIX = "whsec_"
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """How to tell a webhook of the service from anybody else's, and where to leave word of it.
+    """How webhooks are verified, and where notifications are written.
 
-    :param secrets: keys of registered webhooks; several while one replaces the other.
-    :param folder: URI of the knock folder, which the API server writes and the triggerer reads.
-    :param uri: where jobs of this connection tell their end, each for itself (``webhook_config``); None: they do not.
-    :param audience: the ``aud`` that their tokens must have; ``*``: any. None: no token is accepted.
-    :param issuer: the ``iss`` that they must have; None: any.
-    :param jwks_url: where the keys of their signatures are.
+    :param secrets: signing keys of the registered webhook, decoded; two while the secret is rotated. Default: none.
+    :param folder: URI of the notification folder, which the API server writes and the triggerer reads. Default: none, so that
+        webhooks have no effect.
+    :param uri: webhook URI that each job of this connection names in its ``webhook_config``. Default: none.
+    :param audience: the ``aud`` that tokens must have; ``*`` accepts any. Default: none, so that no token is accepted.
+    :param issuer: the ``iss`` that tokens must have. Default: any.
+    :param jwks_url: URL of the keys that verify tokens. Default: Google's.
     """
 
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
@@ -40,13 +41,15 @@ class WebhookSettings:
 
     @property
     def can_verify(self) -> bool:
+        """Whether any webhook can be accepted."""
         return bool(self.secrets or self.audience)
 
     @classmethod
     def of_extra(cls, extra: Mapping[str, Any], base_url: str | None = None) -> WebhookSettings:
-        """Raises InputError for a secret that is none.
+        """The settings in a connection's extra. Raises InputError for an invalid signing secret.
 
-        :param base_url: the connection's; the keys of the service are looked for there.
+        :param extra: the connection's extra, as a dict.
+        :param base_url: the connection's base URL. The default of ``jwks_url`` is there. Default: Google's.
         """
         uri = _text(extra, "webhook_uri")
         return cls(
@@ -65,8 +68,10 @@ def _key(secret: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if not key:
-        # The text itself is told to nobody: it may be a good secret with one wrong letter.
-        raise InputError("webhook_signing_secret is no signing secret; expected whsec_ and base64, as the service gave it.")
+        # The message does not quote the value: it may be the real secret with one wrong character.
+        raise InputError(
+            "webhook_signing_secret is not a signing secret; expected whsec_ followed by base64, as the service returned it."
+        )
     return key
 
 

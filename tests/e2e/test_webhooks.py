@@ -143,6 +143,6 @@ def test_no_log_holds_the_secret_or_the_key(told: dict[str, Any], airflow: Local
     texts = "".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
 
     assert files
-    assert "has ended (succeeded), says a webhook" in texts
+    assert "has ended (succeeded), according to a webhook" in texts
     assert "whsec_" not in texts
     assert KEY not in texts

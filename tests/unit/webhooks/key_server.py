@@ -1,4 +1,4 @@
-"""A key server on loopback, which answers with whatever a test gives it."""
+"""A key server on loopback that answers with what a test sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.webhooks.signing import jwks
 
 
 class KeyServer:
-    """``requests`` counts what was asked; ``body``, ``status`` and ``headers`` are the answer to all that follows."""
+    """``requests`` counts the requests; ``body``, ``status`` and ``headers`` are the answer to the following ones."""
 
     def __init__(self) -> None:
         self.url = ""

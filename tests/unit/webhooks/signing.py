@@ -1,4 +1,4 @@
-"""The service's side of a webhook: signs what the tests send."""
+"""Signs webhooks as the service does."""
 
 from __future__ import annotations
 

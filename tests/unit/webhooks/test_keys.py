@@ -1,4 +1,4 @@
-"""The service's public keys: how often it is asked for them, and what happens when it does not answer well."""
+"""The service's public keys: how often they are fetched, and what happens when a fetch fails."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_a_known_key_does_not_wait_for_a_fetch_and_the_event_loop_does_not
     assert await waiting is None
 
 
-async def test_a_fetch_that_was_abandoned_says_nothing_of_a_key(server: KeyServer, keys: KeySet) -> None:
+async def test_an_abandoned_fetch_does_not_make_a_key_unknown(server: KeyServer, keys: KeySet) -> None:
     server.may_answer.clear()
     waiting = asyncio.create_task(keys.key(KEY_ID))
     await asyncio.to_thread(server.asked.wait, 10)

@@ -1,4 +1,4 @@
-"""The receiver: whom it answers what, and that it can be asked anything."""
+"""The receiver: its answers, and the notifications it writes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.unit.webhooks.signing import KEY, NOW, OTHER, SECRET, payload, signed
 EXTRA = {"webhook_signing_secret": f"whsec_{SECRET}"}
 
 
-class Desk:
-    """A receiver over a folder, and a sender."""
+class Harness:
+    """A receiver with a notification folder, and a sender of webhooks."""
 
     def __init__(self, folder: Path, extra: dict[str, Any]) -> None:
         self.folder = folder
@@ -54,23 +54,23 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path / "notifications", EXTRA)
+def harness(tmp_path: Path) -> Harness:
+    return Harness(tmp_path / "notifications", EXTRA)
 
 
 @pytest.mark.parametrize(
     ("event", "ending"), [("batch.succeeded", "succeeded"), ("batch.completed", "succeeded"), ("batch.cancelled", "cancelled")]
 )
-def test_the_end_of_a_job_leaves_a_knock(desk, event, ending):
-    assert desk.send(payload(event)) == 204
-    assert desk.files() == [f"abc.{ending}"]
+def test_the_end_of_a_job_writes_a_notification(harness, event, ending):
+    assert harness.send(payload(event)) == 204
+    assert harness.files() == [f"abc.{ending}"]
 
 
-def test_a_bare_id_is_a_jobs_too(desk):
-    desk.send(payload(job="batch_123456"))
+def test_a_bare_job_id_is_accepted(harness):
+    harness.send(payload(job="batch_123456"))
 
-    assert desk.files() == ["batch_123456.succeeded"]
-    assert NotificationFolder(storage.locate(desk.folder)).found() == {JobEnded("batches/batch_123456", "succeeded")}
+    assert harness.files() == ["batch_123456.succeeded"]
+    assert NotificationFolder(storage.locate(harness.folder)).found() == {JobEnded("batches/batch_123456", "succeeded")}
 
 
 @pytest.mark.parametrize(
@@ -91,101 +91,101 @@ def test_a_bare_id_is_a_jobs_too(desk):
         pytest.param(b"", id="nothing"),
     ],
 )
-def test_what_is_signed_but_says_nothing_to_us_is_taken_and_forgotten(desk, body):
-    assert desk.send(body) == 204
-    assert desk.files() == []
+def test_signed_webhooks_without_a_usable_event_are_accepted_and_ignored(harness, body):
+    assert harness.send(body) == 204
+    assert harness.files() == []
 
 
-def test_duplicates_leave_one_knock_and_are_taken(desk):
-    assert [desk.send(payload()) for _ in range(3)] == [204, 204, 204]
-    assert desk.files() == ["abc.succeeded"]
+def test_duplicates_are_accepted_and_write_one_notification(harness):
+    assert [harness.send(payload()) for _ in range(3)] == [204, 204, 204]
+    assert harness.files() == ["abc.succeeded"]
 
 
-def test_what_is_not_signed_is_refused_and_leaves_nothing(desk):
+def test_unsigned_webhooks_are_refused_and_write_nothing(harness):
     body = payload()
 
-    assert desk.send(body, {}) == 401
-    assert desk.send(body, signed(body, OTHER)) == 401
-    assert desk.send(body, signed(body, at=NOW - 3_600)) == 401
-    assert desk.send(body, {"webhook-signature": token()}) == 401
-    assert desk.files() == []
+    assert harness.send(body, {}) == 401
+    assert harness.send(body, signed(body, OTHER)) == 401
+    assert harness.send(body, signed(body, at=NOW - 3_600)) == 401
+    assert harness.send(body, {"webhook-signature": token()}) == 401
+    assert harness.files() == []
 
 
-def test_other_paths_and_methods_are_not_served(desk):
-    assert desk.send(payload(), path="/another_connection") == 404
-    assert desk.send(payload(), path="/") == 404
-    assert desk.send(b"", method="GET") == 405
-    assert [desk.send(b"", method="GET", path=path) for path in ("/docs", "/openapi.json")] == [405, 405]
-    assert desk.loads == []
+def test_other_paths_and_methods_are_not_served(harness):
+    assert harness.send(payload(), path="/another_connection") == 404
+    assert harness.send(payload(), path="/") == 404
+    assert harness.send(b"", method="GET") == 405
+    assert [harness.send(b"", method="GET", path=path) for path in ("/docs", "/openapi.json")] == [405, 405]
+    assert harness.loads == []
 
 
-def test_a_large_body_is_not_read(desk):
+def test_a_large_body_is_not_read(harness):
     body = b" " * (MAX_BODY + 1)
 
-    assert desk.send(body) == 413
-    assert desk.send(b"", {"content-length": "9" * 30}) == 413
+    assert harness.send(body) == 413
+    assert harness.send(b"", {"content-length": "9" * 30}) == 413
 
     async def chunks() -> Any:
         for _ in range(100):
             yield b" " * 8192
 
-    assert desk.send(chunks(), {}) == 413
+    assert harness.send(chunks(), {}) == 413
 
 
-def test_a_connection_without_webhooks_refuses_all(tmp_path):
-    desk = Desk(tmp_path, {})
+def test_a_connection_without_webhook_settings_refuses_all_webhooks(tmp_path):
+    harness = Harness(tmp_path, {})
 
-    assert desk.send(payload()) == 401
+    assert harness.send(payload()) == 401
 
 
-def test_a_connection_that_is_not_there_refuses_all_and_no_secret_is_logged(tmp_path, caplog):
-    desk = Desk(tmp_path, {"webhook_signing_secret": "whsec_almost/right-but-no-base64"})
+def test_a_connection_that_cannot_be_read_refuses_all_webhooks_and_no_secret_is_logged(tmp_path, caplog):
+    harness = Harness(tmp_path, {"webhook_signing_secret": "whsec_almost/right-but-no-base64"})
 
     with caplog.at_level(logging.DEBUG):
-        assert desk.send(payload()) == 401
+        assert harness.send(payload()) == 401
 
     assert "almost" not in caplog.text
     assert "webhook_signing_secret" in caplog.text
 
 
-def test_without_a_folder_a_webhook_is_taken_and_the_log_says_that_it_wakes_nobody(tmp_path, caplog):
-    desk = Desk(tmp_path, {**EXTRA, "webhook_folder": ""})
+def test_without_a_folder_a_webhook_is_accepted_and_the_log_warns(tmp_path, caplog):
+    harness = Harness(tmp_path, {**EXTRA, "webhook_folder": ""})
 
-    assert desk.send(payload()) == 204
+    assert harness.send(payload()) == 204
 
-    assert "gemini_default wake nobody: its extra has no webhook_folder" in caplog.text
+    assert "gemini_default have no effect: its extra has no webhook_folder" in caplog.text
 
 
-def test_the_connection_is_asked_for_once_in_a_while(desk):
+def test_a_burst_of_webhooks_reads_the_connection_once(harness):
     async def burst() -> None:
         for number in range(20):
-            await desk.asend(payload(), signed(payload(), id=f"msg_{number}"))
+            await harness.asend(payload(), signed(payload(), id=f"msg_{number}"))
 
     asyncio.run(burst())
 
-    assert desk.loads == ["gemini_default"]
+    assert harness.loads == ["gemini_default"]
 
 
-def test_a_folder_that_cannot_be_written_is_our_trouble_and_the_service_tries_again(desk):
-    desk.folder.write_bytes(b"a file where the folder should be")
-    assert desk.send(payload()) == 503
+def test_a_folder_that_cannot_be_written_answers_503(harness):
+    harness.folder.write_bytes(b"a file where the folder should be")
+    assert harness.send(payload()) == 503
 
-    desk.folder.unlink()
+    harness.folder.unlink()
 
-    assert desk.send(payload()) == 204
-    assert desk.files() == ["abc.succeeded"]
+    assert harness.send(payload()) == 204
+    assert harness.files() == ["abc.succeeded"]
 
 
-def test_a_secret_being_replaced_is_as_good_as_its_successor(tmp_path):
+def test_both_secrets_are_accepted_during_a_rotation(tmp_path):
     both = "whsec_" + "b3RoZXIgb3RoZXIgb3RoZXI= whsec_" + SECRET
 
-    assert Desk(tmp_path / "k", {"webhook_signing_secret": both}).send(payload()) == 204
+    assert Harness(tmp_path / "k", {"webhook_signing_secret": both}).send(payload()) == 204
 
 
-def test_old_knocks_are_swept_at_times(desk):
-    desk.folder.mkdir()
-    old, young, foreign = (desk.folder / name for name in ("old.failed", "young.failed", "notes.txt"))
-    marks = desk.folder / "fired" / "abc"
+def test_old_notifications_are_removed(harness):
+    harness.folder.mkdir()
+    old, young, foreign = (harness.folder / name for name in ("old.failed", "young.failed", "notes.txt"))
+    marks = harness.folder / "fired" / "abc"
     marks.mkdir(parents=True)
     for file in (old, young, foreign, marks / "old.failed"):
         file.touch()
@@ -193,13 +193,13 @@ def test_old_knocks_are_swept_at_times(desk):
         os.utime(file, (time.time() - 4 * 86_400,) * 2)
 
     async def send_and_wait() -> None:
-        await desk.asend(payload(), signed(payload()))
-        assert desk.receiver._sweeping is not None
-        await desk.receiver._sweeping
+        await harness.asend(payload(), signed(payload()))
+        assert harness.receiver._sweeping is not None
+        await harness.receiver._sweeping
 
     asyncio.run(send_and_wait())
 
-    assert desk.files() == ["abc.succeeded", "notes.txt", "young.failed"]
+    assert harness.files() == ["abc.succeeded", "notes.txt", "young.failed"]
     assert list(marks.iterdir()) == []
 
 
@@ -214,15 +214,15 @@ def test_old_knocks_are_swept_at_times(desk):
     ),
     is_signed=st.booleans(),
 )
-def test_no_body_and_no_header_makes_it_fall_over(desk: Desk, body: bytes, headers: dict[str, str], is_signed: bool) -> None:
+def test_any_body_and_any_headers_are_answered(harness: Harness, body: bytes, headers: dict[str, str], is_signed: bool) -> None:
     given_headers = {**headers, **(signed(body) if is_signed else {})}
     raw: Any = [(name.encode(), value.encode("latin-1")) for name, value in given_headers.items()]
 
-    assert desk.send(body, raw) == (204 if is_signed else 401)
+    assert harness.send(body, raw) == (204 if is_signed else 401)
 
 
 class TestTokens:
-    """Webhooks of a single job, which carry a token instead of a signature."""
+    """Webhooks of a single job, which have a token instead of a signature."""
 
     @pytest.fixture
     def server(self) -> Iterator[KeyServer]:
@@ -230,28 +230,28 @@ class TestTokens:
             yield server
 
     @pytest.fixture
-    def desk(self, tmp_path: Path, server: KeyServer) -> Desk:
-        return Desk(tmp_path / "notifications", {"webhook_uri": "https://us/hook", "webhook_jwks_url": server.url})
+    def harness(self, tmp_path: Path, server: KeyServer) -> Harness:
+        return Harness(tmp_path / "notifications", {"webhook_uri": "https://us/hook", "webhook_jwks_url": server.url})
 
-    def test_a_jobs_own_webhook_is_accepted(self, desk):
-        assert desk.send(payload(), {"webhook-signature": token()}) == 204
-        assert desk.files() == ["abc.succeeded"]
+    def test_a_jobs_own_webhook_is_accepted(self, harness):
+        assert harness.send(payload(), {"webhook-signature": token()}) == 204
+        assert harness.files() == ["abc.succeeded"]
 
-    def test_a_bad_token_is_refused(self, desk):
-        assert desk.send(payload(), {"webhook-signature": token(aud="https://them")}) == 401
-        assert desk.send(payload(), signed(payload(), KEY)) == 401
-        assert desk.files() == []
+    def test_a_bad_token_is_refused(self, harness):
+        assert harness.send(payload(), {"webhook-signature": token(aud="https://them")}) == 401
+        assert harness.send(payload(), signed(payload(), KEY)) == 401
+        assert harness.files() == []
 
-    def test_tokens_with_invented_key_ids_are_refused_after_one_fetch(self, desk, server):
-        answers = [desk.send(payload(), {"webhook-signature": token(kid=f"k{number}")}) for number in range(5, 15)]
+    def test_tokens_with_invented_key_ids_are_refused_after_one_fetch(self, harness, server):
+        answers = [harness.send(payload(), {"webhook-signature": token(kid=f"k{number}")}) for number in range(5, 15)]
 
         assert set(answers) == {401}
         assert server.requests == 1
 
-    def test_without_keys_the_service_is_asked_to_try_again(self, desk, server):
+    def test_without_keys_the_answer_is_503(self, harness, server):
         server.status = 500
 
-        assert [desk.send(payload(), {"webhook-signature": token()}) for _ in range(3)] == [503, 503, 503]
+        assert [harness.send(payload(), {"webhook-signature": token()}) for _ in range(3)] == [503, 503, 503]
         assert server.requests == 1
 
     def test_the_default_key_document_is_googles(self):
