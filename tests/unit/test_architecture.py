@@ -57,11 +57,11 @@ def _imports(node: ast.AST) -> Iterator[str]:
                 yield from _imports(child)
 
 
-def _imported(file: Path) -> set[str]:
+def imported_by(file: Path) -> set[str]:
     return set(_imports(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))))
 
 
-def _home(name: str) -> str | None:
+def home_of(name: str) -> str | None:
     """The module of the package that an imported name lives in."""
     return next((home for home in (name, name.rpartition(".")[0]) if home in MODULES), None)
 
@@ -72,10 +72,10 @@ def _is_on_ground_floor(module: str) -> bool:
 
 @pytest.mark.parametrize("module", [module for module in MODULES if _is_on_ground_floor(module)])
 def test_the_ground_floor_names_no_airflow(module: str) -> None:
-    imported = _imported(MODULES[module])
+    imported = imported_by(MODULES[module])
 
     assert not {name for name in imported if name.split(".")[0] == "airflow"}
-    assert not {home for name in imported if (home := _home(name)) and not _is_on_ground_floor(home)} - {"airflow_gemini_batch"}
+    assert not {home for name in imported if (home := home_of(name)) and not _is_on_ground_floor(home)} - {"airflow_gemini_batch"}
 
 
 @pytest.mark.parametrize("floor", GROUND_FLOOR)
@@ -115,7 +115,8 @@ def test_what_a_dag_file_imports_is_light() -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {
-        module: {home for name in _imported(file) if (home := _home(name)) and home != module} for module, file in MODULES.items()
+        module: {home for name in imported_by(file) if (home := home_of(name)) and home != module}
+        for module, file in MODULES.items()
     }
 
     # CycleError names the circle.

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.request.encoded import Encoded, content_of, ends_of, escaped, joined
+from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.source.blocks import copied
-from airflow_gemini_batch.engine.submit.media_upload import MediaFile
 
 #: The columns of an inputs file that come before the carried ones.
 INPUT_FIELDS = (

@@ -22,14 +22,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.request import placeholders
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
-from airflow_gemini_batch.engine.response.extras import extra_columns
 from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
+from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS, readable
 from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
 from airflow_gemini_batch.engine.source.open import Source
@@ -57,7 +58,7 @@ def build_shards(
     :param key: the column that holds each row's key; None: the row's number, counted from 0.
     :param carry: columns that are repeated in the tables that come out.
     """
-    taken = RESERVED_COLUMNS.union(field.name for field in extra_columns(encoder.spec).fields)
+    taken = RESERVED_COLUMNS.union(field.name for field in extra_fields(encoder.spec))
     carried = carried_schema(source.schema, key=key, carry=carry, taken=taken)
     with contextlib.closing(KeyIndex()) as index:
         shards = []
@@ -103,7 +104,7 @@ def carried_schema(schema: pa.Schema, *, key: str | None, carry: Sequence[str], 
     """
     if isinstance(carry, str) or not all(isinstance(name, str) for name in carry):
         raise InputError(f"carry is {carry!r}; expected a list of column names.")
-    placeholders.require_columns(carry, schema.names, by="carry")
+    require_columns(carry, schema.names, by="carry")
     if key == "key":
         carry = [name for name in carry if name != "key"]  # the tables have it in their own column of that name
     twice = sorted({name for name in carry if list(carry).count(name) > 1})

@@ -26,9 +26,9 @@ from airflow_gemini_batch.engine.request.encoded import Encoded
 from airflow_gemini_batch.engine.response.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Ledger, Redrive
+from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs, opened
 from airflow_gemini_batch.engine.run.tables import PartWriter
-from airflow_gemini_batch.engine.submit.media_upload import MediaFile, files_named, read_media
 
 log = logging.getLogger(__name__)
 

@@ -32,9 +32,9 @@ from airflow_gemini_batch.engine.errors import (
 from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.jobs import Job, is_job_name, parse_job
 from airflow_gemini_batch.engine.gemini.retries import Retries
+from airflow_gemini_batch.engine.gemini.sdk import expected_warnings
 from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, translated
 from airflow_gemini_batch.engine.json.lenient import as_list
-from airflow_gemini_batch.engine.request.sdk_request import expected_warnings
 
 #: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.
 DEFAULT_API_VERSION = "v1beta"

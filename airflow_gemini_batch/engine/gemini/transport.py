@@ -8,9 +8,7 @@ memory.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
-import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -31,11 +29,14 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
+from airflow_gemini_batch.engine.gemini.sdk import http_library
 from airflow_gemini_batch.engine.json.lenient import as_code, as_dict, read_any
-from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES
 
 #: The answers that are kept: of batch calls, and of uploads, which may hold a refusal. Both are of a size for memory.
 _KEPT_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch|/upload/")
+
+#: Bytes of a download that are written to the local file at a time.
+_BLOCK_BYTES = 1024 * 1024
 
 #: Characters of a service's message that are told: a proxy's may be a web page, a refused input file's has a line for each line.
 _MESSAGE_CHARACTERS = 2000
@@ -105,14 +106,9 @@ def captured() -> Iterator[Captured]:
         _capturing.reset(token)
 
 
-def http_module() -> Any:
-    """The HTTP library to hand to the SDK: httpx, which both of its majors take, unless the user's environment says httpx2."""
-    return importlib.import_module("httpx2" if os.environ.get("GOOGLE_GENAI_HTTP_CLIENT") == "httpx2" else "httpx")
-
-
 def hooked_client(*, asynchronous: bool = False) -> Any:
     """An HTTP client whose batch answers can be captured. Redirects are followed, as the SDK's own client does."""
-    module = http_module()
+    module = http_library()
     if asynchronous:
         return module.AsyncClient(follow_redirects=True, event_hooks={"response": [_keep_async]})
     return module.Client(follow_redirects=True, event_hooks={"response": [_keep]})
@@ -137,7 +133,7 @@ def fetch_to(path: Path, url: str, *, http: Any, api_key: str, timeout: float) -
             response.read()
             sdk_errors.APIError.raise_for_response(response)
         with open(path, "wb") as file:
-            for block in response.iter_bytes(BLOCK_BYTES):
+            for block in response.iter_bytes(_BLOCK_BYTES):
                 file.write(block)
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from airflow_gemini_batch.engine.arrow import columns
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.submit.media_upload import MediaFile
+    from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 
 
 @dataclass(frozen=True, slots=True)

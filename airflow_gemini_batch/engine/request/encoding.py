@@ -27,9 +27,9 @@ from airflow_gemini_batch.engine.request.openai.encoding import compile_openai
 from airflow_gemini_batch.engine.request.raw import compile_raw
 from airflow_gemini_batch.engine.request.row_configs import RowConfigEncoder
 from airflow_gemini_batch.engine.request.templates import TemplateEncoder, cut_at, mark, read_template
-from airflow_gemini_batch.engine.response.embeddings import default_dimension
-from airflow_gemini_batch.engine.response.structured import ENUM, JSON, ParsedColumn
 from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.engine.shapes.answer_schema import ENUM, JSON, AnswerSchema
+from airflow_gemini_batch.engine.shapes.dimensions import default_dimension
 from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
 
 #: What a request that names a cached content cannot have of its own.
@@ -150,7 +150,7 @@ def _json_schema(response_schema: Any) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InputError(f"response_schema cannot be written as JSON: {error}.") from error
-    ParsedColumn(plain)
+    AnswerSchema.of(plain)
     return plain
 
 

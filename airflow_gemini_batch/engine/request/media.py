@@ -17,16 +17,17 @@ import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow.columns import large_binaries
+from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import values_of
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.request import placeholders
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow, joined
+from airflow_gemini_batch.engine.request.media_fingerprints import Fingerprints
 from airflow_gemini_batch.engine.request.placeholders import Template
 from airflow_gemini_batch.engine.request.templates import TemplateEncoder
+from airflow_gemini_batch.engine.run.media_manifest import MediaFile, uri_of
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.source.blocks import plain_type
 from airflow_gemini_batch.engine.specs import Media
-from airflow_gemini_batch.engine.submit.media_upload import Fingerprints, MediaFile, uri_of
 
 #: By a name's ending. A table of our own: Python's depends on the machine's, and the same rows would make other requests there.
 #: These are what the Gemini API documents for images, documents, audio, video and text.
@@ -59,7 +60,7 @@ _Part = tuple[bytes, MediaFile | None]
 
 
 @dataclass(frozen=True, slots=True)
-class MediaColumn:
+class CheckedMedia:
     """A checked ``Media``: what kind of value its column holds."""
 
     media: Media
@@ -71,7 +72,7 @@ class MediaColumn:
         return (self.media.column,) if named is None else (self.media.column, named)
 
 
-def media_columns(media: Any, schema: pa.Schema) -> tuple[MediaColumn, ...]:
+def media_columns(media: Any, schema: pa.Schema) -> tuple[CheckedMedia, ...]:
     """What a request's ``media`` names. Raises InputError for what cannot work with a table of that schema."""
     given = (media,) if isinstance(media, (str, Media)) else media
     if not isinstance(given, Sequence) or not all(isinstance(item, (str, Media)) for item in given):
@@ -89,7 +90,7 @@ class MediaEncoder:
     """A template with the parts of a row's media in its place for them."""
 
     template: TemplateEncoder
-    media: tuple[MediaColumn, ...]
+    media: tuple[CheckedMedia, ...]
     locate: Callable[[str], Location]
     _before: TemplateEncoder = field(init=False, repr=False)
     _after: TemplateEncoder = field(init=False, repr=False)
@@ -134,11 +135,11 @@ class MediaEncoder:
 # --- checking
 
 
-def _checked(media: Media, schema: pa.Schema) -> MediaColumn:
+def _checked(media: Media, schema: pa.Schema) -> CheckedMedia:
     named = [name for name in (media.column, media.mime_type_column) if name is not None]
     if not all(isinstance(name, str) for name in named):
         raise InputError(f"media: columns are told by their names, and {media!r} has something else.")
-    placeholders.require_columns(named, schema.names, by="media")
+    require_columns(named, schema.names, by="media")
     if media.mime_type is not None and not (isinstance(media.mime_type, str) and _MIME_TYPE.fullmatch(media.mime_type)):
         raise InputError(f"media: {media.mime_type!r} is no MIME type; expected one such as 'image/png'.")
     item = _item_type(plain_type(schema.field(media.column).type))
@@ -160,7 +161,7 @@ def _checked(media: Media, schema: pa.Schema) -> MediaColumn:
         kind = _item_type(plain_type(schema.field(media.mime_type_column).type))
         if not _is_text(kind):
             raise InputError(f"media: the column {media.mime_type_column!r} has type {kind}; expected MIME types as text.")
-    return MediaColumn(media, _is_bytes(item))
+    return CheckedMedia(media, _is_bytes(item))
 
 
 def _item_type(type: pa.DataType) -> pa.DataType:
@@ -183,7 +184,7 @@ class _Unusable(Exception):
     """Why a value makes no part, in words for the dead letter."""
 
 
-def _parts(column: MediaColumn, batch: pa.RecordBatch, fingerprints: Fingerprints) -> list[list[_Part] | InvalidRow]:
+def _parts(column: CheckedMedia, batch: pa.RecordBatch, fingerprints: Fingerprints) -> list[list[_Part] | InvalidRow]:
     """The parts of every row, each with the comma after it."""
     media = column.media
     values = values_of(batch.column(media.column))
@@ -193,7 +194,7 @@ def _parts(column: MediaColumn, batch: pa.RecordBatch, fingerprints: Fingerprint
     return [_row(column, value, kind, fingerprints) for value, kind in zip(values, kinds, strict=True)]
 
 
-def _row(column: MediaColumn, value: Any, kind: Any, fingerprints: Fingerprints) -> list[_Part] | InvalidRow:
+def _row(column: CheckedMedia, value: Any, kind: Any, fingerprints: Fingerprints) -> list[_Part] | InvalidRow:
     media = column.media
     items = _items(value)
     kinds = kind if isinstance(kind, list) else [kind] * len(items)
@@ -216,7 +217,7 @@ def _row(column: MediaColumn, value: Any, kind: Any, fingerprints: Fingerprints)
         return InvalidRow(f"media column {media.column!r} {why}")
 
 
-def _part(column: MediaColumn, item: Any, kind: Any, fingerprints: Fingerprints) -> _Part:
+def _part(column: CheckedMedia, item: Any, kind: Any, fingerprints: Fingerprints) -> _Part:
     if item is None:
         raise _Unusable("is null")
     if isinstance(item, UnicodeDecodeError):

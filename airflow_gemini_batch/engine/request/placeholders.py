@@ -5,9 +5,7 @@ A template is read once and filled by joining; what a row puts in is never looke
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_gemini_batch.engine.errors import InputError
@@ -52,20 +50,3 @@ def parse(text: str, *, argument: str) -> Template:
             texts.append("")
     texts[-1] += text[end:]
     return Template(tuple(texts), tuple(columns))
-
-
-def require_columns(named: Sequence[str], available: Sequence[str], *, by: str, hint: str = "") -> None:
-    """Raise InputError when a column that was asked for is not there.
-
-    :param by: who names them, for the message.
-    """
-    missing = [name for name in dict.fromkeys(named) if name not in available]
-    if not missing:
-        return
-    closest = difflib.get_close_matches(missing[0], available, n=max(len(available), 1), cutoff=0.6)
-    ordered = [*closest, *(name for name in available if name not in closest)]
-    shown = ", ".join(map(repr, ordered[:50])) + (f" and {len(ordered) - 50} more" if len(ordered) > 50 else "")
-    raise InputError(
-        f"{by} names {'a column' if len(missing) == 1 else 'columns'} that the source does not have: "
-        f"{', '.join(map(repr, missing))}. It has: {shown or 'no columns'}.{hint}"
-    )

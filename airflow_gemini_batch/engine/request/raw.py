@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import no_constant
-from airflow_gemini_batch.engine.request import placeholders
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
-from airflow_gemini_batch.engine.response.embeddings import dimensions_for
+from airflow_gemini_batch.engine.shapes.dimensions import dimensions_for
 from airflow_gemini_batch.engine.source.blocks import plain_type
 from airflow_gemini_batch.engine.specs import RawRequest
 
@@ -49,7 +49,7 @@ class RawEncoder:
 
 def compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
     """Raises InputError for a table or model that cannot work."""
-    placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
+    require_columns([spec.column], schema.names, by="RawRequest.column")
     type = schema.field(spec.column).type
     if not may_hold_json(type):
         raise InputError(

@@ -16,13 +16,14 @@ import pyarrow as pa
 from google import genai
 
 from airflow_gemini_batch.engine.arrow.columns import int64s
+from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import Text, texts, why_no_text
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.request import placeholders, sdk_request
+from airflow_gemini_batch.engine.request import sdk_request
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.source.blocks import plain_type
 from airflow_gemini_batch.engine.specs import GenerateRequest
-from airflow_gemini_batch.engine.submit.media_upload import MediaFile
 
 #: Distinct configs whose requests are kept written; writing one costs some milliseconds.
 _KEPT = 1024
@@ -103,7 +104,7 @@ class RowConfigEncoder:
 
 
 def _check(column: str, schema: pa.Schema) -> None:
-    placeholders.require_columns([column], schema.names, by="config_column")
+    require_columns([column], schema.names, by="config_column")
     type = plain_type(schema.field(column).type)
     kinds = (
         pa.types.is_struct, pa.types.is_map, pa.types.is_null,

@@ -11,16 +11,12 @@ brought to snake_case, except where they are the user's own words: the tables be
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import json
-import os
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
 import pydantic
@@ -28,6 +24,7 @@ from google import genai
 from google.genai import types
 
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.gemini.sdk import expected_warnings, http_library
 from airflow_gemini_batch.engine.json.strict import no_constant
 
 
@@ -94,14 +91,6 @@ def write_embed_request(*, text: str, config: types.EmbedContentConfig) -> dict[
             client.batches.create_embeddings(model="unused", src=source)
 
     return _written(create)
-
-
-@contextlib.contextmanager
-def expected_warnings() -> Iterator[None]:
-    """Without the SDK's warning that embedding jobs are experimental, which its users can do nothing about."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*create_embeddings\(\) is experimental")
-        yield
 
 
 def _written(create: Callable[[genai.Client], object]) -> dict[str, Any]:
@@ -223,20 +212,6 @@ def _unconnected_client() -> genai.Client:
     def keep(sent: Any) -> NoReturn:
         raise _CapturedError(sent.content)
 
-    http = _http_library()
+    http = http_library()
     options = types.HttpOptions(httpx_client=http.Client(transport=http.MockTransport(keep)))
     return genai.Client(api_key="unused", vertexai=False, http_options=options)
-
-
-def _http_library() -> ModuleType:
-    """The one whose client the SDK accepts; version 3 takes either, version 2 knows httpx alone."""
-    if os.environ.get("GOOGLE_GENAI_HTTP_CLIENT", "").strip().lower() != "httpx2":
-        try:
-            import httpx
-
-            return httpx
-        except ImportError:
-            pass
-    import httpx2
-
-    return httpx2

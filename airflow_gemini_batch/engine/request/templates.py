@@ -17,6 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request import placeholders
@@ -86,9 +87,7 @@ def read_template(text: Any, argument: str, schema: pa.Schema) -> Template:
     if not isinstance(text, str):
         raise InputError(f"{argument} must be a string, not {type(text).__name__}.")
     template = placeholders.parse(text, argument=argument)
-    placeholders.require_columns(
-        template.columns, schema.names, by=argument, hint=" A dollar sign that is meant as such is written $$."
-    )
+    require_columns(template.columns, schema.names, by=argument, hint=" A dollar sign that is meant as such is written $$.")
     for name in template.columns:
         if reason := why_no_text(schema.field(name).type):
             raise InputError(

@@ -1,7 +1,7 @@
 """Embeddings: the vector of an answer becomes a row of the ``embedding`` column.
 
-The dimension is fixed by the request, never by an answer: it is always asked for by name, so all parts of a run, and all rows
-that are sent again, agree. A vector of another length, or with a value that is no finite 32-bit float, is no result.
+A vector whose length is not the one that the request asked for, or with a value that is not a finite 32-bit float, is not a
+result.
 """
 
 from __future__ import annotations
@@ -15,37 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
-from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.response.responses import Answer
-
-#: What the models answer when no dimension is asked for. Source: ai.google.dev, "Embeddings". Without ``embedding-001``, which
-#: cannot be asked for any (REST reference, ``EmbedContentRequest.outputDimensionality``).
-DEFAULT_DIMENSIONS = {
-    "gemini-embedding-2": 3072,
-    "gemini-embedding-2-preview": 3072,
-    "gemini-embedding-001": 3072,
-    "text-embedding-004": 768,
-}
-
-
-def default_dimension(model: str) -> int:
-    """Raises InputError for a model that is not known here."""
-    try:
-        return DEFAULT_DIMENSIONS[model.removeprefix("models/")]
-    except KeyError:
-        raise InputError(
-            f"How many dimensions {model} has by default is not known here, and the column's type needs it. Say it: "
-            "EmbedRequest(…, config={'output_dimensionality': 768}), or RawRequest(…, dimensions=768)."
-        ) from None
-
-
-def dimensions_for(model: str, asked: int | None) -> int:
-    """How long the vectors of a run are. Raises InputError where nobody says it."""
-    if asked is None:
-        return default_dimension(model)
-    if not isinstance(asked, int) or isinstance(asked, bool) or asked < 1:
-        raise InputError(f"dimensions is {asked!r}; expected 1 or more.")
-    return asked
+from airflow_gemini_batch.engine.shapes.dimensions import embedding_type
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -66,7 +37,7 @@ class EmbeddingColumn:
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self.type: pa.DataType = pa.list_(pa.float32(), dimension)
+        self.type: pa.DataType = embedding_type(dimension)
 
     @classmethod
     def of(cls, request: dict[str, Any]) -> EmbeddingColumn:

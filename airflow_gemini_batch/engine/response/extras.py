@@ -1,12 +1,8 @@
-"""The columns that a run's request adds to the results, between ``text`` and ``finish_reason``.
-
-They follow from the request alone, as the manifest keeps it: all parts of a run have the same ones, whatever is in an answer, and
-landing needs nothing but the run.
-"""
+"""Reads the columns that a run's request adds to the results; ``shapes.extra_fields`` decides which they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,14 +10,12 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.response.embeddings import EmbeddingColumn
-from airflow_gemini_batch.engine.response.media import MediaColumn
+from airflow_gemini_batch.engine.response.media import GeneratedMediaColumn
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.response.structured import ParsedColumn
 from airflow_gemini_batch.engine.response.tools import CITATIONS, FUNCTION_CALLS, GROUNDING, THOUGHTS
 from airflow_gemini_batch.engine.run.storage import Location
-
-#: Where one of these stands in the manifest's request, what a row asks for is the row's own affair.
-_OPEN = {"config_column", "column", "callable"}
+from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 
 #: Position in a batch -> why that answer is no result.
 Problems = dict[int, str]
@@ -41,32 +35,25 @@ class ExtraColumn(Protocol):
         ...
 
 
-def extra_columns(request: dict[str, Any], *, media_folder: Location | None = None) -> Extras:
-    """The extra columns of a run whose manifest holds this request, in the order of the table.
+#: Column of ``shapes.extra_fields`` -> what makes its reader, from the manifest's request and the folder for media files.
+_READERS: dict[str, Callable[[dict[str, Any], Location | None], ExtraColumn]] = {
+    "embedding": lambda request, _: EmbeddingColumn.of(request),
+    "parsed": lambda request, _: ParsedColumn.of(request),
+    "media": lambda _, folder: GeneratedMediaColumn(folder),
+    "grounding": lambda *_: GROUNDING,
+    "citations": lambda *_: CITATIONS,
+    "function_calls": lambda *_: FUNCTION_CALLS,
+    "thoughts": lambda *_: THOUGHTS,
+}
 
+
+def extra_columns(request: dict[str, Any], *, media_folder: Location | None = None) -> Extras:
+    """The readers of the extra columns of a run, in the order of the table.
+
+    :param request: as the manifest keeps it.
     :param media_folder: receives media as files; None: they go into the column.
     """
-    if "embed_request" in request:
-        return Extras((EmbeddingColumn.of(request),))
-    if request.get("format") == "openai":
-        return Extras((FUNCTION_CALLS, THOUGHTS))
-    found: list[ExtraColumn] = []
-    if "response_schema" in request:
-        found.append(ParsedColumn.of(request))
-    asked = request.get("request", {})
-    config = asked.get("generation_config", {})
-    tools = [name for tool in asked.get("tools", ()) for name in tool]
-    # The columns are there for whatever it may be.
-    any_row = not _OPEN.isdisjoint(request)
-    if any_row or not {"TEXT", *config.get("response_modalities", ())} <= {"TEXT"}:
-        found.append(MediaColumn(media_folder))
-    if any_row or any(name != "function_declarations" for name in tools):
-        found += [GROUNDING, CITATIONS]
-    if any_row or "function_declarations" in tools:
-        found.append(FUNCTION_CALLS)
-    if any_row or config.get("thinking_config", {}).get("include_thoughts"):
-        found.append(THOUGHTS)
-    return Extras(tuple(found))
+    return Extras(tuple(_READERS[field.name](request, media_folder) for field in extra_fields(request)))
 
 
 @dataclass(frozen=True, slots=True)

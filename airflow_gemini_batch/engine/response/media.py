@@ -17,6 +17,7 @@ from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.response.candidates import Blob, first_candidate
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.engine.shapes.extra_fields import media_type
 
 #: Not ``mimetypes``: that reads what happens to be installed on the machine.
 SUFFIXES = {
@@ -36,7 +37,7 @@ SUFFIXES = {
 _MEMBERS = (b"inlineData", b"inline_data")
 
 
-class MediaColumn:
+class GeneratedMediaColumn:
     """The ``media`` column: null where an answer holds none.
 
     :param folder: receives one file a medium, and the column their URIs; None: the column holds the bytes.
@@ -46,9 +47,7 @@ class MediaColumn:
 
     def __init__(self, folder: Location | None = None) -> None:
         self._folder = folder
-        second = pa.field("data", pa.binary()) if folder is None else pa.field("uri", pa.string())
-        self._item: pa.DataType = pa.struct([pa.field("mime_type", pa.string()), second])
-        self.type: pa.DataType = pa.list_(self._item)
+        self.type: pa.DataType = media_type(as_files=folder is not None)
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, dict[int, str]]:
         """One list an answer; the problem of an answer whose media cannot be read."""
@@ -71,7 +70,7 @@ class MediaColumn:
         else:
             second = columns.strings(self._written(self._folder, answers, media))
         mime_types = columns.strings([blob.mime_type for blob in blobs])
-        items = pa.Array.from_buffers(self._item, len(blobs), [None], children=[mime_types, second])
+        items = pa.Array.from_buffers(self.type.value_type, len(blobs), [None], children=[mime_types, second])
         offsets = array("i", itertools.accumulate((len(one or ()) for one in media), initial=0))
         return pa.Array.from_buffers(self.type, len(media), [columns.validity(media), pa.py_buffer(offsets)], children=[items])
 

@@ -11,24 +11,19 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonschema_rs
 import msgspec
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.lenient import mended
 from airflow_gemini_batch.engine.json.strict import no_constant
-from airflow_gemini_batch.engine.response import schemas
 from airflow_gemini_batch.engine.response.responses import Answer
+from airflow_gemini_batch.engine.shapes.answer_schema import ENUM, AnswerSchema, finding, shortened
 
 #: As many findings of the validator are told of one answer, each of at most so many characters.
 _FINDINGS = 3
-_FINDING_CHARACTERS = 300
-
-#: The mime types under which the service follows a schema.
-JSON, ENUM = "application/json", "text/x.enum"
 
 #: What a column raises at a value that it cannot hold.
 _UNFIT = (ArithmeticError, AttributeError, TypeError, ValueError)
@@ -47,9 +42,8 @@ class ParsedColumn:
     name = "parsed"
 
     def __init__(self, schema: dict[str, Any], *, is_json: bool = True) -> None:
-        _validator(schema)  # what is no JSON Schema is told by it, before anything is read off the schema
-        self._form = schemas.form_of(schema)
-        self._validator = _validator(schemas.judged(schema))
+        checked = AnswerSchema.of(schema)
+        self._form, self._validator = checked.form, checked.validator
         self._is_json = is_json
         self.type: pa.DataType = self._form.type
 
@@ -65,7 +59,7 @@ class ParsedColumn:
         problems: Problems = {}
         decode = _decode if self._is_json else _bare
         values = _each(decode, texts, problems, self._unreadable)
-        valid = _each(self._validator.is_valid, values, problems, lambda value, error: (False, _shortened(str(error))))
+        valid = _each(self._validator.is_valid, values, problems, lambda value, error: (False, shortened(str(error))))
         for row, is_valid in enumerate(valid):
             if not is_valid:
                 values[row], problems[row] = None, problems.get(row) or self._complaint(values[row])
@@ -84,7 +78,7 @@ class ParsedColumn:
     def _complaint(self, value: Any) -> str:
         findings = []
         for error in itertools.chain.from_iterable(map(_told, self._validator.iter_errors(value))):
-            findings.append(f"{_path(error)}: {_shortened(error.message)}")
+            findings.append(finding(error))
             if len(findings) > _FINDINGS:
                 findings[_FINDINGS:] = ["and more"]
                 break
@@ -108,7 +102,7 @@ class ParsedColumn:
                 self._refuse_unfit(values, rows[half:], problems)
             else:
                 values[rows.start] = None
-                unfit = f"valid for the response schema, but not for the column {self.type}: {_shortened(str(error))}"
+                unfit = f"valid for the response schema, but not for the column {self.type}: {shortened(str(error))}"
                 problems[rows.start] = unfit
 
 
@@ -164,31 +158,3 @@ def _told(error: jsonschema_rs.ValidationError) -> Sequence[jsonschema_rs.Valida
 
 def _is_null_expected(error: jsonschema_rs.ValidationError) -> bool:
     return isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Type) and error.kind.types == ["null"]
-
-
-def _path(error: jsonschema_rs.ValidationError) -> str:
-    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _FINDING_CHARACTERS else f"{text[: _FINDING_CHARACTERS - 1]}…"
-
-
-# --- the schema ------------------------------------------------------------------------------------------------------
-
-
-def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
-    try:
-        return jsonschema_rs.validator_for(
-            schema, validate_formats=True, formats=dict(schemas.FORMATS), retriever=_nothing_from_outside
-        )
-    except jsonschema_rs.ValidationError as error:
-        raise InputError(
-            f"response_schema is no JSON Schema that can be used: {_path(error)}: {_shortened(error.message)}. "
-            "Types are in lower case there; Google's own Schema, with types such as STRING, belongs into "
-            "config['response_schema'] and makes no parsed column."
-        ) from error
-
-
-def _nothing_from_outside(uri: str) -> NoReturn:
-    raise ValueError(f"{uri} lies outside of the schema")

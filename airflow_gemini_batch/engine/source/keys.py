@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
-from airflow_gemini_batch.engine.request import placeholders
 
 #: Offenders named in an error: enough to see the pattern.
 MAX_NAMED = 10
@@ -31,7 +31,7 @@ def check_key_column(key: str | None, schema: pa.Schema) -> None:
         return
     if not isinstance(key, str):
         raise InputError(f"key must be the name of a column or None, not {key!r}.")
-    placeholders.require_columns([key], schema.names, by="key")
+    require_columns([key], schema.names, by="key")
     type = schema.field(key).type
     reason = why_no_text(type)
     if reason is None and pa.types.is_floating(type):

@@ -17,9 +17,10 @@ from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt, read_json
+from airflow_gemini_batch.engine.run.media_manifest import MediaFile, media_of, read_media
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest, Media
-from airflow_gemini_batch.engine.submit.media_upload import MediaFile, media_of, read_media, send_media
+from airflow_gemini_batch.engine.submit.media_upload import send_media
 from tests.integration.engine.conftest import MODEL, creates, read
 
 pytestmark = pytest.mark.integration

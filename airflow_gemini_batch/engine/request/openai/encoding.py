@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import one_line
-from airflow_gemini_batch.engine.request import placeholders
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.request.openai.requests import chat_request, embed_request
 from airflow_gemini_batch.engine.request.openai.values import NotConvertibleError, read_json
 from airflow_gemini_batch.engine.request.raw import json_values, may_hold_json
-from airflow_gemini_batch.engine.response.embeddings import dimensions_for
+from airflow_gemini_batch.engine.shapes.dimensions import dimensions_for
 from airflow_gemini_batch.engine.specs import RawRequest
 
 Json = dict[str, Any]
@@ -63,7 +63,7 @@ def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEnc
         raise InputError(
             f"RawRequest.format is {spec.format!r}; expected 'gemini', 'gemini-embeddings', {', '.join(map(repr, _URL_ENDS))}."
         )
-    placeholders.require_columns([spec.column], schema.names, by="RawRequest.column")
+    require_columns([spec.column], schema.names, by="RawRequest.column")
     type = schema.field(spec.column).type
     if not may_hold_json(type):
         raise InputError(f"The OpenAI bodies must be JSON text; the column {spec.column!r} is of type {type}.")

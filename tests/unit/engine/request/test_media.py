@@ -21,8 +21,8 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request import sdk_request
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.request.encoding import compile_request
+from airflow_gemini_batch.engine.run.media_manifest import files_named
 from airflow_gemini_batch.engine.specs import GenerateRequest, Media
-from airflow_gemini_batch.engine.submit.media_upload import files_named
 
 FILES = "https://generativelanguage.googleapis.com/v1beta/files/"
 PNG = b"\x89PNG\r\n\x1a\n\xfb\xff\xfe"

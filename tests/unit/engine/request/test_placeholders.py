@@ -1,4 +1,4 @@
-"""The grammar of ``${column}``, and how a column that is not there is reported."""
+"""The grammar of ``${column}``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.request.placeholders import Template, parse, require_columns
+from airflow_gemini_batch.engine.request.placeholders import Template, parse
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,3 @@ def test_filling_agrees_with_string_template(pieces: list[str], a: str, b: str) 
     values = [*(row[column] for column in template.columns), ""]
     filled = "".join(part + value for part, value in zip(template.texts, values, strict=True))
     assert filled == string.Template(text).substitute(row)
-
-
-def test_a_missing_column_is_reported_with_the_nearest_spelling_first() -> None:
-    with pytest.raises(InputError, match=r"prompt names a column .*: 'txt'\. It has: 'text', 'id', 'lang'"):
-        require_columns(["txt"], ["id", "lang", "text"], by="prompt")
-
-
-def test_all_missing_columns_are_named_at_once() -> None:
-    with pytest.raises(InputError, match="columns that the source does not have: 'a', 'b'"):
-        require_columns(["a", "id", "b", "a"], ["id"], by="carry")
-
-
-def test_a_source_without_any_column_is_told_so() -> None:
-    with pytest.raises(InputError, match=r"that the source does not have: 'id'\. It has: no columns"):
-        require_columns(["id"], [], by="key")

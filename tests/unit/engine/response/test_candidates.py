@@ -6,14 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.response.candidates import first_candidate
-from airflow_gemini_batch.engine.response.extras import extra_columns
-from airflow_gemini_batch.engine.response.media import MediaColumn, file_name
+from airflow_gemini_batch.engine.response.media import GeneratedMediaColumn, file_name
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.response.tools import CITATIONS, FUNCTION_CALLS, GROUNDING, THOUGHTS
 from airflow_gemini_batch.engine.run.storage import locate
@@ -36,7 +34,7 @@ def column(extra: Any, *answers: Answer) -> tuple[list[Any], dict[int, str]]:
 
 def test_every_medium_of_an_answer_is_kept_in_order() -> None:
     rows, problems = column(
-        MediaColumn(), answer({"text": "a"}, image(), image("BAUG")), answer({"text": "b"}), answer(image(""))
+        GeneratedMediaColumn(), answer({"text": "a"}, image(), image("BAUG")), answer({"text": "b"}), answer(image(""))
     )
 
     medium = {"mime_type": "image/png", "data": b"\x01\x02\x03"}
@@ -54,16 +52,16 @@ def test_every_medium_of_an_answer_is_kept_in_order() -> None:
     ],
 )
 def test_either_spelling_and_alphabet_is_read(part: Any) -> None:
-    assert column(MediaColumn(), answer(part)) == ([[{"mime_type": "image/png", "data": b"\xfb\xff"}]], {})
+    assert column(GeneratedMediaColumn(), answer(part)) == ([[{"mime_type": "image/png", "data": b"\xfb\xff"}]], {})
 
 
 def test_what_a_model_only_thought_of_is_no_result() -> None:
-    assert column(MediaColumn(), answer(image(thought=True), image("BAUG")))[0][0][0]["data"] == b"\x04\x05\x06"
+    assert column(GeneratedMediaColumn(), answer(image(thought=True), image("BAUG")))[0][0][0]["data"] == b"\x04\x05\x06"
 
 
 @pytest.mark.parametrize("data", ["no base64!", None, 7])
 def test_data_that_is_no_base64_costs_its_own_row(data: Any) -> None:
-    rows, problems = column(MediaColumn(), answer(image()), answer(image(data)), answer(image()))
+    rows, problems = column(GeneratedMediaColumn(), answer(image()), answer(image(data)), answer(image()))
 
     assert [row is None for row in rows] == [False, True, False]
     assert problems == {1: "the answer holds inline data that is no base64"}
@@ -76,13 +74,13 @@ def test_data_that_is_no_base64_costs_its_own_row(data: Any) -> None:
 def test_a_file_is_named_by_its_type_without_parameters(mime_type: str, suffix: str, tmp_path: Path) -> None:
     part = {"inlineData": {"mimeType": mime_type, "data": "BAUG"}}
 
-    [[medium]], _ = column(MediaColumn(locate(str(tmp_path)) / "part"), answer(part))
+    [[medium]], _ = column(GeneratedMediaColumn(locate(str(tmp_path)) / "part"), answer(part))
 
     assert (Path(medium["uri"]).suffix, medium["mime_type"]) == (suffix, mime_type)
 
 
 def test_files_hold_the_media_and_the_column_their_uris(tmp_path: Path) -> None:
-    extra = MediaColumn(locate(str(tmp_path)) / "part")
+    extra = GeneratedMediaColumn(locate(str(tmp_path)) / "part")
 
     rows, _ = column(
         extra, answer(image(), {"inlineData": {"mimeType": "x/y", "data": "BAUG"}}, key="a/b"), answer({"text": "t"})
@@ -133,27 +131,5 @@ def test_thoughts_are_joined_and_the_rest_is_left_out() -> None:
 ), max_leaves=10).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_nothing_raises(response: bytes) -> None:
     first_candidate(response)
-    for extra in (MediaColumn(), GROUNDING, CITATIONS, FUNCTION_CALLS, THOUGHTS):
+    for extra in (GeneratedMediaColumn(), GROUNDING, CITATIONS, FUNCTION_CALLS, THOUGHTS):
         column(extra, Answer("k", response))
-
-
-@pytest.mark.parametrize(
-    ("request_", "names"),
-    [
-        ({}, []),
-        ({"request": {"generation_config": {"response_modalities": ["TEXT"]}}}, []),
-        ({"request": {"generation_config": {"response_modalities": ["AUDIO"]}}}, ["media"]),
-        (
-            {"request": {"tools": [{"google_search": {}, "function_declarations": []}]}},
-            ["grounding", "citations", "function_calls"],
-        ),
-        ({"request": {"generation_config": {"thinking_config": {"thinking_budget": 0}}}}, []),
-        ({"config_column": "c", "request": {}}, ["media", "grounding", "citations", "function_calls", "thoughts"]),
-        ({"column": "request"}, ["media", "grounding", "citations", "function_calls", "thoughts"]),
-        ({"callable": "rows.question"}, ["media", "grounding", "citations", "function_calls", "thoughts"]),
-        ({"column": "body", "format": "openai"}, ["function_calls", "thoughts"]),
-    ],
-)
-def test_the_columns_follow_from_the_request(request_: dict[str, Any], names: list[str]) -> None:
-    assert [field.name for field in extra_columns(request_).fields] == names
-    assert all(isinstance(field, pa.Field) for field in extra_columns(request_).fields)

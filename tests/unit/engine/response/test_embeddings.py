@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from airflow_gemini_batch.engine.collect.land import Ending, land
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request.encoding import compile_request
-from airflow_gemini_batch.engine.response.embeddings import DEFAULT_DIMENSIONS, EmbeddingColumn
+from airflow_gemini_batch.engine.response.embeddings import EmbeddingColumn
 from airflow_gemini_batch.engine.response.responses import Answer, classify
+from airflow_gemini_batch.engine.shapes.dimensions import DEFAULT_DIMENSIONS
 from airflow_gemini_batch.engine.specs import EmbedRequest
 from tests.unit.engine.shard_files import receive, rows_of, run_at, write_shard
 

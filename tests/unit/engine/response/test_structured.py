@@ -134,7 +134,7 @@ def test_a_time_that_no_reader_can_show_is_not_valid(text: str) -> None:
         ({"anyOf": 5}, r"can be used: \$\.anyOf"),
         ({"type": {"a": 1}}, r"can be used: \$\.type"),
         ({"type": "integer", "minimum": "x"}, r"can be used: \$\.minimum"),
-        ({"type": "OBJECT"}, r"can be used: .* Types are in lower case"),
+        ({"type": "OBJECT"}, r"can be used: .* JSON Schema writes types in lower case"),
         ({"$schema": "https://example.com/own"}, r"can be used: \$: Unknown meta-schema"),
     ],
 )
@@ -229,8 +229,8 @@ def test_the_request_asks_in_json_schema_and_the_manifest_keeps_it(schema: Any, 
 @pytest.mark.parametrize(
     ("schema", "config", "message"),
     [
-        ({"type": "STRING"}, None, "Types are in lower case"),
-        ({"$ref": "https://example.com/x"}, None, "lies outside of the schema"),
+        ({"type": "STRING"}, None, "JSON Schema writes types in lower case"),
+        ({"$ref": "https://example.com/x"}, None, "is outside of the schema"),
         ({"type": "string", "pattern": "("}, None, "regex"),
         ({"enum": [float("nan")]}, None, "JSON"),
         ({"enum": [object()]}, None, "JSON"),

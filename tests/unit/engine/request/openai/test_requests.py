@@ -349,7 +349,7 @@ def test_a_line_of_the_other_kind_is_refused() -> None:
 @pytest.mark.parametrize("format", ["openai-embeddings", "gemini-embeddings"])
 @pytest.mark.parametrize("dimensions", [0, -1, 1.5, True])
 def test_a_length_that_no_vector_has_is_an_error_before_any_row(format: Any, dimensions: Any) -> None:
-    with pytest.raises(InputError, match=r"dimensions is .*; expected 1 or more"):
+    with pytest.raises(InputError, match=r"dimensions is .*; expected an integer of at least 1"):
         encode(RawRequest("body", format=format, dimensions=dimensions), body=["{}"])
 
 

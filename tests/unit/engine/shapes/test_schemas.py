@@ -14,7 +14,7 @@ import pytest
 
 from airflow_gemini_batch.engine.arrow.columns import TIMESTAMP
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.response.schemas import form_of, judged
+from airflow_gemini_batch.engine.shapes.schemas import form_of, judged
 
 
 class Colour(enum.Enum):
