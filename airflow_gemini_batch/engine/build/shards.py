@@ -34,7 +34,6 @@ from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS, readable
 from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
 from airflow_gemini_batch.engine.source.open import Source
-from airflow_gemini_batch.engine.submit.media_upload import MediaFile
 
 #: Rows without a request count for nothing in a shard's requests; this keeps a table that has many of them from making
 #: one endless inputs file.
