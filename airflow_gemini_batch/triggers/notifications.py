@@ -1,9 +1,9 @@
-"""Hearing knocks: whoever waits for jobs in the triggerer is woken by the webhooks that the API server has taken.
+"""Wakes waiting triggers by the notifications that the API server writes when it receives webhooks.
 
-Everybody who listens at one folder in one event loop shares one listing of it every two seconds, and nobody asks the service
-meanwhile. What must stay true: a knock only makes somebody look sooner; and the service is asked as often as without webhooks
-where none can come (nothing says whom to believe, the folder cannot be read, a job has no webhook of its own), and where a knock
-has been heard of a job that the service does not show as ended yet.
+All triggers of an event loop that watch the same folder share one listing of it every two seconds. Two invariants: a notification
+only makes a trigger fetch its jobs sooner; and the service is polled as often as without webhooks if no notification can arrive
+(no secret or URI is configured, the folder cannot be read, a job has no webhook), or if a notification has arrived for a job
+that the service does not show as ended yet.
 """
 
 from __future__ import annotations
@@ -24,32 +24,37 @@ from airflow_gemini_batch.webhooks.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two listings of the folder; after one that failed.
-LISTEN_EVERY = 2.0
-_AFTER_TROUBLE = 30.0
+#: Seconds between two listings of the folder.
+_LIST_INTERVAL = 2.0
 
-#: With webhooks the service is asked so many times less often: only for the webhooks that are lost.
-SLOWER = 10.0
+#: Seconds until the next listing after one that failed.
+_RETRY_INTERVAL = 30.0
+
+#: With webhooks the service is polled this many times less often. The remaining polls are for lost webhooks.
+_SLOWDOWN = 10.0
 
 
 class JobNotifications:
-    """What one who waits for jobs has heard of them.
+    """The notifications for the jobs of one trigger.
 
-    :param is_registered: whether a registered webhook tells of every job. Else each job brings its own, and one that makes
-        embeddings has none: the SDK knows no such field.
+    :param door: the watched folder; None if there are no webhooks.
+    :param jobs: names of the jobs (``batches/…``).
+    :param is_registered: whether a registered webhook reports every job. Otherwise each job has a webhook of its own, except
+        embedding jobs, because the SDK has no such field for them. Default: true.
     """
 
     def __init__(self, door: FolderWatch | None, jobs: Collection[str], *, is_registered: bool = True) -> None:
         self._door = door
         self._jobs = frozenset(jobs)
-        self._silent: set[str] = set() if is_registered else set(jobs)  # as far as is known: they have not been seen yet
-        self._heard: set[JobEnded] = set()
+        #: Jobs that may have no webhook: all, until a job has been fetched and does not make embeddings.
+        self._silent: set[str] = set() if is_registered else set(jobs)
+        self._received: set[JobEnded] = set()
 
     def interval(self, poll_interval: float) -> float:
-        """How long to wait between two looks at the service."""
-        if self._door is None or not self._door.is_sound or self._silent or self._heard:
+        """Seconds between two polls of the service."""
+        if self._door is None or not self._door.is_readable or self._silent or self._received:
             return poll_interval
-        return poll_interval * SLOWER
+        return poll_interval * _SLOWDOWN
 
     async def fetch(self, poller: Poller, *, within: float) -> dict[str, Seen]:
         """The jobs at some moment between now and ``within`` seconds from now: at once when somebody has knocked."""
@@ -72,31 +77,31 @@ class JobNotifications:
             await asyncio.gather(looking, ringing, return_exceptions=True)
 
     async def _ring(self, door: FolderWatch) -> None:
-        """Return when there is a knock for our jobs that has not been heard yet."""
+        """Return when there is a new notification for one of the jobs."""
         while True:
-            new = {knock for knock in door.knocks if knock.job in self._jobs} - self._heard
+            new = {event for event in door.events if event.job in self._jobs} - self._received
             if new:
-                self._heard |= new
+                self._received |= new
                 return
             await door.changed()
 
 
 @dataclass(eq=False)
 class FolderWatch:
-    """A folder that is listened at. ``is_sound``: the last listing of it went well."""
+    """A notification folder that is listed regularly. ``is_readable``: whether the last listing succeeded."""
 
     folder: str
-    knocks: frozenset[JobEnded] = frozenset()
-    is_sound: bool = False
+    events: frozenset[JobEnded] = frozenset()
+    is_readable: bool = False
     users: int = 0
     _listening: asyncio.Task[None] | None = None
     _opened: asyncio.Event = field(default_factory=asyncio.Event)
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def open(self) -> None:
-        """Listen, and return when it is known whether one can."""
+        """Start listing, and return when the first listing has succeeded or failed."""
         if self._listening is None:
-            # In a context of its own: the one who opens may be gone, and its log closed, long before the last one leaves.
+            # In a context of its own: the trigger that opens it may end, and its log be closed, before its last user leaves.
             self._listening = contextvars.Context().run(asyncio.get_running_loop().create_task, self._listen())
         await self._opened.wait()
 
@@ -106,29 +111,31 @@ class FolderWatch:
             await asyncio.gather(self._listening, return_exceptions=True)
 
     async def changed(self) -> None:
-        await self._news.wait()
+        """Return when there are new notifications."""
+        await self._changed.wait()
 
     async def _listen(self) -> None:
         while True:
             try:
-                self._hear(frozenset(await asyncio.to_thread(_events_in, self.folder)))
+                self._update(frozenset(await asyncio.to_thread(_events_in, self.folder)))
             except Exception as error:
-                if self.is_sound or not self._opened.is_set():
-                    log.warning("Knocks in %s cannot be heard, so the jobs are polled instead: %r", self.folder, error)
-                self.is_sound = False
+                if self.is_readable or not self._opened.is_set():
+                    log.warning("Notifications in %s cannot be read, so the jobs are polled instead: %r", self.folder, error)
+                self.is_readable = False
             self._opened.set()
-            await asyncio.sleep(LISTEN_EVERY if self.is_sound else _AFTER_TROUBLE)
+            await asyncio.sleep(_LIST_INTERVAL if self.is_readable else _RETRY_INTERVAL)
 
-    def _hear(self, knocks: frozenset[JobEnded]) -> None:
-        self.is_sound = True
-        if knocks - self.knocks:
-            # Those who wait for this news get a new event for the next.
-            news, self._news = self._news, asyncio.Event()
-            news.set()
-        self.knocks = knocks
+    def _update(self, events: frozenset[JobEnded]) -> None:
+        self.is_readable = True
+        if events - self.events:
+            # Wakes the triggers that wait now; the next change gets a new event.
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+        self.events = events
 
 
 def notification_folder(folder: str) -> NotificationFolder:
+    """The notification folder at a URI. Blocks."""
     from airflow_gemini_batch._locations import locate
 
     return NotificationFolder(locate(folder))
@@ -138,13 +145,17 @@ def _events_in(folder: str) -> set[JobEnded]:
     return notification_folder(folder).found()
 
 
-#: By event loop, as the pollers are.
+#: Watched folders by event loop and URI.
 _doors: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, FolderWatch]] = WeakKeyDictionary()
 
 
 @contextlib.asynccontextmanager
 async def job_notifications(settings: WebhookSettings, jobs: Collection[str]) -> AsyncIterator[JobNotifications]:
-    """Listen for knocks for some jobs; without webhooks, the doorbell never rings."""
+    """The notifications for some jobs. Without webhook settings there are none, and the jobs are polled.
+
+    :param settings: the webhook settings of the connection.
+    :param jobs: names of the jobs (``batches/…``).
+    """
     folder = settings.folder
     if folder is None or not (settings.secrets or settings.uri):
         yield JobNotifications(None, jobs)
