@@ -93,7 +93,7 @@ def test_every_bad_line_is_named_at_create(client, steps):
     [
         {"generation_config": {"response_mime_type": "application/json", "response_schema": {"type": "OBJECT"}}},
         {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": {"$defs": {}, "type": "object"}}},
-        {"system_instruction": {"parts": {"text": "one part that is no list"}}},
+        {"system_instruction": {"parts": {"text": "one part instead of a list"}}},
         {"systemInstruction": {"parts": [{"text": "x"}]}, "safetySettings": [{"category": "A", "threshold": "OFF"}]},
         {"tools": [{"google_search": {}}, {"functionDeclarations": []}], "tool_config": {"functionCallingConfig": {}}},
     ],

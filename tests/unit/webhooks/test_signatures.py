@@ -91,7 +91,7 @@ def test_an_id_in_the_headers_takes_precedence():
     [
         pytest.param(token(key=rsa_key(1)), id="another key"),
         pytest.param(token(aud="https://them/hook"), id="for somebody else"),
-        pytest.param(token(aud=None), id="for nobody"),
+        pytest.param(token(aud=None), id="no audience"),
         pytest.param(token(iat=int(NOW) - 400, exp=None), id="old"),
         pytest.param(token(iat=int(NOW) + 400), id="of the future"),
         pytest.param(token(iat=None, exp=int(NOW) - 400), id="expired"),
