@@ -209,7 +209,7 @@ def test_a_list_that_was_shortened_is_not_believed(run: Run) -> None:
     [shard, _] = run.built().shards
     run.media_file(shard.id).write(b"[]")
 
-    with pytest.raises(CorruptRunError, match="names 0 media files, shard 00000-0 needs 3"):
+    with pytest.raises(CorruptRunError, match="names 0 media files, but shard 00000-0 needs 3"):
         read_media(run, shard)
 
 
