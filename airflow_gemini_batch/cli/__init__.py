@@ -1,33 +1,61 @@
-"""The ``gemini-batch`` command. Each subcommand is imported only when it is called."""
+"""The ``gemini-batch`` command: parse the arguments, run one subcommand, and turn its errors into an exit code.
+
+A subcommand's module is imported only when that subcommand is called, and imports the engine, Arrow and the SDK only when it
+runs. ``gemini-batch --help`` therefore costs no more than argparse.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
 
 from airflow_gemini_batch import __version__
+from airflow_gemini_batch.engine.errors import GeminiBatchError
 
-#: Command -> what adds its arguments to the program's parser (and sets ``run``), and what the list of commands says of it.
+#: Command -> the function that adds its parser (with ``run`` as a default), and its line in the list of commands.
 COMMANDS = {
-    "cleanup": ("airflow_gemini_batch.cli.jobs:add_cleanup_command", "remove what finished runs have left at the service"),
-    "demo": ("airflow_gemini_batch.cli.demo:add_demo_command", "take a real table through the emulator, inside Airflow"),
+    "cleanup": ("airflow_gemini_batch.cli.cleanup:add_cleanup_command", "delete what finished runs left at the service"),
+    "demo": ("airflow_gemini_batch.cli.demo:add_demo_command", "run a real table through Airflow and the emulator"),
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
-    "files": ("airflow_gemini_batch.cli.jobs:add_files_command", "list and delete the files that the service holds"),
+    "files": ("airflow_gemini_batch.cli.files:add_files_command", "list and delete the files stored at the service"),
     "jobs": ("airflow_gemini_batch.cli.jobs:add_jobs_command", "list, show, cancel and delete batch jobs"),
     "webhooks": ("airflow_gemini_batch.cli.webhooks:add_webhooks_command", "register, list and delete webhooks"),
 }
 
+#: The shell's convention for a program that was ended by Ctrl-C: 128 + SIGINT.
+_INTERRUPTED = 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    :param argv: the words after the program's name; None (the default) takes them from ``sys.argv``.
+    :return: the exit code: 0 for success, 1 for an error of this package (one line on stderr) or for a command that failed for
+        some of its names, 130 after Ctrl-C. argparse exits with 2 by itself when the arguments are wrong.
+    """
     words = sys.argv[1:] if argv is None else list(argv)
-    options = _parser(chosen=next((word for word in words if not word.startswith("-")), None)).parse_args(words)
-    return int(options.run(options))
+    arguments = _parser(chosen=next((word for word in words if not word.startswith("-")), None)).parse_args(words)
+    try:
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except GeminiBatchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # `gemini-batch jobs list | head` has read enough
+        # Python flushes stdout once more when it exits, which would fail and print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gemini-batch", description="Whole tables through the Gemini Batch API.")
+    """The program's parser, with the arguments of the chosen command only."""
+    parser = argparse.ArgumentParser(prog="gemini-batch", description="Run whole tables through the Gemini Batch API.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     for name, (adder, about) in COMMANDS.items():
