@@ -5,39 +5,48 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, WebhookFault
+from airflow_gemini_batch.emulator import HttpFault, JobFault, WebhookFault
 from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
 from tests.integration.airflow.webhooks.conftest import deliveries, ended
 
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    """Jobs end soon: each is submitted after the first watch, or has to have ended before it."""
-    with Emulator(tmp_path / "service", pending_seconds=0.1, running_seconds=0.1, webhook_retry_seconds=0.1) as emulator:
-        yield emulator
+#: Seconds in which a watcher has fired, whatever else the machine does.
+_PATIENCE = 30.0
 
 
-def watch(seconds: float, *, then: Callable[[], None] | None = None, **given: Any) -> list[dict[str, Any]]:
-    """What a watcher fires in so many seconds, in the middle of which something happens."""
+def watch(
+    seconds: float, *, expected: int | None = None, then: Callable[[], None] | None = None, **given: Any
+) -> list[dict[str, Any]]:
+    """What a watcher fires.
+
+    :param seconds: how long it watches, or, with ``then`` or ``expected``, how long before what they say.
+    :param expected: go on until so many events were fired, and two polls longer, in which they are stored and another would show.
+    :param then: something that happens meanwhile.
+    """
     trigger = GeminiBatchEventTrigger(**{"poll_interval": 0.3, "list_interval": 1_000, **given})
     fired: list[dict[str, Any]] = []
+    enough = asyncio.Event()
 
     async def run() -> None:
         async for event in trigger.run():
             fired.append(dict(event.payload))
+            if expected is not None and len(fired) >= expected:
+                enough.set()
 
     async def for_a_while() -> None:
         watching = asyncio.create_task(run())
-        await asyncio.wait([watching], timeout=seconds / 2)
+        await asyncio.wait([watching], timeout=seconds)
         if then is not None:
             then()
-        await asyncio.wait([watching], timeout=seconds / 2)
+        if expected is not None:
+            waiting = asyncio.create_task(enough.wait())
+            await asyncio.wait([watching, waiting], timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            await asyncio.wait([watching], timeout=2 * trigger.poll_interval)
         if watching.done():
             await watching
         watching.cancel()
@@ -52,7 +61,7 @@ def test_each_end_is_one_event_over_restarts_too(emulator, registered, submit):
     jobs = submit(2)
     deliveries(emulator, 2)
 
-    fired = watch(2)
+    fired = watch(0, expected=2)
 
     assert {event["job"] for event in fired} == set(jobs)
     assert {(event["event"], event["state"]) for event in fired} == {("batch.succeeded", "SUCCEEDED")}
@@ -67,9 +76,9 @@ def test_other_watchers_fire_for_themselves(emulator, registered, submit):
     failed, succeeded = submit(2)
     deliveries(emulator, 2)
 
-    assert [event["job"] for event in watch(1)] == [succeeded]
-    assert [event["job"] for event in watch(1, events=["batch.failed"])] == [failed]
-    assert {event["job"] for event in watch(1, events=["batch.failed", "batch.succeeded"])} == {failed, succeeded}
+    assert [event["job"] for event in watch(0, expected=1)] == [succeeded]
+    assert [event["job"] for event in watch(0, expected=1, events=["batch.failed"])] == [failed]
+    assert {event["job"] for event in watch(0, expected=2, events=["batch.failed", "batch.succeeded"])} == {failed, succeeded}
 
 
 def test_what_was_knocked_for_before_the_first_watch_is_no_event(emulator, registered, submit, folder):
@@ -96,7 +105,7 @@ def test_a_lost_webhook_makes_the_event_late(emulator, registered, submit):
     jobs = submit()
     deliveries(emulator)
 
-    assert [event["job"] for event in watch(2, list_interval=0.5)] == jobs
+    assert [event["job"] for event in watch(0, expected=1, list_interval=0.5)] == jobs
 
 
 def test_what_ended_before_the_first_watch_is_no_event(emulator, connect, submit, folder):
@@ -114,7 +123,7 @@ def test_outages_and_refusals_pass(status, count, emulator, registered, submit):
     deliveries(emulator)
     emulator.faults.add(HttpFault(do="status", status=status, path="/batches", count=count))
 
-    assert [event["job"] for event in watch(2, list_interval=0.3)] == jobs
+    assert [event["job"] for event in watch(0, expected=1, list_interval=0.3)] == jobs
 
 
 @pytest.mark.parametrize(
@@ -131,7 +140,7 @@ def test_it_goes_on_when_the_connection_has_been_mended(broken, told, registered
     def mend() -> None:
         monkeypatch.setenv("AIRFLOW_CONN_GEMINI_DEFAULT", good)
 
-    assert [event["job"] for event in watch(2.4, list_interval=0.3, then=mend)] == jobs
+    assert [event["job"] for event in watch(1.2, expected=1, list_interval=0.3, then=mend)] == jobs
     assert told in capsys.readouterr().out
 
 
@@ -149,7 +158,7 @@ def test_a_folder_that_cannot_be_written_makes_the_event_late(emulator, register
         marks.mkdir()
         (folder / "since").rename(marks / "since")
 
-    assert [event["job"] for event in watch(2.4, list_interval=0.3, then=mend)] == jobs
+    assert [event["job"] for event in watch(1.2, expected=1, list_interval=0.3, then=mend)] == jobs
 
 
 def test_it_can_be_stored_and_watched_with():
