@@ -12,9 +12,9 @@ TREE = PAGE.split("\n    airflow_gemini_batch/\n")[1].split("\n    dags/")[0]
 
 
 def test_the_tree_names_every_folder() -> None:
-    folders = {file.parent for file in [*PACKAGE.glob("*/*.py"), *PACKAGE.glob("engine/*/*.py"), *PACKAGE.glob("emulator/*/*.py")]}
+    folders = {file.parent.name for pattern in ("*", "engine/*", "emulator/*") for file in PACKAGE.glob(f"{pattern}/*.py")}
 
-    assert {folder.name for folder in folders if f" {folder.name}/" not in TREE} == set()
+    assert {name for name in folders if f" {name}/" not in TREE} == set()
 
 
 def test_the_tree_names_nothing_that_is_not_there() -> None:
