@@ -37,7 +37,7 @@ from airflow_gemini_batch.engine.response.lines import OutputLines
 from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal, classify
 from airflow_gemini_batch.engine.run.ledger import Intent
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.engine.submit.submission import patience
+from airflow_gemini_batch.engine.submit.job_search import patience, search_job
 from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import base_url as full_url
 
@@ -52,9 +52,6 @@ _PREFIX = "cai-"
 
 #: The clocks of the worker that wrote the intent and of the service may differ by so many seconds.
 _CLOCK_SLACK = 300.0
-
-#: Seconds between two looks at the listing.
-_LOOK_EVERY = 2.0
 
 _STATUS: dict[JobState, BatchStatus] = {
     JobState.PENDING: "in_progress",
@@ -145,8 +142,8 @@ class GeminiBatchAdapter(BatchAdapter):
                 model=model, input_file=input_file, display_name=f"{identity} {len(requests)} requests of common-ai"
             )
         except (OutcomeUnknownError, NamelessJobError) as error:
-            log.warning("%s. Looking for the job before anything else.", error)
-            found = self._look_for(identity, since=began - _CLOCK_SLACK, until=time.time() + self.options.listing_lag)
+            log.warning("%s. Searching for the job before anything else.", error)
+            found = self._search(identity, since=began - _CLOCK_SLACK, until=time.time() + self.options.listing_lag)
             if found is None:
                 raise
             job = found
@@ -157,7 +154,7 @@ class GeminiBatchAdapter(BatchAdapter):
         claimed_at = dt.datetime.fromisoformat(not_before).timestamp() if not_before else 0.0
         wait = patience(Intent("", 0, claimed_at, ""), now=time.time(), options=self.options)
         identity = _identity(idempotency_key, input_fingerprint)
-        job = self._look_for(identity, since=claimed_at - _CLOCK_SLACK, until=time.time() + wait)
+        job = self._search(identity, since=claimed_at - _CLOCK_SLACK, until=time.time() + wait)
         return None if job is None else job.name
 
     def get_batch(self, batch_id: str) -> BatchState:
@@ -205,23 +202,14 @@ class GeminiBatchAdapter(BatchAdapter):
                 raise
             return self._client.upload(file, name=None, display_name=identity).name
 
-    def _look_for(self, identity: str, *, since: float, until: float) -> Job | None:
-        """The youngest job of that identity, if one is listed until then. Others that still run do the same work: cancelled."""
-        while True:
-            began = time.time()
-            found = [
-                job for job in self._client.list_jobs() if job.display_name.split(" ")[0] == identity and _is_after(job, since)
-            ]
-            if found:
-                chosen, *others = sorted(found, key=lambda job: job.create_time, reverse=True)
-                for job in others:
-                    if not job.is_terminal:
-                        log.warning("%s and %s are of the same requests; cancelling the latter.", chosen.name, job.name)
-                        self._client.cancel_job(job.name)
-                return chosen
-            if began >= until:
-                return None
-            time.sleep(max(0.0, min(_LOOK_EVERY, until - time.time())))
+    def _search(self, identity: str, *, since: float, until: float) -> Job | None:
+        """A job of that identity created since then, once the listing has had time to show it."""
+
+        def is_ours(job: Job) -> bool:
+            return job.display_name.split(" ")[0] == identity and _is_after(job, since)
+
+        found = search_job(self._client, is_ours, until=until)
+        return found if isinstance(found, Job) else None
 
 
 def status_of(job: Job) -> BatchStatus:

@@ -1,7 +1,10 @@
-"""Taking a run as far as it will go now.
+"""One pass: taking a run as far as it can go now.
 
 All that ``advance`` knows it reads from the run and the service, so it may be called by anyone, after any crash, any number of
-times; whoever waits in between decides nothing.
+times; whatever waits in between decides nothing.
+
+A pass looks at each shard for itself. What has been paid for is collected first: a shard that fails keeps no other shard's
+answers from landing, and the error comes at the end of the pass, before anything new is submitted.
 """
 
 from __future__ import annotations
@@ -9,35 +12,39 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from airflow_gemini_batch.engine.collect.download import collect, landed, lost_job, unnamed_output
+from airflow_gemini_batch.engine.collect.download import collect, lost_job, unnamed_output
 from airflow_gemini_batch.engine.errors import (
     BalanceError,
-    OutcomeUnknownError,
+    CorruptRunError,
+    GeminiBatchError,
+    NotFoundError,
     QuotaError,
     ServiceError,
-    UnreachableError,
+    ShardsFailedError,
     UnsettledError,
 )
 from airflow_gemini_batch.engine.finish.redrive import redrive
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run, summary_of
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.gemini.job_fetching import Fetched, fetch_jobs
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
-from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.cancellation import cancel_job
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.ledger import Landed
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.submit.submission import Submission
-from airflow_gemini_batch.engine.wait.in_flight import cancel, look, lost, recorded, remembered, stuck_in
-from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait, without_output
+from airflow_gemini_batch.engine.wait.in_flight import job_of, stuck_in
+from airflow_gemini_batch.engine.wait.waiting import PASSING, is_settled, quota_wait, without_output
 
 log = logging.getLogger(__name__)
 
-#: What may be another time.
-_MAY_PASS = (OutcomeUnknownError, UnreachableError, QuotaError)
-
-#: Seconds until an output is asked for again that the service could not give.
-_COLLECT_AGAIN = 60.0
+#: Seconds until an output that the service could not give, or a cancellation, is asked for again.
+_ASK_AGAIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Waiting:
         an output that could not be had, a job that may be stuck by then.
     :param refusals: how often in a row a submission has been refused for quota, or not answered.
     :param done: shards that have been collected, of ``shards``.
+    :param only_collecting: whether nothing is left but outputs that the service has not given yet.
     :param late: jobs that have ended well and have not named their output.
     """
 
@@ -61,7 +69,7 @@ class Waiting:
     late: tuple[str, ...] = ()
 
     def until(self, deadline: float, *, now: float) -> float:
-        """When to give up waiting. Collecting what has been paid for has a patience of its own, which ``advance`` keeps."""
+        """When to give up waiting. Outputs that have been paid for have a timeout of their own, which ``advance`` keeps."""
         return max(deadline, now + 2 * (self.retry_in or 0.0)) if self.only_collecting else deadline
 
 
@@ -71,190 +79,266 @@ def advance(
     """Collect what has ended, submit what may be, finish when all is there.
 
     :param refusals: how often in a row a submission has been refused for quota, or not answered (from the last ``Waiting``).
-    :param patient: whether an outage is waited out. Not at first: then it may be the address that is wrong, and is an error.
+    :param patient: whether an outage is waited out. Not in the first pass: the address may be wrong, so there it is an error.
+
+    Returns the summary of a finished run, or what an unfinished one waits for. Raises ServiceError for what the service refuses,
+    ShardsFailedError when several shards failed for different reasons, CorruptRunError, UnsettledError when another try is
+    writing to the same run, and DeadLetterRatioError after everything has been written.
     """
     if summary_of(run) is None:
-        leg = _Leg(run, run.built(), client, options, refusals, patient)
-        leg.collect()
-        leg.submit()
-        if not leg.is_done:
-            return leg.waiting()
+        this_pass = _Pass(run, client, options, Snapshot(run, run.built()), patient)
+        states = this_pass.collect()
+        submitted = this_pass.submit(states, refusals)
+        this_pass.snapshot.save()
+        waiting = _waiting(states, submitted)
+        if waiting.done < waiting.shards:
+            log.info(
+                "%s: %d of %d shards done, %d jobs active.",
+                run.destination, waiting.done, waiting.shards, len(waiting.jobs) - len(waiting.late),
+            )  # fmt: skip
+            return waiting
     try:
         return finish_run(run, max_dead_letter_ratio=options.max_dead_letter_ratio)
     except BalanceError as error:
-        raise UnsettledError(f"{error} If another try of this task is at work, run the same again when it has ended.") from error
+        raise UnsettledError(f"{error} If another try of this task is running, run the same again when it has ended.") from error
 
 
-@dataclass(slots=True)
-class _Leg:
-    """One call of ``advance``. ``wake``: seconds until each thing that there is to do besides waiting."""
+@dataclass(frozen=True, slots=True)
+class _ShardState:
+    """Where a shard stands after it was looked at.
+
+    :param stage: ``done``: landed, and its redrives are decided; ``active``: its job has not ended; ``uncollected``: its job has
+        ended and the output cannot be had now; ``unsubmitted``: it has no job yet.
+    :param job: the job to wait for, where there is one.
+    :param wake_in: seconds until there is something to do for it besides waiting for its job.
+    """
+
+    shard: Shard
+    stage: Literal["done", "active", "uncollected", "unsubmitted"]
+    job: str | None = None
+    wake_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    """What came of submitting: the new jobs, how many shards have to wait, and when to try again."""
+
+    jobs: tuple[str, ...] = ()
+    left: int = 0
+    refusals: int = 0
+    wake_in: float | None = None
+
+
+def _waiting(states: Sequence[_ShardState], submitted: _Submitted) -> Waiting:
+    """What the run waits for, by where its shards stand."""
+    active = [state.job for state in states if state.stage == "active" and state.job is not None]
+    late = [state.job for state in states if state.stage == "uncollected" and state.job is not None]
+    wakes = [seconds for seconds in (*(state.wake_in for state in states), submitted.wake_in) if seconds is not None]
+    only_collecting = {state.stage for state in states} <= {"done", "uncollected"}
+    return Waiting(
+        jobs=(*active, *submitted.jobs, *late),
+        retry_in=min(wakes, default=None),
+        refusals=submitted.refusals,
+        done=sum(state.stage == "done" for state in states),
+        shards=len(states),
+        only_collecting=only_collecting,
+        late=tuple(late),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What a pass works with; nothing in it changes but what the snapshot remembers."""
 
     run: Run
-    manifest: Manifest
     client: GeminiClient
     options: BatchOptions
-    refusals: int
+    snapshot: Snapshot
     patient: bool
-    active: list[str] = field(default_factory=list)
-    late: list[str] = field(default_factory=list)
-    wake: list[float] = field(default_factory=list)
-    unsubmitted: list[Shard] = field(default_factory=list)
-    again: list[Shard] = field(default_factory=list)
-    uncollected: int = 0
-    done: int = 0
 
-    @property
-    def is_done(self) -> bool:
-        return not (self.active or self.unsubmitted or self.uncollected)
+    # --- collecting
 
-    def collect(self) -> None:
-        """Look at every job in flight, collect what is settled, and decide what is sent again."""
-        generation: list[Shard] = list(self.manifest.shards)
+    def collect(self) -> list[_ShardState]:
+        """Collect every shard whose job has ended, and decide what is resubmitted. Raises at the end for those that failed."""
+        states: list[_ShardState] = []
+        failures: dict[Shard, Exception] = {}
+        generation: list[Shard] = list(self.snapshot.manifest.shards)
         while generation:
-            self._see_to_all(generation)
-            generation, self.again = self.again, []
+            fetched = self._fetch(generation)
+            resubmitted: list[Shard] = []
+            for shard in generation:
+                try:
+                    state, pieces = self._settle(shard, fetched)
+                except Exception as error:  # whatever it is, it must not keep other shards from being collected
+                    failures[shard] = error
+                else:
+                    states.append(state)
+                    resubmitted += pieces
+            generation = resubmitted
+        if failures:
+            self.snapshot.save()
+            raise _one_error(failures)
+        return states
 
-    def submit(self) -> None:
-        """Submit what has no job yet, as far as the limit and the service's quota allow."""
-        submission = Submission(self.run, self.manifest, self.client, replace(self.options, max_active_jobs=None))
-        limit = self.options.max_active_jobs
-        while self.unsubmitted and (limit is None or len(self.active) < limit):
-            try:
-                self.active.append(submission.submit(self.unsubmitted[0]).job)
-            except _MAY_PASS as error:
-                if not (self.patient or isinstance(error, QuotaError)):
-                    raise
-                self.refusals += 1
-                asked = error.retry_after if isinstance(error, QuotaError) else None
-                wait = quota_wait(self.refusals, asked, jitter=random.random())
-                self.wake.append(wait)
-                log.warning("%s %s Trying again in %.0f s.", error, self._held(), wait)
-                return
-            del self.unsubmitted[0]
-            self.refusals = 0
-            if self.options.resubmit_stuck_after is not None:
-                self.wake.append(self.options.resubmit_stuck_after.total_seconds() / 4)
-
-    def waiting(self) -> Waiting:
-        shards = self.done + self.uncollected + len(self.unsubmitted) + len(self.active)
-        log.info("%s: %d of %d shards done, %d jobs active.", self.run.destination, self.done, shards, len(self.active))
-        only_collecting = self.uncollected > 0 and not self.active and not self.unsubmitted
-        return Waiting(
-            jobs=(*self.active, *self.late),
-            retry_in=min(self.wake, default=None),
-            refusals=self.refusals,
-            done=self.done,
-            shards=shards,
-            only_collecting=only_collecting,
-            late=tuple(self.late),
-        )
-
-    def _see_to_all(self, shards: list[Shard]) -> None:
-        ledger = Ledger(self.run)
-        open_shards: list[Shard] = []
+    def _fetch(self, shards: Iterable[Shard]) -> dict[Shard, tuple[str, Fetched]]:
+        """The recorded jobs of the shards that have not been settled, by one fetch for all of them."""
+        names: dict[Shard, str] = {}
         for shard in shards:
-            if landed(self.run, shard) is None:
-                open_shards.append(shard)
-            else:
-                self._redrive(shard)
-        submitted = {shard: record.job for shard in open_shards if (record := recorded(ledger, shard)) is not None}
-        jobs = self._look(list(submitted.values()))
-        for shard in open_shards:
-            if shard in submitted and jobs is None:
-                self.active.append(submitted[shard])
-            elif shard in submitted and jobs is not None:
-                self._see_to(shard, submitted[shard], jobs[submitted[shard]] or remembered(ledger, shard.id))
-            elif shard.requests == 0:
-                self._collect(shard, None)
-            else:
-                self.unsubmitted.append(shard)
+            if self._decided(shard) is None and (name := self._recorded_job(shard)) is not None:
+                names[shard] = name
+        fetched = fetch_jobs(self.client, set(names.values()))
+        for error in {id(answer): answer for answer in fetched.values() if isinstance(answer, PASSING)}.values():
+            if self.patient:
+                log.warning("%s", error)
+        return {shard: (name, fetched[name]) for shard, name in names.items()}
 
-    def _look(self, names: list[str]) -> dict[str, Job | None] | None:
-        """The jobs as they are; None when that cannot be known now: whoever waits looks again."""
+    def _decided(self, shard: Shard) -> tuple[Shard, ...] | None:
+        """The shards in which rows of a landed shard were resubmitted; None while there is something to do for it."""
+        if not self.snapshot.has(shard.id, "landed"):
+            return None
         try:
-            return look(self.client, names)
-        except _MAY_PASS as error:
-            if not self.patient:
-                raise
-            log.warning("%s", error)
+            return self.snapshot.redrive(shard.id)
+        except CorruptRunError:  # redrive() repairs it
             return None
 
-    def _see_to(self, shard: Shard, name: str, job: Job | None) -> None:
-        if job is None:
-            if not self.options.resubmit_lost:
-                raise lost(self.run, shard.id, name)
-            log.warning("The service does not find %s of shard %s; its rows are sent again.", name, shard.id)
-            self._send_again(shard, name)
-        elif is_settled(job):
-            self._collect(shard, job)
-        elif job.is_terminal:
-            self._without_output(shard, job, unnamed_output(job))
-        else:
-            self.active.append(name)
-            self._watch_progress(shard, job)
-
-    def _collect(self, shard: Shard, job: Job | None) -> None:
-        options = self.options
+    def _recorded_job(self, shard: Shard) -> str | None:
+        """A torn record counts as none: submitting the shard repairs it."""
         try:
-            collect(
-                self.run, self.client, shard, job,
-                keep_response=options.keep_response, media_to=options.media_to, resubmit_lost=options.resubmit_lost,
-            )  # fmt: skip
-        except _MAY_PASS as error:
+            return self.snapshot.job(shard.id)
+        except CorruptRunError as torn:
+            log.warning("%s", torn)
+            return None
+
+    def _settle(self, shard: Shard, fetched: Mapping[Shard, tuple[str, Fetched]]) -> tuple[_ShardState, tuple[Shard, ...]]:
+        """Take one shard as far as it can go now: its state, and the shards in which rows of it are resubmitted."""
+        decided = self._decided(shard)
+        if decided is not None:
+            return _ShardState(shard, "done"), decided
+        if self.snapshot.has(shard.id, "landed") and (landed := self.snapshot.ledger.landed(shard.id)) is not None:
+            return self._redrive(shard, landed)
+        if shard in fetched:
+            return self._settle_job(shard, *fetched[shard])
+        if shard.requests == 0:
+            return self._collect(shard, None)
+        return _ShardState(shard, "unsubmitted"), ()
+
+    def _settle_job(self, shard: Shard, name: str, fetched: Fetched) -> tuple[_ShardState, tuple[Shard, ...]]:
+        if self.patient and isinstance(fetched, PASSING):  # whatever waits for the job checks it again
+            return _ShardState(shard, "active", name), ()
+        try:
+            job = job_of(self.run, shard.id, name, fetched)
+        except NotFoundError:
+            if not self.options.resubmit_lost:
+                raise
+            log.warning("The service does not find %s of shard %s; its rows are resubmitted.", name, shard.id)
+            return self._give_up(shard, name)
+        if is_settled(job):
+            return self._collect(shard, job)
+        if job.is_terminal:
+            return self._without_output(shard, job, unnamed_output(job))
+        return _ShardState(shard, "active", name, self._progress(shard, job)), ()
+
+    def _collect(self, shard: Shard, job: Job | None) -> tuple[_ShardState, tuple[Shard, ...]]:
+        try:
+            landed = collect(self.run, self.client, shard, job, self.options, manifest=self.snapshot.manifest)
+        except PASSING as error:
             if job is None:
                 raise
-            self._without_output(shard, job, error)
-        else:
-            self._redrive(shard)
+            return self._without_output(shard, job, error)
+        return self._redrive(shard, landed)
 
-    def _without_output(self, shard: Shard, job: Job, error: ServiceError) -> None:
-        """An output that cannot be had now: asked for again, and for good an error or lost."""
-        ledger, options = Ledger(self.run), self.options
-        ledger.record_end(shard.id, job)
-        left = (ledger.ended_at(shard.id) or 0.0) + options.collect_timeout.total_seconds() - time.time()
-        match without_output(error, left=left, resubmit_lost=options.resubmit_lost, patient=self.patient):
+    def _without_output(self, shard: Shard, job: Job, error: ServiceError) -> tuple[_ShardState, tuple[Shard, ...]]:
+        """An output that cannot be had now is asked for again; after ``collect_timeout`` it is an error, or lost."""
+        ended_at = self.snapshot.ledger.record_end(shard.id, job)
+        left = ended_at + self.options.collect_timeout.total_seconds() - time.time()
+        match without_output(error, left=left, resubmit_lost=self.options.resubmit_lost, patient=self.patient):
             case "error":
                 raise error
             case "lost":
-                log.warning("%s The rows of shard %s are sent again.", error, shard.id)
-                self._send_again(shard, job.name, why=error)
-            case "ask again" if is_settled(job):
-                self.uncollected += 1
-                self.wake.append(_COLLECT_AGAIN * (0.5 + random.random()))
-                log.warning("%s The job of shard %s has ended; asking for its output again later.", error, shard.id)
-            case "ask again":
-                # Whoever waits sees when it names it.
-                self.uncollected += 1
-                self.late.append(job.name)
-                self.wake.append(left if left > 0 else _COLLECT_AGAIN)
-                log.info("%s has ended and does not name its output yet.", job)
+                log.warning("%s The rows of shard %s are resubmitted.", error, shard.id)
+                return self._give_up(shard, job.name, why=error)
+        if is_settled(job):
+            log.warning("%s The job of shard %s has ended; asking for its output again later.", error, shard.id)
+            return _ShardState(shard, "uncollected", wake_in=_ASK_AGAIN * (0.5 + random.random())), ()
+        log.info("%s has ended and does not name its output yet.", job)
+        return _ShardState(shard, "uncollected", job.name, left if left > 0 else _ASK_AGAIN), ()
 
-    def _send_again(self, shard: Shard, name: str, *, why: ServiceError | None = None) -> None:
-        options = self.options
-        lost_job(self.run, shard, name, why=why, keep_response=options.keep_response, media_to=options.media_to)
-        self._redrive(shard)
+    def _give_up(self, shard: Shard, name: str, *, why: ServiceError | None = None) -> tuple[_ShardState, tuple[Shard, ...]]:
+        return self._redrive(shard, lost_job(self.run, shard, name, self.options, why=why))
 
-    def _redrive(self, shard: Shard) -> None:
-        """What dies for good is done; what is sent again is new work."""
-        self.done += 1
-        self.again.extend(redrive(self.run, self.manifest, shard, self.options))
+    def _redrive(self, shard: Shard, landed: Landed) -> tuple[_ShardState, tuple[Shard, ...]]:
+        pieces = redrive(self.run, self.snapshot.manifest, shard, landed, self.options)
+        self.snapshot.remember_redrive(shard.id, pieces)
+        return _ShardState(shard, "done"), pieces
 
-    def _watch_progress(self, shard: Shard, job: Job) -> None:
+    def _progress(self, shard: Shard, job: Job) -> float | None:
+        """Cancel a job that is stuck. Returns the seconds until it has to be checked for that again."""
         if self.options.resubmit_stuck_after is None:
-            return
+            return None
         after = self.options.resubmit_stuck_after.total_seconds()
-        cancellation = Ledger(self.run).cancellation(shard.id)
         left = stuck_in(self.run, shard.id, job, after=after)
-        if left <= 0 or (cancellation is not None and cancellation.why == "stuck"):
-            # Repeated until the job has ended: the first request may have been lost.
-            cancel(self.run, self.client, shard.id, job.name, why="stuck")
-            self.wake.append(_COLLECT_AGAIN)
-        else:
-            # Looked at more often than needed, since progress is only seen when somebody looks.
-            self.wake.append(min(left, after / 4))
+        if left > 0 and not self._cancelled_as_stuck(shard):
+            # Checked more often than needed, since progress is only seen when the job is fetched.
+            return min(left, after / 4)
+        # Repeated until the job has ended: the first request may have been lost.
+        try:
+            cancel_job(self.run, self.client, shard.id, job.name, why="stuck")
+        except PASSING as error:
+            if not self.patient:
+                raise
+            log.warning("%s", error)
+        return _ASK_AGAIN
 
-    def _held(self) -> str:
-        size = sum(shard.bytes for shard in Ledger(self.run).shards(self.manifest)) / 1e6
-        return (
-            f"This run has {len(self.active)} jobs active and {len(self.unsubmitted)} to come, {size:.0f} MB of requests in all."
-        )
+    def _cancelled_as_stuck(self, shard: Shard) -> bool:
+        if not self.snapshot.has(shard.id, "cancel"):
+            return False
+        cancellation = self.snapshot.ledger.cancellation(shard.id)
+        return cancellation is not None and cancellation.why == "stuck"
+
+    # --- submitting
+
+    def submit(self, states: Sequence[_ShardState], refusals: int) -> _Submitted:
+        """Submit the shards that have no job, as far as ``max_active_jobs`` and the service's quota allow."""
+        shards = [state.shard for state in states if state.stage == "unsubmitted"]
+        active = sum(state.stage == "active" for state in states)
+        limit = len(shards) if self.options.max_active_jobs is None else self.options.max_active_jobs - active
+        # This pass has counted the active jobs itself.
+        options = replace(self.options, max_active_jobs=None)
+        submission = Submission(self.run, self.snapshot.manifest, self.client, options, snapshot=self.snapshot)
+        jobs: list[str] = []
+        for shard in shards[: max(limit, 0)]:
+            try:
+                jobs.append(submission.submit(shard).job)
+                self.snapshot.remember_job(shard.id, jobs[-1])
+            except PASSING as error:
+                if not (self.patient or isinstance(error, QuotaError)):
+                    raise
+                refusals += 1
+                asked = error.retry_after if isinstance(error, QuotaError) else None
+                wait = quota_wait(refusals, asked, jitter=random.random())
+                left = len(shards) - len(jobs)
+                log.warning("%s %s Trying again in %.0f s.", error, self._size(active + len(jobs), left), wait)
+                return _Submitted(tuple(jobs), left, refusals, wait)
+            refusals = 0
+        stuck = self.options.resubmit_stuck_after
+        wake_in = stuck.total_seconds() / 4 if jobs and stuck is not None else None
+        return _Submitted(tuple(jobs), len(shards) - len(jobs), refusals, wake_in)
+
+    def _size(self, active: int, left: int) -> str:
+        megabytes = sum(shard.bytes for shard in self.snapshot.shards()) / 1e6
+        return f"This run has {active} jobs active and {left} to come, {megabytes:.0f} MB of requests in all."
+
+
+def _one_error(failures: Mapping[Shard, Exception]) -> Exception:
+    """What to raise for the shards that failed: their error, or one of its kind that names all of them."""
+    distinct = {id(error): error for error in failures.values()}  # an outage is one error for all jobs
+    errors = list(distinct.values())
+    if len(errors) == 1:
+        return errors[0]
+    first = errors[0]
+    combined = ShardsFailedError({str(shard.id): error for shard, error in failures.items()})
+    if any(type(error) is not type(first) for error in errors):
+        return combined
+    if isinstance(first, ServiceError):
+        return type(first)(str(combined), code=first.code, status=first.status)
+    return type(first)(str(combined)) if isinstance(first, GeminiBatchError) else combined

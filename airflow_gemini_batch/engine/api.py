@@ -1,4 +1,4 @@
-"""The whole way in one call, for notebooks and the command line: build, then advance and wait until the run is finished."""
+"""A whole run in one call, for notebooks and the command line: build, then advance and wait until it is finished."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 
 from airflow_gemini_batch.engine.advance import Waiting, advance
 from airflow_gemini_batch.engine.build.building import IfExists, Question, build_run
-from airflow_gemini_batch.engine.errors import ServiceError, WaitTimeoutError
+from airflow_gemini_batch.engine.errors import WaitTimeoutError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.gemini.job_fetching import fetch_jobs
+from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import RequestSpec
-from airflow_gemini_batch.engine.wait.in_flight import cancel_run, in_flight, look
 from airflow_gemini_batch.engine.wait.progress import Progress
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 
@@ -36,21 +39,29 @@ def run_batch(
     endpoint: Endpoint | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Summary:
-    """Send a table through Gemini and wait for the two tables that come out. Interrupted, the same call goes on.
+    """Send a table through Gemini and wait for the two tables that come out.
 
-    :param source: a URI (Parquet, CSV or JSONL file, folder, glob) or a list of them, a DataFrame, an Arrow table or a stream
-        of record batches.
-    :param request: what to ask for each row.
-    :param destination: URI of the folder that receives the run.
-    :param key: column that tells rows apart; default: the row's number.
-    :param carry: columns repeated in both tables.
-    :param if_exists: ``resume`` the same run at the destination, or ``replace`` whatever run is there.
-    :param options: how the run is carried through: shards, jobs at once, waiting, redrives, what comes out; or a dict of fields.
-    :param endpoint: default: Google's, with the key from the environment.
-    :param storage_options: for the file system of source and destination.
+    If interrupted, call it again with the same arguments to resume: jobs that were submitted are found, and nothing is paid
+    twice.
 
-    Raises InputError or DestinationError before anything is sent, ServiceError for what the service refuses, WaitTimeoutError,
-    DeadLetterRatioError after everything has been written.
+    :param source: the input table: a URI or local path of Parquet, CSV or JSON Lines (file, folder or glob), a list of them, a
+        pandas DataFrame, an Arrow table or a stream of record batches.
+    :param request: what to ask for each row: a ``GenerateRequest``, an ``EmbedRequest``, a ``RawRequest``, or a function that
+        makes a REST request of a row given as dict.
+    :param model: the model's name, such as ``gemini-3.6-flash``.
+    :param destination: URI or local path of the folder that receives the run: ``results/``, ``dead_letter/``, ``summary.json``.
+    :param key: the column that identifies rows, unique in the table. Default: the row's number, counted from 0.
+    :param carry: columns repeated in both tables. Default: none.
+    :param if_exists: what to do when the destination holds a run: ``resume`` it if it is the same (default), or ``replace`` it.
+    :param options: how the run is carried through: shards, jobs at once, waiting, redrives, output columns. A ``BatchOptions``
+        or a dict of its fields; default: all defaults.
+    :param endpoint: where the service is and which API key to use. Default: Google's, with the key from ``GOOGLE_API_KEY`` or
+        ``GEMINI_API_KEY``.
+    :param storage_options: passed to the fsspec file system of source and destination. Default: none.
+
+    Returns the run's summary. Raises InputError or DestinationError before anything is sent; ServiceError for what the service
+    refuses; WaitTimeoutError after ``options.timeout``, with the jobs still running; DeadLetterRatioError after everything has
+    been written.
     """
 
     def place(uri: str) -> Any:
@@ -93,33 +104,37 @@ def drive(
 def wait(
     client: GeminiClient, state: Waiting, *, deadline: float, poll_interval: float, sleep: Callable[[float], None] = time.sleep
 ) -> Wake:
-    """Sleep in this process until the run can go on. Raises what the service refuses for good."""
+    """Sleep in this process until the run can go on.
+
+    :param deadline: seconds since the epoch.
+    :param poll_interval: seconds between two checks of the jobs.
+
+    Raises ServiceError when the service refuses to be asked.
+    """
     wake_at = None if state.retry_in is None else time.time() + state.retry_in
     watch = Watch(state.jobs, poll_interval, deadline, wake_at, state.late)
     progress = Progress()
     while True:
-        try:
-            jobs = look(client, state.jobs).values()
-            for line in progress.lines(filter(None, jobs), now=time.monotonic()):
-                log.info("%s", line)
-            decision: Sleep | Wake = watch.on_jobs(jobs, now=time.time())
-        except ServiceError as error:
-            decision = watch.on_error(error, now=time.time())
-            if decision == Wake("error", str(error)):
-                raise
-        if isinstance(decision, Wake):
+        fetched = fetch_jobs(client, state.jobs)
+        for line in progress.lines((job for job in fetched.values() if isinstance(job, Job)), now=time.monotonic()):
+            log.info("%s", line)
+        decision = watch.on_fetched(fetched.values(), now=time.time())
+        if isinstance(decision, Sleep):
+            sleep(decision.seconds)
+        elif decision.error is not None:
+            raise decision.error
+        else:
             return decision
-        sleep(decision.seconds)
 
 
 def give_up(run: Run, client: GeminiClient, options: BatchOptions) -> WaitTimeoutError:
-    """The error of a run whose time is up. Its jobs are cancelled first where the options says so."""
+    """The error of a run whose timeout has passed. Its jobs are cancelled first where the options say so."""
     if options.cancel_on_timeout:
-        names, fate = cancel_run(run, client, why="timeout"), "were cancelled"
-        then = "collect what they have done and send the rest again"
+        names, state = cancel_run(run, client, why="timeout"), "were cancelled"
+        then = "collect what they have done and resubmit the rest"
     else:
-        names, fate, then = list(in_flight(run).values()), "run on, unless they have ended", "go on with them"
+        names, state, then = list(Snapshot(run, run.built()).in_flight().values()), "keep running", "go on waiting for them"
     return WaitTimeoutError(
-        f"{run.destination} is not finished and the timeout has passed. These jobs {fate}: {', '.join(names) or 'none'}. "
-        f"Run the same again to {then}; what has arrived is kept."
+        f"{run.destination} is not finished and the timeout of {options.timeout} has passed. These jobs {state}: "
+        f"{', '.join(names) or 'none'}. Run the same again to {then}; what has arrived is kept."
     )

@@ -23,8 +23,10 @@ from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.inventory import total_bytes
 from airflow_gemini_batch.engine.gemini.jobs import Job, time_of
 from airflow_gemini_batch.engine.run.layout import Run
-from airflow_gemini_batch.engine.run.ledger import Ledger, input_file_name, token_of, token_of_display_name
+from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.engine.run.tokens import input_file_name, token_of, token_of_display_name
 
 log = logging.getLogger(__name__)
 
@@ -318,7 +320,7 @@ def runs_below(folder: Location, depth: int = _DEPTH) -> Iterator[Run]:
 def _resources_of(run: Run) -> RunResources:
     finished = run.summary_file.exists()
     manifest, ledger = run.built(), Ledger(run)
-    shards = ledger.shards(manifest)
+    shards = Snapshot(run, manifest).shards()
     tokens = {token_of(manifest, shard) for shard in shards}
     records = [record for shard in shards if (record := ledger.submitted(shard.id)) is not None]
     return RunResources(

@@ -6,6 +6,7 @@
     ├── CorruptRunError             the caller: repair or remove the file that is named
     ├── BalanceError                the caller: collect what is missing, then finish again
     │   └── UnsettledError          run again when the other try has ended
+    ├── ShardsFailedError           several shards failed, for different reasons; the others were collected
     ├── DeadLetterRatioError        the caller: read the dead letters; all tables are written
     ├── WaitTimeoutError            the caller: wait longer; the run can be resumed
     └── ServiceError                the service answered with an error, or did not answer
@@ -22,6 +23,8 @@ Every message says what was expected, what was found, where, and what to do. No 
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class GeminiBatchError(Exception):
@@ -57,6 +60,23 @@ class UnsettledError(BalanceError):
 
 class DeadLetterRatioError(GeminiBatchError):
     """More rows became dead letters than the caller allows. Raised last: both tables and the summary have been written."""
+
+
+class ShardsFailedError(GeminiBatchError):
+    """Shards could not be collected, for different reasons. All others were collected, and nothing new was submitted.
+
+    The message holds one error of each kind in full and names the shards of all.
+
+    :param errors: by shard and attempt, such as ``00003-0``.
+    """
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        kinds: dict[str, list[str]] = {}
+        for shard, error in errors.items():
+            kinds.setdefault(type(error).__name__, []).append(shard)
+        examples = [f"{kind} of {', '.join(shards[:20])}: {errors[shards[0]]}" for kind, shards in kinds.items()]
+        super().__init__(f"{len(errors)} shards could not be collected. {' '.join(examples)}")
+        self.errors = dict(errors)
 
 
 class ServiceError(GeminiBatchError):

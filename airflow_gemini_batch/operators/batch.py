@@ -119,7 +119,7 @@ class GeminiBatchOperator(TableOperator):
 
     def cancel_jobs(self, why: str) -> None:
         """Cancel the run's jobs. Airflow gives a killed task about five seconds for this."""
-        from airflow_gemini_batch.engine.wait.in_flight import cancel_run
+        from airflow_gemini_batch.engine.run.cancellation import cancel_run
 
         if self.options.cancel_on_timeout if why == "timeout" else self._cancels_on_kill:
             with self.connect() as client:

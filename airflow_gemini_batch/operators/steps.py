@@ -209,20 +209,19 @@ class GeminiBatchDownloadOperator(ShardStep):
         self.options = BatchOptions.of(options)
 
     def execute(self, context: Context) -> PartReferenceDict:
-        from airflow_gemini_batch.engine.collect.download import collect, landed
-        from airflow_gemini_batch.engine.wait.in_flight import look_at
+        from airflow_gemini_batch.engine.collect.download import collect
+        from airflow_gemini_batch.engine.run.ledger import Ledger
+        from airflow_gemini_batch.engine.wait.in_flight import current_job
 
         with self.one_pass(), self.connect() as client:
             reference = read_reference(self.job, JobReference, argument="job")
             run, shard = shard_of(reference)
-            counts = landed(run, shard)
+            counts = Ledger(run).landed(shard.id)
             if counts is None:
-                job = None if reference.job is None else look_at(run, client, shard.id, reference.job)
+                job = None if reference.job is None else current_job(run, client, shard.id, reference.job)
                 if job is not None and not is_settled(job):
                     raise OutcomeUnknownError(f"There is nothing to download yet: {job}. Wait for it with GeminiBatchSensor.")
-                counts = collect(
-                    run, client, shard, job, keep_response=self.options.keep_response, media_to=self.options.media_to
-                )
+                counts = collect(run, client, shard, job, self.options)
         part: PartReferenceDict = as_json(
             PartReference(
                 **msgspec.structs.asdict(reference),
@@ -282,8 +281,7 @@ def shard_of(reference: ShardReference) -> tuple[Run, Shard]:
     from airflow_gemini_batch.engine.run.ledger import Ledger
 
     run, wanted = run_of(reference), part_of(reference)
-    # The ledger's shards are those of the manifest and those that were resubmitted.
-    shard = next((shard for shard in Ledger(run).shards(run.built()) if shard.id == wanted), None)
+    shard = Ledger(run).shard(run.built(), wanted)
     if shard is None:
         raise InputError(
             f"{run.destination} has no shard {wanted}: the reference belongs to a run that has been replaced. "

@@ -113,7 +113,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def cancel_jobs(self, why: str) -> None:
         """Cancel the job, unless it has ended."""
-        from airflow_gemini_batch.engine.wait.in_flight import cancel
+        from airflow_gemini_batch.engine.run.cancellation import cancel_job
 
         reference = self._reference
         if not self.options.cancel_on_kill or why != "killed" or reference.job is None:
@@ -121,7 +121,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
         if self._settled_now() is not None or self._collectable_until is not None:
             return
         with self.connect() as client:
-            cancel(run_of(reference), client, part_of(reference), reference.job, why=why)
+            cancel_job(run_of(reference), client, part_of(reference), reference.job, why=why)
 
     @property
     def _reference(self) -> JobReference:
@@ -162,10 +162,10 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
         return None if ended_at is None else ended_at + self.options.collect_timeout.total_seconds()
 
     def _job_now(self, reference: JobReference, name: str) -> Job:
-        from airflow_gemini_batch.engine.wait.in_flight import look_at
+        from airflow_gemini_batch.engine.wait.in_flight import current_job
 
         with self.connect() as client:
-            return look_at(run_of(reference), client, part_of(reference), name)
+            return current_job(run_of(reference), client, part_of(reference), name)
 
     def _wait(self, deadline: float) -> JobReferenceDict:
         settled = self._settled_now()

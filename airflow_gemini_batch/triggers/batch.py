@@ -1,9 +1,9 @@
 """Waiting for batch jobs in the triggerer.
 
-The trigger decides nothing: ``engine.waiting.Watch`` says when to look again and when to wake the task, the same as it does for
-tasks that wait in their worker slot. What must stay true: the arguments lie in the metadata database in plain text and are JSON
-without a secret; the one event is small; and remote work is cancelled in ``on_kill`` only, never in ``cleanup``, which also
-runs when a triggerer is restarted, and there after the ledger says so: what a user has cancelled may be sent again.
+The trigger decides nothing: ``engine.wait.waiting.Watch`` says when to check again and when to wake the task, as it does for
+tasks that wait in their worker slot. Invariants: the arguments are stored in the metadata database in plain text, so they are
+JSON without a secret; the one event is small; and jobs are cancelled in ``on_kill`` only, after the ledger says so (their rows
+may be resubmitted), never in ``cleanup``, which also runs when a triggerer restarts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -22,7 +22,7 @@ from airflow_gemini_batch.engine.wait.progress import Progress
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.notifications import JobNotifications, job_notifications
-from airflow_gemini_batch.triggers.poller import Poller, Seen, shared_poller
+from airflow_gemini_batch.triggers.poller import Poller, shared_poller
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.client import Endpoint
@@ -33,23 +33,23 @@ _LONGEST_LEDGER_WRITE = 15.0
 
 
 class GeminiBatchTrigger(BaseTrigger):
-    """Wait until one of some jobs needs attention, a time comes, or patience is used up; fire one event and end.
+    """Wait until one of several jobs needs attention, a time comes, or the deadline passes; fire one event and end.
 
     The event is ``{"why": "settled" | "time" | "timeout" | "error", "message": str, "deadline": float, "refusals": int}``: what
     the task needs to go on where it stopped, apart from what the run and the service know.
 
     :param gemini_conn_id: The connection's id; the key is read from it here and stored nowhere.
     :param jobs: Names of the jobs (``batches/…``). None: only wait for ``wake_at``.
-    :param poll_interval: Seconds between two looks while all is well.
+    :param poll_interval: Seconds between two checks while the service answers.
     :param deadline: When to give up, in seconds since the epoch: by the wall clock, because the trigger may go on in another
         process. It is handed back in the event.
-    :param late: Those of the jobs that are known to have ended, and have not named their output. Default: none is.
+    :param late: The jobs that are known to have ended without naming their output. Default: none.
     :param until: When to give up, where that is later than the deadline: the last wait for what has been paid for may be longer.
     :param wake_at: When there is something else to do, in seconds since the epoch. Default: never.
     :param refusals: How often in a row a submission has been refused for quota; handed back in the event.
     :param cancel_on_kill: Whether to cancel the jobs when a user clears the task or sets its state while it is deferred.
         Needs Airflow 3.3, which tells triggers of it; before, the jobs run on.
-    :param destination: URI of the run whose ledger is told before its jobs are cancelled. Default: none is.
+    :param destination: URI of the run whose ledger records the cancellation before its jobs are cancelled. Default: none.
     """
 
     def __init__(
@@ -99,13 +99,14 @@ class GeminiBatchTrigger(BaseTrigger):
         watch = Watch(self.jobs, self.poll_interval, self.until, self.wake_at, self.late)
         try:
             wake = await (self._watch_jobs(watch) if self.jobs else _sleep_through(watch))
+            why, message = wake.why, wake.message
         except GeminiBatchError as error:
-            wake = Wake("error", str(error))
-        event = {"why": wake.why, "message": wake.message, "deadline": self.deadline, "refusals": self.refusals}
+            why, message = "error", str(error)
+        event = {"why": why, "message": message, "deadline": self.deadline, "refusals": self.refusals}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Cancel the jobs: a user has ended the wait, and what nobody waits for should not run on and be billed."""
+        """Cancel the jobs: a user has ended the wait, and jobs that no task waits for should not be billed."""
         if not (self.cancel_on_kill and self.jobs):
             return
         work = asyncio.ensure_future(self._cancel_jobs())
@@ -117,65 +118,65 @@ class GeminiBatchTrigger(BaseTrigger):
 
     async def _cancel_jobs(self) -> None:
         try:
-            await asyncio.wait_for(asyncio.to_thread(self._tell_ledger), _LONGEST_LEDGER_WRITE)
+            await asyncio.wait_for(asyncio.to_thread(self._write_to_ledger), _LONGEST_LEDGER_WRITE)
         except Exception as error:  # whatever the storage does, the jobs must not run on
-            self.log.warning("The ledger of %s could not be told: %r", self.destination, error)
+            self.log.warning("The cancellation could not be written into the ledger of %s: %r", self.destination, error)
         async with shared_poller(await self._endpoint()) as poller:
-            outcomes = await asyncio.gather(*map(poller.client.cancel_job, self.jobs), return_exceptions=True)
+            outcomes = await asyncio.gather(*map(poller.cancel_job, self.jobs), return_exceptions=True)
         for job, outcome in zip(self.jobs, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 self.log.warning("%s It may run on and be billed.", outcome)
             else:
                 self.log.info("Cancelled %s.", job)
 
-    def _tell_ledger(self) -> None:
+    def _write_to_ledger(self) -> None:
         from airflow_gemini_batch._locations import locate
+        from airflow_gemini_batch.engine.run.cancellation import announce_cancellation
         from airflow_gemini_batch.engine.run.layout import Run
-        from airflow_gemini_batch.engine.wait.in_flight import announce_cancellation
 
         if self.destination is None:
             return
         unknown = announce_cancellation(Run(locate(self.destination)), self.jobs, why="killed")
         if unknown:
-            self.log.warning("%s, as seen from here, knows nothing of %s.", self.destination, ", ".join(unknown))
+            self.log.warning("%s, as seen from this process, does not know %s.", self.destination, ", ".join(unknown))
 
     async def _watch_jobs(self, watch: Watch) -> Wake:
         webhooks = await GeminiHook(self.gemini_conn_id).awebhook_settings()
         endpoint = await self._endpoint()
         async with job_notifications(webhooks, self.jobs) as notifications:
             watch.poll_interval = notifications.interval(self.poll_interval)
-            # The task has looked at the jobs right before it deferred, so the first look is not at once.
-            decision = watch.on_jobs((), now=time.time())
+            # The task has checked the jobs right before it deferred, so the first check is not at once.
+            decision = watch.on_fetched((), now=time.time())
             while True:
                 try:
                     async with shared_poller(endpoint) as poller:
                         return await self._watch_with(poller, notifications, watch, decision)
                 except ApiKeyError as refused:
-                    # The wait may last for days, and keys are exchanged.
+                    # The wait may last for days, and keys are rotated.
                     renewed = await self._endpoint()
                     if renewed == endpoint:
-                        return Wake("error", str(refused))
-                    self.log.info("The key was refused; the connection %s has changed since, and is used.", self.gemini_conn_id)
+                        return Wake("error", refused)
+                    self.log.info(
+                        "The key was refused, but connection %s has a new one, which is used from now on.", self.gemini_conn_id
+                    )
                     endpoint, decision = renewed, Sleep(0.0)
 
     async def _watch_with(self, poller: Poller, notifications: JobNotifications, watch: Watch, decision: Sleep | Wake) -> Wake:
         """Watch over one client. Raises ApiKeyError when its key is refused."""
         progress = Progress()
         while True:
-            # A time that has passed already still gets its look: a job may have ended in the meantime.
+            # A time that has already passed still gets its check: a job may have ended in the meantime.
             seen = await notifications.fetch(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
             watch.poll_interval = notifications.interval(self.poll_interval)
             for line in progress.lines((job for job in seen.values() if isinstance(job, Job)), now=time.monotonic()):
                 self.log.info("%s", line)
-            decision = decide(watch, seen, now=time.time())
-            errors = {str(answer): answer for answer in seen.values() if isinstance(answer, ServiceError)}
+            decision = watch.on_fetched(seen.values(), now=time.time())
             if isinstance(decision, Wake):
-                refused = errors.get(decision.message)
-                if isinstance(refused, ApiKeyError):
-                    raise refused
+                if isinstance(decision.error, ApiKeyError):
+                    raise decision.error
                 return decision
-            for error in errors:
-                self.log.warning("%s Looking again in %.0f s.", error, decision.seconds)
+            for error in {str(answer) for answer in seen.values() if isinstance(answer, ServiceError)}:
+                self.log.warning("%s Checking again in %.0f s.", error, decision.seconds)
 
     async def _endpoint(self) -> Endpoint:
         return await GeminiHook(self.gemini_conn_id).aendpoint()
@@ -183,16 +184,7 @@ class GeminiBatchTrigger(BaseTrigger):
 
 async def _sleep_through(watch: Watch) -> Wake:
     while True:
-        decision = watch.on_jobs((), now=time.time())
+        decision = watch.on_fetched((), now=time.time())
         if isinstance(decision, Wake):
             return decision
         await asyncio.sleep(decision.seconds)
-
-
-def decide(watch: Watch, seen: Mapping[str, Seen], *, now: float) -> Sleep | Wake:
-    """What to do after a look: a job that can be collected counts more than others that could not be seen."""
-    errors = [answer for answer in seen.values() if isinstance(answer, ServiceError)]
-    jobs = [answer for answer in seen.values() if not isinstance(answer, ServiceError)]
-    if errors and not any(map(watch.needs_attention, jobs)):
-        return watch.on_error(errors[0], now=now)
-    return watch.on_jobs(jobs, now=now)

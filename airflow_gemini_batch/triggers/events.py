@@ -153,7 +153,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         token: str | None = None
         try:
             while True:
-                jobs, token = await poller.client.page_of_jobs(token)
+                jobs, token = await poller.page_of_jobs(token)
                 recent = [job for job in jobs if _ended_at(job, unless_told=0.0) >= earliest and JOB_NAME.fullmatch(job.name)]
                 ended |= {JobEnded(job.name, ending) for job in recent if (ending := self._ending(job))}
                 if token is None:
@@ -164,7 +164,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
 
     async def _looked_at(self, poller: Poller, new: Sequence[JobEnded]) -> dict[JobEnded, Job | RefusedError | None]:
         """Those that the service can tell of by now; None: it finds no such job. Raises ServiceError for an outage."""
-        seen = await poller.look({ended.job for ended in new}, within=0.0) if new else {}
+        seen = await poller.fetch({ended.job for ended in new}, within=0.0) if new else {}
         told: dict[JobEnded, Job | RefusedError | None] = {}
         for ended in new:
             job = seen[ended.job]

@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from airflow_gemini_batch.engine.gemini.job_fetching import Fetched
 from airflow_gemini_batch.engine.gemini.jobs import Job
-from airflow_gemini_batch.triggers.poller import Poller, Seen
+from airflow_gemini_batch.triggers.poller import Poller
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.notifications import NotificationFolder
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
@@ -56,21 +57,21 @@ class JobNotifications:
             return poll_interval
         return poll_interval * _SLOWDOWN
 
-    async def fetch(self, poller: Poller, *, within: float) -> dict[str, Seen]:
+    async def fetch(self, poller: Poller, *, within: float) -> dict[str, Fetched]:
         """The jobs at some moment between now and ``within`` seconds from now: at once when somebody has knocked."""
         seen = await self._look(poller, within)
         self._silent -= {name for name, job in seen.items() if isinstance(job, Job) and not job.embeds}
         return seen
 
-    async def _look(self, poller: Poller, within: float) -> dict[str, Seen]:
+    async def _look(self, poller: Poller, within: float) -> dict[str, Fetched]:
         jobs = sorted(self._jobs)
         if self._door is None:
-            return await poller.look(jobs, within=within)
-        looking = asyncio.ensure_future(poller.look(jobs, within=within))
+            return await poller.fetch(jobs, within=within)
+        looking = asyncio.ensure_future(poller.fetch(jobs, within=within))
         ringing = asyncio.ensure_future(self._ring(self._door))
         try:
             await asyncio.wait({looking, ringing}, return_when=asyncio.FIRST_COMPLETED)
-            return looking.result() if looking.done() else await poller.look(jobs, within=0.0)
+            return looking.result() if looking.done() else await poller.fetch(jobs, within=0.0)
         finally:
             looking.cancel()
             ringing.cancel()

@@ -1,9 +1,10 @@
-"""One poller for many waiting jobs: whoever watches jobs of the same endpoint in the same event loop shares its requests.
+"""One poller for many waiting jobs: all triggers that wait with the same endpoint in the same event loop share its requests.
 
-Each watcher says when it wants to know next; the first one who is due makes the poller look at the jobs of all, and all are
-told. So the requests depend on the interval and not on the number of watchers: many jobs are one listing.
-What must stay true: a job is called missing only when it was asked for by its name, since a listing may lag; and the event
-loop is never blocked, by building a client neither.
+Each trigger says when it wants its jobs next; the first one that is due makes the poller fetch the jobs of all, and all get their
+answers. So the number of requests depends on the interval and not on the number of triggers.
+
+There is one implementation of fetching jobs, synchronous (``engine.gemini.job_fetching``), which the poller calls in a thread:
+the event loop is never blocked, not by building a client either.
 """
 
 from __future__ import annotations
@@ -13,62 +14,67 @@ import contextlib
 import contextvars
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from airflow_gemini_batch.engine.errors import NotFoundError, RefusedError, ServiceError
-from airflow_gemini_batch.engine.gemini.jobs import Job
-
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.gemini.async_client import AsyncGeminiClient
-    from airflow_gemini_batch.engine.gemini.client import Endpoint
-
-#: What a look says of one job; None when the service does not find it.
-Seen: TypeAlias = "Job | ServiceError | None"
+    from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+    from airflow_gemini_batch.engine.gemini.job_fetching import Fetched
+    from airflow_gemini_batch.engine.gemini.jobs import Job
 
 
 @dataclass(eq=False)
 class _Waiter:
-    """Someone who wants to know. ``due`` by the event loop's clock."""
+    """A trigger that waits for its jobs. ``due`` by the event loop's clock."""
 
     jobs: tuple[str, ...]
     due: float
-    told: asyncio.Future[Mapping[str, Seen]]
+    answer: asyncio.Future[Mapping[str, Fetched]]
 
 
 class Poller:
-    """Looks at the jobs of all its watchers at once."""
+    """Fetches the jobs of all its waiters at once."""
 
-    def __init__(self, client: AsyncGeminiClient) -> None:
-        self.client = client
+    def __init__(self, client: GeminiClient) -> None:
+        self._client = client
         self._waiters: list[_Waiter] = []
         self._joined = asyncio.Event()
         self._rounds: asyncio.Task[None] | None = None
 
-    async def look(self, jobs: Iterable[str], *, within: float) -> dict[str, Seen]:
-        """The jobs as they are at some moment between now and ``within`` seconds from now."""
+    async def fetch(self, jobs: Iterable[str], *, within: float) -> dict[str, Fetched]:
+        """The jobs as they are at some moment between now and ``within`` seconds from now; see ``fetch_jobs``."""
         loop = asyncio.get_running_loop()
         waiter = _Waiter(tuple(jobs), loop.time() + within, loop.create_future())
         self._waiters.append(waiter)
         self._joined.set()
         if self._rounds is None or self._rounds.done():
-            # In a context of its own: the watcher that happens to start it may be gone, and its log closed, long before it ends.
+            # In a context of its own: the trigger that happens to start it may be gone, and its log closed, long before it ends.
             self._rounds = contextvars.Context().run(loop.create_task, self._make_rounds())
         try:
-            seen = await waiter.told
+            fetched = await waiter.answer
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-        return {name: seen[name] for name in waiter.jobs}
+        return {name: fetched[name] for name in waiter.jobs}
+
+    async def page_of_jobs(self, token: str | None = None) -> tuple[list[Job], str | None]:
+        """One page of the listing and the token of the next, None at the end. Raises ServiceError."""
+        return await asyncio.to_thread(self._client.page_of_jobs, token)
+
+    async def cancel_job(self, name: str) -> None:
+        """Ask for a job to end; no error when it is gone. Raises ServiceError."""
+        await asyncio.to_thread(self._client.cancel_job, name)
 
     async def close(self) -> None:
         if self._rounds is not None:
             self._rounds.cancel()
             await asyncio.gather(self._rounds, return_exceptions=True)
-        await self.client.close()
+        await asyncio.to_thread(self._client.close)
 
     async def _make_rounds(self) -> None:
-        """Look whenever someone is due, as long as someone waits."""
+        """Fetch whenever a waiter is due, as long as there are waiters."""
+        from airflow_gemini_batch.engine.gemini.job_fetching import fetch_jobs
+
         loop = asyncio.get_running_loop()
         while self._waiters:
             self._joined.clear()
@@ -79,55 +85,15 @@ class Poller:
                 continue  # a newcomer may be due earlier
             waiters, self._waiters = self._waiters, []
             try:
-                seen = await look(self.client, {name for waiter in waiters for name in waiter.jobs})
+                fetched = await asyncio.to_thread(fetch_jobs, self._client, {name for waiter in waiters for name in waiter.jobs})
             except Exception as error:
                 for waiter in waiters:
-                    if not waiter.told.done():
-                        waiter.told.set_exception(error)
+                    if not waiter.answer.done():
+                        waiter.answer.set_exception(error)
                 continue
             for waiter in waiters:
-                if not waiter.told.done():
-                    waiter.told.set_result(seen)
-
-
-async def look(client: AsyncGeminiClient, names: Iterable[str]) -> dict[str, Seen]:
-    """The jobs as they are now, in few requests.
-
-    They are read from the listing, which brings no answers of inline jobs, page by page, for as long as that costs fewer requests
-    than to ask for what is left by name; then that is done. An outage ends the look: it is what is said of all the rest.
-    """
-    wanted = set(names)
-    seen: dict[str, Seen] = {}
-    try:
-        if wanted:
-            async for job in _listed(client, wanted):
-                seen[job.name] = job
-        for name in sorted(wanted - seen.keys()):
-            try:
-                seen[name] = await client.get_job(name)
-            except NotFoundError:
-                seen[name] = None
-            except RefusedError as error:  # says something about this job alone
-                seen[name] = error
-    except ServiceError as error:
-        seen.update(dict.fromkeys(wanted - seen.keys(), error))
-    return seen
-
-
-async def _listed(client: AsyncGeminiClient, wanted: set[str]) -> AsyncIterator[Job]:
-    """Those of the wanted jobs that the first pages of the listing hold."""
-    left = set(wanted)
-    token: str | None = None
-    pages = 0
-    while True:
-        jobs, token = await client.page_of_jobs(token)
-        pages += 1
-        for job in jobs:
-            if job.name in left:
-                left.remove(job.name)
-                yield job
-        if token is None or pages >= len(left):
-            return
+                if not waiter.answer.done():
+                    waiter.answer.set_result(fetched)
 
 
 @dataclass
@@ -138,7 +104,7 @@ class _Shared:
     users: int = field(default=0)
 
     async def close(self) -> None:
-        with contextlib.suppress(Exception):  # one that could not be built has told its users
+        with contextlib.suppress(Exception):  # its users have the error of one that could not be built
             await (await self.building).close()
 
 
@@ -155,7 +121,7 @@ async def shared_poller(endpoint: Endpoint) -> AsyncIterator[Poller]:
         shared = pollers[endpoint] = _Shared(asyncio.ensure_future(_build(endpoint)))
     shared.users += 1
     try:
-        # Shielded: the one who is cancelled must not take the others' poller along.
+        # Shielded: a trigger that is cancelled must not cancel the poller of the others.
         yield await asyncio.shield(shared.building)
     finally:
         shared.users -= 1
@@ -165,10 +131,10 @@ async def shared_poller(endpoint: Endpoint) -> AsyncIterator[Poller]:
 
 
 async def _build(endpoint: Endpoint) -> Poller:
-    def build() -> AsyncGeminiClient:
+    def build() -> GeminiClient:
         # Imported here too: the SDK takes a second to import, which is the thread's and not the event loop's.
-        from airflow_gemini_batch.engine.gemini.async_client import AsyncGeminiClient
+        from airflow_gemini_batch.engine.gemini.client import GeminiClient
 
-        return AsyncGeminiClient(endpoint)
+        return GeminiClient(endpoint)
 
     return Poller(await asyncio.to_thread(build))

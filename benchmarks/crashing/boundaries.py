@@ -21,8 +21,9 @@ import httpx
 
 from airflow_gemini_batch.engine.errors import GeminiBatchError
 from airflow_gemini_batch.engine.run.layout import Run
-from airflow_gemini_batch.engine.run.ledger import Ledger, token_of
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.engine.run.tokens import token_of
 from crashing.children import Line
 
 
@@ -208,7 +209,7 @@ class _Names:
     def _learn(self) -> None:
         with contextlib.suppress(GeminiBatchError):
             manifest = self._run.manifest()
-            for shard in Ledger(self._run).shards(manifest) if manifest is not None else ():
+            for shard in Snapshot(self._run, manifest).shards() if manifest is not None else ():
                 self._known[token_of(manifest, shard)] = str(shard.id)
         for file in (self._folder / "_run" / "ledger").glob("*.json"):
             part, _, fact = file.name.partition(".")

@@ -18,7 +18,7 @@ from airflow_gemini_batch.engine import advance
 from airflow_gemini_batch.engine.gemini import client
 from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.submit import submission
+from airflow_gemini_batch.engine.submit import job_search
 from airflow_gemini_batch.engine.wait import waiting
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 
@@ -33,8 +33,8 @@ def hurry(*, lease: float, listing_lag: float) -> None:
     BatchOptions.__init__.__defaults__ = tuple({**defaults, "claim_lease": lease, "listing_lag": listing_lag}.values())
     if (BatchOptions().claim_lease, BatchOptions().listing_lag) != (lease, listing_lag):
         raise AssertionError("The defaults of BatchOptions are not where they were: tell the harness where they went.")
-    _shorten(submission, "_LOOK_EVERY", 0.2)
-    _shorten(advance, "_COLLECT_AGAIN", 0.3)
+    _shorten(job_search, "_LIST_EVERY", 0.2)
+    _shorten(advance, "_ASK_AGAIN", 0.3)
     _shorten(waiting, "_LONGEST_BACKOFF", 0.5)
     _shorten(waiting, "_QUOTA_WAIT", 0.3)
     _shorten(waiting, "_LONGEST_QUOTA_WAIT", 1.0)

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from airflow_gemini_batch.emulator import EmulatorProcess
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.run.layout import Run
-from airflow_gemini_batch.engine.run.ledger import Ledger, display_name, token_of
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.run.tokens import display_name, token_of
 from crashing.children import Line, do
 from crashing.scenarios import Scenario
 from crashing.work import Site
@@ -104,7 +105,7 @@ class Elsewhere:
         def work(line: Line) -> tuple[str, Any]:
             run = Run(locate(site.destination))
             manifest = run.manifest()
-            shards = Ledger(run).shards(manifest) if manifest is not None else []
+            shards = Snapshot(run, manifest).shards() if manifest is not None else []
             ours = {display_name(token_of(manifest, shard), shard) for shard in shards if manifest is not None}
             with GeminiClient(Endpoint(api_key=self.key, base_url=self.url)) as client:
                 return "finished", [job.display_name for job in client.list_jobs() if job.display_name in ours]

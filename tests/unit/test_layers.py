@@ -18,12 +18,8 @@ LAYERS = (
 )
 _RANKS = {**dict.fromkeys(BASE, 0), **{layer: rank for rank, layer in enumerate(LAYERS, start=1)}}
 
-#: module -> imports that point forward. Must become empty.
-FORWARD: dict[str, set[str]] = {
-    "build.building": {"wait.in_flight"},
-    "submit.submission": {"wait.in_flight"},
-    "wait.in_flight": {"collect.download"},
-}
+#: module -> imports that point forward: none.
+FORWARD: dict[str, set[str]] = {}
 
 ENGINE_MODULES = {module.removeprefix(f"{ENGINE}."): file for module, file in MODULES.items() if module.startswith(f"{ENGINE}.")}
 

@@ -20,11 +20,11 @@ from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
+from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.source.open import Source, open_source
 from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
-from airflow_gemini_batch.engine.wait.in_flight import cancel_run
 
 log = logging.getLogger(__name__)
 

@@ -11,21 +11,21 @@ import datetime as dt
 import logging
 from pathlib import Path
 
-from airflow_gemini_batch.engine.collect.land import Ending, Landed, land
+from airflow_gemini_batch.engine.collect.land import Ending, land
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
-from airflow_gemini_batch.engine.options import MediaTo
+from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.response.reasons import Reason, is_retryable
 from airflow_gemini_batch.engine.response.responses import Garbage, classify
-from airflow_gemini_batch.engine.run.layout import Run, Shard, read_json
-from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
+from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
 from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
 from airflow_gemini_batch.engine.submit.inline import receive_inline
 
 log = logging.getLogger(__name__)
 
-#: An output with fewer lines than the job has counted is fetched again this often before it is believed.
+#: An output with fewer lines than the job has counted is downloaded so many times before it is believed.
 _MOST_DOWNLOADS = 3
 
 #: What becomes of the rows for which a job has no answer, by the job's state.
@@ -37,36 +37,30 @@ _REASONS: dict[JobState, Reason] = {
 }
 
 
-def landed(run: Run, shard: Shard) -> Landed | None:
-    """The counts of a shard that has been collected, or None. Torn counts are as good as none: landing again costs nothing."""
-    try:
-        return read_json(run.landed_file(shard.id), Landed)
-    except CorruptRunError as torn:
-        log.warning("%s The shard is landed again.", torn)
-        return None
-
-
 def collect(
     run: Run,
     client: GeminiClient,
     shard: Shard,
     job: Job | None,
+    options: BatchOptions,
     *,
-    keep_response: bool = True,
-    media_to: MediaTo = "column",
-    resubmit_lost: bool = False,
+    manifest: Manifest | None = None,
 ) -> Landed:
-    """Download a settled job's output and write the shard's parts; finished work is found and not repeated.
+    """Download a settled job's output and write the shard's parts of both tables. Finished work is found and not repeated.
 
-    :param job: None for a shard without a request, which becomes no job.
-    :param resubmit_lost: whether the rows of an output that the service has no more become retryable letters; else NotFoundError.
+    :param job: None for a shard without a request, which has no job.
+    :param options: ``keep_response`` and ``media_to`` say what the parts hold; with ``resubmit_lost``, the rows of an output that
+        the service no longer has become retryable dead letters.
+
+    Returns the counts. Raises NotFoundError when the output is gone, OutcomeUnknownError when the service does not give it yet,
+    CorruptRunError when files of the run are absent or were changed.
     """
-    done = landed(run, shard)
-    if done is not None:
-        return done
+    ledger = Ledger(run)
+    landed = ledger.landed(shard.id)
+    if landed is not None:
+        return landed
     cancelled_by_us = False
     if job is not None:
-        ledger = Ledger(run)
         ledger.record_end(shard.id, job)
         cancelled_by_us = ledger.cancellation(shard.id) is not None
         # An inline job that ended badly may hold answers all the same, which no listing shows.
@@ -74,16 +68,16 @@ def collect(
             try:
                 download(run, client, shard, job)
             except NotFoundError as error:
-                if (job.ended_well or job.output_file is not None) and not resubmit_lost:
+                if (job.ended_well or job.output_file is not None) and not options.resubmit_lost:
                     raise
                 log.warning("%s Its rows count as unanswered.", error)
     ending = ending_of(job, cancelled_by_us=cancelled_by_us)
-    counts = land(run, shard, ending, keep_response=keep_response, media_to=media_to)
+    counts = land(run, shard, ending, keep_response=options.keep_response, media_to=options.media_to, manifest=manifest)
     log.info(
         "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else ""
     )
     if job is not None and (input_file := job.input_file or _input_file(run, shard)) is not None:
-        give_back(client, input_file)
+        delete_input(client, input_file)
     return counts
 
 
@@ -124,7 +118,7 @@ def fetch_output(client: GeminiClient, job: Job, target: Location, *, requests: 
         if lines >= counted:
             return
         log.warning("%s has %d whole lines, its job counts %d. Downloading it again.", job.output_file, lines, counted)
-    log.warning("%s stays short: what is missing goes to the dead letter.", job.output_file)
+    log.warning("%s stays short: rows without an answer go to dead_letter.", job.output_file)
 
 
 def _fetch(client: GeminiClient, name: str, target: Location, expected: int | None) -> int:
@@ -161,28 +155,20 @@ def _input_file(run: Run, shard: Shard) -> str | None:
 
 
 def reland(run: Run, shard: Shard) -> Landed:
-    """Write a shard's parts anew, as they were, from what the run holds, for when they turn out to be torn. Costs nothing."""
+    """Write a shard's parts again, as they were, from what the run holds, when they turn out to be torn. Costs nothing."""
     ledger = Ledger(run)
     job = ledger.ended(shard.id)
     if job is None and shard.requests > 0:
-        raise CorruptRunError(f"{run.results_part(shard.id)} cannot be written anew: nobody has recorded how its job ended.")
+        raise CorruptRunError(f"{run.results_part(shard.id)} cannot be written again: the ledger does not say how its job ended.")
     ending = ending_of(job, cancelled_by_us=ledger.cancellation(shard.id) is not None)
-    was = landed(run, shard)
+    was = ledger.landed(shard.id)
     if was is None:
         return land(run, shard, ending)
     return land(run, shard, ending, keep_response=was.keep_response, media_to=was.media_to)
 
 
-def lost_job(
-    run: Run,
-    shard: Shard,
-    name: str,
-    *,
-    why: ServiceError | None = None,
-    keep_response: bool = True,
-    media_to: MediaTo = "column",
-) -> Landed:
-    """Give up a job that the service does not find, or whose output it does not give: its rows become retryable letters.
+def lost_job(run: Run, shard: Shard, name: str, options: BatchOptions, *, why: ServiceError | None = None) -> Landed:
+    """Give up a job that the service does not find, or whose output it does not give: its rows become retryable dead letters.
 
     :param why: what the service says instead of the output.
     """
@@ -191,16 +177,17 @@ def lost_job(
         reason=Reason.JOB_FAILED,
         code=404 if why is None else why.code,
         status="NOT_FOUND" if why is None else why.status,
-        message=f"the service does not find {name} any more" if why is None else str(why),
+        message=f"the service no longer finds {name}" if why is None else str(why),
         retryable=True,
     )
-    return land(run, shard, ending, keep_response=keep_response, media_to=media_to)
+    return land(run, shard, ending, keep_response=options.keep_response, media_to=options.media_to)
 
 
 def ending_of(job: Job | None, *, cancelled_by_us: bool = False) -> Ending:
     """What becomes of the rows that the output does not answer.
 
-    :param cancelled_by_us: what we stopped ourselves may be sent again; what somebody else stopped, only they may want again.
+    :param cancelled_by_us: whether this package cancelled it, so that its rows may be resubmitted. Jobs cancelled by others
+        stay cancelled.
     """
     if job is None:
         return Ending(job=None, reason=Reason.MISSING)
@@ -215,8 +202,8 @@ def ending_of(job: Job | None, *, cancelled_by_us: bool = False) -> Ending:
     )
 
 
-def give_back(client: GeminiClient, input_file: str) -> None:
-    """Delete a job's input file: the project's 20 GB are filled by what nobody needs any more. Best effort."""
+def delete_input(client: GeminiClient, input_file: str) -> None:
+    """Delete a job's input file, which counts toward the project's 20 GB of storage. Best effort."""
     try:
         client.delete_file(input_file)
     except ServiceError as error:
@@ -237,8 +224,8 @@ def unnamed_output(job: Job) -> NotFoundError:
     ended = f" (at {job.end_time})" if job.end_time else ""
     return NotFoundError(
         f"{job.name} has ended as {job.wire_state or job.state.value}{ended} and does not name its output file, so there is "
-        "nothing to collect; nothing was sent again. Run the same again, or clear the task, to look once more: the service keeps "
-        "an output for about 48 hours. If it is lost for sure, say resubmit_lost=True: its rows are then paid once more.",
+        "nothing to collect; nothing was resubmitted. Run the same again, or clear the task, to check once more: the service "
+        "keeps an output for about 48 hours. If it is certainly lost, set resubmit_lost=True: its rows are then paid once more.",
         code=404,
     )
 
@@ -249,7 +236,7 @@ def _gone(job: Job, error: ServiceError) -> NotFoundError:
     return NotFoundError(
         f"The output {job.output_file or '(inline)'} of {job.name} cannot be read: {error}{late} Output is kept for about 48 "
         "hours and is visible only to keys of the project that made the job: check that the connection's key is one of them. If "
-        "it is lost for sure, say resubmit_lost=True: its rows are then paid once more.",
+        "it is certainly lost, set resubmit_lost=True: its rows are then paid once more.",
         code=error.code,
         status=error.status,
     )

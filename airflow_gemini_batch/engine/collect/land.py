@@ -27,7 +27,8 @@ from airflow_gemini_batch.engine.response.joining import ANSWERED, AWAITED, NOT_
 from airflow_gemini_batch.engine.response.lines import OutputLines, RequestLines, open_output
 from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH, Reason, is_retryable
 from airflow_gemini_batch.engine.response.responses import Answer, Refusal, classify
-from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
+from airflow_gemini_batch.engine.run.ledger import Landed
 from airflow_gemini_batch.engine.run.shard_inputs import Inputs, open_inputs
 from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS, PartWriter, dead_letter_schema, results_schema
 
@@ -56,39 +57,25 @@ class Ending(msgspec.Struct, frozen=True):
     ended_at: datetime | None = None
 
 
-class Landed(msgspec.Struct, frozen=True):
-    """The counts of a landed part.
-
-    :param rows: ``results`` + ``dead_letter``.
-    :param reasons: dead letters by reason.
-    :param aside: lines that decide about no row, by why (see ``answers.joining``).
-    :param tokens: sums over the results, as the service counted them.
-    :param keep_response, media_to: how it was landed, for when it has to be landed again.
-    """
-
-    number: int
-    attempt: int
-    job: str | None
-    rows: int
-    results: int
-    dead_letter: int
-    reasons: dict[str, int]
-    aside: dict[str, int]
-    tokens: dict[str, int]
-    keep_response: bool = True
-    media_to: MediaTo = "column"
-
-
-def land(run: Run, shard: Shard, ending: Ending, *, keep_response: bool = True, media_to: MediaTo = "column") -> Landed:
+def land(
+    run: Run,
+    shard: Shard,
+    ending: Ending,
+    *,
+    keep_response: bool = True,
+    media_to: MediaTo = "column",
+    manifest: Manifest | None = None,
+) -> Landed:
     """Write the shard's part of both tables from the output lines that the run holds.
 
     :param keep_response: whether the results keep each raw answer.
     :param media_to: whether media go into the results, or into files beside them.
+    :param manifest: the run's, where it has been read already.
 
     Raises CorruptRunError when the shard's inputs or requests are absent or were changed.
     """
     media_folder = run.media_folder(shard.id)
-    extras = extra_columns(run.built().request, media_folder=media_folder if media_to == "files" else None)
+    extras = extra_columns((manifest or run.built()).request, media_folder=media_folder if media_to == "files" else None)
     # Its presence says that both parts are whole and belong together: not while they are being replaced.
     run.landed_file(shard.id).delete()
     media_folder.delete()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 import pyarrow as pa
@@ -25,9 +25,10 @@ from airflow_gemini_batch.engine.options import SERVICE_MAX_BYTES, BatchOptions
 from airflow_gemini_batch.engine.request.encoded import Encoded
 from airflow_gemini_batch.engine.response.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
-from airflow_gemini_batch.engine.run.ledger import Ledger, Redrive
+from airflow_gemini_batch.engine.run.ledger import Landed, Ledger, Redrive
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs, opened
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.tables import PartWriter
 
 log = logging.getLogger(__name__)
@@ -36,11 +37,13 @@ log = logging.getLogger(__name__)
 _BATCH_ROWS = 1024
 
 
-def redrive(run: Run, manifest: Manifest, shard: Shard, options: BatchOptions) -> tuple[Shard, ...]:
+def redrive(run: Run, manifest: Manifest, shard: Shard, landed: Landed, options: BatchOptions) -> tuple[Shard, ...]:
     """The shards in which the retryable letters of a landed shard are sent again; decided and written once."""
     ledger = Ledger(run)
     torn = False
     try:
+        if landed.dead_letter == 0:
+            return ledger.record_redrive(shard.id, ()).shards
         decided = ledger.redrive(shard.id)
     except CorruptRunError as error:
         log.warning("%s It is made anew from the request files that are there.", error)
@@ -65,20 +68,19 @@ def redrive(run: Run, manifest: Manifest, shard: Shard, options: BatchOptions) -
     return ledger.record_redrive(shard.id, shards, repair=torn).shards
 
 
-def prune(run: Run, shards: Sequence[Shard]) -> None:
-    """Take the letters that were sent again out of the dead-letter part of the attempt before. May be repeated.
+def prune(run: Run, snapshot: Snapshot) -> None:
+    """Take the rows that were resubmitted out of the dead-letter part of the attempt before. May be repeated.
 
-    :param shards: every shard of the run; all of them have landed.
+    :param snapshot: of a run whose shards have all landed.
     """
-    ledger = Ledger(run)
-    for shard in shards:
-        decided = ledger.redrive(shard.id)
-        if decided is not None and decided.shards:
-            again: list[pa.Array] = []
-            for piece in decided.shards:
+    for shard in snapshot.shards():
+        pieces = snapshot.redrive(shard.id)
+        if pieces:
+            resubmitted: list[pa.Array] = []
+            for piece in pieces:
                 with open_inputs(run, piece) as inputs:
-                    again += [pa.array(inputs.keys(batch), pa.string()) for batch in range(len(inputs.batches))]
-            _drop(run, shard.id, pa.concat_arrays(again))
+                    resubmitted += [pa.array(inputs.keys(batch), pa.string()) for batch in range(len(inputs.batches))]
+            _drop(run, shard.id, pa.concat_arrays(resubmitted))
 
 
 def _piece(manifest: Manifest, shard: Shard, piece: int) -> ShardAttempt:

@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from airflow_gemini_batch.engine.collect.download import landed, reland
-from airflow_gemini_batch.engine.collect.land import Landed
+from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError, GeminiBatchError
 from airflow_gemini_batch.engine.finish.balance import Balance, check_run
 from airflow_gemini_batch.engine.finish.redrive import prune
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, read_json
-from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,10 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
         _tidy(run)
     else:
         manifest = run.built()
-        shards = Ledger(run).shards(manifest)
+        snapshot = Snapshot(run, manifest)
+        shards = snapshot.shards()
         counts = _all_landed(run, shards)
-        balance = _balanced(run, shards)
+        balance = _balanced(run, snapshot, shards)
         summary = _summarise(run, manifest, shards, counts, balance)
         run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
         log.info(
@@ -118,11 +119,12 @@ def _tidy(run: Run) -> None:
     manifest = run.manifest()
     if manifest is not None:
         with contextlib.suppress(CorruptRunError):  # of a finished run only the tables and the summary need still be there
-            prune(run, Ledger(run).shards(manifest))
+            prune(run, Snapshot(run, manifest))
 
 
 def _all_landed(run: Run, shards: list[Shard]) -> list[Landed]:
-    counts = [landed(run, shard) for shard in shards]
+    ledger = Ledger(run)
+    counts = [_landed(run, ledger, shard) for shard in shards]
     absent = [str(shard.id) for shard, count in zip(shards, counts, strict=True) if count is None]
     if absent:
         raise BalanceError(
@@ -132,11 +134,17 @@ def _all_landed(run: Run, shards: list[Shard]) -> list[Landed]:
     return [count for count in counts if count is not None]
 
 
-def _balanced(run: Run, shards: list[Shard]) -> Balance:
+def _landed(run: Run, ledger: Ledger, shard: Shard) -> Landed | None:
+    """The counts of a shard; torn ones are found out again by writing its parts again."""
+    landed = ledger.landed(shard.id)
+    return reland(run, shard) if landed is None and run.landed_file(shard.id).exists() else landed
+
+
+def _balanced(run: Run, snapshot: Snapshot, shards: list[Shard]) -> Balance:
     """The balance of the tables. Parts that turn out to be torn, or to hold other rows, are written anew once."""
     for last in (False, True):
         try:
-            prune(run, shards)
+            prune(run, snapshot)
             balance = check_run(run, shards)
             if balance.balanced:
                 return balance

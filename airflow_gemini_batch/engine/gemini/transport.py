@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,6 @@ class Captured:
             if not self.is_good:
                 raise
 
-    async def arun(self, call: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await call()
-        except sdk_errors.APIError:
-            raise
-        except Exception:
-            if not self.is_good:
-                raise
-
     def json(self) -> dict[str, Any]:
         try:
             content = read_any(self.body or b"")
@@ -106,11 +97,9 @@ def captured() -> Iterator[Captured]:
         _capturing.reset(token)
 
 
-def hooked_client(*, asynchronous: bool = False) -> Any:
+def hooked_client() -> Any:
     """An HTTP client whose batch answers can be captured. Redirects are followed, as the SDK's own client does."""
     module = http_library()
-    if asynchronous:
-        return module.AsyncClient(follow_redirects=True, event_hooks={"response": [_keep_async]})
     return module.Client(follow_redirects=True, event_hooks={"response": [_keep]})
 
 
@@ -118,12 +107,6 @@ def _keep(response: Any) -> None:
     box = _capturing.get()
     if box is not None and _KEPT_PATHS.search(response.request.url.path):
         box.keep(response.read(), response.status_code)
-
-
-async def _keep_async(response: Any) -> None:
-    box = _capturing.get()
-    if box is not None and _KEPT_PATHS.search(response.request.url.path):
-        box.keep(await response.aread(), response.status_code)
 
 
 def fetch_to(path: Path, url: str, *, http: Any, api_key: str, timeout: float) -> None:

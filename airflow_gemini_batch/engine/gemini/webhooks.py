@@ -142,7 +142,7 @@ class Webhooks:
 
 
 def _refuse_repeats(http: Any, doing: str) -> None:
-    """Let no POST go out twice whose outcome is unknown: the webhooks client of google-genai 2 retries once with ``attempts=1``."""
+    """Send no POST of unknown outcome twice: the webhooks client of google-genai 2 retries once with ``attempts=1``."""
     unanswered: set[str] = set()
 
     def before(request: Any) -> None:

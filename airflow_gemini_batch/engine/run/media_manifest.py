@@ -14,7 +14,7 @@ import msgspec
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.run.layout import Run, Shard, read_json
-from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
 #: The start of every File.uri that the service returns (always v1beta, in all published examples). It is an identifier, not an
 #: address: the service resolves it itself, so it is the same behind a proxy and with any API version.
@@ -91,7 +91,7 @@ def media_of(run: Run) -> Iterator[MediaFile]:
     All of them expire 48 hours after their upload (Files API).
     """
     seen: set[str] = set()
-    for shard in Ledger(run).shards(run.built()):
+    for shard in Snapshot(run, run.built()).shards():
         for file in read_media(run, shard):
             if file.name not in seen:
                 seen.add(file.name)

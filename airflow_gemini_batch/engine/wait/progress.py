@@ -1,4 +1,4 @@
-"""What is worth telling a person while jobs run: each change of state, and now and then how far they are."""
+"""What to log while jobs run: each change of state, and from time to time how far they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Progress:
     _reported: float | None = None
 
     def lines(self, jobs: Iterable[Job], *, now: float) -> list[str]:
-        """What to log after a look at the jobs; nothing, most of the time.
+        """What to log after a check of the jobs; nothing, most of the time.
 
         :param now: seconds, by any clock that does not jump.
         """

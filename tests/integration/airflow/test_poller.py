@@ -119,7 +119,7 @@ def test_a_job_on_a_late_page_is_found(emulator: Emulator, jobs: Callable[[int],
 
     async def look() -> dict[str, Any]:
         async with shared_poller(Endpoint(api_key=KEY, base_url=emulator.url)) as shared:
-            return await shared.look(names, within=0)
+            return await shared.fetch(names, within=0)
 
     seen = asyncio.run(look())
 
@@ -133,7 +133,7 @@ def test_a_job_that_is_gone_is_told_as_such(emulator: Emulator, jobs: Callable[[
 
     async def look() -> dict[str, Any]:
         async with shared_poller(Endpoint(api_key=KEY, base_url=emulator.url)) as shared:
-            return await shared.look(names, within=0)
+            return await shared.fetch(names, within=0)
 
     seen = asyncio.run(look())
 
@@ -159,8 +159,8 @@ def test_the_client_is_closed_when_the_last_one_has_left(emulator: Emulator, job
         async with shared_poller(endpoint) as first:
             async with shared_poller(endpoint) as second:
                 assert second is first
-                await second.look(names, within=0)
-            await first.look(names, within=0)
+                await second.fetch(names, within=0)
+            await first.fetch(names, within=0)
         async with shared_poller(endpoint) as third:
             assert third is not first
         assert not poller._shared[asyncio.get_running_loop()]

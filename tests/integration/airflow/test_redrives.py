@@ -77,7 +77,7 @@ def test_a_lost_job_is_sent_again_only_on_the_users_word(resubmit: bool, describ
 def test_collecting_may_outlast_the_timeout_and_leaves_it_as_it_was(
     describe: Describe, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.advance._COLLECT_AGAIN", 1.0)
+    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 1.0)
     legs = Legs(describe(options={"timeout": timedelta(seconds=3), "max_active_jobs": 3})).start()
     emulator.advance(60)
     assert emulator.wait_idle()

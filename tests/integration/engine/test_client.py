@@ -20,7 +20,6 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
-from airflow_gemini_batch.engine.gemini.async_client import AsyncGeminiClient
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import JobState
 from tests.integration.engine.scripted_server import Answer, serving
@@ -303,13 +302,3 @@ def test_a_job_name_from_outside_cannot_reach_another_path() -> None:
             gemini.get_job("batches/x?y=1")
 
         assert script.seen == []
-
-
-async def test_the_asynchronous_client_reads_the_same_raw_answers() -> None:
-    with serving(lambda method, path: Answer(body=FAILED if NAME in path else {"operations": [FAILED]})) as script:
-        async with AsyncGeminiClient(Endpoint(api_key=CANARY, base_url=script.url)) as gemini:
-            job = await gemini.get_job(NAME)
-            jobs, token = await gemini.page_of_jobs()
-
-    assert job.error_message == "why it failed"
-    assert (jobs, token) == ([job], None)

@@ -93,7 +93,7 @@ def test_what_fails_inline_is_told_and_sent_again_as_ever(go: Go, tmp_path: Path
 def test_answers_that_the_service_cannot_give_yet_are_asked_for_again(
     go: Go, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.advance._COLLECT_AGAIN", 0.1)
+    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.1)
     emulator.faults.add(JobFault(responses_file_late_polls=3))
 
     assert go(transport="inline").results == 12

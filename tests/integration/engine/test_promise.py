@@ -17,12 +17,12 @@ from airflow_gemini_batch.engine.collect.download import collect
 from airflow_gemini_batch.engine.errors import OutcomeUnknownError, QuotaError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import JobState
+from airflow_gemini_batch.engine.run.cancellation import cancel_job
 from airflow_gemini_batch.engine.run.layout import Manifest, Run
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
 from airflow_gemini_batch.engine.submit.submission import Submission
-from airflow_gemini_batch.engine.wait.in_flight import cancel
 from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, table
 
 CREATE = ":batchGenerateContent"
@@ -76,7 +76,7 @@ def test_the_output_of_a_job_that_did_not_end_well_is_collected(
     while not (job := client.get_job(name)).has_output:
         continue
 
-    landed = collect(submission.run, client, shard, msgspec.structs.replace(job, state=state, wire_state=""))
+    landed = collect(submission.run, client, shard, msgspec.structs.replace(job, state=state, wire_state=""), SHORT_WAITS)
 
     assert (landed.results, landed.dead_letter) == (4, 0)
 
@@ -122,7 +122,7 @@ def test_the_ledger_says_that_we_cancel_before_the_service_is_asked(
     emulator.faults.add(HttpFault(do="status", status=403, path=":cancel"))
 
     with pytest.raises(ServiceError):
-        cancel(submission.run, client, shard.id, name, why="killed")
+        cancel_job(submission.run, client, shard.id, name, why="killed")
 
     known = submission.ledger.cancellation(shard.id)
     assert known is not None

@@ -17,9 +17,9 @@ from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, WaitTimeoutError
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.engine.wait.in_flight import cancel_run
 from tests.integration.engine.conftest import SHORT_WAITS, creates, read, table
 
 pytestmark = pytest.mark.integration

@@ -69,14 +69,14 @@ def test_a_torn_manifest_is_told_and_never_built_over(go: Go, tmp_path: Path) ->
         go()
 
 
-def test_a_service_that_cannot_be_asked_does_not_keep_the_old_run(
+def test_a_job_that_cannot_be_cancelled_does_not_keep_the_old_run(
     go: Go, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     emulator.faults.add(JobFault(do="hang"))
     with pytest.raises(WaitTimeoutError):
         go(timeout=timedelta(seconds=0.3))
     emulator.faults.clear()
-    emulator.faults.add(HttpFault(do="status", status=400, method="GET", path="/batches", count=1))
+    emulator.faults.add(HttpFault(do="status", status=400, method="POST", path=":cancel"))
 
     assert go(source=table(3), if_exists="replace").rows == 3
 

@@ -15,8 +15,9 @@ from airflow_gemini_batch.engine.errors import NamelessJobError, OutcomeUnknownE
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import JobState
 from airflow_gemini_batch.engine.run.layout import Run, Shard
-from airflow_gemini_batch.engine.run.ledger import Ledger, display_name, input_file_name, token_of
+from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.run.tokens import display_name, input_file_name, token_of
 from airflow_gemini_batch.engine.specs import GenerateRequest
 from airflow_gemini_batch.engine.submit.submission import Submission
 from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, table

@@ -12,7 +12,7 @@ import pytest
 from airflow_gemini_batch.engine.errors import ApiKeyError, OutcomeUnknownError
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
-from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger, decide
+from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 
 RUNNING = Job("batches/a", JobState.RUNNING)
 SETTLED = Job("batches/b", JobState.FAILED, done=True)
@@ -67,13 +67,15 @@ def test_the_arguments_hold_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         ([RUNNING, OUTAGE], Sleep),
         ([OUTAGE, SETTLED], Wake("settled")),
         ([OUTAGE], Sleep),
-        ([WRONG_KEY], Wake("error", "400")),
+        ([WRONG_KEY], Wake("error", WRONG_KEY)),
+        ([OUTAGE, WRONG_KEY], Wake("error", WRONG_KEY)),
+        ([WRONG_KEY, SETTLED], Wake("settled")),
     ],
 )
-def test_a_job_that_can_be_collected_counts_more_than_one_that_could_not_be_seen(answers: list[Any], decision: Any) -> None:
+def test_a_job_that_can_be_collected_outweighs_one_that_could_not_be_fetched(answers: list[Any], decision: Any) -> None:
     watch = Watch((), poll_interval=30.0, deadline=1_000.0)
 
-    decided = decide(watch, dict(enumerate(answers)), now=0.0)  # type: ignore[arg-type]
+    decided = watch.on_fetched(answers, now=0.0)
 
     assert isinstance(decided, Sleep) if decision is Sleep else decided == decision
 

@@ -12,17 +12,10 @@ from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, SourceInfo
-from airflow_gemini_batch.engine.run.ledger import (
-    Intent,
-    Ledger,
-    display_name,
-    input_file_name,
-    is_for,
-    token_of,
-    token_of_display_name,
-)
+from airflow_gemini_batch.engine.run.ledger import Intent, Ledger
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.engine.submit.submission import choose, patience
+from airflow_gemini_batch.engine.run.tokens import display_name, input_file_name, is_for, token_of, token_of_display_name
+from airflow_gemini_batch.engine.submit.job_search import choose, patience
 
 SHARD = Shard(number=3, rows=10, requests=10, bytes=100, sha256="ab" * 32)
 PART = ShardAttempt(3)
@@ -125,7 +118,7 @@ def test_a_torn_file_is_named_and_never_taken_for_absent(ledger: Ledger, content
 def test_a_record_that_names_no_job_is_not_followed(ledger: Ledger) -> None:
     ledger.record(PART, TOKEN, Job("batches/../../files/x", JobState.PENDING), adopted=False)
 
-    with pytest.raises(CorruptRunError, match="no batch job"):
+    with pytest.raises(CorruptRunError, match="expected batches/<id>"):
         ledger.submitted(PART)
 
 
