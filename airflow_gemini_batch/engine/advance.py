@@ -267,7 +267,7 @@ class _Pass:
         return self._redrive(shard, lost_job(self.run, shard, name, self.options, why=why))
 
     def _redrive(self, shard: Shard, landed: Landed) -> tuple[_ShardState, tuple[Shard, ...]]:
-        pieces = redrive(self.run, self.snapshot.manifest, shard, landed, self.options)
+        pieces = redrive(self.run, self.snapshot.manifest, shard, self.options, landed=landed)
         self.snapshot.remember_redrive(shard.id, pieces)
         return _ShardState(shard, "done"), pieces
 

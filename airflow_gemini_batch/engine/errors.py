@@ -24,7 +24,10 @@ Every message says what was expected, what was found, where, and what to do. No 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class GeminiBatchError(Exception):

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from airflow_gemini_batch.engine.gemini.job_fetching import Fetched
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.triggers.poller import Poller
 from airflow_gemini_batch.webhooks.events import JobEnded

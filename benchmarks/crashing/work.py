@@ -78,7 +78,7 @@ def perform(site: Site, work: Work, fate: Fate) -> Callable[[Line], tuple[str, A
         waits = site.waits
         hurry(lease=waits.lease, listing_lag=waits.settle)
         if site.sabotaged:
-            Submission._look_for = lambda *_, **__: None  # type: ignore[method-assign]
+            Submission._search = lambda *_, **__: None  # type: ignore[method-assign]
         Boundaries(line, fate, site.destination).watch()
         extra = {"timeout": waits.timeout}
         connection = {"conn_type": "gemini", "password": site.key, "host": site.url, "extra": extra}

@@ -64,6 +64,7 @@ PUBLIC = [
     "RequestSpec",
     "ServiceError",
     "ShardReferenceDict",
+    "ShardsFailedError",
     "Summary",
     "UnreachableError",
     "UnsettledError",

@@ -37,12 +37,14 @@ log = logging.getLogger(__name__)
 _BATCH_ROWS = 1024
 
 
-def redrive(run: Run, manifest: Manifest, shard: Shard, landed: Landed, options: BatchOptions) -> tuple[Shard, ...]:
+def redrive(
+    run: Run, manifest: Manifest, shard: Shard, options: BatchOptions, *, landed: Landed | None = None
+) -> tuple[Shard, ...]:
     """The shards in which the retryable letters of a landed shard are sent again; decided and written once."""
     ledger = Ledger(run)
     torn = False
     try:
-        if landed.dead_letter == 0:
+        if landed is not None and landed.dead_letter == 0:
             return ledger.record_redrive(shard.id, ()).shards
         decided = ledger.redrive(shard.id)
     except CorruptRunError as error:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow_gemini_batch.engine.errors import NotFoundError, OutcomeUnknownError, QuotaError, ServiceError, UnreachableError
-from airflow_gemini_batch.engine.gemini.job_fetching import Fetched
 from airflow_gemini_batch.engine.gemini.jobs import Job
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.engine.gemini.job_fetching import Fetched
 
 #: Outages are waited out at growing intervals, up to this many seconds between two checks.
 _LONGEST_BACKOFF = 300.0

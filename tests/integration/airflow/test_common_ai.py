@@ -266,8 +266,8 @@ class TestOrphans:
         emulator.faults.add(JobFault(do="hang"))
         first, second = submit(adapter, ["a"]), submit(adapter, ["a"])
 
-        assert adapter.find_orphaned_batch(CALL["idempotency_key"], FINGERPRINT, ago) == second
-        assert adapter.get_batch(first).status == "cancelled"
+        assert adapter.find_orphaned_batch(CALL["idempotency_key"], FINGERPRINT, ago) == first
+        assert adapter.get_batch(second).status == "cancelled"
 
     def test_a_listing_that_fails_is_not_an_absent_job(self, adapter: GeminiBatchAdapter, emulator: Emulator, ago: str) -> None:
         emulator.faults.add(HttpFault(do="status", status=400, path="/batches", method="GET"))

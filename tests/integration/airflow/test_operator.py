@@ -101,7 +101,7 @@ def test_a_submission_refused_for_quota_is_waited_out_in_the_triggerer(
 def test_the_timeout_names_the_jobs_and_leaves_them(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang"))
 
-    with pytest.raises(AirflowFailException, match=r"These jobs run on, unless they have ended: batches/.*Run the same again"):
+    with pytest.raises(AirflowFailException, match=r"These jobs keep running: batches/.*Run the same again"):
         Legs(describe(options={"timeout": timedelta(seconds=0.5)})).finish()
 
     assert [job["done"] for job in emulator.jobs()] == [False, False, False]

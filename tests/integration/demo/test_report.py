@@ -33,7 +33,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
             model="gemini-3.6-flash",
             destination=str(folder / "run"),
             key="name",
-            poll_interval=0.1,
+            options={"poll_interval": 0.1},
             endpoint=Endpoint(api_key="any-key", base_url=emulator.url),
         )
     said = io.StringIO()

@@ -76,7 +76,7 @@ def test_thoughts_stand_apart_from_the_text(go: Go, tmp_path: Path) -> None:
     go(request=GenerateRequest(prompt="Repeat: ${body}", config=THINK))
 
     for row in read(tmp_path, "results"):
-        assert row["thoughts"].startswith("The request names its material")
+        assert row["thoughts"].startswith("The request comes with")
         assert row["thoughts"] not in row["text"]
         assert row["thoughts_tokens"] > 0
 
