@@ -14,6 +14,7 @@ import contextvars
 import logging
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_gemini_batch.engine.gemini.jobs import Job
@@ -21,6 +22,9 @@ from airflow_gemini_batch.triggers.poller import Poller
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.notifications import NotificationFolder
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.engine.gemini.job_fetching import Fetched
 
 log = logging.getLogger(__name__)
 
