@@ -30,15 +30,12 @@ CREATE = ":batchGenerateContent"
 
 @dataclass(frozen=True)
 class Stage:
-    """Where it fails. Arguments as source text, by step; those of the one operator are all of them together."""
+    """Where it fails. ``build``: arguments of the first step, and ``options``: fields for all of them, as source text."""
 
     state: str = "failed"
     faults: tuple[Any, ...] = ()
     build: str = ""
-    submit: str = ""
-    wait: str = ""
-    finish: str = ""
-    collecting: str = ""
+    options: str = ""
     connection: dict[str, str] = field(default_factory=dict)
 
 
@@ -48,22 +45,20 @@ STAGES = {
     "upload": Stage(faults=(HttpFault(do="status", status=403, path="^/upload/"),)),
     "create refused": Stage(faults=(HttpFault(do="status", status=400, path=CREATE),)),
     "create out of quota": Stage(
-        faults=(HttpFault(do="status", status=429, path=CREATE),), submit="timeout=timedelta(seconds=1)"
+        faults=(HttpFault(do="status", status=429, path=CREATE),), options="timeout=timedelta(seconds=1)"
     ),
     "create in doubt": Stage("success", faults=(HttpFault(do="status", status=503, path=CREATE, when="after", nth=1),)),
     "create dropped": Stage("success", faults=(HttpFault(do="drop", path=CREATE, when="after", nth=1),)),
     "poll refused": Stage(faults=(HttpFault(do="status", status=403, method="GET", path="/batches"),)),
     "poll dropped": Stage("success", faults=(HttpFault(do="drop", method="GET", path="/batches", count=2),)),
     "download gone": Stage(faults=(HttpFault(do="status", status=404, path=":download"),)),
-    "download cut": Stage(
-        faults=(HttpFault(do="truncate", bytes=9, path=":download"),), collecting="collect_timeout=timedelta(0)"
-    ),
-    "landing": Stage(faults=(RowFault(do="torn", fraction=1.0),), finish="max_dead_letter_ratio=0.0"),
-    "finish": Stage(faults=(RowFault(do="error", fraction=1.0),), finish="max_dead_letter_ratio=0.0"),
+    "download cut": Stage(faults=(HttpFault(do="truncate", bytes=9, path=":download"),), options="collect_timeout=timedelta(0)"),
+    "landing": Stage(faults=(RowFault(do="torn", fraction=1.0),), options="max_dead_letter_ratio=0.0"),
+    "finish": Stage(faults=(RowFault(do="error", fraction=1.0),), options="max_dead_letter_ratio=0.0"),
     "wrong key": Stage(connection={"password": f"invalid-{KEY}"}),
     "impossible key": Stage(connection={"password": f"{KEY} "}),
     "no connection": Stage(build="gemini_conn_id='nowhere'"),
-    "timeout": Stage(faults=(JobFault(do="hang"),), wait="timeout=timedelta(seconds=1)"),
+    "timeout": Stage(faults=(JobFault(do="hang"),), options="timeout=timedelta(seconds=1)"),
 }
 
 #: The stages of the fast suite: a run that ends well, one that is refused by its key, and one whose create is in doubt.
@@ -75,24 +70,26 @@ ASKED = """
     model=MODEL,
     destination=DESTINATION,
     key="id",
-    max_shard_requests=5,
 """
 
 
+def options_of(stage: Stage) -> str:
+    return f"options=dict(max_shard_requests=5, poll_interval=0.2, {stage.options})"
+
+
 def one_operator(stage: Stage) -> str:
-    given = filter(None, (stage.build, stage.submit, stage.wait, stage.finish, stage.collecting))
-    return (
-        f"GeminiBatchOperator(task_id='describe', **{{**dict({ASKED} poll_interval=0.2, retries=0), **dict({', '.join(given)})}})"
-    )
+    given = f"{options_of(stage)}, retries=0"
+    return f"GeminiBatchOperator(task_id='describe', **{{**dict({ASKED} {given}), **dict({stage.build})}})"
 
 
 def steps(stage: Stage) -> str:
+    options = options_of(stage)
     return f"""
-built = GeminiBatchBuildOperator(task_id='build', **{{**dict({ASKED} retries=0), **dict({stage.build})}})
-jobs = GeminiBatchSubmitOperator.partial(task_id='submit', retries=0, {stage.submit}).expand(shard=built.output)
-done = GeminiBatchSensor.partial(task_id='wait', retries=0, poll_interval=0.2, {stage.wait}).expand(job=jobs.output)
-parts = GeminiBatchDownloadOperator.partial(task_id='download', retries=0).expand(job=done.output)
-parts >> GeminiBatchFinishOperator(task_id='finish', retries=0, destination=DESTINATION, {stage.finish})
+built = GeminiBatchBuildOperator(task_id='build', **{{**dict({ASKED} {options}, retries=0), **dict({stage.build})}})
+jobs = GeminiBatchSubmitOperator.partial(task_id='submit', retries=0, {options}).expand(shard=built.output)
+done = GeminiBatchSensor.partial(task_id='wait', retries=0, {options}).expand(job=jobs.output)
+parts = GeminiBatchDownloadOperator.partial(task_id='download', retries=0, {options}).expand(job=done.output)
+parts >> GeminiBatchFinishOperator(task_id='finish', retries=0, destination=DESTINATION, {options})
 """
 
 
