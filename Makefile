@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 UV := build/uv/bin/python -m uv
+LOWEST := build/matrix/lowest
 
 # The SDK beside the one of .venv: the oldest that we promise, and major 2 as constraints.txt has it.
 GENAI_OLDEST := $(shell sed -n 's/.*"google-genai>=\([0-9.]*\),.*/\1.0/p' pyproject.toml)
@@ -34,10 +35,13 @@ test: $(READY) ## run every test: unit, integration, and end to end with real Ai
 test-fast: $(READY) ## run every test that needs no Airflow processes and no minutes
 	@$(BIN)/python -m pytest -m "not e2e and not slow" -n 2 --dist loadfile
 
-test-matrix: $(READY) build/matrix/$(GENAI_OLDEST)/ready build/matrix/$(GENAI_2)/ready ## run what touches the SDK on its other versions
+test-matrix: $(READY) build/matrix/$(GENAI_OLDEST)/ready build/matrix/$(GENAI_2)/ready $(LOWEST)/ready ## run what touches the SDK on its other versions, and the engine on the lowest of everything
 	@$(call sdk_tests,build/matrix/$(GENAI_OLDEST)/bin,v1)
 	@$(call sdk_tests,build/matrix/$(GENAI_2)/bin,v1beta)
 	@$(call sdk_tests,$(BIN),v1)
+	@$(call sdk_tests,$(LOWEST)/bin,v1beta)
+	@echo "-- the lowest versions of pyproject.toml"
+	@$(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile tests/unit/engine tests/unit/webhooks
 
 define sdk_tests
 echo "-- google-genai $$($(1)/python -c 'from google import genai; print(genai.__version__)') on $(2)" && \
@@ -59,8 +63,7 @@ format: $(READY) ## put the code into its standard form
 	@$(BIN)/python -m ruff check --fix-only --quiet
 	@$(BIN)/python -m ruff format
 
-constraints: ## choose new versions for constraints.txt
-	@$(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install -qq uv
+constraints: build/uv/ready ## choose new versions for constraints.txt
 	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras --no-annotate \
 		--custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
 
@@ -74,6 +77,20 @@ build/matrix/%/ready: $(READY)
 	@packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 		echo "import site; site.addsitedir('$$packages')" > $$(echo $(@D)/lib/python*/site-packages)/venv.pth
 	@$(@D)/bin/python -m pip install -qq google-genai==$*
+	@touch $@
+
+# Airflow 3.1 does not start with newer versions of structlog; its own constraints leave them out too.
+$(LOWEST)/ready: pyproject.toml build/uv/ready
+	@$(PYTHON) -m venv --clear $(@D)
+	@echo "structlog<25.5" > $(@D)/limits.txt
+	@$(UV) pip compile --quiet --resolution lowest-direct --extra test-tools --constraint $(@D)/limits.txt \
+		--python $(@D)/bin/python --output-file $(@D)/versions.txt pyproject.toml
+	@$(UV) pip install --quiet --python $(@D)/bin/python --requirements $(@D)/versions.txt
+	@$(UV) pip install --quiet --python $(@D)/bin/python --no-deps --editable .
+	@touch $@
+
+build/uv/ready:
+	@$(PYTHON) -m venv --clear build/uv && build/uv/bin/python -m pip install -qq uv
 	@touch $@
 
 $(READY): pyproject.toml constraints.txt

@@ -64,7 +64,7 @@ def test_a_field_is_replaced_whole() -> None:
         ('{"temperature": "hot"}', "temperature"),
         ('{"http_options": {"timeout": 1}}', "config.http_options"),
         ('{"service_tier": 5}', "config is refused by google-genai"),
-        ('{"response_schema": {"type": ["string", "null"]}}', "config is refused by google-genai"),
+        ('{"response_schema": {"type": ["string", "null"]}}', "google-genai"),
         ('{"response_json_schema": ' + '{"a":' * 9000 + "1" + "}" * 9001, "too deeply"),
         ('{"cached_content": "cachedContents/1", "tools": [{"url_context": {}}]}', "together with tools"),
         ('{"seed": 4294967296}', "seed is 4294967296: google-genai"),
