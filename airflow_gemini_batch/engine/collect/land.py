@@ -78,7 +78,8 @@ def land(
     extras = extra_columns((manifest or run.built()).request, media_folder=media_folder if media_to == "files" else None)
     # Its presence says that both parts are whole and belong together: not while they are being replaced.
     run.landed_file(shard.id).delete()
-    media_folder.delete()
+    if any(column.name == "media" for column in extras.columns):
+        media_folder.delete()
     with open_inputs(run, shard) as inputs, open_output(run, shard) as output:
         join = Join(inputs.numbers(), inputs.rows)
         results = _Results(shard, ending, inputs, extras, keep_response)
