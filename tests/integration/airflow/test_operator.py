@@ -157,7 +157,7 @@ def test_what_the_triggerer_is_refused_ends_the_task(describe: Describe, connect
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"gemini_conn_id": "nowhere"}, "InputError: There is no Airflow connection 'nowhere'. Create it"),
+        ({"gemini_conn_id": "nowhere"}, "InputError: Airflow has no connection 'nowhere'. Create it"),
         ({"model": "no-such-model"}, "NotFoundError: Could not .*no-such-model"),
         ({"source": "/nowhere/rows.parquet"}, "InputError: .*/nowhere/rows.parquet"),
         ({"request": GenerateRequest(prompt="${headline}")}, "InputError: .*headline"),

@@ -1,16 +1,19 @@
-"""An Airflow connection becomes an endpoint, and its key stays where it is."""
+"""An Airflow connection becomes an endpoint, and its key is shown nowhere."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections import UserDict
 from typing import Any
 
 import pytest
 
 from airflow_gemini_batch.engine.errors import ApiKeyError, InputError
 from airflow_gemini_batch.engine.gemini.client import DEFAULT_TIMEOUT, Endpoint
-from airflow_gemini_batch.hooks.gemini import GeminiHook, base_url
+from airflow_gemini_batch.hooks.gemini import EXTRA_FIELDS, GeminiHook, base_url
+from airflow_gemini_batch.provider_info import get_provider_info
+from airflow_gemini_batch.webhooks.settings import WebhookSettings
 
 KEY = "AIzaCanaryKeyThatMustNotLeak0123456789"
 
@@ -48,48 +51,112 @@ def test_a_connection_from_the_environment_is_an_endpoint(connect: Any) -> None:
     assert asyncio.run(hook.aendpoint()) == hook.endpoint
 
 
-def test_an_empty_connection_means_google_and_the_defaults(connect: Any) -> None:
+def test_a_connection_with_a_password_only_has_the_defaults(connect: Any) -> None:
     hook = connect(password=KEY, extra={"api_version": None, "timeout": None})
 
     assert hook.endpoint == Endpoint(api_key=KEY, timeout=DEFAULT_TIMEOUT)
 
 
 @pytest.mark.parametrize("variable", ["GOOGLE_API_KEY", "GEMINI_API_KEY"])
-def test_without_a_password_the_environment_has_the_key(variable: str, connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_password_the_key_is_read_from_the_environment(
+    variable: str, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable, KEY)
 
     assert connect().endpoint.key() == KEY
 
 
-def test_no_key_anywhere_names_the_connection(connect: Any) -> None:
+def test_the_error_for_a_missing_key_names_the_connection(connect: Any) -> None:
     with pytest.raises(ApiKeyError, match="Connection 'gemini_test': No Gemini API key"):
         connect().endpoint  # noqa: B018
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_a_missing_connection_says_how_to_create_it(how: str) -> None:
+def test_the_error_for_a_missing_connection_says_how_to_create_it(how: str) -> None:
     hook = GeminiHook("nowhere")
 
     with pytest.raises(InputError) as missing:
         hook.endpoint if how == "sync" else asyncio.run(hook.aendpoint())
 
-    assert "There is no Airflow connection 'nowhere'" in str(missing.value)
+    assert "Airflow has no connection 'nowhere'" in str(missing.value)
     assert "airflow connections add nowhere --conn-type gemini" in str(missing.value)
     assert "AIRFLOW_CONN_NOWHERE=" in str(missing.value)
 
 
 @pytest.mark.parametrize("timeout", ["soon", 0, -1, float("inf")])
-def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: Any, connect: Any) -> None:
+def test_an_invalid_timeout_is_refused(timeout: Any, connect: Any) -> None:
     with pytest.raises(InputError, match=r"Connection 'gemini_test': extra field timeout is"):
         connect(password=KEY, extra={"timeout": timeout}).endpoint  # noqa: B018
 
 
 @pytest.mark.parametrize("extra", ["[1, 2]", '"whsec_secret"', "{not json"])
-def test_an_extra_that_is_no_object_is_refused_and_not_shown(extra: str, connect: Any) -> None:
-    with pytest.raises(InputError, match="extra is no JSON object") as refused:
+def test_an_extra_that_is_not_an_object_is_refused_and_not_shown(extra: str, connect: Any) -> None:
+    with pytest.raises(InputError, match="Extra must be a JSON object") as refused:
         connect(password=KEY, extra=extra).endpoint  # noqa: B018
 
     assert extra not in str(refused.value)
+
+
+@pytest.mark.parametrize("field", ["api_version", "webhook_uri"])
+def test_an_extra_field_that_is_not_text_is_refused(field: str, connect: Any) -> None:
+    with pytest.raises(InputError, match=rf"Connection 'gemini_test': extra field {field} is 1; expected text"):
+        connect(password=KEY, extra={field: 1}).endpoint  # noqa: B018
+
+
+def test_unknown_extra_fields_are_named_in_one_warning_with_the_closest_known_one(
+    connect: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook = connect(password=KEY, extra={"timeuot": 5, "colour": "a value", "api_version": "v1"})
+
+    assert hook.endpoint.timeout == DEFAULT_TIMEOUT
+    asyncio.run(hook.aendpoint())
+    asyncio.run(hook.awebhook_settings())
+
+    [warning] = _warnings(capsys)
+    assert "Connection 'gemini_test'" in warning
+    assert "'timeuot' (did you mean 'timeout'?), 'colour'. Known fields: api_version, " in warning
+    assert "a value" not in warning
+
+
+def test_known_extra_fields_cause_no_warning(connect: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    connect(password=KEY, extra=dict.fromkeys(EXTRA_FIELDS)).endpoint  # noqa: B018
+
+    assert _warnings(capsys) == []
+
+
+def _warnings(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of Airflow's log, which goes to the standard streams, that warn."""
+    out, err = capsys.readouterr()
+    return [line for line in f"{out}\n{err}".splitlines() if "warning" in line.lower()]
+
+
+class _RecordedReads(UserDict[str, Any]):
+    """An extra that remembers which fields were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.names.add(key)
+        return super().get(key, default)
+
+
+def test_the_known_extra_fields_are_those_that_are_read(connect: Any) -> None:
+    from airflow.sdk import Connection
+
+    extra = _RecordedReads()
+
+    GeminiHook("gemini_test")._endpoint(Connection(conn_id="gemini_test", conn_type="gemini", password=KEY), extra)  # type: ignore[arg-type]
+    WebhookSettings.of_extra(extra)
+
+    assert extra.names == set(EXTRA_FIELDS)
+
+
+def test_the_connection_form_has_known_extra_fields_only() -> None:
+    [form] = get_provider_info()["connection-types"]
+
+    assert set(form["conn-fields"]) <= set(EXTRA_FIELDS)
 
 
 def test_the_key_is_masked_and_shown_nowhere(connect: Any) -> None:

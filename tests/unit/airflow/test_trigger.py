@@ -113,4 +113,4 @@ def test_a_missing_connection_is_an_event_and_not_a_traceback() -> None:
     event = only_event(trigger(gemini_conn_id="nowhere"))
 
     assert event["why"] == "error"
-    assert "There is no Airflow connection 'nowhere'" in event["message"]
+    assert "Airflow has no connection 'nowhere'" in event["message"]
