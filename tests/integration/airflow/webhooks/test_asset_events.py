@@ -127,21 +127,21 @@ def test_outages_and_refusals_pass(status, count, emulator, registered, submit):
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
-    [({"password": "invalid"}, "API key"), ({"extra": "{}"}, "webhook_folder"), ({"extra": "[]"}, "no JSON object")],
+    ("broken", "message"),
+    [({"password": "invalid"}, "API key"), ({"extra": "{}"}, "webhook_folder"), ({"extra": "[]"}, "must be a JSON object")],
 )
-def test_it_goes_on_when_the_connection_has_been_mended(broken, told, registered, connect, submit, emulator, monkeypatch, capsys):
+def test_it_continues_when_the_connection_has_been_fixed(broken, message, registered, connect, submit, emulator, monkeypatch, capsys):
     watch(0.3)
     jobs = submit()
     deliveries(emulator)
     good = os.environ["AIRFLOW_CONN_GEMINI_DEFAULT"]
     connect(**{"extra": json.loads(good)["extra"], **broken})
 
-    def mend() -> None:
+    def fix() -> None:
         monkeypatch.setenv("AIRFLOW_CONN_GEMINI_DEFAULT", good)
 
-    assert [event["job"] for event in watch(1.2, expected=1, list_interval=0.3, then=mend)] == jobs
-    assert told in capsys.readouterr().out
+    assert [event["job"] for event in watch(1.2, expected=1, list_interval=0.3, then=fix)] == jobs
+    assert message in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_makes_the_event_late(emulator, registered, submit, folder):
@@ -153,12 +153,12 @@ def test_a_folder_that_cannot_be_written_makes_the_event_late(emulator, register
     marks.rmdir()
     marks.write_text("a file where a folder should be")
 
-    def mend() -> None:
+    def fix() -> None:
         marks.unlink()
         marks.mkdir()
         (folder / "since").rename(marks / "since")
 
-    assert [event["job"] for event in watch(1.2, expected=1, list_interval=0.3, then=mend)] == jobs
+    assert [event["job"] for event in watch(1.2, expected=1, list_interval=0.3, then=fix)] == jobs
 
 
 def test_it_can_be_stored_and_watched_with():
