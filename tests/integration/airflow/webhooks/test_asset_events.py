@@ -130,7 +130,7 @@ def test_outages_and_refusals_pass(status, count, emulator, registered, submit):
     ("broken", "message"),
     [({"password": "invalid"}, "API key"), ({"extra": "{}"}, "webhook_folder"), ({"extra": "[]"}, "must be a JSON object")],
 )
-def test_it_continues_when_the_connection_has_been_fixed(broken, message, registered, connect, submit, emulator, monkeypatch, capsys):
+def test_it_continues_once_the_connection_is_fixed(broken, message, registered, connect, submit, emulator, monkeypatch, capsys):
     watch(0.3)
     jobs = submit()
     deliveries(emulator)
