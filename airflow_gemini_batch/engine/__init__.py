@@ -1,6 +1,7 @@
-"""The engine: Gemini, Arrow and object storage, laid out along the way of the data.
+"""The engine: knows Gemini, Arrow and object storage, imports nothing of Airflow, and works from a notebook.
 
-source -> requests -> shards -> upload -> job -> wait -> download -> responses -> results | dead_letter -> summary
+    source -> request -> build -> submit -> wait -> response -> collect -> finish
 
-Nothing in here imports Airflow, so all of it works from a notebook; ``trip`` is the one room that knows all the others.
+Each step is a folder. An import points to an earlier step or to the base below them; only ``advance``, ``api`` and ``cleanup`` know
+all of them.
 """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_gemini_batch.engine.advance import Waiting, advance
-from airflow_gemini_batch.engine.build.building import IfExists, Question, build_run
+from airflow_gemini_batch.engine.build.building import IfExists, RunSpec, build_run
 from airflow_gemini_batch.engine.errors import WaitTimeoutError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
@@ -68,7 +68,7 @@ def run_batch(
         return locate(uri, **(storage_options or {}))
 
     run = Run(place(destination), place)
-    question = Question(source, request, model, key, tuple(carry), place)
+    question = RunSpec(source, request, model, key, tuple(carry), place)
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:

@@ -1,7 +1,7 @@
-"""What a row is turned into: the public ways to say it.
+"""What is asked for each row: the request specifications that users write.
 
-These classes only hold what the user wrote, and can be compared, pickled and serialised with a DAG. Everything about
-them that can be wrong is found by ``asking.encoding.compile_request``, before anything is written or sent.
+These classes only hold what the user wrote; they can be compared, pickled and serialised with a DAG. They are checked against the
+source and the model by ``request.encoding.compile_request``, which raises InputError before anything is written or sent.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 class Media:
     """A column that holds images, documents, audio or video.
 
-    Its values are bytes, which travel inside the request, or URIs that the service opens: a name of the Files API (``files/…``)
-    or that file's whole URI, ``https://…``, or ``gs://…`` of a registered file; a list of either makes several parts.
+    Its values are bytes, which are sent inside the request, or URIs that the service opens: a name of the Files API
+    (``files/…``), that file's whole URI, ``https://…``, or ``gs://…`` of a registered file. A list of either makes several parts.
 
-    :param mime_type: of every value.
-    :param mime_type_column: the column that says it for each row, and goes before ``mime_type``; without both, a name's ending
-        says it.
-    :param upload: the values are paths or URIs of files that are read here and uploaded, once for each distinct content.
-    :param required: whether a row without a value is INVALID_INPUT; else its request has one part less.
+    :param column: the column's name.
+    :param mime_type: the MIME type of every value, such as ``image/png``. Default: by ``mime_type_column``, else by the ending
+        of the file's name; bytes need one of the two.
+    :param mime_type_column: a column with the MIME type of each row; it takes precedence over ``mime_type``. Default: none.
+    :param upload: whether the values are paths or URIs of files that are read while the run is built and uploaded before it is
+        submitted, once for each distinct content, at most 2 GB each (Files API). Default: False.
+    :param required: whether a row without a value becomes a dead letter (INVALID_INPUT). Default: True; False sends its request
+        without that part.
     """
 
     column: str
@@ -37,22 +40,23 @@ class Media:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
-    """Ask the model one question a row.
+    """Ask the model one question for each row.
 
-    ``${column}`` in the texts stands for the row's value (the grammar is that of :class:`string.Template`, PEP 292, with
-    any column name between the braces, spaces and dots included). A bare ``$column`` is a placeholder too; ``$$`` is a
-    literal dollar sign, and so is a ``$`` before anything that cannot begin a name, as in ``$5``.
-    A row's value is put in as it is: ``$``, ``{{ }}`` and quotes in the data mean nothing.
+    ``${column}`` in the texts stands for the row's value. The grammar is that of :class:`string.Template` (PEP 292), with any
+    column name between the braces, spaces and dots included. A bare ``$column`` is a placeholder too; ``$$`` is a literal dollar
+    sign, and so is a ``$`` before anything that cannot begin a name, as in ``$5``. Values are inserted as they are: ``$``,
+    ``{{ }}`` and quotes in the data have no meaning.
 
-    :param prompt: the user's turn.
-    :param system_instruction: the system's; not together with one in ``config``.
-    :param config: any field of :class:`google.genai.types.GenerateContentConfig`, as an instance of it or as a dict with
-        keys in either case; the same for every row.
-    :param config_column: a column with a config for each row, as a struct, a map or the text of a JSON object; each field that it
-        sets replaces ``config``'s.
-    :param response_schema: a pydantic model, a ``list[Model]`` or a JSON Schema: the answer is to be JSON of that form.
-    :param media: columns that hold images, documents, audio or video, by name or as :class:`Media`; their parts stand before the
-        prompt's text, in this order.
+    :param prompt: the text of the user's turn.
+    :param system_instruction: the system instruction. Default: none; it cannot be given both here and in ``config``.
+    :param config: any field of :class:`google.genai.types.GenerateContentConfig`, as an instance or as a dict with keys in
+        camelCase or snake_case; the same for every row. Default: none.
+    :param config_column: a column with a config for each row, as a struct, a map or the text of a JSON object. Each field that it
+        sets replaces the same field of ``config``. Default: none.
+    :param response_schema: a pydantic model, a ``list[Model]`` or a JSON Schema as a dict. The answer must be JSON that is valid
+        for it, and becomes the ``parsed`` column. Default: none.
+    :param media: columns that hold images, documents, audio or video, by name or as :class:`Media`. Their parts come before the
+        prompt's text, in this order. Default: none.
     """
 
     prompt: str
@@ -65,12 +69,12 @@ class GenerateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedRequest:
-    """Turn a text of each row into a vector.
+    """Make an embedding of a text of each row.
 
-    :param text: what is embedded, with placeholders as in :class:`GenerateRequest`.
-    :param config: any field of :class:`google.genai.types.EmbedContentConfig`, as an instance of it or as a dict; the same for
-        every row, except that ``title`` may hold placeholders too. Without an ``output_dimensionality`` the model's default is
-        asked for by name, so that all rows have it.
+    :param text: the text to embed, with placeholders as in :class:`GenerateRequest`.
+    :param config: any field of :class:`google.genai.types.EmbedContentConfig`, as an instance or as a dict; the same for every
+        row, except that ``title`` may hold placeholders too. Default: none. Without ``output_dimensionality`` the model's default
+        dimension is requested explicitly, so that all vectors have the same length.
     """
 
     text: str
@@ -79,14 +83,16 @@ class EmbedRequest:
 
 @dataclass(frozen=True)
 class RawRequest:
-    """The table already holds REST requests.
+    """Send REST requests that the table already holds.
 
-    :param column: holds one ``GenerateContentRequest`` or ``EmbedContentRequest`` a row, as the text of a JSON object; in JSON
-        Lines, as an object too. It is sent token by token as it is; only white space between tokens is left out.
-    :param format: ``gemini-embeddings`` says that vectors are asked for. ``openai`` and ``openai-embeddings`` say that the column
-        holds the ``body`` of an OpenAI batch file, of chat completions or of embeddings; it is converted, and a row that cannot
-        be is INVALID_INPUT.
-    :param dimensions: of the two for embeddings only: the length of the vectors, the same for all rows; None: the model's own.
+    :param column: the column with one ``GenerateContentRequest`` or ``EmbedContentRequest`` in each row, as the text of a JSON
+        object; in JSON Lines, as an object too. It is sent token by token as it is; only white space between tokens is removed.
+        Default: ``request``.
+    :param format: what the column holds. ``gemini`` (default) and ``gemini-embeddings``: requests of the Gemini API. ``openai``
+        and ``openai-embeddings``: the ``body`` of an OpenAI batch file, of chat completions or embeddings, which is converted; a
+        row that cannot be converted becomes a dead letter (INVALID_INPUT).
+    :param dimensions: for the two embeddings formats: the length of the vectors, the same for all rows. Default (None): the
+        model's own.
     """
 
     column: str = "request"
@@ -94,10 +100,10 @@ class RawRequest:
     dimensions: int | None = None
 
 
-#: A callable gets the row as a dict of all columns and returns the REST request as a dict.
+#: A callable takes the row as a dict of all its columns and returns the REST request as a dict.
 RequestSpec: TypeAlias = GenerateRequest | EmbedRequest | RawRequest | Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def takes_json_as_text(request: RequestSpec) -> bool:
-    """Whether the request is JSON of the source's own, which must then arrive as it stands in the file."""
+    """Whether the request is JSON from the source itself, which must be read exactly as the file has it."""
     return isinstance(request, RawRequest)

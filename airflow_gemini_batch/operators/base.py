@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath, XComArg
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
-    from airflow_gemini_batch.engine.build.building import Question
+    from airflow_gemini_batch.engine.build.building import RunSpec
     from airflow_gemini_batch.engine.gemini.client import GeminiClient
     from airflow_gemini_batch.engine.run.layout import Run
 
@@ -183,12 +183,12 @@ class TableOperator(GeminiOperator):
         return Run(locate(self.destination), locate)
 
     @property
-    def question(self) -> Question:
+    def question(self) -> RunSpec:
         """The run's specification, as the engine takes it."""
         from airflow_gemini_batch._locations import locate, plain_source
-        from airflow_gemini_batch.engine.build.building import Question
+        from airflow_gemini_batch.engine.build.building import RunSpec
 
-        return Question(
+        return RunSpec(
             source=plain_source(self.source),
             request=self.request,
             model=self.model,

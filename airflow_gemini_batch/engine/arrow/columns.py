@@ -1,7 +1,7 @@
 """Arrow columns from Python lists, built from buffers.
 
 ``pa.array(list)`` and ``pa.scalar`` import pandas at their first call where pandas is installed: two seconds and 50 MB for
-every process that lands a shard. Nothing here does, and joining bytes is faster too.
+every process that lands a shard. Nothing here does, and joining bytes is also faster.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EPOCH_DAY = _EPOCH.toordinal()
 _MICROSECOND = timedelta(microseconds=1)
 _INT64 = range(-(2**63), 2**63)
 
-#: What ``failed_at`` is.
+#: The type of ``failed_at``.
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
@@ -71,7 +71,7 @@ def dates(values: Sequence[date | None]) -> pa.Array:
 
 
 def times(values: Sequence[datetime | None]) -> pa.Array:
-    """Of datetimes that know their offset."""
+    """From aware datetimes."""
     return _numbers(TIMESTAMP, "q", [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values])
 
 
@@ -99,13 +99,13 @@ def _numbers(kind: pa.DataType, code: str, values: Sequence[float | None]) -> pa
 
 
 def validity(values: Sequence[object]) -> pa.Buffer | None:
-    """Which of them are not None; None where all are not."""
+    """The validity bitmap; None where every value is valid."""
     if None not in values:
         return None
     return _bits([value is not None for value in values])
 
 
 def _bits(flags: Sequence[bool | None]) -> pa.Buffer:
-    """One bit a flag, the first in the lowest bit, as Arrow wants it."""
+    """One bit for each flag, the first in the lowest bit, as Arrow expects."""
     digits = "".join(["1" if flag else "0" for flag in reversed(flags)])
     return pa.py_buffer(int(digits or "0", 2).to_bytes((len(flags) + 7) // 8, "little"))

@@ -35,7 +35,7 @@ def why_no_text(type: pa.DataType) -> str | None:
 
 
 def texts(column: pa.Array) -> list[Text]:
-    """One text a row. Never raises for a type that ``why_no_text`` lets through."""
+    """One text for each row. Never raises for a type that ``why_no_text`` accepts."""
     if isinstance(column, pa.UuidArray):
         return [None if value is None else str(value) for value in column.to_pylist()]
     if isinstance(column, pa.ExtensionArray):
@@ -55,7 +55,7 @@ def _writer(type: pa.DataType) -> Callable[[pa.Array], list[Text]]:
 
 
 def values_of(column: pa.Array) -> list[Any]:
-    """The values as Python has them; the error in the place of one that holds invalid UTF-8."""
+    """The values as Python objects; an error in place of a value with invalid UTF-8."""
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
@@ -82,7 +82,7 @@ def _doubles(column: pa.Array) -> list[Text]:
 
 
 def _short_floats(column: pa.Array) -> list[Text]:
-    # By way of Arrow's text, which has the digits that a 32-bit float needs: 0.1 and not 0.10000000149011612.
+    # Through Arrow's text, which has exactly the digits that a 32-bit float needs: 0.1 and not 0.10000000149011612.
     return [None if text is None else repr(float(text)) for text in column.cast(pa.string()).to_pylist()]
 
 

@@ -1,7 +1,7 @@
 """The first step: a table becomes the request files and the manifest of a run.
 
-Nothing here costs money. The manifest is written last and exclusively, so a destination holds one run or none, and the
-same question asked again, by a retry, a cleared task or a second process, finds the run instead of making another.
+Nothing here costs money. The manifest is written last and exclusively, so a destination holds one run or none, and the same call
+made again, by a retry, a cleared task or a second process, finds that run instead of making another.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
 
 log = logging.getLogger(__name__)
 
-_WAY_OUT = "Choose another destination, or pass if_exists='replace' to throw that run away."
-#: if_exists='replace' spares what the same owner has begun, so it would not help here.
-_OWN_WAY_OUT = "This very task began that run with another question. Choose another destination, or remove that folder."
+_WAY_OUT = "Choose another destination, or pass if_exists='replace' to delete that run."
+#: if_exists='replace' keeps what the same owner has begun, so it would not help here.
+_OWN_WAY_OUT = "This task instance began that run with other arguments. Choose another destination, or remove that folder."
 
 IfExists = Literal["resume", "replace"]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of the service: a table, what to ask for each row, and of which model.
+class RunSpec:
+    """The specification of a run: a table, what to ask for each row, and the model.
 
     :param source: a URI (file, folder, glob) or a list of them, a DataFrame, an Arrow table or a stream of record batches.
     :param request: a ``GenerateRequest``, a ``RawRequest`` or a callable that makes a REST request of a row.
-    :param key: the column that tells rows apart; None: the row's number.
+    :param key: the column that identifies rows; None: the row's number.
     :param carry: columns repeated in both tables.
     """
 
@@ -55,50 +55,50 @@ class Question:
 
 def build_run(
     run: Run,
-    question: Question,
+    spec: RunSpec,
     options: BatchOptions,
     *,
     if_exists: IfExists = "resume",
     owner: str | None = None,
     client: GeminiClient | None = None,
 ) -> Manifest:
-    """Make the run's request files, or find that they have been made.
+    """Make the run's request files, or find those that exist.
 
     :param options: its shard limits say where the table is cut.
     :param if_exists: what to do when the destination holds a run: ``resume`` it when it is the same, or ``replace`` it.
-    :param owner: who asks, the same for every try of one task instance. What this owner has begun itself is never replaced,
-        so a retry goes on where the last try stopped and pays nothing twice.
-    :param client: cancels what the replaced run still has running.
+    :param owner: the caller, the same for every try of one task instance. A run that this owner has begun is never replaced, so a
+        retry continues where the last try stopped and pays nothing twice.
+    :param client: cancels jobs of the replaced run that are still running.
 
     Raises InputError for a source or request that cannot be used and DestinationError when the destination holds another run.
     """
     if if_exists not in ("resume", "replace"):
         raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
-    if not question.model or not isinstance(question.model, str):
-        raise InputError(f"model is {question.model!r}; expected a name such as 'gemini-3.6-flash'.")
-    source = open_source(question.source, locate=question.locate, json_as_text=takes_json_as_text(question.request))
-    encoder = compile_request(question.request, source.schema, question.model, question.locate)
+    if not spec.model or not isinstance(spec.model, str):
+        raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
+    source = open_source(spec.source, locate=spec.locate, json_as_text=takes_json_as_text(spec.request))
+    encoder = compile_request(spec.request, source.schema, spec.model, spec.locate)
     if if_exists == "replace" and not _is_own(run, owner):
         discard_run(run, client)
     there = run.manifest()
     asked = Manifest(
         run_id=secrets.token_hex(8),
-        model=question.model,
+        model=spec.model,
         source=SourceInfo(source.description, source.fingerprint()),
         request=encoder.spec,
-        key=question.key,
-        carry=tuple(question.carry),
+        key=spec.key,
+        carry=tuple(spec.carry),
         shards=(),
         created_at=dt.datetime.now(dt.timezone.utc).isoformat(),
         owner=owner,
     )
     if there is not None:
         found = there
-        _require_same(run, found, asked, lambda: _digests(source, encoder, question, options, found))
+        _require_same(run, found, asked, lambda: _digests(source, encoder, spec, options, found))
         log.info("%s holds this run already: %s.", run.destination, _in_words(found))
         return found
     _require_empty(run)
-    shards = build_shards(source, encoder, run=run, key=question.key, carry=question.carry, options=options)
+    shards = build_shards(source, encoder, run=run, key=spec.key, carry=spec.carry, options=options)
     manifest = msgspec.structs.replace(asked, shards=shards)
     if not run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
         there = run.built()
@@ -109,20 +109,20 @@ def build_run(
 
 
 def discard_run(run: Run, client: GeminiClient | None) -> None:
-    """Remove a run, also one that is torn. What it still has running is cancelled first, so that nothing runs on unseen."""
+    """Remove a run, even a corrupt one. Its running jobs are cancelled first, so that none continues unnoticed."""
     if client is not None:
         try:
             cancel_run(run, client, why="replaced")
         except (CorruptRunError, ServiceError) as error:
-            log.warning("%s What the replaced run still has running may run on and be billed.", error)
-    # The manifest goes last: while it is there, a crash in between leaves something that is still recognised as a run.
+            log.warning("%s Jobs of the replaced run may continue and be billed.", error)
+    # The manifest is deleted last: while it exists, a crash in between leaves something that is still recognised as a run.
     run.summary_file.delete()
     for folder in ("results", "results_media", "dead_letter", "_run"):
         (run.destination / folder).delete()
 
 
 def _is_own(run: Run, owner: str | None) -> bool:
-    """Whether this owner has begun the run that is there; what is torn is nobody's."""
+    """Whether this owner has begun the existing run; a corrupt one has no owner."""
     try:
         there = run.manifest()
     except CorruptRunError:
@@ -131,16 +131,16 @@ def _is_own(run: Run, owner: str | None) -> bool:
 
 
 def _digests(
-    source: Source, encoder: RequestEncoder, question: Question, options: BatchOptions, there: Manifest
+    source: Source, encoder: RequestEncoder, spec: RunSpec, options: BatchOptions, there: Manifest
 ) -> list[tuple[int, str]]:
-    """What the rows would become, cut as the run that is there was cut."""
+    """The digests of the shards that the rows would become, cut as in the existing run."""
     log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
     cut = [shard.rows for shard in there.shards]
-    return digest_shards(source, encoder, key=question.key, cut=cut, max_bytes=options.max_shard_bytes)
+    return digest_shards(source, encoder, key=spec.key, cut=cut, max_bytes=options.max_shard_bytes)
 
 
 def _require_same(run: Run, there: Manifest, asked: Manifest, digests: Callable[[], list[tuple[int, str]]]) -> None:
-    """The same question and the same rows. The rows are only compared where the source's fingerprint cannot tell."""
+    """Raise DestinationError unless specification and rows are the same. Rows are compared only where the fingerprint is not enough."""
     differs = [
         f"{name} is {_short(was)}, this call has {_short(now)}"
         for name, was, now in (
@@ -168,13 +168,13 @@ def _require_empty(run: Run) -> None:
         found = (run.destination / folder).children()
         if found:
             raise DestinationError(
-                f"{run.destination} holds {found[0]} but no manifest: it is no run that can be resumed. "
-                "Choose another destination, or pass if_exists='replace' to throw those tables away."
+                f"{run.destination} holds {found[0]} but no manifest: it is not a run that can be resumed. "
+                "Choose another destination, or pass if_exists='replace' to delete those tables."
             )
 
 
 def _is_code(manifest: Manifest) -> bool:
-    """A callable's name says nothing of what it does today."""
+    """A callable's name does not show what it does today."""
     return "callable" in manifest.request
 
 

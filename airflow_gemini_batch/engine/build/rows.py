@@ -1,7 +1,7 @@
-"""Consecutive rows of the source, in the form in which they stand in the two files of a shard.
+"""Consecutive rows of the source, in the form of the two files of a shard.
 
-The requests file has a line for each row with a request; the inputs file has every row. Nothing here is done row by row in Python
-but the fingerprint of each request.
+The requests file has a line for each row with a request; the inputs file has every row. Only the fingerprint of each request is
+computed row by row in Python.
 """
 
 from __future__ import annotations

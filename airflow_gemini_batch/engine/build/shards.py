@@ -1,8 +1,8 @@
 """Requests are cut into shards: files that become one batch job each.
 
-What must stay true: the same rows make the same bytes, cut at the same rows, however the source hands them out; and no
-file passes a limit, since it is cut before the row that would. A row without a request is in its shard all the same:
-the inputs file holds every row, so that in the end each is accounted for.
+Invariants: the same rows make the same bytes, cut at the same rows, however the source hands them out; and no file exceeds a
+limit, because it is cut before the row that would. A row without a request is in its shard too: the inputs file holds every row,
+so that each is accounted for in the end.
 
     requests file   {"key":"…","request":{…}}\\n, one line for each row that has a request
     inputs file     Arrow IPC file, uncompressed, so that it can be mapped and read by row; by position:
@@ -35,8 +35,7 @@ from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS, readable
 from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
 from airflow_gemini_batch.engine.source.open import Source
 
-#: Rows without a request count for nothing in a shard's requests; this keeps a table that has many of them from making
-#: one endless inputs file.
+#: Rows without a request do not count toward a shard's requests; this limits the inputs file of a table with many of them.
 _MAX_ROWS_PER_REQUEST = 4
 
 
@@ -51,8 +50,8 @@ def build_shards(
 ) -> tuple[Shard, ...]:
     """Write the requests and the inputs file of every shard of the table.
 
-    An empty table makes one empty shard, so that all later steps run their ordinary way. Raises InputError for a source,
-    key or carry that cannot be used; nothing of what was written then counts, since there is no manifest.
+    An empty table makes one empty shard, so that all later steps work as usual. Raises InputError for a source, key or carry that
+    cannot be used; files written until then are ignored, because there is no manifest.
 
     :param key: the column that holds each row's key; None: the row's number, counted from 0.
     :param carry: columns that are repeated in the tables that come out.
@@ -99,7 +98,7 @@ def digest_shards(
 def carried_schema(schema: pa.Schema, *, key: str | None, carry: Sequence[str], taken: Collection[str]) -> pa.Schema:
     """The columns to carry, with their types. Raises InputError when one is missing or would collide in the tables.
 
-    :param taken: what the tables have as columns of their own.
+    :param taken: the names of the tables' own columns.
     """
     if isinstance(carry, str) or not all(isinstance(name, str) for name in carry):
         raise InputError(f"carry is {carry!r}; expected a list of column names.")
@@ -159,7 +158,7 @@ class ShardWriter:
             self._inputs_file.write_batch(rows.inputs.slice(start, MAX_BLOCK_ROWS))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None and self._media:  # before the request file: where that is, what its requests need is known
+        if kind is None and self._media:  # before the request file, so that the media of every existing request file are known
             self._run.media_file(self._id).write(msgspec.json.encode(list(self._media.values())))
         self._files.__exit__(kind, error, trace)
         self.shard = Shard(
@@ -213,7 +212,7 @@ def _written_keys(run: Run, shards: Sequence[Shard]) -> Iterator[str]:
 
 
 def _grouped(pieces: Iterable[tuple[int, Rows]]) -> Iterator[tuple[int, Iterator[Rows]]]:
-    """Shard by shard; a table without rows is one shard without rows."""
+    """The rows of each shard; a table without rows is one shard without rows."""
     shards = itertools.groupby(pieces, key=lambda piece: piece[0])
     number = -1
     for number, group in shards:

@@ -285,7 +285,7 @@ class _DeadLetter:
             "message": columns.strings([refusal.message for refusal in content]),
             "retryable": columns.bools([refusal.retryable for refusal in content]),
             "request": columns.utf8([letter.request for letter in letters]),
-            "response": columns.utf8([_mended(letter.line) for letter in letters]),
+            "response": columns.utf8([_line_text(letter.line) for letter in letters]),
             "job": columns.strings([None if letter.request is None else self._job for letter in letters]),
             "failed_at": columns.constant_time(self._failed_at, len(letters)),
         }
@@ -313,7 +313,7 @@ class _Origin:
         return pa.RecordBatch.from_arrays([named[name] for name in schema.names], schema=schema)
 
 
-def _mended(line: bytes | None) -> bytes | None:
+def _line_text(line: bytes | None) -> bytes | None:
     """The line as UTF-8, which Arrow strings must be; what was received stays in the run's responses file."""
     if line is None or line.isascii():
         return line

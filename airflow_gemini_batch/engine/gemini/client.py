@@ -1,6 +1,6 @@
 """The Gemini Developer API as the engine uses it: the official SDK, with what it hides brought back.
 
-What must stay true: a create is sent once and only once per call, everything else may be repeated; every call has a
+Invariants: a create is sent once and only once per call, everything else may be repeated; every call has a
 timeout; each failure says whether the service did nothing (``RefusedError``, ``QuotaError``, ``UnreachableError``) or may have
 done it (``OutcomeUnknownError``); and the API key leaves this module only in the request's header.
 """
@@ -72,7 +72,7 @@ class Endpoint:
     :param base_url: default: Google's.
     :param api_version: ``v1beta`` or ``v1``.
     :param timeout: seconds without a byte, on any request.
-    :param webhook_uri: whom each job tells that it has ended, instead of the webhooks that are registered. Not for embeddings.
+    :param webhook_uri: URI that the service notifies when a job ends, instead of the registered webhooks. Not for embeddings.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -309,7 +309,7 @@ class GeminiClient:
 
 
 def jobs_of_page(page: dict[str, Any]) -> Iterator[Job]:
-    """The jobs of one page; what is no batch job is left out."""
+    """The jobs of one page; operations that are not batch jobs are left out."""
     for operation in as_list(page.get("operations")):
         try:
             yield parse_job(operation)
@@ -331,7 +331,7 @@ def page_config(token: str | None) -> types.ListBatchJobsConfig:
 
 def checked(name: str) -> str:
     if not is_job_name(name):
-        raise InputError(f"{name!r} is no name of a batch job; expected batches/<id>.")
+        raise InputError(f"Invalid job name {name!r}; expected batches/<id>.")
     return name
 
 

@@ -1,7 +1,7 @@
-"""A Gemini batch job as the service tells it, read from the raw operation JSON.
+"""A Gemini batch job as the service describes it, read from the raw operation JSON.
 
 The SDK drops ``batchStats``, ``error`` and ``done`` of a job in Gemini mode and refuses some answers altogether, so nothing
-here goes through its types. Everything read is from outside: a missing or odd field gives None, never an exception.
+here goes through its types. All of it is untrusted: a missing or unexpected field gives None, never an exception.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class JobState(str, enum.Enum):
     UNKNOWN = "UNKNOWN"
 
 
-#: The wire's names. The Developer API has only these seven; ``JOB_STATE_*`` is how the SDK and Vertex say the same.
+#: The wire's names. The Developer API has only these seven; ``JOB_STATE_*`` is the SDK's and Vertex's name for the same.
 _STATES: dict[str, JobState] = {
     "STATE_UNSPECIFIED": JobState.UNKNOWN,
     "STATE_PENDING": JobState.PENDING,
@@ -64,7 +64,7 @@ class JobStats(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One look at a job.
+    """A job at one moment.
 
     :param state: UNKNOWN for a state that this version does not know; ``wire_state`` has it as sent.
     :param done: the operation's own word, or a result or an end time; it decides where the state is unknown.
@@ -173,7 +173,7 @@ def time_of(text: str) -> dt.datetime | None:
 
 @functools.lru_cache(maxsize=1024)
 def _warn_once(name: str, wire_state: str) -> None:
-    """Jobs are looked at thousands of times, other people's too."""
+    """Jobs are fetched thousands of times, other users' jobs too."""
     log.warning("Job %s is in state %s, unknown to this version; judged by whether its operation is done.", name, wire_state)
 
 

@@ -1,4 +1,4 @@
-"""Under the SDK's types: the raw JSON of an answer, and what a failure means.
+"""Below the SDK's types: the raw JSON of an answer, and the meaning of a failure.
 
 The SDK's types drop fields that the engine needs and reject some answers of the service outright. An event hook on the HTTP
 client that the SDK is given keeps the body of batch calls and uploads; downloads are never touched, they would be read into
@@ -38,10 +38,10 @@ _KEPT_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch|/upload/")
 #: Bytes of a download that are written to the local file at a time.
 _BLOCK_BYTES = 1024 * 1024
 
-#: Characters of a service's message that are told: a proxy's may be a web page, a refused input file's has a line for each line.
+#: Characters of a service's message that are shown: a proxy's may be a web page, a refused file's has one line for each line.
 _MESSAGE_CHARACTERS = 2000
 
-#: RetryInfo of 2^63 seconds has been seen; nobody waits longer than a day on a quota.
+#: RetryInfo of 2^63 seconds has been seen; waiting for quota is limited to a day.
 _LONGEST_RETRY_AFTER = 86_400.0
 
 
@@ -56,7 +56,7 @@ class Captured:
         self.body, self.is_good = body, status == 200
 
     def run(self, call: Callable[[], object]) -> None:
-        """Make the call; an answer that only the SDK cannot read (its types, its JSON parser) is no failure."""
+        """Make the call; an answer that only the SDK cannot read (its types, its JSON parser) is not a failure."""
         try:
             call()
         except sdk_errors.APIError:
@@ -70,7 +70,7 @@ class Captured:
             content = read_any(self.body or b"")
         except (ValueError, RecursionError) as error:
             raise OutcomeUnknownError(
-                f"The service answered with {len(self.body or b'')} bytes that are no readable JSON."
+                f"The service answered with {len(self.body or b'')} bytes that are not readable JSON."
             ) from error
         if not isinstance(content, dict):
             raise OutcomeUnknownError(f"The service answered with a JSON {type(content).__name__}, expected an object.")
@@ -151,7 +151,7 @@ def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
         return QuotaError(
             f"{text} {_likely_quota(message, doing)}".rstrip(), code=code, status=status, retry_after=_retry_after(details, error)
         )
-    # 499: somebody on the way has given up waiting for the answer.
+    # 499: a proxy has given up waiting for the answer.
     if code in (408, 499) or not 400 <= code < 500:
         return OutcomeUnknownError(text, code=code, status=status)
     return RefusedError(text, code=code, status=status)
@@ -167,7 +167,7 @@ def _of_transport(error: Exception, doing: str) -> ServiceError | None:
         return DroppedError(text)
     if kinds:
         return OutcomeUnknownError(text)
-    # 200 with a body that is no JSON; an upload whose last answer names no file.
+    # 200 with a body that is not JSON; an upload whose last answer names no file.
     if isinstance(error, (json.JSONDecodeError, pydantic.ValidationError, KeyError)) or "pload status" in str(error):
         return OutcomeUnknownError(f"Could not {doing}: the service's answer is not as documented ({_in_short(error)}).")
     return None

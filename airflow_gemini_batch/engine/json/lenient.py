@@ -1,8 +1,8 @@
-"""JSON from outside, read without trusting it: any type may stand anywhere, and none of it raises.
+"""Untrusted JSON: any type may occur anywhere without raising.
 
-Takes what strict parsers refuse and services write nevertheless: lone surrogates, NaN, enormous numbers, control characters in
-strings, snake_case where camelCase was due. Only what is no JSON object at all is a ValueError, and what is nested too deeply
-a RecursionError.
+Accepts what strict parsers refuse and services write nevertheless: lone surrogates, NaN, enormous numbers, control characters in
+strings, snake_case in place of camelCase. Only text that is not a JSON object raises ValueError, and nesting that is too deep
+RecursionError.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read_object(text: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def read_any(text: bytes) -> Any:
-    """Any JSON value, whatever its encoding; a byte that is none is U+FFFD. Raises ValueError, or RecursionError."""
+    """Any JSON value, in any encoding; an invalid byte becomes U+FFFD. Raises ValueError or RecursionError."""
     return _json.decode(text.decode(json.detect_encoding(text), "replace"))
 
 
@@ -85,11 +85,11 @@ def as_list(value: Any) -> list[Any]:
 
 
 def as_text(value: Any) -> str | None:
-    return mended(value) if isinstance(value, str) and value else None
+    return with_valid_unicode(value) if isinstance(value, str) and value else None
 
 
-def mended(text: str) -> str:
-    """The text with every lone surrogate as U+FFFD: Arrow strings are UTF-8. The raw answer keeps the escapes."""
+def with_valid_unicode(text: str) -> str:
+    """The text with every lone surrogate replaced by U+FFFD: Arrow strings are UTF-8. The raw answer keeps the escapes."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -113,4 +113,4 @@ def as_code(value: Any) -> int | None:
 
 
 def shown(value: Any) -> str:
-    return mended(json.dumps(value, ensure_ascii=False)[:1000])
+    return with_valid_unicode(json.dumps(value, ensure_ascii=False)[:1000])

@@ -1,4 +1,4 @@
-"""JSON as its standard has it, where Python's own module is more generous: without NaN and Infinity."""
+"""JSON by its standard, where Python's own module accepts more: without NaN and Infinity."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 def no_constant(name: str) -> NoReturn:
     """For ``parse_constant``, which gets ``NaN``, ``Infinity`` and ``-Infinity``."""
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def one_line(value: dict[str, Any]) -> bytes:
-    """Without its end. Raises TypeError, ValueError or RecursionError for what JSON cannot hold."""
+    """One line, without the newline. Raises TypeError, ValueError or RecursionError for what JSON cannot hold."""
     # json and not msgspec: NaN is an error here and would silently become null there, and integers may be of any size.
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,7 +1,7 @@
-"""The requests of a block of rows, side by side: what encoders make, and what shards are written of.
+"""The requests of a block of rows in one Arrow column: what encoders make and shards are written from.
 
-A request is JSON on one line, without its end. They lie in one Arrow column, so that a block is escaped, joined, measured, cut
-and written without a Python object for each row.
+A request is JSON on one line, without the newline. Because they share one column, a block is escaped, joined, measured, cut and
+written without a Python object for each row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row of which no request can be made, and why, in a sentence for the dead letter."""
+    """A row that cannot become a request, and the reason, as a sentence for the dead letter."""
 
     message: str
 

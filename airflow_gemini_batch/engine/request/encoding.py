@@ -1,9 +1,9 @@
 """Rows become requests in REST form, one line of JSON each.
 
-All that can be wrong with a request is found by ``compile_request`` before the first row is read. After that only a row
-can be wrong, and then that row alone: it becomes an ``InvalidRow`` that says why, and the others go on.
-No ``json.dumps`` per row: the request is written once and cut where the row's values belong, and what comes in there is
-escaped and joined.
+Everything that can be wrong with a request is found by ``compile_request`` before the first row is read. After that only single
+rows can be wrong: such a row becomes an ``InvalidRow`` with the reason, and the others continue.
+There is no ``json.dumps`` per row: the request is written once and cut where the row's values go; the values are escaped and
+joined with the pieces.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from airflow_gemini_batch.engine.shapes.answer_schema import ENUM, JSON, AnswerS
 from airflow_gemini_batch.engine.shapes.dimensions import default_dimension
 from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
 
-#: What a request that names a cached content cannot have of its own.
+#: Fields that a request naming a cached content cannot set itself.
 _OF_THE_CACHE = ("system_instruction", "tools", "tool_config")
 
-#: What is kept of an error of the user's code: enough for the cause, too little to fill a table with tracebacks.
+#: Characters kept of an error raised by user code: enough for the cause, too few to fill a table with tracebacks.
 MAX_MESSAGE_CHARACTERS = 500
 
 
 class RequestEncoder(Protocol):
-    """Makes requests of rows.
+    """Makes requests from rows.
 
-    :param columns: what it needs to see of the source.
-    :param spec: what it makes, as plain JSON, the same for the same request.
+    :param columns: the columns of the source that it reads.
+    :param spec: the request specification as plain JSON, the same for the same request.
     """
 
     @property
@@ -58,7 +58,7 @@ class RequestEncoder(Protocol):
 def compile_request(
     spec: RequestSpec, schema: pa.Schema, model: str, locate: Callable[[str], Location] = locate
 ) -> RequestEncoder:
-    """The encoder for a table of that schema. Raises InputError for anything that cannot work.
+    """The encoder for a table of that schema. Raises InputError for a request that cannot be used.
 
     :param locate: opens the media files that rows name.
     """
@@ -90,7 +90,7 @@ def _compile_generate(
 ) -> TemplateEncoder | MediaEncoder:
     prompt = read_template(spec.prompt, "prompt", schema)
     if prompt.is_empty:
-        raise InputError("prompt is empty. Write what the model is to be asked, with ${column} where the row's value belongs.")
+        raise InputError("prompt is empty. Write the question for the model, with ${column} where the row's value goes.")
     marks = {mark(): prompt}
     [prompt_mark] = marks
     system_mark = None
@@ -116,12 +116,12 @@ def _require_cache_alone(written: dict[str, Any]) -> None:
     if found:
         raise InputError(
             f"The request names {written['cached_content']!r} together with {', '.join(found)}: the service refuses every such "
-            "request, since they belong into the cached content. Create the cache with them, and leave them out here."
+            "request, because they are part of the cached content. Create the cache with them and leave them out here."
         )
 
 
 def _with_schema(config: Any, schema: dict[str, Any]) -> Any:
-    """config with the answer's form in it, as JSON Schema: the only form that can say all that pydantic can."""
+    """config with the response schema in it, as JSON Schema, the only form that can express everything pydantic can."""
     checked = sdk_request.checked_config(config)
     if checked.response_schema is not None or checked.response_json_schema is not None:
         raise InputError("The request has two response schemas: its own and config's. Leave one of them out.")
@@ -135,7 +135,7 @@ def _with_schema(config: Any, schema: dict[str, Any]) -> Any:
 
 
 def _json_schema(response_schema: Any) -> dict[str, Any]:
-    """response_schema as JSON Schema. Raises InputError for one that landing could not use."""
+    """response_schema as JSON Schema. Raises InputError for one that collecting could not use."""
     if isinstance(response_schema, dict):
         schema = response_schema
     else:
@@ -160,7 +160,7 @@ def _json_schema(response_schema: Any) -> dict[str, Any]:
 def _compile_embed(spec: EmbedRequest, schema: pa.Schema, model: str) -> TemplateEncoder:
     text = read_template(spec.text, "text", schema)
     if text.is_empty:
-        raise InputError("text is empty. Write what is to be embedded, with ${column} where the row's value belongs.")
+        raise InputError("text is empty. Write the text to embed, with ${column} where the row's value goes.")
     config = sdk_request.checked_embed_config(spec.config)
     if config.output_dimensionality is None:
         config.output_dimensionality = default_dimension(model)

@@ -1,8 +1,8 @@
-"""Media of a row: the parts of its request that stand before the prompt's text.
+"""Media of a row: the parts of its request that come before the prompt's text.
 
-What must stay true: the data never decides that a file of this machine is read; a string is a URI that the service opens,
-unless the request says ``upload``. And a part is what google-genai itself would send: URL-safe base64 for bytes, and for a file
-the service's own URI, whatever base URL the connection has.
+Two invariants: row data alone never causes a local file to be read (a string is a URI that the service opens, unless the request
+says ``upload``); and a part is what google-genai itself would send: URL-safe base64 for bytes, and for a file the service's own
+URI, whatever base URL the connection has.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.source.blocks import plain_type
 from airflow_gemini_batch.engine.specs import Media
 
-#: By a name's ending. A table of our own: Python's depends on the machine's, and the same rows would make other requests there.
-#: These are what the Gemini API documents for images, documents, audio, video and text.
+#: MIME types by file name ending. Not Python's table, which depends on the machine: the same rows must make the same requests.
+#: These are the types that the Gemini API documents for images, documents, audio, video and text.
 MIME_TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".heic": "image/heic",
     ".heif": "image/heif", ".gif": "image/gif", ".bmp": "image/bmp",
@@ -43,19 +43,19 @@ MIME_TYPES = {
     ".rtf": "text/rtf", ".md": "text/md",
 }  # fmt: skip
 
-#: What a request's place for media is filled from, among the columns of its template; no table can have that name.
+#: The pseudo-column of a template that stands for the media; no table can have a column of that name.
 _SLOT = "\0media"
 _EMPTY_TEXT_START, _EMPTY_TEXT_END = b'{"text":"', b'"},'
 
 _MIME_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]*/[A-Za-z0-9*][\w.+*-]*", re.ASCII)
 _FILE_NAME = re.compile(r"files/[a-z0-9-]+")
-#: Files whose type the service has noted itself, and pages of videos, which have none.
+#: Files whose type the service knows itself, and pages of videos, which have none.
 _KNOWN = re.compile(r"https://(generativelanguage\.googleapis\.com/\w+/files|(www\.)?youtube\.com|youtu\.be)/")
 _SUFFIX = re.compile(r"\.[a-z0-9]+$")
 _types = pa.types
 _json = msgspec.json.Encoder()
 
-#: One part of a request as JSON, and the file that it needs at the service.
+#: One part of a request as JSON, and the file that must be at the service for it.
 _Part = tuple[bytes, MediaFile | None]
 
 
@@ -73,7 +73,7 @@ class CheckedMedia:
 
 
 def media_columns(media: Any, schema: pa.Schema) -> tuple[CheckedMedia, ...]:
-    """What a request's ``media`` names. Raises InputError for what cannot work with a table of that schema."""
+    """The media columns of a request. Raises InputError for one that does not fit a table of that schema."""
     given = (media,) if isinstance(media, (str, Media)) else media
     if not isinstance(given, Sequence) or not all(isinstance(item, (str, Media)) for item in given):
         raise InputError(f"media must be column names or Media objects, not {media!r}.")
@@ -81,13 +81,13 @@ def media_columns(media: Any, schema: pa.Schema) -> tuple[CheckedMedia, ...]:
 
 
 def media_slot(mark: str) -> dict[str, Template]:
-    """The template that keeps the place of the media, for ``templates.cut_at``."""
+    """The template that marks where the media go, for ``templates.cut_at``."""
     return {mark: Template(("", ""), (_SLOT,))}
 
 
 @dataclass(frozen=True, slots=True)
 class MediaEncoder:
-    """A template with the parts of a row's media in its place for them."""
+    """A template filled with the parts of each row's media."""
 
     template: TemplateEncoder
     media: tuple[CheckedMedia, ...]
@@ -138,10 +138,10 @@ class MediaEncoder:
 def _checked(media: Media, schema: pa.Schema) -> CheckedMedia:
     named = [name for name in (media.column, media.mime_type_column) if name is not None]
     if not all(isinstance(name, str) for name in named):
-        raise InputError(f"media: columns are told by their names, and {media!r} has something else.")
+        raise InputError(f"media: a column is given by its name (str); {media!r} has something else.")
     require_columns(named, schema.names, by="media")
     if media.mime_type is not None and not (isinstance(media.mime_type, str) and _MIME_TYPE.fullmatch(media.mime_type)):
-        raise InputError(f"media: {media.mime_type!r} is no MIME type; expected one such as 'image/png'.")
+        raise InputError(f"media: {media.mime_type!r} is not a MIME type; expected one such as 'image/png'.")
     item = _item_type(plain_type(schema.field(media.column).type))
     if not _is_text(item) and not _is_bytes(item):
         raise InputError(
@@ -150,12 +150,12 @@ def _checked(media: Media, schema: pa.Schema) -> CheckedMedia:
         )
     if _is_bytes(item) and media.upload:
         raise InputError(
-            f"media: the column {media.column!r} holds bytes, which travel inside the request: leave out upload=True."
+            f"media: the column {media.column!r} holds bytes, which are sent inside the request: leave out upload=True."
         )
     if _is_bytes(item) and media.mime_type is None and media.mime_type_column is None:
         raise InputError(
-            f"media: the column {media.column!r} holds bytes, and bytes do not say what they are. "
-            f"Write Media({media.column!r}, mime_type='image/png'), or name the column that says it with mime_type_column."
+            f"media: the column {media.column!r} holds bytes, whose MIME type is not known. "
+            f"Write Media({media.column!r}, mime_type='image/png'), or name the column that holds it with mime_type_column."
         )
     if media.mime_type_column is not None:
         kind = _item_type(plain_type(schema.field(media.mime_type_column).type))
@@ -181,11 +181,11 @@ def _is_bytes(type: pa.DataType) -> bool:
 
 
 class _Unusable(Exception):
-    """Why a value makes no part, in words for the dead letter."""
+    """Why a value cannot become a part, worded for the dead letter."""
 
 
 def _parts(column: CheckedMedia, batch: pa.RecordBatch, fingerprints: Fingerprints) -> list[list[_Part] | InvalidRow]:
-    """The parts of every row, each with the comma after it."""
+    """The parts of every row, each followed by its comma."""
     media = column.media
     values = values_of(batch.column(media.column))
     kinds = [None] * len(values) if media.mime_type_column is None else values_of(batch.column(media.mime_type_column))
@@ -252,7 +252,7 @@ def _service_uri(text: str, column: str) -> str:
         return text
     raise _Unusable(
         f"holds {text[:80]!r}, which the service cannot open: expected files/…, https://… or gs://…. "
-        f"For files to be read here and uploaded, write Media({column!r}, upload=True)"
+        f"To have files read and uploaded, write Media({column!r}, upload=True)"
     )
 
 
@@ -261,7 +261,7 @@ def _mime_type(media: Media, kind: Any, name: str) -> str: ...
 @overload
 def _mime_type(media: Media, kind: Any, name: str, *, required: bool) -> str | None: ...
 def _mime_type(media: Media, kind: Any, name: str, *, required: bool = True) -> str | None:
-    """Of the row's own column, else the argument, else the ending of the name."""
+    """From the row's own column, else the argument, else the ending of the name."""
     if isinstance(kind, UnicodeDecodeError):
         raise _Unusable(f"has a MIME type in {media.mime_type_column!r} that is not valid UTF-8")
     path = name.partition("?")[0].partition("#")[0] if "://" in name else name
@@ -270,8 +270,8 @@ def _mime_type(media: Media, kind: Any, name: str, *, required: bool = True) -> 
     if not found and not required:
         return None
     if not found:
-        told = f" of {name[:80]!r}" if name else ""
-        raise _Unusable(f"has no known MIME type{told}: say it with mime_type= or mime_type_column= of Media({media.column!r})")
+        named = f" of {name[:80]!r}" if name else ""
+        raise _Unusable(f"has no known MIME type{named}: give mime_type= or mime_type_column= to Media({media.column!r})")
     if not _MIME_TYPE.fullmatch(found):
         raise _Unusable(f"has {found[:80]!r} as its MIME type; expected one such as 'image/png'")
     return str(found)

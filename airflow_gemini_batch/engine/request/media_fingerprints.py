@@ -25,7 +25,7 @@ _PARALLEL_READS = 4
 #: Fingerprints kept in memory, so that memory does not grow with the table.
 _REMEMBERED = 20_000
 
-#: What opening a file raises where there is no such file. fsspec raises ValueError for a scheme that it does not know, and Python
+#: Raised when the file to open does not exist. fsspec raises ValueError for a scheme that it does not know, and Python
 #: for a path with a zero byte.
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ValueError)
 

@@ -1,6 +1,6 @@
-"""``${column}`` in a text: which columns it names and what stands between them.
+"""``${column}`` in a text: which columns it names and the text between them.
 
-A template is read once and filled by joining; what a row puts in is never looked at again.
+A template is parsed once and filled by joining, so inserted values are never parsed.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from airflow_gemini_batch.engine.specs import RawRequest
 class RawEncoder:
     """The column's own JSON, on one line.
 
-    :param dimensions: what each row's vector must have, where the requests are for embeddings.
+    :param dimensions: the length of each row's vector, where the requests are for embeddings.
     """
 
     column: str
@@ -37,7 +37,7 @@ class RawEncoder:
     def spec(self) -> dict[str, Any]:
         if self.dimensions is None:
             return {"column": self.column}
-        # What tells the rest of the way that vectors come back, and of which length.
+        # Tells the later steps that the answers are vectors, and of which length.
         return {"column": self.column, "embed_request": {"output_dimensionality": self.dimensions}}
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
@@ -48,13 +48,13 @@ class RawEncoder:
 
 
 def compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
-    """Raises InputError for a table or model that cannot work."""
+    """Raises InputError for a table or model that cannot be used."""
     require_columns([spec.column], schema.names, by="RawRequest.column")
     type = schema.field(spec.column).type
     if not may_hold_json(type):
         raise InputError(
             f"RawRequest needs the requests as JSON text; the column {spec.column!r} is of type {type}. "
-            "Write it as text first, or give a function of the row, which may return a dict."
+            "Convert it to text first, or pass a function of the row, which may return a dict."
         )
     if spec.format == "gemini":
         return RawEncoder(spec.column)
@@ -71,7 +71,7 @@ def may_hold_json(type: pa.DataType) -> bool:
 
 
 def json_values(column: pa.Array) -> list[str | bytes | None]:
-    """The texts of such a column, as bytes where one of them is no UTF-8."""
+    """The texts of such a column, as bytes where one of them is not valid UTF-8."""
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
@@ -94,7 +94,7 @@ def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:
 
 
 def _of_length(request: bytes | InvalidRow, dimensions: int) -> bytes | InvalidRow:
-    """The request for a vector that the column can hold: it asks for that length, or is made to."""
+    """The request with the column's vector length: it already asks for it, or it is added."""
     if isinstance(request, InvalidRow) or request == b"{}":
         return request
     try:
@@ -105,7 +105,9 @@ def _of_length(request: bytes | InvalidRow, dimensions: int) -> bytes | InvalidR
     if asked is None:
         return b'{"output_dimensionality":%d,%b' % (dimensions, request[1:])
     if asked != dimensions:
-        return InvalidRow(f"the request asks for {asked!r} dimensions, and the run's are {dimensions}: RawRequest(dimensions=…)")
+        return InvalidRow(
+            f"the request asks for {asked!r} dimensions, and the run has {dimensions}: set RawRequest(dimensions=…)"
+        )
     return request
 
 
@@ -117,6 +119,6 @@ def _minified(text: str) -> str:
     try:
         return msgspec.json.format(text, indent=-1)
     except msgspec.DecodeError:
-        # msgspec refuses an escaped lone surrogate, which is valid JSON and which tables of scraped text do hold.
+        # msgspec refuses an escaped lone surrogate, which is valid JSON and occurs in tables of scraped text.
         json.loads(text, parse_int=str, parse_float=str, parse_constant=no_constant)
         return _JSON_SPACE.sub(r"\1", text)

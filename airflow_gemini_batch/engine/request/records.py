@@ -1,4 +1,4 @@
-"""What a function returns, as a table: prompts and rows written as plain Python values get columns; tables pass as they are."""
+"""What a decorated function returns, as a table: lists of prompts or dicts become columns; tables pass through unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request import placeholders
 from airflow_gemini_batch.engine.specs import RawRequest, RequestSpec
 
-#: The column of a table that is made of a list of prompts.
+#: The column name of a table made from a list of prompts.
 PROMPT = "prompt"
 
 _EXPECTED = "return a pandas DataFrame, an Arrow table, a list of prompts or a list of dicts"
@@ -23,7 +23,7 @@ def as_source(returned: Any, *, by: str, columns: Iterable[str] = ()) -> Any:
     """A source for ``open_source``.
 
     :param by: who returned it, for messages.
-    :param columns: what a table is to have when the list is empty: a day without rows is no error.
+    :param columns: the columns of the table when the list is empty: a day without rows is not an error.
     """
     if returned is None or isinstance(returned, (str, bytes, Mapping)):
         raise InputError(f"{by} returned {_kind(returned)}; {_EXPECTED}.")
@@ -47,9 +47,9 @@ def as_source(returned: Any, *, by: str, columns: Iterable[str] = ()) -> Any:
 
 
 def columns_named(request: RequestSpec, *more: str | None) -> list[str]:
-    """The columns that a request asks for, as far as it says so itself.
+    """The columns that a request names itself.
 
-    :param more: further names; None is none.
+    :param more: further names; None is ignored.
     """
     found = [name for name in more if name is not None]
     if isinstance(request, RawRequest):
@@ -63,7 +63,7 @@ def columns_named(request: RequestSpec, *more: str | None) -> list[str]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], by: str) -> pa.Table:
-    """Of all columns that any row has, in the order of their first appearance; a row without one has null there."""
+    """A table with all columns that any row has, in the order of first appearance; null where a row lacks one."""
     names = dict.fromkeys(name for row in rows for name in row)
     if odd := next((name for name in names if not isinstance(name, str)), None):
         raise InputError(f"{by} returned rows with a column called {odd!r}; columns have names of type str.")
@@ -72,7 +72,9 @@ def _table(rows: Sequence[Mapping[str, Any]], by: str) -> pa.Table:
         try:
             columns[name] = pa.array([row.get(name) for row in rows])
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{by} returned rows whose column {name!r} has no single type: {error}. Make it one.") from error
+            raise InputError(
+                f"{by} returned rows whose column {name!r} has values of different types: {error}. Use one type."
+            ) from error
     return pa.table(columns)
 
 

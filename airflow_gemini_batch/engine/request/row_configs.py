@@ -1,7 +1,7 @@
-"""A config of its own for each row, merged over the run's.
+"""A config for each row, merged over the run's config.
 
-Every distinct config is checked, and its request written, once, by the SDK; the rows that share it are then encoded together. One
-that the SDK refuses costs its own rows alone.
+Every distinct config is checked, and its request written, once, by the SDK; the rows that share it are encoded together. A config
+that the SDK refuses affects only its own rows.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.source.blocks import plain_type
 from airflow_gemini_batch.engine.specs import GenerateRequest
 
-#: Distinct configs whose requests are kept written; writing one costs some milliseconds.
+#: Distinct configs whose written requests are kept; writing one takes some milliseconds.
 _KEPT = 1024
 
-#: What a run with a response schema decides for all its rows, since they share the ``parsed`` column.
+#: Fields that a run with a response schema fixes for all its rows, because they share the ``parsed`` column.
 _OF_THE_SCHEMA = {"response_mime_type", "response_schema", "response_json_schema"}
 
 _Encode = Callable[[pa.RecordBatch], Encoded]
 
 
 class RowConfigEncoder:
-    """Encodes rows by the config that stands in their column; null, and a struct of nulls, is the run's own.
+    """Encodes rows by the config in their column; null, or a struct of nulls, means the run's own config.
 
     :param compile: makes the encoder of a request without a config column.
     """
@@ -84,7 +84,7 @@ class RowConfigEncoder:
             return self._refused("cannot be used: it is nested too deeply")
 
     def _merged(self, config: str | None) -> Any:
-        """The run's config with each field replaced that the row's own sets."""
+        """The run's config, with the fields replaced that the row's config sets."""
         merged = sdk_request.checked_config(self._request.config)
         own = sdk_request.checked_config(_read(config))
         if found := sdk_request.unsendable(own):
@@ -119,13 +119,13 @@ def _configs(column: pa.Array) -> list[Text]:
 
 
 def _read(config: str | None) -> dict[str, Any]:
-    """Raises InputError for what is no JSON object."""
+    """Raises InputError for anything but a JSON object."""
     if config is None:
         return {}
     try:
         read = msgspec.json.decode(config, type=dict[str, Any] | None) or {}
     except msgspec.MsgspecError as error:
-        raise InputError(f"it is no JSON object: {error}.") from error
+        raise InputError(f"it is not a JSON object: {error}.") from error
     except RecursionError as error:
         raise InputError("it is nested too deeply.") from error
     set_fields: dict[str, Any] = _without_nulls(read)
@@ -133,7 +133,7 @@ def _read(config: str | None) -> dict[str, Any]:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A struct column holds every field for every row: null says that it is not set."""
+    """A struct column has every field in every row: null means not set."""
     if isinstance(value, dict):
         return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list):

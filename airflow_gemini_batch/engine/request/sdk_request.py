@@ -1,12 +1,12 @@
 """The request as google-genai itself writes it.
 
 Where REST wants each field of a ``GenerateContentConfig`` (the system instruction, tools and safety settings beside
-``generation_config``, the rest inside it) and which fields the Gemini API has at all is the SDK's knowledge, and stays there: the
+``generation_config``, the rest inside it) and which fields the Gemini API has at all is knowledge of the SDK and stays there: the
 SDK is asked once to create a batch of one request, over a transport that keeps the body and lets nothing out.
 
 One thing is added. The SDK mixes cases (``generationConfig`` beside ``thinking_budget``), which the service takes in a
-REST call; the parser of its input files is reported to know the proto's own snake_case names alone. So keys are
-brought to snake_case, except where they are the user's own words: the tables below say where that is.
+REST call; the parser of its input files is reported to accept only the proto's own snake_case names. So keys are
+converted to snake_case, except where the user chose them: the tables below say where that is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from airflow_gemini_batch.engine.json.strict import no_constant
 
 
 class Words(Enum):
-    """Whose words the keys of a JSON object are."""
+    """Who chose the keys of a JSON object."""
 
     PROTO = "field names of a message"
     NAMES = "names of the user's choice, each with a message"
@@ -55,7 +55,7 @@ WORDS: dict[str | tuple[str, str], Words] = {
     ("streamable_http_transport", "headers"): Words.OPAQUE,  # McpServer
 }
 
-#: Fields of ``GenerateContentConfig`` that steer the SDK's own call and are no part of a request.
+#: Fields of ``GenerateContentConfig`` that steer the SDK's own call and are not part of a request.
 _NOT_OF_THE_REQUEST = ("http_options",)
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -128,10 +128,10 @@ def checked_config(config: Mapping[str, Any] | types.GenerateContentConfig | Non
 
 
 def unsendable(message: Any, place: str = "") -> list[str]:
-    """What the SDK passes on and the service refuses a whole input file for.
+    """Values that the SDK passes on and for which the service refuses a whole input file.
 
-    That is words of enums that the SDK does not know (for a whole run they are passed on: the service may be ahead of it), and
-    integers that do not have the 32 bits of all the service's settings.
+    These are enum values that the SDK does not know (in a run's own config they are sent: the service may be newer than the SDK),
+    and integers beyond the 32 bits of the service's settings.
     """
     if isinstance(message, Enum):
         return [] if message.name in type(message).__members__ else [f"{place} is {message.value!r}"]
@@ -153,7 +153,7 @@ _Config = TypeVar("_Config", types.GenerateContentConfig, types.EmbedContentConf
 
 
 def _checked(config: Mapping[str, Any] | _Config | None, kind: type[_Config]) -> _Config:
-    """A copy, since the SDK rewrites schemas where they stand."""
+    """A copy, because the SDK changes schemas in place."""
     if config is None:
         return kind()
     if isinstance(config, kind):
@@ -164,33 +164,33 @@ def _checked(config: Mapping[str, Any] | _Config | None, kind: type[_Config]) ->
         except pydantic.ValidationError as error:
             _explain(error, kind)
         except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-            # What its enums raise at a value that is no text, past pydantic.
+            # Its enums raise this for a value that is not text, bypassing pydantic.
             raise InputError(f"config is refused by google-genai {genai.__version__}: {error}.") from error
     else:
         raise InputError(f"config must be a dict or a google.genai.types.{kind.__name__}, not {type(config).__name__}.")
     for field in _NOT_OF_THE_REQUEST:
         if getattr(checked, field) is not None:
             raise InputError(
-                f"config.{field} steers the SDK's own HTTP call and is no part of a request. "
+                f"config.{field} steers the SDK's own HTTP call and is not part of a request. "
                 "Leave it out; base URL, API version and timeout belong to the connection."
             )
     return checked
 
 
 def _explain(error: pydantic.ValidationError, kind: type[pydantic.BaseModel]) -> NoReturn:
-    """Every field once: pydantic reports one finding for each member of a union."""
+    """Each field once: pydantic reports one error for each member of a union."""
     findings: dict[str, str] = {}
     for finding in error.errors(include_url=False, include_input=False):
         field = str(finding["loc"][0]) if finding["loc"] else "config"
         place = ".".join(str(step) for step in finding["loc"])
-        unknown = f"is no field of google.genai.types.{kind.__name__}"
+        unknown = f"is not a field of google.genai.types.{kind.__name__}"
         is_unknown = finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1
         findings.setdefault(field, f"{field!r} {unknown}" if is_unknown else f"{place}: {finding['msg']}")
     raise InputError(f"config is refused by google-genai {genai.__version__}: {'; '.join(findings.values())}.") from error
 
 
 class _CapturedError(Exception):
-    """Carries the body out of the transport, past everything that would believe in an answer."""
+    """Carries the body out of the transport, past everything that expects an answer."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__("captured")
@@ -207,7 +207,7 @@ def _capture(create: Callable[[genai.Client], object]) -> bytes:
 
 @functools.cache
 def _unconnected_client() -> genai.Client:
-    """Kept: making one takes a hundred times as long as writing a request with it. It holds no connection and no key."""
+    """Cached: making one takes a hundred times as long as writing a request with it. It holds no connection and no key."""
 
     def keep(sent: Any) -> NoReturn:
         raise _CapturedError(sent.content)

@@ -1,7 +1,7 @@
-"""Constant pieces of JSON with the values of columns between them: how a text with placeholders becomes a request a row.
+"""Constant pieces of JSON with column values between them: how a text with placeholders becomes a request for each row.
 
-Whoever writes the request puts a mark where a text with placeholders belongs; it is cut there once. Per row, strings are
-escaped and joined, and nothing else.
+The request is written with a mark in place of each text with placeholders, and cut at the marks once. Per row, strings are only
+escaped and joined.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _strings = msgspec.json.Encoder()
 
 
 def mark() -> str:
-    """Stands in for a text while a request is written. Random, so that no text can hold it by chance."""
+    """Stands in for a text while a request is written. Random, so that no text contains it by chance."""
     return f"mark-{secrets.token_hex(16)}"
 
 
@@ -87,12 +87,12 @@ def read_template(text: Any, argument: str, schema: pa.Schema) -> Template:
     if not isinstance(text, str):
         raise InputError(f"{argument} must be a string, not {type(text).__name__}.")
     template = placeholders.parse(text, argument=argument)
-    require_columns(template.columns, schema.names, by=argument, hint=" A dollar sign that is meant as such is written $$.")
+    require_columns(template.columns, schema.names, by=argument, hint=" Write $$ for a literal dollar sign.")
     for name in template.columns:
         if reason := why_no_text(schema.field(name).type):
             raise InputError(
                 f"{argument} names the column {name!r}, which {reason} (type {schema.field(name).type}). "
-                "Only values with a text form can stand in a text: cast or decode the column first."
+                "Only values with a text form can be inserted: cast or decode the column first."
             )
     return template
 
@@ -115,7 +115,7 @@ def cut_at(
 
 
 def _cut(content: bytes, templates: Mapping[str, Template]) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
-    """Cut the written request at the marks and put the templates' own texts, escaped, where they belong."""
+    """Cut the written request at the marks and insert the templates' own texts, escaped."""
     pieces: list[bytes] = [b""]
     values: list[str] = []
     pattern = "|".join(map(re.escape, templates)).encode()

@@ -1,6 +1,6 @@
-"""What an answer holds beside its text: the parts and metadata of its first candidate.
+"""What an answer holds besides its text: the parts and metadata of its first candidate.
 
-Read from the raw response, by typed structs that skip what nobody asked for; what those do not take (snake_case names, NaN, odd
+The raw response is read by typed structs that skip everything else; what they do not accept (snake_case names, NaN, unexpected
 types) is read leniently, and never raises.
 """
 
@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
-from airflow_gemini_batch.engine.json.lenient import as_dict, as_list, as_text, field, mended, read_object
+from airflow_gemini_batch.engine.json.lenient import as_dict, as_list, as_text, field, read_object, with_valid_unicode
 
 
 class Blob(msgspec.Struct, rename="camel", gc=False):
     mime_type: str | None = None
     data: bytes | None = None
-    """None for what is no base64, which is told as the row's problem."""
+    """None for invalid base64, which becomes the row's problem."""
 
 
 class Part(msgspec.Struct, rename="camel", gc=False):
@@ -50,7 +50,7 @@ class _Response(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Response).decode
-#: Where one of these stands, names may be in snake_case.
+#: Where one of these occurs, names may be in snake_case.
 _SNAKE_CASE = (b"_metadata", b"_data", b"_call")
 
 
@@ -99,4 +99,4 @@ def _bytes(data: Any) -> bytes | None:
 
 
 def _json(value: Any) -> msgspec.Raw:
-    return msgspec.Raw() if value is None else msgspec.Raw(mended(json.dumps(value, ensure_ascii=False)).encode())
+    return msgspec.Raw() if value is None else msgspec.Raw(with_valid_unicode(json.dumps(value, ensure_ascii=False)).encode())

@@ -45,7 +45,7 @@ class EmbeddingColumn:
         return cls(request["embed_request"]["output_dimensionality"])
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, dict[int, str]]:
-        """One vector an answer, null for those that have a problem."""
+        """One vector for each answer, null for those with a problem."""
         problems: dict[int, str] = {}
         rows: list[bytes] = []
         blank = bytes(4 * self.dimension)
@@ -67,7 +67,7 @@ class EmbeddingColumn:
         """The vector as 32-bit floats, or why there is none."""
         try:
             values = _decode(answer.response).embedding.values
-        except (ValueError, RecursionError) as error:  # NaN is one: it is no JSON
+        except (ValueError, RecursionError) as error:  # also for NaN, which is not JSON
             return f"the answer holds no embedding that can be read: {error}"
         if len(values) != self.dimension:
             return f"the embedding has {len(values)} dimensions; {self.dimension} were asked for"

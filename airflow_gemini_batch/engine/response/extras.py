@@ -17,12 +17,12 @@ from airflow_gemini_batch.engine.response.tools import CITATIONS, FUNCTION_CALLS
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 
-#: Position in a batch -> why that answer is no result.
+#: Position in a batch -> why that answer is not a result.
 Problems = dict[int, str]
 
 
 class ExtraColumn(Protocol):
-    """One more column of the results."""
+    """A column that the request adds to the results."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class ExtraColumn(Protocol):
     def type(self) -> pa.DataType: ...
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, Problems]:
-        """One value an answer, null for those with a problem. What it says of an answer depends on no other."""
+        """One value for each answer, null for those with a problem. Each answer is judged independently of the others."""
         ...
 
 
@@ -77,5 +77,5 @@ class Extras:
         return arrays, problems
 
     def complaint(self, answer: Answer) -> str | None:
-        """Why one answer is no result; None where it is one."""
+        """Why one answer is not a result; None where it is one."""
         return self.read([answer])[1].get(0)

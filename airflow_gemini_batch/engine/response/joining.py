@@ -1,8 +1,7 @@
-"""Which line decides about which row.
+"""Which output line decides about which row.
 
-Lines come in any order, doubled, torn, or for keys that nobody sent; the job says nothing about positions that could be
-believed. What must stay true: a line is joined by its key alone, a row is decided once, and the first line that
-can be read decides. A torn line decides only when no other does.
+Lines come in any order, duplicated, torn, or for keys that were not sent; positions mean nothing. Invariants: a line is joined by
+its key alone, a row is decided once, and the first readable line decides. A torn line decides only when no other does.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ class Join:
     :param rows: all rows of the shard.
 
     ``state`` is what is known of each row, ``line_at`` where the line that refused it (or is torn) begins in the output.
-    ``aside_at`` tells the lines that decide about no row, and ``aside`` counts them: ``foreign`` for a key that nobody sent,
-    ``doubled`` for a key that was decided already, ``malformed`` for those that are no JSON.
+    ``aside_at`` lists the lines that decide about no row, and ``aside`` counts them: ``foreign`` for a key that was not sent,
+    ``doubled`` for a key that was decided already, ``malformed`` for lines that are not JSON.
     """
 
     def __init__(self, numbers: dict[str, int], rows: int) -> None:
@@ -37,7 +36,7 @@ class Join:
         self.aside = Counter(foreign=0, doubled=0, malformed=0)
 
     def decide(self, read: Answer | Refusal | Garbage, at: int) -> int | None:
-        """Take note of the line that begins at ``at``. The number of its row, if it is the answer that decides about it."""
+        """Record the line that begins at ``at``. Returns the number of its row, if it is the answer that decides about it."""
         number = None if read.key is None else self._numbers.get(read.key)
         state = NOT_SENT if number is None else self.state[number]
         if isinstance(read, Garbage):
@@ -61,7 +60,7 @@ class Join:
         return number
 
     def refuse(self, number: int, at: int) -> None:
-        """The answer that decided about this row is not in the form that was asked for."""
+        """Record that the answer for this row does not have the requested form."""
         self.state[number], self.line_at[number] = REFUSED, at
 
     def _put_aside(self, why: str, at: int) -> None:

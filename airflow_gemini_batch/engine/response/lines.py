@@ -1,6 +1,6 @@
-r"""The two line files of a shard: what was sent, and what came back.
+r"""The two line files of a shard: the requests and the output.
 
-Lines end at ``\n`` and nowhere else: models write U+2028, U+2029 and U+0085, which ``str.splitlines`` would tear them at.
+Lines end at ``\n`` and nowhere else: models write U+2028, U+2029 and U+0085, at which ``str.splitlines`` would split them.
 A line may be megabytes long (images). Both files are streamed.
 """
 
@@ -17,12 +17,12 @@ from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.storage import Location
 
-#: A compromise: the output is read through once, then at places, and each jump reads as much.
+#: A compromise: the output is read once from start to end, then at single places, and each jump reads this much.
 _BUFFER_BYTES = 1 << 16
 
 
 class OutputLines:
-    """What came back, line by line or by place. Blank lines are left out."""
+    """The output, line by line or by place. Blank lines are skipped."""
 
     def __init__(self, file: BinaryIO | None) -> None:
         self._file = file
@@ -66,7 +66,7 @@ _decode = msgspec.json.Decoder(_RequestLine).decode
 
 
 class RequestLines:
-    """What was sent, in input order, read no further than it is asked for.
+    """The requests, in input order, read only as far as needed.
 
     A context manager; the file is opened when the first request is asked for.
     """
@@ -106,7 +106,7 @@ class RequestLines:
                 self._lines = iter(self._stack.enter_context(self._location.open()))
             except FileNotFoundError as error:
                 raise CorruptRunError(
-                    f"{self._location} is absent: the dead letters cannot be given their requests. Restore it, or start anew "
+                    f"{self._location} is absent: the dead letters cannot be given their requests. Restore it, or start over "
                     "with if_exists='replace'."
                 ) from error
         return self._lines
@@ -114,5 +114,5 @@ class RequestLines:
     def _corrupt(self, key: str, found: str) -> CorruptRunError:
         return CorruptRunError(
             f"{self._location}, line {self._passed}: expected the request of row {key!r}, found {found}. The file was changed "
-            "after it was built. Restore it, or start anew with if_exists='replace'."
+            "after it was built. Restore it, or start over with if_exists='replace'."
         )

@@ -1,6 +1,6 @@
-"""Media that the model makes: the inline data of an answer as the ``media`` column, or as files with their URIs in it.
+"""Media made by the model: the inline data of an answer as the ``media`` column, or as files with their URIs in the column.
 
-Files are named after the run, the shard and the key alone, so landing again writes the same ones.
+Files are named after the run, the shard and the key alone, so landing again writes the same files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.shapes.extra_fields import media_type
 
-#: Not ``mimetypes``: that reads what happens to be installed on the machine.
+#: Not ``mimetypes``, which depends on what is installed on the machine.
 SUFFIXES = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
@@ -29,7 +29,7 @@ SUFFIXES = {
     "audio/wav": ".wav",
     "audio/mpeg": ".mp3",
     "audio/ogg": ".ogg",
-    "audio/l16": ".pcm",  # what speech models answer: samples without a header
+    "audio/l16": ".pcm",  # the answer of speech models: samples without a header
     "video/mp4": ".mp4",
     "application/pdf": ".pdf",
 }
@@ -40,7 +40,7 @@ _MEMBERS = (b"inlineData", b"inline_data")
 class GeneratedMediaColumn:
     """The ``media`` column: null where an answer holds none.
 
-    :param folder: receives one file a medium, and the column their URIs; None: the column holds the bytes.
+    :param folder: receives one file for each medium, and the column their URIs; None: the column holds the bytes.
     """
 
     name = "media"
@@ -50,7 +50,7 @@ class GeneratedMediaColumn:
         self.type: pa.DataType = media_type(as_files=folder is not None)
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, dict[int, str]]:
-        """One list an answer; the problem of an answer whose media cannot be read."""
+        """One list for each answer, and the problems of answers whose media cannot be read."""
         problems: dict[int, str] = {}
         media: list[list[Blob] | None] = []
         for place, answer in enumerate(answers):
@@ -58,7 +58,7 @@ class GeneratedMediaColumn:
             parts = first_candidate(answer.response).parts if has_some else []
             blobs = [part.inline_data for part in parts if part.inline_data is not None and not part.thought]
             if any(blob.data is None for blob in blobs):
-                problems[place] = "the answer holds inline data that is no base64"
+                problems[place] = "the answer holds inline data that is not base64"
                 blobs = []
             media.append(blobs or None)
         return self._column(answers, media), problems
@@ -85,11 +85,11 @@ class GeneratedMediaColumn:
 
 
 def _suffix(mime_type: str) -> str:
-    """Of the type without its parameters (``audio/L16;codec=pcm;rate=24000``)."""
+    """The suffix for the type without its parameters (``audio/L16;codec=pcm;rate=24000``)."""
     return SUFFIXES.get(mime_type.partition(";")[0].strip().lower(), ".bin")
 
 
 def file_name(key: str) -> str:
-    """A name that any store takes, that tells the key where it can, and that no other key has."""
+    """A name that any store accepts, readable where the key allows it, and unique to the key."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", key)[:60]
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

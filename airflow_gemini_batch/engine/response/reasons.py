@@ -1,8 +1,7 @@
-"""Why a row has no result, and whether sending it again unchanged may give one.
+"""Why a row has no result, and whether resubmitting it unchanged may give one.
 
-Tables only, each with its source, so that a newcomer (or a test) can walk everything the service is known to say.
-What the tables do not know is never guessed into a retry: an unknown code is not retryable, because a retry may cost
-money, while a letter that stayed dead can still be sent again by hand from the dead-letter table.
+Tables only, each with its source, so that a reader (or a test) can go through everything the service is known to answer.
+Unknown codes are not retryable: a retry may cost money, while a dead letter can still be resubmitted by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class Reason(str, enum.Enum):
     TRUNCATED = "TRUNCATED"  #: the answer was cut at the token limit
     EMPTY = "EMPTY"  #: an answer without content
     INVALID_OUTPUT = "INVALID_OUTPUT"  #: content that is not in the form that was asked for
-    MALFORMED_LINE = "MALFORMED_LINE"  #: a line that is no JSON
+    MALFORMED_LINE = "MALFORMED_LINE"  #: a line that is not JSON
     MISSING = "MISSING"  #: the job ended well without this key
     JOB_FAILED = "JOB_FAILED"
     JOB_EXPIRED = "JOB_EXPIRED"
@@ -30,22 +29,22 @@ class Reason(str, enum.Enum):
         return self.value
 
 
-#: Whether the same request may succeed when it is sent again. None: the code that came with it decides.
+#: Whether the same request may succeed when it is resubmitted. None: the code that came with it decides.
 RETRYABLE_BY_REASON: dict[Reason, bool | None] = {
     Reason.INVALID_INPUT: False,
     Reason.REQUEST_ERROR: None,
     Reason.BLOCKED: False,
     # Cut at the same place again, unless the caller raises max_output_tokens.
     Reason.TRUNCATED: False,
-    # Sampling, or a hiccup of the service: the second try usually has content.
+    # Sampling, or a temporary fault of the service: the second try usually has content.
     Reason.EMPTY: True,
-    # Mostly the schema's or the prompt's fault, and every further try is paid for.
+    # Mostly caused by the schema or the prompt, and every further try is billed.
     Reason.INVALID_OUTPUT: False,
     Reason.MALFORMED_LINE: True,
     Reason.MISSING: True,
     Reason.JOB_FAILED: None,
     Reason.JOB_EXPIRED: True,
-    # Somebody wanted it to stop; only they can want it to go on.
+    # Someone stopped it on purpose; only they can decide to continue.
     Reason.JOB_CANCELLED: False,
 }
 
@@ -59,7 +58,7 @@ class Status(NamedTuple):
 
 
 #: All canonical statuses. Source: google/rpc/code.proto (codes and HTTP mapping); retryable: those that its comments, or
-#: https://google.aip.dev/194, call transient. UNKNOWN is what the service says for its own unmapped failures (HTTP 500).
+#: https://google.aip.dev/194, call transient. UNKNOWN is what the service reports for its own unmapped failures (HTTP 500).
 STATUSES: dict[str, Status] = {
     "OK": Status(0, 200, False),
     "CANCELLED": Status(1, 499, False),
@@ -82,7 +81,7 @@ STATUSES: dict[str, Status] = {
 
 #: The status meant by a bare code. Batch rows carry rpc codes (0 to 16), job errors and some rows HTTP codes (from 400), so
 #: the two ranges can live in one table. HTTP side: the Gemini API's own error table (ai.google.dev, "API errors"), then
-#: google/rpc/code.proto, then what proxies in front of the service say (408, 413, 422, 502).
+#: google/rpc/code.proto, then what proxies in front of the service answer (408, 413, 422, 502).
 STATUS_BY_CODE: dict[int, str] = {
     **{status.code: name for name, status in STATUSES.items()},
     400: "INVALID_ARGUMENT",
@@ -117,16 +116,16 @@ def status_of(code: int | None, status: str | None = None) -> str | None:
 
 
 def is_retryable(reason: Reason, code: int | None = None, status: str | None = None) -> bool:
-    """Whether the same request may succeed when it is sent again."""
+    """Whether the same request may succeed when it is resubmitted."""
     known = RETRYABLE_BY_REASON[reason]
     if known is not None:
         return known
-    # The name first: it tells apart what HTTP codes do not (409 ABORTED, 409 ALREADY_EXISTS).
+    # The name first: it distinguishes what HTTP codes do not (409 ABORTED, 409 ALREADY_EXISTS).
     canonical = STATUSES.get(status or "") or STATUSES.get(status_of(code) or "")
     return canonical is not None and canonical.retryable
 
 
-#: What a finish reason makes of a row; None: an answer, if it has content. Source: the API's OpenAPI document (Candidate) and
+#: The reason that a finish reason means; None: an answer, if it has content. Source: the API's OpenAPI document (Candidate) and
 #: google-genai 3.4.0 ``types.FinishReason``. A test compares it with the SDK that is installed.
 REASON_BY_FINISH: dict[str, Reason | None] = {
     "FINISH_REASON_UNSPECIFIED": None,
@@ -137,7 +136,7 @@ REASON_BY_FINISH: dict[str, Reason | None] = {
     "SAFETY": Reason.BLOCKED,
     "RECITATION": Reason.BLOCKED,
     "LANGUAGE": Reason.BLOCKED,
-    # The service stopped and does not say why; its own advice for OTHER is to read the terms of use.
+    # The service stopped without saying why; its own advice for OTHER is to read the terms of use.
     "OTHER": Reason.BLOCKED,
     "BLOCKLIST": Reason.BLOCKED,
     "PROHIBITED_CONTENT": Reason.BLOCKED,
@@ -154,6 +153,6 @@ REASON_BY_FINISH: dict[str, Reason | None] = {
     "UNEXPECTED_TOOL_CALL": Reason.INVALID_OUTPUT,
     "TOO_MANY_TOOL_CALLS": Reason.INVALID_OUTPUT,
     "MALFORMED_RESPONSE": Reason.INVALID_OUTPUT,
-    # A fault of the request: it repeats a conversation without the signatures that belong to it.
+    # A fault of the request: it repeats a conversation without its thought signatures.
     "MISSING_THOUGHT_SIGNATURE": Reason.REQUEST_ERROR,
 }

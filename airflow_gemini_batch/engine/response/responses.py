@@ -1,15 +1,15 @@
 """One output line of a batch job is an answer, a refusal or garbage; nothing else, and never an exception.
 
-``classify`` is pure and takes any bytes. The service's own field names are read in camelCase and in snake_case, since
-both have been seen. Two rules must stay true:
+``classify`` is pure and takes any bytes. The service's own field names are read in camelCase and in snake_case, because
+both occur. Two invariants:
 
 an answer is a result only if it is whole and has content: a cut, blocked or empty one is a refusal, whatever text it holds, and
-a key is believed only if it can be read with certainty: a row that goes missing is seen and sent again, a row
-that gets another row's answer is not.
+a key is used only if it can be read with certainty: a missing row is noticed and resubmitted, a row that gets another row's
+answer is not noticed.
 
-There are two ways through. The plain answer (text, a finish reason that is not a failure) is read by typed structs that skip
-what the tables do not need. Everything else (errors, blocked, cut, media, function calls, embeddings, odd types and odd
-JSON) is read leniently from plain objects. A test holds the two ways together.
+There are two code paths. The plain answer (text, a finish reason that is not a failure) is read by typed structs that skip what
+the tables do not need. Everything else (errors, blocked, cut, media, function calls, embeddings, unexpected types and JSON) is
+read leniently from plain objects. A test checks that both give the same.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from airflow_gemini_batch.engine.json.lenient import (
     as_list,
     as_text,
     field,
-    mended,
     read_object,
     shown,
+    with_valid_unicode,
 )
 from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH, STATUSES, Reason, is_retryable, status_of
 
@@ -54,9 +54,9 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """A row's failure, as the service told it.
+    """A row's failure, as the service reported it.
 
-    :param status: the canonical status of an error; for an answer that is no result, its finish or block reason.
+    :param status: the canonical status of an error; for an answer that is not a result, its finish or block reason.
     """
 
     key: str
@@ -69,7 +69,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 class Garbage(msgspec.Struct, frozen=True, gc=False):
-    """A line that is no JSON object, or one without a usable key.
+    """A line that is not a JSON object, or has no usable key.
 
     :param key: read with certainty from the intact end of a torn line, else None.
     """
@@ -80,7 +80,7 @@ class Garbage(msgspec.Struct, frozen=True, gc=False):
 
 
 def classify(line: bytes) -> Answer | Refusal | Garbage:
-    """Tell what one line (without its newline) says about which row."""
+    """What one line (without its newline) says, and about which row."""
     try:
         answer = _plain_answer(line)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors: wrong types, and JSON that it does not take
@@ -141,7 +141,7 @@ _decode_response = msgspec.json.Decoder(_Response).decode
 
 
 def _plain_answer(line: bytes) -> Answer | None:
-    """The answer, if the line is one of the ordinary kind; None (or a ValueError) if it has to be looked at closely."""
+    """The answer, if the line is of the ordinary kind; None (or a ValueError) if it needs the lenient reader."""
     outer = _decode_line(line)
     if outer.key is None or not outer.response or outer.error or outer.status:
         return None
@@ -150,7 +150,7 @@ def _plain_answer(line: bytes) -> Answer | None:
         return _plain_embedding(line, outer, response)
     candidate = response.candidates[0]
     usage = response.usage_metadata
-    # Without these two the answer may be one in snake_case, and cut or blocked.
+    # Without these two the answer may use snake_case names, and may be cut or blocked.
     if not candidate.finish_reason or usage is None:
         return None
     if REASON_BY_FINISH.get(candidate.finish_reason) is not None or candidate.content is None:
@@ -159,7 +159,7 @@ def _plain_answer(line: bytes) -> Answer | None:
     if not texts:
         return None
     if not line.isascii():
-        line.decode()  # what was skipped has not been looked at yet, and the raw answer becomes an Arrow string
+        line.decode()  # skipped fields have not been validated yet, and the raw answer becomes an Arrow string
     return Answer(
         outer.key,
         bytes(outer.response),
@@ -176,7 +176,7 @@ def _plain_answer(line: bytes) -> Answer | None:
 
 
 def _plain_embedding(line: bytes, outer: _Line, response: _Response) -> Answer | None:
-    """An embedding, whose many numbers are left to whoever needs them."""
+    """An embedding, whose many numbers are not parsed here."""
     tokens = as_count(response.token_count)
     if outer.key is None or tokens is None or response.embedding is None or not response.embedding.values:
         return None
@@ -205,7 +205,7 @@ def _read(line: bytes) -> Answer | Refusal | Garbage:
     except RecursionError:
         return Garbage(_certain_key(line), "nested too deeply to be read", line)
     except ValueError as error:
-        return Garbage(_certain_key(line), f"no JSON object: {error}", line)
+        return Garbage(_certain_key(line), f"not a JSON object: {error}", line)
 
     key = _key(members)
     if key is None:
@@ -239,21 +239,21 @@ def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer 
         if block_reason := as_text(field(feedback, "blockReason")):
             message = as_text(field(feedback, "blockReasonMessage")) or f"the service blocked this prompt: {block_reason}"
             return _failed(key, line, Reason.BLOCKED, message, block_reason)
-        # "a response or a status object", says the Batch API page; nobody has shown where the latter stands.
+        # "a response or a status object", says the Batch API page, without showing where the latter is placed.
         status = None if candidates else _error(response.get("error")) or _bare_status(response)
         if status is not None:
             return _refused(key, line, *status)
         return _failed(key, line, Reason.EMPTY, "an answer without content", finish_reason)
 
     usage = as_dict(field(response, "usageMetadata"))
-    # Embedding answers count their tokens outside of usageMetadata, as an int64 string.
+    # Embedding answers report their token count outside of usageMetadata, as an int64 string.
     embedded_tokens = as_count(field(response, "tokenCount")) if embedding else None
     prompt_tokens = as_count(field(usage, "promptTokenCount"))
     total_tokens = as_count(field(usage, "totalTokenCount"))
     return Answer(
         key=key,
         response=raw.encode(),
-        text=mended(text) or None,
+        text=with_valid_unicode(text) or None,
         finish_reason=finish_reason,
         prompt_tokens=embedded_tokens if prompt_tokens is None else prompt_tokens,
         output_tokens=as_count(field(usage, "candidatesTokenCount")),
@@ -278,7 +278,7 @@ _Error = tuple["int | None", "str | None", "str | None"]
 
 
 def _error(value: Any, *, named: bool = False) -> _Error | None:
-    """Code, status and message of a google.rpc.Status; None where it says nothing, or that all is well.
+    """Code, status and message of a google.rpc.Status; None where it is empty, or means success.
 
     :param named: a member called "status" may be any string ("SUCCEEDED"); only the name of a canonical status is an error then.
     """
@@ -293,7 +293,7 @@ def _error(value: Any, *, named: bool = False) -> _Error | None:
         canonical = value.strip().upper()
         if canonical in STATUSES:
             return None if canonical == "OK" else (STATUSES[canonical].code, canonical, None)
-        return None if named or not value else (None, None, mended(value))
+        return None if named or not value else (None, None, with_valid_unicode(value))
     if not value:
         return None
     code = as_code(value)
@@ -301,15 +301,15 @@ def _error(value: Any, *, named: bool = False) -> _Error | None:
 
 
 def _bare_status(response: dict[str, Any]) -> _Error | None:
-    """A google.rpc.Status where a response was due."""
+    """A google.rpc.Status in the place of a response."""
     return _error(response) if isinstance(response.get("message"), str) and "code" in response else None
 
 
 def _key(members: dict[str, Any]) -> str | None:
     """The row's key: on top in file jobs, in ``metadata`` in inline jobs. A number is cast to text."""
     for value in (members.get("key"), as_dict(members.get("metadata")).get("key")):
-        # A lone surrogate is in no key that was sent, and mending it could make it one that was.
-        if isinstance(value, str) and mended(value) == value:
+        # No key that was sent holds a lone surrogate, and replacing it could turn it into one that was.
+        if isinstance(value, str) and with_valid_unicode(value) == value:
             return value
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return str(value)
@@ -323,8 +323,8 @@ _TAIL_KEY = re.compile(rb',\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*\}\s*')
 def _certain_key(line: bytes) -> str | None:
     """The key of a torn line whose beginning ``{"key":"…",`` or end ``,"key":"…"}`` is intact.
 
-    Quotes inside of a JSON string are escaped, so text that the model wrote cannot look like that. A line that shows two
-    keys tells neither. All that comes of it is what a row without any other line is told about its death.
+    Quotes inside of a JSON string are escaped, so text written by the model cannot look like that. A line that shows two
+    keys identifies neither. The key is only used for the message of a row that has no other line.
     """
     found = set()
     if head := _HEAD_KEY.match(line):
@@ -344,12 +344,12 @@ def _is_text(part: dict[str, Any]) -> bool:
     return isinstance(part.get("text"), str)
 
 
-#: Members of a part that say something about it and are no content of their own.
+#: Members of a part that describe it and are not content themselves.
 _NOT_CONTENT = {"text", "thought", "thoughtSignature", "thought_signature", "partMetadata", "part_metadata", "videoMetadata"}
 
 
 def _is_other_content(part: Any) -> bool:
-    """Whether a part holds something else than text: a function call, media, code, or a kind that is not known yet."""
+    """Whether a part holds something other than text: a function call, media, code, or a kind that is not known yet."""
     if not isinstance(part, dict) or part.get("thought"):
         return False
     return any(value is not None for name, value in part.items() if name not in _NOT_CONTENT)

@@ -1,8 +1,8 @@
 """Structured output: the answer's text is JSON that satisfies the request's schema, and becomes the ``parsed`` column.
 
 Strict about the content, tolerant about the wrapping: one Markdown fence around the whole answer is taken off, and raw line
-breaks inside of strings are read as such; what is then not valid for the schema is no result.
-A bad answer costs itself alone: good ones are decoded, judged and written by loops that run in C.
+breaks inside of strings are accepted; an answer that is then not valid for the schema is not a result.
+A bad answer slows down only itself: good ones are decoded, validated and written by loops that run in C.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ import jsonschema_rs
 import msgspec
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.json.lenient import mended
+from airflow_gemini_batch.engine.json.lenient import with_valid_unicode
 from airflow_gemini_batch.engine.json.strict import no_constant
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.shapes.answer_schema import ENUM, AnswerSchema, finding, shortened
 
-#: As many findings of the validator are told of one answer, each of at most so many characters.
+#: Findings of the validator that are reported for one answer, and the characters of each.
 _FINDINGS = 3
 
-#: What a column raises at a value that it cannot hold.
+#: Raised by a column for a value that it cannot hold.
 _UNFIT = (ArithmeticError, AttributeError, TypeError, ValueError)
 
-#: Position in a batch -> why that answer is not in the form that was asked for.
+#: Position in a batch -> why that answer does not have the requested form.
 Problems = dict[int, str]
 
 
 class ParsedColumn:
     """The ``parsed`` column of one schema.
 
-    :param schema: JSON Schema. Raises InputError when it is none, or refers to what lies outside of it.
+    :param schema: JSON Schema. Raises InputError when it is not valid, or refers to something outside of itself.
     :param is_json: False: the answer is the bare word of an enum (``text/x.enum``).
     """
 
@@ -54,7 +54,7 @@ class ParsedColumn:
         return cls(request["response_schema"], is_json=mime_type != ENUM)
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, Problems]:
-        """One value an answer, null for those that have a problem."""
+        """One value for each answer, null for those with a problem."""
         texts = [answer.text for answer in answers]
         problems: Problems = {}
         decode = _decode if self._is_json else _bare
@@ -92,7 +92,7 @@ class ParsedColumn:
             return self._form.build(values)
 
     def _refuse_unfit(self, values: list[Any], rows: range, problems: Problems) -> None:
-        """What is valid for the schema, and yet no value of the column (a number of 400 digits, say), found by halving."""
+        """Finds by halving the values that are valid for the schema but do not fit the column, such as a huge number."""
         try:
             self._form.build(values[rows.start : rows.stop])
         except _UNFIT as error:
@@ -112,12 +112,12 @@ def _each(
     problems: Problems,
     rescue: Callable[[Any, Exception], tuple[Any, str | None]],
 ) -> list[Any]:
-    """``map``, with a rescue for the values that the function raises at: a value in its place, and its problem if it has one."""
+    """``map`` with a fallback for values at which the function raises: a value in their place, and their problem if any."""
     done: list[Any] = []
     left: Iterator[Any] = iter(values)
     while len(done) < len(values):
         try:
-            done.extend(map(function, left))  # goes on where the last error was
+            done.extend(map(function, left))  # continues after the last error
         except (ValueError, TypeError, RecursionError) as error:
             row = len(done)
             value, problem = rescue(values[row], error)
@@ -141,14 +141,14 @@ _forgiving = json.JSONDecoder(strict=False, parse_constant=no_constant)
 
 
 def _lenient(text: str) -> Any:
-    """What strict parsers refuse and models write: a fence, raw line breaks in strings, lone surrogates."""
+    """Accepts what models write and strict parsers refuse: a fence, raw line breaks in strings, lone surrogates."""
     fenced = _FENCED.fullmatch(text)
     value = _forgiving.decode(fenced[1] if fenced else text)
-    return _decode(mended(json.dumps(value, ensure_ascii=False, allow_nan=False)))
+    return _decode(with_valid_unicode(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
 def _told(error: jsonschema_rs.ValidationError) -> Sequence[jsonschema_rs.ValidationError]:
-    """What is wrong with a value that may be null: what the other alternative has against it, at its own place."""
+    """The errors of a value that may be null: those of the other alternative, at their own place."""
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AnyOf):
         others = [found for found in error.kind.context if not all(map(_is_null_expected, found))]
         if len(others) == 1:

@@ -1,4 +1,4 @@
-"""What tools and thinking leave in an answer: grounding, citations, function calls and thoughts, each a column of its own."""
+"""Grounding, citations, function calls and thoughts of an answer, each in a column of its own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from airflow_gemini_batch.engine.response.responses import Answer
 
 @dataclass(frozen=True, slots=True)
 class CandidateColumn:
-    """Text read off the answer's first candidate, null where it holds none. Never a reason to refuse an answer."""
+    """Text from the answer's first candidate, null where there is none. Never a reason to refuse an answer."""
 
     name: str
     members: tuple[bytes, ...]
-    """Of an answer's JSON, which is not decoded where it holds none of them."""
+    """From an answer's JSON, which is not decoded where it contains none of them."""
     text_of: Callable[[Candidate], bytes | None]
     type: pa.DataType = field(default_factory=pa.string)
 

@@ -1,17 +1,17 @@
-"""A run: what was asked, and where each of its files lies.
+"""A run: its manifest, and the place of each of its files.
 
     <destination>/
       results/part-00000-0.parquet       one part per shard and attempt
       dead_letter/part-00000-0.parquet
-      results_media/part-00000-0/        what the model made, where media are kept as files
+      results_media/part-00000-0/        media made by the model, where they are kept as files
       summary.json                       written last: its presence means finished
       _run/                              table readers skip names that begin with an underscore
         manifest.json                    what was asked; its presence means built
         requests/shard-00000-0.jsonl     what is sent, one request a line
-        inputs/shard-00000-0.arrow       what the rows were, in input order (see ``shards``)
+        inputs/shard-00000-0.arrow       the input rows, in input order (see ``build.shards``)
         media/shard-00000-0.json         the files that the requests name, where they name any
         ledger/                          what was submitted (see ``ledger``)
-        responses/shard-00000-0.jsonl    what came back, byte for byte; lines that belong to no row beside it
+        responses/shard-00000-0.jsonl    the output, byte for byte; lines that match no row beside it
 
 Every name follows from the run alone, so any step may be repeated by anyone at any time and finds what the last one left.
 """
@@ -53,9 +53,9 @@ class Shard(msgspec.Struct, frozen=True):
     :param rows: input rows; ``requests`` of them are in the request file, the others have a problem.
     :param bytes: size of the request file; it holds nothing, and no job is made of it, when ``requests`` is 0.
     :param sha256: hex digest of the request file.
-    :param attempt: 0 for the rows' first try; n+1 for those of attempt n that are sent again.
-    :param redrives: how many of the attempts before count against ``max_redrives``; one that we cancelled ourselves does not.
-    :param media: how many distinct files the requests name that have to be at the service first.
+    :param attempt: 0 for the rows' first try; n+1 for resubmitted rows of attempt n.
+    :param redrives: how many earlier attempts count toward ``max_redrives``; those cancelled by this package do not.
+    :param media: how many distinct files must be at the service before the job is created.
     """
 
     number: int
@@ -73,9 +73,9 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class SourceInfo(msgspec.Struct, frozen=True):
-    """Where the rows came from, as told to a person, and what tells whether it has changed since.
+    """Where the rows came from: a description for people, and a fingerprint that shows whether it has changed.
 
-    :param fingerprint: hex digest; None for a source that can only be read, such as an iterator.
+    :param fingerprint: hex digest; None for a source that can be read only once, such as an iterator.
     """
 
     description: str
@@ -83,12 +83,12 @@ class SourceInfo(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What was asked. Written once, when all shards are; never changed after.
+    """What was asked. Written once, after all shards, and never changed.
 
-    :param run_id: 16 random hex digits, drawn when the run is built: two runs of the same table are two runs, and are paid twice.
+    :param run_id: 16 random hex digits, drawn when the run is built: two runs of the same table are two runs, and both are paid for.
     :param source: where the rows came from, ``key`` and ``carry`` the columns asked for (key None: the row's number).
     :param request: the request spec as plain JSON.
-    :param owner: who asked, where that is known (the task instance without its try); see ``if_exists="replace"``.
+    :param owner: the caller, where it is known (the task instance without its try); see ``if_exists="replace"``.
     """
 
     run_id: str
@@ -154,7 +154,7 @@ class Run:
         return self.destination / "_run" / "responses" / f"shard-{part}.jsonl"
 
     def aside_file(self, part: ShardAttempt) -> Location:
-        """The answer lines that belong to no row: foreign keys, second lines for a key, lines without a readable key."""
+        """The output lines that match no row: foreign keys, second lines for a key, lines without a readable key."""
         return self.destination / "_run" / "responses" / f"aside-{part}.jsonl"
 
     def landed_file(self, part: ShardAttempt) -> Location:
@@ -184,7 +184,7 @@ class Run:
 
 
 def read_json(file: Location, kind: type[_T]) -> _T | None:
-    """The file decoded as ``kind``, or None when it is absent. Raises CorruptRunError when it is there and makes no sense."""
+    """The file decoded as ``kind``, or None when it is absent. Raises CorruptRunError when it exists and cannot be decoded."""
     try:
         content = file.read()
     except FileNotFoundError:
@@ -198,18 +198,18 @@ def read_json(file: Location, kind: type[_T]) -> _T | None:
     except msgspec.MsgspecError as error:
         raise CorruptRunError(
             f"{file} is torn or was written by something else ({len(content)} bytes: {error}). "
-            "Look at it; if the run may start anew, use if_exists='replace'."
+            "Inspect it; if the run may start over, use if_exists='replace'."
         ) from error
 
 
 def attempt_of_part(name: str) -> ShardAttempt | None:
-    """``part-00003-1.parquet`` -> ``ShardAttempt(3, 1)``; None for a name that no run gives."""
+    """``part-00003-1.parquet`` -> ``ShardAttempt(3, 1)``; None for any other name."""
     match = _PART_NAME.fullmatch(name)
     return ShardAttempt(int(match[1]), int(match[2])) if match else None
 
 
 def root_of(number: int, roots: int) -> int:
-    """The shard of the manifest that a shard's rows come from. Shards that are sent again in pieces are numbered so.
+    """The shard of the manifest that a shard's rows come from. Resubmitted pieces of a shard are numbered accordingly.
 
     :param roots: shards in the manifest.
     """

@@ -1,4 +1,4 @@
-"""What the rows of a shard were, read back: by key for the answers, in input order for the letters.
+"""The input rows of a shard, read back: by key for the answers, in input order for the dead letters.
 
 The inputs file stays on the disk (memory-mapped); only the keys of one shard are held in memory. Rows are numbered from 0 in
 input order.
@@ -35,7 +35,7 @@ class Inputs:
             self.rows += batch.num_rows
 
     def numbers(self) -> dict[str, int]:
-        """Key -> row number, for the rows that a request was made of."""
+        """Key -> row number, for the rows that became requests."""
         numbers: dict[str, int] = {}
         for start, batch in zip(self.starts, self.batches, strict=True):
             keys, problems = batch.column(_KEY).to_pylist(), batch.column(_PROBLEM)
@@ -51,7 +51,7 @@ class Inputs:
         return keys
 
     def problems(self, batch: int) -> list[str | None]:
-        """Why no request was made of a row of that batch; None where one was."""
+        """Why a row of that batch did not become a request; None where it did."""
         problems: list[str | None] = self.batches[batch].column(_PROBLEM).to_pylist()
         return problems
 
@@ -93,7 +93,7 @@ def open_inputs(run: Run, shard: Shard) -> Iterator[Inputs]:
         if inputs.rows != shard.rows:
             raise CorruptRunError(
                 f"{run.inputs_file(shard.id)} holds {inputs.rows} rows, the manifest says {shard.rows}: it was changed after it "
-                "was built. Restore it, or start anew with if_exists='replace'."
+                "was built. Restore it, or start over with if_exists='replace'."
             )
         yield inputs
 
@@ -108,11 +108,11 @@ def opened(file: Location) -> Iterator[pa.ipc.RecordBatchFileReader]:
             reader = stack.enter_context(pa.ipc.open_file(mapped))
         except FileNotFoundError as error:
             raise CorruptRunError(
-                f"{file} is absent: without it nobody knows which rows the shard holds. Restore it, or start anew with "
+                f"{file} is absent: without it the rows of the shard are not known. Restore it, or start over with "
                 "if_exists='replace'."
             ) from error
         except pa.ArrowInvalid as error:
             raise CorruptRunError(
-                f"{file} is torn or was written by something else ({error}). Restore it, or start anew with if_exists='replace'."
+                f"{file} is torn or was written by something else ({error}). Restore it, or start over with if_exists='replace'."
             ) from error
         yield reader

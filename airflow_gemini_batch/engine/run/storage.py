@@ -1,7 +1,7 @@
-"""One place on a file system or object store, and the few whole-file operations that the run relies on.
+"""A location on a file system or object store, and the few whole-file operations that the run relies on.
 
-Two rules must stay true: a write is whole or absent, and "cannot be read" is never reported as "is not there".
-Locally a write goes to a temporary name, is flushed to the disk and renamed; on an object store it is one upload
+Two invariants: a write is whole or absent, and "cannot be read" is never reported as "is not there".
+Locally a write goes to a temporary file, is flushed to disk and renamed; on an object store it is one upload
 that becomes visible when it is complete.
 """
 
@@ -37,7 +37,7 @@ class Location:
 
     :param fs: the fsspec file system.
     :param path: the path in that file system's own form, without a trailing slash.
-    :param uri: the same place as the user wrote it, for messages and references.
+    :param uri: the same location as the user wrote it, for messages and references.
     """
 
     fs: fsspec.AbstractFileSystem
@@ -231,7 +231,7 @@ class Location:
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[str]:
-        """A local path that nobody else uses, on the same file system; whatever is left there is removed."""
+        """A local path that no other process uses, on the same file system; what remains there is removed."""
         hidden = self._hidden().path
         os.makedirs(os.path.dirname(hidden), exist_ok=True)
         try:

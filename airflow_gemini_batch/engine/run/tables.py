@@ -1,4 +1,4 @@
-"""The two tables that come out: their columns, and the writer of their parts.
+"""The two output tables: their columns, and the writer of their parts.
 
 The columns and their order are public; every part of a run has the same ones. What a kind of request adds to the results
 (typed columns, embeddings, media) goes between ``text`` and ``finish_reason`` and is decided by the run's request, never by
@@ -27,7 +27,7 @@ ROW_GROUP_BYTES = 32 << 20
 #: Batches that may wait for the writer: enough to keep it busy, few enough to keep memory flat.
 _WAITING_BATCHES = 4
 
-#: Long texts that hardly repeat: a dictionary or minima and maxima of them cost time and space and serve no reader.
+#: Long texts that rarely repeat: dictionaries and statistics for them cost time and space without helping readers.
 _DISTINCT_TEXTS = {"key", "text", "message", "request", "response", "response_id", "request_sha256", "grounding", "citations",
                    "function_calls", "thoughts"}  # fmt: skip
 
@@ -60,7 +60,7 @@ _LETTER = (
     pa.field("failed_at", TIMESTAMP),
 )
 
-#: Names that a carried column may not have, in either table; nor those of the columns that the run's request adds.
+#: Names that a carried column must not have, in either table, besides the columns that the run's request adds.
 RESERVED_COLUMNS = frozenset(field.name for field in (_KEY, _TEXT, *_ANSWER, *_LETTER))
 
 
@@ -76,7 +76,7 @@ def dead_letter_schema(carry: pa.Schema) -> pa.Schema:
 def _schema(carry: pa.Schema, own: tuple[pa.Field, ...]) -> pa.Schema:
     if taken := sorted(RESERVED_COLUMNS.union(field.name for field in own) & set(carry.names)):
         raise InputError(
-            f"Cannot carry {', '.join(map(repr, taken))}: the tables have columns of that name themselves. "
+            f"Cannot carry {', '.join(map(repr, taken))}: the tables have columns of these names. "
             "Rename them in the source, or leave them out of carry."
         )
     return pa.schema([_KEY, *(carry.field(position) for position in range(len(carry))), *own])

@@ -1,8 +1,8 @@
 """A JSON Schema as an Arrow type, and JSON values as a column of that type.
 
-What must stay true: the type follows from the schema alone, so that all parts of a run have the same one, and every value
-that satisfies the schema (with integers held to int64, see ``judged``) fits into it. What Arrow has no type for (unions, objects
-of any form, recursion) becomes JSON text at that place, and only there.
+Invariants: the type follows from the schema alone, so all parts of a run have the same one; and every value that is valid for the
+schema (with integers limited to int64, see ``judged``) fits into it. What Arrow has no type for (unions, free-form objects,
+recursion) becomes JSON text at that place, and only there.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _json = msgspec.json.Encoder()
 
 
 class Form(Protocol):
-    """How values of one place of the schema stand in a column."""
+    """How the values at one place of the schema are stored in a column."""
 
     @property
     def type(self) -> pa.DataType: ...
 
     def build(self, values: Sequence[Any]) -> pa.Array:
-        """The column; None is null."""
+        """The column; None becomes null."""
         ...
 
 
@@ -73,7 +73,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """An object whose names are data."""
+    """An object whose member names are data."""
 
     value: Form
 
@@ -117,7 +117,7 @@ def _times(values: Sequence[Any]) -> pa.Array:
 
 
 def _time(text: str) -> dt.datetime:
-    """In UTC, as which a time without an offset counts: models leave it out as often as not."""
+    """In UTC; a time without an offset counts as UTC, because models often leave the offset out."""
     time: dt.datetime = msgspec.convert(text, dt.datetime)
     return time.astimezone(dt.timezone.utc) if time.tzinfo is not None else time.replace(tzinfo=dt.timezone.utc)
 
@@ -133,7 +133,7 @@ def is_date(text: str) -> bool:
 def is_date_time(text: str) -> bool:
     try:
         _time(text)
-    except (ValueError, OverflowError):  # 0001-01-01 in the east of Greenwich: a year that no reader can show
+    except (ValueError, OverflowError):  # 0001-01-01 with a positive offset: a year that no reader can show
         return False
     return True
 
@@ -146,7 +146,7 @@ def is_time(text: str) -> bool:
     return True
 
 
-#: Formats that are judged as the columns read them, which is more kindly than RFC 3339: a time may lack its offset.
+#: Formats are validated as the columns read them, which is less strict than RFC 3339: a time may lack its offset.
 FORMATS: dict[str, Callable[[str], bool]] = {"date": is_date, "date-time": is_date_time, "time": is_time}
 
 TEXT = Leaf(pa.string(), columns.strings)
@@ -166,7 +166,7 @@ _BY_CLASS = {str: TEXT, int: INTEGER, float: NUMBER, bool: BOOLEAN}
 
 
 def form_of(schema: dict[str, Any]) -> Form:
-    """The form of the whole answer. Raises InputError for a reference that leads nowhere, or out of the schema."""
+    """The form of the whole answer. Raises InputError for a reference that does not resolve within the schema."""
     return _Reader(schema).form(schema, frozenset({"#"}))
 
 
@@ -185,21 +185,29 @@ class _Reader:
             return _form_of_values([schema["const"]], schema)
         if "enum" in schema:
             return _form_of_values(schema["enum"], schema)
-        types = [name for name in _as_list(schema.get("type")) if name != "null"]
-        if not types:  # without a type only the alternatives say what a value may be
-            for alternatives in ("anyOf", "oneOf", "allOf"):
-                if alternatives in schema and (alternatives != "allOf" or len(schema["allOf"]) == 1):
-                    options = [option for option in schema[alternatives] if option != {"type": "null"}]
-                    return _common([self.form(option, open_refs) for option in options])
-            return JSON
-        if types == ["object"]:
-            return self._object(schema, open_refs)
-        if types == ["array"]:
-            item = schema.get("items")
-            return JSON if "prefixItems" in schema or not isinstance(item, Mapping) else List(self.form(item, open_refs))
-        if types == ["string"]:
-            return _BY_FORMAT.get(schema.get("format", ""), TEXT)
-        return _common([_BY_TYPE.get(name, JSON) for name in types])
+        return self._form_of_type(schema, open_refs)
+
+    def _form_of_type(self, schema: Mapping[str, Any], open_refs: frozenset[str]) -> Form:
+        match [name for name in _as_list(schema.get("type")) if name != "null"]:
+            case []:
+                return self._alternatives(schema, open_refs)
+            case ["object"]:
+                return self._object(schema, open_refs)
+            case ["array"]:
+                item = schema.get("items")
+                return JSON if "prefixItems" in schema or not isinstance(item, Mapping) else List(self.form(item, open_refs))
+            case ["string"]:
+                return _BY_FORMAT.get(schema.get("format", ""), TEXT)
+            case types:
+                return _common([_BY_TYPE.get(name, JSON) for name in types])
+
+    def _alternatives(self, schema: Mapping[str, Any], open_refs: frozenset[str]) -> Form:
+        """Without a type only the alternatives say what a value may be."""
+        for alternatives in ("anyOf", "oneOf", "allOf"):
+            if alternatives in schema and (alternatives != "allOf" or len(schema["allOf"]) == 1):
+                options = [option for option in schema[alternatives] if option != {"type": "null"}]
+                return _common([self.form(option, open_refs) for option in options])
+        return JSON
 
     def _object(self, schema: Mapping[str, Any], open_refs: frozenset[str]) -> Form:
         if schema.get("properties"):
@@ -216,12 +224,12 @@ class _Reader:
         target: Any = self.root
         if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
             raise InputError(
-                f"response_schema refers to {reference!r}; only places of the schema itself can be named, as in '#/$defs/Name'."
+                f"response_schema refers to {reference!r}; only places within the schema can be referenced, such as '#/$defs/Name'."
             )
         for step in reference[2:].split("/") if len(reference) > 1 else ():
             name = unquote(step).replace("~1", "/").replace("~0", "~")
             if not isinstance(target, Mapping) or name not in target:
-                raise InputError(f"response_schema refers to {reference!r}, and there is no {name!r} on the way.")
+                raise InputError(f"response_schema refers to {reference!r}, which has no {name!r} along its path.")
             target = target[name]
         return target
 
@@ -233,12 +241,12 @@ def _as_list(value: Any) -> list[Any]:
 def _form_of_values(values: Sequence[Any], schema: Mapping[str, Any]) -> Form:
     forms = [_BY_CLASS.get(value.__class__, JSON) for value in values if value is not None]
     common = _common(forms)
-    # 2**64 in an enum: whatever the answer, it is no int64
+    # 2**64 in an enum does not fit int64
     return JSON if common is INTEGER and not all(value is None or columns.fits_int64(value) for value in values) else common
 
 
 def _common(forms: Sequence[Form]) -> Form:
-    """The form that holds the values of all of them as they are."""
+    """The form that holds the values of all of them unchanged."""
     if not forms:
         return JSON
     if all(form == forms[0] for form in forms):
@@ -255,8 +263,8 @@ _SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems")
 
 
 def judged(schema: Any) -> Any:
-    """The schema that answers are judged by: every integer is held to int64, which is what its column holds, and ``nullable``
-    means what its authors (OpenAPI, and Google's own Schema) mean by it.
+    """The schema that answers are validated against: every integer is limited to int64, the type of its column, and ``nullable``
+    has the meaning that OpenAPI and Google's own Schema give it.
     """
     if not isinstance(schema, dict):
         return schema

@@ -1,7 +1,7 @@
 """Rows in blocks whose limits depend on the rows alone.
 
-However a source happens to hand out its rows, what is made of a block is the same bytes every time: that is what lets a
-run be recognised. A block is bounded in rows and in bytes, so memory stays flat when the rows are fat.
+However a source hands out its rows, a block gives the same bytes every time, which is how a run is recognised. A block is bounded
+in rows and in bytes, so memory stays flat when rows are large.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow.columns import strings
 
-#: Enough to make the cost of a batch vanish behind that of its rows; the inputs file is read back in these units.
+#: Enough that the cost of a batch is small beside that of its rows; the inputs file is read back in these units.
 MAX_BLOCK_ROWS = 4096
-#: With the requests made of it, a few of these are in memory at a time.
+#: A few of these, with the requests made from them, are in memory at a time.
 MAX_BLOCK_BYTES = 8 << 20
 
 _types = pa.types
@@ -87,7 +87,7 @@ def copied(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows, with U+FFFD where a string column holds what is no UTF-8: no reader of a table takes that."""
+    """The same rows, with U+FFFD in place of invalid UTF-8, which readers of tables refuse."""
     columns = []
     for column in batch.columns:
         if _types.is_string(column.type) or _types.is_large_string(column.type):
@@ -105,7 +105,7 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     for index, field in enumerate(schema):
         pieces = [_as(batch.column(index), field.type) for batch in batches]
-        # The empty piece makes Arrow copy even where there is but one: slices keep alien bits and bytes around them.
+        # The empty piece makes Arrow copy even a single one: slices keep unrelated bits and bytes around them.
         columns.append(pa.concat_arrays([*pieces, pieces[0].slice(0, 0)]))
     if not columns:
         return pa.RecordBatch.from_struct_array(pa.nulls(sum(batch.num_rows for batch in batches), pa.struct([])))
@@ -132,7 +132,7 @@ def _value_bytes(column: pa.Array) -> Any:
     if isinstance(column, pa.ExtensionArray):
         return _value_bytes(column.storage)
     if _types.is_dictionary(type):
-        sizes = np.append(_value_bytes(column.dictionary), 0)  # the last one is what a null points to
+        sizes = np.append(_value_bytes(column.dictionary), 0)  # a null points to the last one
         indices = column.indices.cast(pa.int64()).fill_null(len(sizes) - 1)
         return sizes[np.frombuffer(indices.buffers()[1], np.int64)[indices.offset : indices.offset + length]]
     if _types.is_string(type) or _types.is_binary(type):

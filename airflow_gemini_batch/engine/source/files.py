@@ -1,7 +1,7 @@
 """Files as a source: Parquet, CSV and JSON Lines, one or many, on any file system.
 
-The files are read one after the other in the order of their names, as one table: what a file lacks is null in its rows,
-and folders called ``name=value`` make a column.
+The files are read one after the other in the order of their names, as one table: columns that a file lacks are null in its rows,
+and folders called ``name=value`` become a column.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_BYTES, MAX_BLOCK
 from airflow_gemini_batch.engine.source.memory import Source
 from airflow_gemini_batch.engine.source.raw_json_lines import RawJsonLines
 
-#: By the end of the name; ``.gz`` may follow those of text.
+#: By the end of the name; ``.gz`` may follow the text formats.
 FORMATS = {
     ".parquet": "Parquet", ".pq": "Parquet", ".parq": "Parquet",
     ".csv": "CSV", ".tsv": "CSV",
     ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".json": "JSON Lines",
 }  # fmt: skip
 RAW_JSON_LINES = "raw JSON Lines"
-ACCEPTED = ".parquet, .csv, .tsv, .jsonl, .ndjson, .json, and .gz after those of text"
+ACCEPTED = ".parquet, .csv, .tsv, .jsonl, .ndjson, .json, and .gz after the text formats"
 _GLOB = re.compile(r"[*?\[]")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file, and the values that the names of its folders give (``lang=de/``)."""
+    """A file, and the values given by the names of its folders (``lang=de/``)."""
 
     location: Location
     partitions: dict[str, str | None]
@@ -46,7 +46,7 @@ class File:
 def open_files(uris: Sequence[str], locate: Callable[[str], Location], *, json_as_text: bool = False) -> FileSource:
     """All files that the URIs name. Raises InputError when there is none, or when they cannot be one table.
 
-    :param json_as_text: whether the objects and lists of JSON Lines shall be columns of their JSON, as text.
+    :param json_as_text: whether objects and lists in JSON Lines become columns with their JSON as text.
     """
     files: dict[tuple[Any, str], File] = {}
     for uri in uris:
@@ -96,7 +96,7 @@ class FileSource(Source):
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         reader = _reader(self._kind)
         for file, schema in zip(self._files, self._schemas, strict=True):
-            # A file that has none of them is read all the same, for its number of rows.
+            # A file with none of them is still read, for its number of rows.
             own = [name for name in columns if name in schema.names] or schema.names[:1]
             try:
                 for batch in reader.read(file.location, own, self.schema):
@@ -131,7 +131,7 @@ class _Parquet:
 
     @staticmethod
     def read(location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        # Not by way of a dataset: that holds two row groups, and row groups can be as large as memory.
+        # Not through a dataset, which holds two row groups; row groups can be as large as memory.
         with location.open() as opened, pq.ParquetFile(opened, buffer_size=BLOCK_BYTES, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
                 rows = _batch_rows(file.metadata.row_group(group), columns)
@@ -139,7 +139,7 @@ class _Parquet:
 
 
 def _batch_rows(group: Any, columns: Sequence[str]) -> int:
-    """Rows that make a block, going by the row group's average."""
+    """The rows of a block, estimated from the row group's average."""
     needed = set(columns)
     chunks = [group.column(index) for index in range(group.num_columns)]
     size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in needed)
@@ -152,7 +152,7 @@ def _reader(kind: str) -> Any:
         return _Parquet
     if kind == RAW_JSON_LINES:
         return RawJsonLines
-    # Here, since it imports pyarrow's datasets and those import pandas: seconds, where all that is read is Parquet.
+    # Imported here, because pyarrow's datasets import pandas: seconds that reading Parquet does not need.
     from airflow_gemini_batch.engine.source import text_files
 
     return {"CSV": text_files.Csv, "JSON Lines": text_files.JsonLines}[kind]
@@ -179,7 +179,7 @@ def _find(uri: str, locate: Callable[[str], Location]) -> list[File]:
         return found
     except InputError:
         raise
-    except Exception as error:  # every store has its own errors for a refused login or a missing bucket
+    except Exception as error:  # every store has its own errors for refused credentials or a missing bucket
         raise InputError(f"Cannot read {uri}: {type(error).__name__}: {error}") from error
 
 
@@ -190,7 +190,7 @@ def _below(folder: Location, root: str | None = None) -> list[File]:
 
 
 def _at(near: Location, path: str, uri: str) -> Location:
-    """Another place of the same file system, with its URI written the way the near one's is."""
+    """Another location of the same file system, with its URI written the same way."""
     path = path.rstrip("/")
     return Location(near.fs, path, path if near.is_local and "://" not in uri else near.fs.unstrip_protocol(path))
 
@@ -230,12 +230,12 @@ def extension(location: Location) -> str:
 def _format(location: Location) -> str:
     kind = FORMATS.get(extension(location))
     if kind is None or (kind == "Parquet" and location.name.lower().endswith(".gz")):
-        raise InputError(f"{location} is of no format that can be read, going by its name. Accepted are {ACCEPTED}.")
+        raise InputError(f"{location} has no known format by its name. Accepted are {ACCEPTED}.")
     return kind
 
 
 def _identity(location: Location) -> str:
-    """What changes when the file is written again."""
+    """A text that changes when the file is written again."""
     if location.is_local:
         stat = os.stat(location.path)
         return f"{stat.st_size} {stat.st_mtime_ns}"
@@ -263,7 +263,7 @@ def _cannot_read(file: File, error: Exception) -> NoReturn:
     if "straddling" in str(error):
         remedy = " A line is too long to be read; write such rows as Parquet."
     elif _format(file.location) == "JSON Lines":
-        remedy = " Expected is one JSON object a line, with the same types throughout."
+        remedy = " Expected one JSON object a line, with the same types throughout."
     kind = _format(file.location)
     reason = str(error).rstrip(".")
     raise InputError(f"Cannot read {file.location} as {kind}: {type(error).__name__}: {reason}.{remedy}") from error

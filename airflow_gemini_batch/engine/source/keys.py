@@ -1,7 +1,7 @@
-"""Keys: every row has one, no two rows have the same. The answers come back in any order, so all joining hangs on this.
+"""Keys: every row has one, and no two rows have the same. Answers come back in any order, so joining depends on this.
 
-The check must hold for tables of any length in little memory: only a hash of each key is kept, on disk, and sorted at
-the end. Hashes that occur twice are then looked up among the keys themselves, since two keys may share one.
+The check works for tables of any length in little memory: only a hash of each key is kept, on disk, and sorted at the end. Hashes
+that occur twice are then looked up among the keys themselves, because two keys may share one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
 
-#: Offenders named in an error: enough to see the pattern.
+#: Keys named in an error: enough to see the pattern.
 MAX_NAMED = 10
-#: Hashes that are looked up; more could only come of a table that is wrong anyway, and ten offenders are enough.
+#: Hashes that are looked up: more only occur in a table that is wrong anyway.
 _MAX_SUSPECTS = 1 << 20
 _COMPARED_AT_ONCE = 1 << 20
 
@@ -35,18 +35,18 @@ def check_key_column(key: str | None, schema: pa.Schema) -> None:
     type = schema.field(key).type
     reason = why_no_text(type)
     if reason is None and pa.types.is_floating(type):
-        reason = "holds floats, and what is equal as a number may differ as text"
+        reason = "holds floats, and equal numbers may differ as text"
     if reason is None and pa.types.is_nested(type):
-        reason = "holds several values a row"
+        reason = "holds several values in each row"
     if reason:
         raise InputError(
-            f"The key column {key!r} {reason} (type {type}). A key is a string, or what can be written as one without doubt: "
+            f"The key column {key!r} {reason} (type {type}). A key must be a string, or a type with one unambiguous text form: "
             "cast the column, or choose another."
         )
 
 
 def read_keys(key: str | None, block: pa.RecordBatch, first_row: int) -> list[Any]:
-    """One key a row; None for a row without (null, empty or no valid UTF-8)."""
+    """One key for each row; None for a row without one (null, empty or invalid UTF-8)."""
     if key is None:
         return [str(row) for row in range(first_row, first_row + block.num_rows)]
     # An empty string is the proto default and may be left out of the answer, which then could not be joined.
@@ -94,13 +94,13 @@ class KeyIndex:
         except OSError as error:
             raise DestinationError(
                 f"Cannot keep the hashes of the keys in {tempfile.gettempdir()}: {error.strerror}. "
-                "8 bytes a row are needed there; free space or set TMPDIR."
+                "8 bytes for each row are needed there; free space or set TMPDIR."
             ) from error
 
     def refuse_doubles(self, key: str | None, all_keys: Callable[[], Iterable[str]]) -> None:
         """Raise InputError when a key was added twice.
 
-        :param all_keys: the keys once more, in the same order; asked for only when two hashes are equal.
+        :param all_keys: the keys once more, in the same order; used only when two hashes are equal.
         """
         suspects = self._doubled_hashes()
         if not len(suspects):
@@ -110,8 +110,8 @@ class KeyIndex:
             named = ", ".join(f"{_short(text)} in rows {first} and {second}" for text, first, second in offenders)
             extent = "the first ten are named here" if len(offenders) == MAX_NAMED else "these are all"
             raise InputError(
-                f"The key column {key!r} holds keys twice: {named} (counted from 0; {extent}). "
-                "A key tells one row from all others: drop the repeated rows, choose another column, or leave key out "
+                f"The key column {key!r} has duplicate keys: {named} (counted from 0; {extent}). "
+                "A key must be unique: drop the repeated rows, choose another column, or leave key out "
                 "to number the rows."
             )
 

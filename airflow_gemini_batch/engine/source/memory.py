@@ -1,7 +1,7 @@
 """What a source is, and the sources that are in memory already.
 
-Whatever goes wrong in reading is an InputError that names the place, and never an OSError: those that reach the writing
-side would be taken for a disk that is full.
+Every error while reading becomes an InputError that names the source, never an OSError, which the writing side would report as a
+full disk.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from airflow_gemini_batch.engine.source.blocks import blocks, plain_schema
 
 
 class Source(ABC):
-    """A table that can be read, some of them more than once.
+    """A table that can be read, in some cases more than once.
 
-    :param schema: of plain types: what dictionaries hold, not that they are dictionaries.
+    :param schema: plain types: the value type of dictionaries, not the dictionary type.
     :param description: for people.
     """
 
@@ -29,14 +29,14 @@ class Source(ABC):
         if twice:
             raise InputError(
                 f"{description} has more than one column called {', '.join(map(repr, twice))}. "
-                "Rename or drop one: columns are told apart by their names."
+                "Rename or drop one: column names must be unique."
             )
         self.schema = plain_schema(schema)
         self.description = description
 
     @abstractmethod
     def fingerprint(self) -> str | None:
-        """Changes when the table does, and is the same for the same table; None where nobody can tell."""
+        """Changes when the table does, and is the same for the same table; None where that cannot be determined."""
 
     @abstractmethod
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""The input table, wherever it is and whatever it comes as, as a stream of small Arrow batches."""
+"""The input table, in any place and form, as a stream of small Arrow batches."""
 
 from __future__ import annotations
 
@@ -26,34 +26,47 @@ def open_source(source: Any, *, locate: Callable[[str], Location] = locate, json
     :param source: a path or URI of a file, folder or glob, or a list of such; a pandas DataFrame; a pyarrow Table; a
         RecordBatchReader or an iterator of record batches; anything else that offers the Arrow stream interface.
     :param locate: opens a URI.
-    :param json_as_text: whether the objects and lists of JSON Lines shall be columns of their JSON, as text.
+    :param json_as_text: whether objects and lists in JSON Lines become columns with their JSON as text.
     """
+    if isinstance(source, (str, os.PathLike)):
+        source = [source]
+    if isinstance(source, Sequence) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
+        return open_files([os.fspath(item) for item in source], locate, json_as_text=json_as_text)
+    opened = _in_memory(source) or _streamed(source)
+    if opened is None:
+        raise InputError(
+            f"source cannot be read: {type(source).__name__} {str(source)[:100]!r}. Give a path or URI of Parquet, CSV or JSON "
+            "Lines (a file, a folder, a glob or a list of them), a pandas DataFrame, a pyarrow Table or a stream of record batches."
+        )
+    return opened
+
+
+def _in_memory(source: Any) -> Source | None:
+    """A table that can be read again."""
+    pandas = sys.modules.get("pandas")
     if isinstance(source, Source):
         return source
-    if isinstance(source, (str, os.PathLike)):
-        return open_files([os.fspath(source)], locate, json_as_text=json_as_text)
     if isinstance(source, pa.Table):
         return TableSource(source, "pyarrow.Table")
     if isinstance(source, pa.RecordBatch):
         return TableSource(pa.Table.from_batches([source]), "pyarrow.RecordBatch")
-    if isinstance(source, pa.RecordBatchReader):
-        return StreamSource(source.schema, source, "pyarrow.RecordBatchReader")
-    pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(source, pandas.DataFrame):
         return TableSource(_from_pandas(source), "pandas.DataFrame")
-    if hasattr(source, "__arrow_c_stream__"):
-        return _from_arrow_stream(source)
-    if isinstance(source, Sequence) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
-        return open_files([os.fspath(item) for item in source], locate, json_as_text=json_as_text)
     if isinstance(source, Sequence) and source and all(isinstance(item, pa.RecordBatch) for item in source):
         with _table_error("list of RecordBatch"):
             return TableSource(pa.Table.from_batches(source), "list of RecordBatch")
+    return None
+
+
+def _streamed(source: Any) -> Source | None:
+    """Batches that can be read once, or another library's table."""
+    if isinstance(source, pa.RecordBatchReader):
+        return StreamSource(source.schema, source, "pyarrow.RecordBatchReader")
+    if hasattr(source, "__arrow_c_stream__"):
+        return _from_arrow_stream(source)
     if isinstance(source, Iterator) or (isinstance(source, Iterable) and not isinstance(source, (Sequence, dict, set, bytes))):
         return _from_iterator(iter(source))
-    raise InputError(
-        f"source cannot be read: {type(source).__name__} {str(source)[:100]!r}. Give a path or URI of Parquet, CSV or JSON "
-        "Lines (a file, a folder, a glob or a list of them), a pandas DataFrame, a pyarrow Table or a stream of record batches."
-    )
+    return None
 
 
 def _from_pandas(frame: Any) -> pa.Table:
@@ -68,8 +81,8 @@ def _from_pandas(frame: Any) -> pa.Table:
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             reason = error.args[0] if error.args else error
             raise InputError(
-                f"The column {name!r} of the DataFrame has no single type: {reason}. "
-                f"Make it one, for example df[{name!r}].astype('string'), or drop it."
+                f"The column {name!r} of the DataFrame has values of different types: {reason}. "
+                f"Convert it, for example df[{name!r}].astype('string'), or drop it."
             ) from error
         arrays.append(array)
     return pa.table(dict(zip(columns, arrays, strict=True)))
@@ -90,11 +103,11 @@ def _from_iterator(batches: Iterator[Any]) -> Source:
         first = next(batches)
     except StopIteration:
         raise InputError(
-            "The source is an iterator without a single batch, so nobody can tell its columns. "
+            "The source is an iterator without any batch, so its columns are not known. "
             "An empty table can be given as a pyarrow Table or a RecordBatchReader, which have a schema."
         ) from None
     if not isinstance(first, pa.RecordBatch):
-        raise InputError(f"The source yields {type(first).__name__}; expected pyarrow.RecordBatch. Make a table of it.")
+        raise InputError(f"The source yields {type(first).__name__}; expected pyarrow.RecordBatch. Make a pyarrow Table of it.")
     return StreamSource(first.schema, itertools.chain([first], batches), kind)
 
 

@@ -1,8 +1,8 @@
-"""JSON Lines whose objects hold other JSON that is to be passed on and not to be understood.
+"""JSON Lines whose objects hold other JSON that is passed on without being interpreted.
 
 Arrow would make one struct type of all objects of a column: it fails where a field is a text in one line and a list in another,
 and fills what a line lacks with nulls. Here a column has a type of its own only where all its values are numbers that it holds
-exactly, or all true or false; else it is text: a JSON string is what it says, anything else is its JSON, token by token.
+exactly, or all true or false; else it is text: the content of a JSON string, and for anything else its JSON, token by token.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
 
 _TEXT, _BOOLEAN, _INTEGER, _DOUBLE = pa.string(), pa.bool_(), pa.int64(), pa.float64()
-#: Stands for an integer of 64 bits that no double holds, while a file's types are found.
+#: Marks a 64-bit integer that no double holds, while a file's types are found.
 _LONG = pa.uint64()
 _SETTLED = {None: _TEXT, _LONG: _INTEGER}
 _TOGETHER = {frozenset((_INTEGER, _DOUBLE)): _DOUBLE, frozenset((_INTEGER, _LONG)): _LONG}
@@ -34,7 +34,7 @@ _TOGETHER = {frozenset((_INTEGER, _DOUBLE)): _DOUBLE, frozenset((_INTEGER, _LONG
 class RawJsonLines:
     @classmethod
     def schema(cls, location: Location) -> pa.Schema:
-        """Of the whole file: a type that the last line contradicts would be none."""
+        """The types by the whole file, since its last line may still contradict the others."""
         types: dict[str, pa.DataType | None] = {}
         with location.open() as file:
             for found, _ in _objects(location, file):
@@ -101,7 +101,7 @@ def uncompressed(location: Location, file: IO[bytes]) -> IO[bytes]:
 
 
 def no_object(location: Location, number: int, error: Exception) -> InputError:
-    return InputError(f"Cannot read {location} as JSON Lines: line {number} is no JSON object: {error}")
+    return InputError(f"Cannot read {location} as JSON Lines: line {number} is not a JSON object: {error}")
 
 
 def _split(line: bytes) -> dict[str, msgspec.Raw]:

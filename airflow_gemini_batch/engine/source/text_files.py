@@ -1,6 +1,6 @@
-"""CSV and JSON Lines as Arrow batches, without guessing at what the text means.
+"""CSV and JSON Lines as Arrow batches, without guessing what the text means.
 
-CSV has no types: every column is the strings that stand in the file, so that ``007`` stays ``007`` and ``1.10`` stays
+CSV has no types: every column holds the strings of the file, so that ``007`` stays ``007`` and ``1.10`` stays
 ``1.10``; only an empty field without quotes is a null. JSON has types of its own, and a string stays a string even
 where it looks like a time; a column of integers and fractions is of doubles, and an integer that no double holds is refused.
 """
@@ -22,7 +22,7 @@ from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS
 from airflow_gemini_batch.engine.source.raw_json_lines import no_object, refuse_rounded, uncompressed
 
-#: The longest line that can be read; Arrow wants it whole in one block.
+#: The longest line that can be read; Arrow needs it whole in one block.
 TEXT_BLOCK_BYTES = 16 << 20
 
 
@@ -47,7 +47,7 @@ class Csv:
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
-                check_utf8=False,  # one bad row must not cost the others; the encoder tells which it is
+                check_utf8=False,  # one bad row must not affect the others; the encoder names it
             ),
         )
 
@@ -60,7 +60,7 @@ class JsonLines:
 
     @classmethod
     def read(cls, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        # Not by way of a dataset: of a file whose only line has no end, that makes a row of nulls (seen in pyarrow 26).
+        # Not through a dataset, which reads a file whose only line lacks a newline as a row of nulls (seen in pyarrow 26).
         wanted = pa.schema([schema.field(name) for name in columns])
         parsing = pa_json.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore")
         reading = pa_json.ReadOptions(use_threads=False, block_size=TEXT_BLOCK_BYTES)
@@ -77,12 +77,12 @@ class JsonLines:
 
 # --- integers that Arrow would round
 
-#: Integers of fewer digits fit into a double. The digits after a point are no integer's.
+#: Integers of fewer digits fit into a double. Digits after a decimal point do not count.
 _LONG_INTEGER = re.compile(rb"(?<![.\d])\d{16}")
 
 
 def _require_exact(location: Location, wanted: pa.Schema) -> None:
-    """Arrow makes doubles of integers beyond 64 bits, and of those beside fractions, and rounds what does not fit."""
+    """Arrow reads integers beyond 64 bits, and integers beside fractions, as doubles and rounds those that do not fit."""
     fields = [field for field in wanted if _holds_doubles(field.type)]
     if not fields:
         return
@@ -103,7 +103,7 @@ def _holds_doubles(type: pa.DataType) -> bool:
 
 
 def _integers(value: Any, type: pa.DataType) -> Iterator[int]:
-    """Those that stand where the type is a double."""
+    """The integers at places whose type is a double."""
     if isinstance(value, list) and pa.types.is_list(type):
         for item in value:
             yield from _integers(item, type.value_type)
@@ -115,7 +115,7 @@ def _integers(value: Any, type: pa.DataType) -> Iterator[int]:
 
 
 def _without_guesses(type: pa.DataType) -> pa.DataType:
-    """Arrow takes a JSON string that looks like a time for one; it shall stay the string that it is."""
+    """Arrow reads a JSON string that looks like a time as a time; here it stays a string."""
     if pa.types.is_timestamp(type):
         return pa.string()
     if pa.types.is_list(type):

@@ -1,7 +1,7 @@
-"""Small shards without files: the requests travel inside the create call, the answers inside the operation.
+"""Small shards without files: the requests are sent inside the create call, the answers come inside the operation.
 
-Both are brought into the form of the files at once, so that one ledger, one parser and one pair of tables serve all jobs. Every
-token of an answer stays as the service wrote it; only white space between tokens is left out, because a line holds one answer.
+Both are converted to the form of the files at once, so one ledger, one parser and one pair of tables serve all jobs. Every token
+of an answer stays as the service wrote it; only white space between tokens is removed, because a line holds one answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_gemini_batch.engine.run.layout import Run, Shard
 #: The service takes less than 20 MB inline (Batch API page); keys and brackets around each request need some of it.
 MAX_INLINE_BYTES = 18_000_000
 
-#: ``auto`` goes inline up to here: beyond, the answers would make every look at a finished job heavy.
+#: ``auto`` goes inline up to here: above it, the answers would make every fetch of a finished job expensive.
 AUTO_INLINE_BYTES = 2_000_000
 
 
@@ -28,7 +28,7 @@ def goes_inline(shard: Shard, transport: Transport) -> bool:
     if transport == "inline" and shard.bytes > MAX_INLINE_BYTES:
         raise InputError(
             f"Shard {shard.id} has {shard.bytes / 1e6:.1f} MB of requests; an inline job holds under 20 MB. Nothing was sent. "
-            f"Use transport='auto' or 'file', or start anew with max_shard_bytes={MAX_INLINE_BYTES}."
+            f"Use transport='auto' or 'file', or start over with max_shard_bytes={MAX_INLINE_BYTES}."
         )
     return transport == "inline" or (transport == "auto" and shard.bytes <= AUTO_INLINE_BYTES)
 
@@ -49,7 +49,7 @@ def receive_inline(run: Run, shard: Shard, operation: bytes, *, ended_well: bool
     answers = _answers(operation)
     if not answers:
         if ended_well:
-            raise OutcomeUnknownError(f"The job of shard {shard.id} has ended well, and the service does not give its answers.")
+            raise OutcomeUnknownError(f"The job of shard {shard.id} has succeeded, but the service does not return its answers.")
         return
     run.responses_file(shard.id).write(b"".join(_on_one_line(answer) + b"\n" for answer in answers))
 
@@ -103,7 +103,7 @@ def _read_leniently(operation: bytes) -> list[bytes]:
     try:
         content = as_dict(read_any(operation))
     except (ValueError, RecursionError) as error:
-        raise OutcomeUnknownError(f"The service answered with {len(operation)} bytes that are no readable JSON.") from error
+        raise OutcomeUnknownError(f"The service answered with {len(operation)} bytes that are not readable JSON.") from error
     for output in (as_dict(as_dict(content.get("metadata")).get("output")), as_dict(content.get("response"))):
         for name in ("inlinedResponses", "inlinedEmbedContentResponses"):
             rows = field(output, name)

@@ -74,7 +74,7 @@ class _Sender:
         except RefusedError as error:
             if error.code != 409:
                 raise
-            # Another try was faster, or the name belongs to somebody whose files this key cannot see.
+            # Another try was faster, or the name belongs to another project whose files this key cannot see.
             there = self._settled(file, self.client.get_file(file.name))
             if there is None or not is_same(there, file):
                 raise RefusedError(
@@ -112,7 +112,7 @@ class _Sender:
             raise InputError(_changed(file, f"it cannot be read: {reason_of(error)}")) from error
 
     def _settled(self, file: MediaFile, there: RemoteFile | None) -> RemoteFile | None:
-        """The file after the service has looked through it."""
+        """The file after the service has processed it."""
         until = time.monotonic() + _PROCESSING_SECONDS
         while there is not None and there.is_processing:
             if time.monotonic() > until:
@@ -141,5 +141,5 @@ def outlives(there: RemoteFile, now: float) -> bool:
 def _changed(file: MediaFile, what: str) -> str:
     return (
         f"The media file {file.source!r} had {file.size:,} bytes with sha256 {file.sha256[:12]}… when the run was built; {what}. "
-        "No job was created. Restore the file, or start anew with if_exists='replace'."
+        "No job was created. Restore the file, or start over with if_exists='replace'."
     )

@@ -18,7 +18,7 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault, RowFault
 from airflow_gemini_batch.engine.advance import Waiting, advance
 from airflow_gemini_batch.engine.api import drive
-from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     CorruptRunError,
@@ -374,7 +374,7 @@ def test_a_listing_in_small_pages_with_holes_is_read_to_its_end(go: Go, emulator
 
 def test_an_outage_is_an_error_at_first_and_waited_out_later(client: GeminiClient, tmp_path: Path) -> None:
     run, few = Run(locate(str(tmp_path / "run"))), replace(SHORT_WAITS, max_active_jobs=2, max_redrives=1)
-    build_run(run, Question(table(12), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
+    build_run(run, RunSpec(table(12), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
     began = advance(run, client, few)
     assert isinstance(began, Waiting)
 

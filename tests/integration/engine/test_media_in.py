@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, FileFault, HttpFault, RowFault
-from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -52,7 +52,7 @@ def photos(tmp_path: Path) -> pa.Table:
 def run(tmp_path: Path, photos: pa.Table) -> Run:
     """Built, and nothing sent."""
     run = Run(locate(str(tmp_path / "run")))
-    build_run(run, Question(photos, ASK, MODEL, "id", ()), BatchOptions(max_shard_requests=4))
+    build_run(run, RunSpec(photos, ASK, MODEL, "id", ()), BatchOptions(max_shard_requests=4))
     return run
 
 
@@ -128,7 +128,7 @@ def test_a_row_without_its_file_is_a_dead_letter_and_the_others_go(go: Go, photo
 
 def test_the_same_rows_make_the_same_requests_in_every_run(photos: pa.Table, tmp_path: Path) -> None:
     built = [
-        build_run(Run(locate(str(tmp_path / name))), Question(photos, ASK, MODEL, "id", ()), BatchOptions()).shards
+        build_run(Run(locate(str(tmp_path / name))), RunSpec(photos, ASK, MODEL, "id", ()), BatchOptions()).shards
         for name in ("one", "other")
     ]
 

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from airflow_gemini_batch.engine.advance import Waiting, advance
-from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.collect.download import collect
 from airflow_gemini_batch.engine.errors import OutcomeUnknownError, QuotaError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -53,7 +53,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def manifest(run: Run) -> Manifest:
-    return build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
+    return build_run(run, RunSpec(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
 
 
 @pytest.fixture

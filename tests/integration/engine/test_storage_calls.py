@@ -18,7 +18,7 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, JobFault
 from airflow_gemini_batch.engine.advance import advance
-from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.collect.download import collect
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
@@ -65,7 +65,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
 def built(folder: Path, shards: int) -> Run:
     table = pa.table({"id": [str(number) for number in range(shards)], "body": ["x"] * shards})
     run = Run(locate(str(folder)))
-    build_run(run, Question(table, GenerateRequest(prompt="${body}"), MODEL, key="id"), OPTIONS)
+    build_run(run, RunSpec(table, GenerateRequest(prompt="${body}"), MODEL, key="id"), OPTIONS)
     return run
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, Fault, HttpFault, JobFault, ListingFault
-from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import NamelessJobError, OutcomeUnknownError, QuotaError, RefusedError, UnreachableError
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import JobState
@@ -31,7 +31,7 @@ CREATE = ":batchGenerateContent"
 @pytest.fixture
 def submission(client: GeminiClient, tmp_path: Path) -> Submission:
     run = Run(locate(str(tmp_path / "run")))
-    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
+    manifest = build_run(run, RunSpec(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
     return Submission(run, manifest, client, SHORT_WAITS)
 
 
@@ -119,7 +119,7 @@ def test_a_create_that_was_answered_without_a_name_is_never_paid_again(answer: o
         return Answer(404, {"error": {"code": 404}}) if "/files/" in path else Answer()
 
     run = Run(locate(str(tmp_path / "run")))
-    manifest = build_run(run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
+    manifest = build_run(run, RunSpec(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), SHORT_WAITS)
     with serving(reply) as script, GeminiClient(Endpoint(api_key="k", base_url=script.url)) as client:
         with pytest.raises(NamelessJobError, match="no second one was created"):
             Submission(run, manifest, client, SHORT_WAITS).submit(manifest.shards[0])
@@ -132,7 +132,7 @@ def test_a_create_that_was_answered_without_a_name_is_never_paid_again(answer: o
 def test_whether_there_is_room_is_read_from_one_listing(submission: Submission, client: GeminiClient, emulator: Emulator) -> None:
     run = Run(submission.run.destination / "many")
     manifest = build_run(
-        run, Question(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), replace(SHORT_WAITS, max_shard_requests=1)
+        run, RunSpec(table(4), GenerateRequest(prompt="${body}"), MODEL, key="id"), replace(SHORT_WAITS, max_shard_requests=1)
     )
     limited = Submission(run, manifest, client, replace(SHORT_WAITS, max_active_jobs=3, transport="inline"))
 

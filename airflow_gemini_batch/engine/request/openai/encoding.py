@@ -20,14 +20,14 @@ from airflow_gemini_batch.engine.specs import RawRequest
 
 Json = dict[str, Any]
 
-#: The column of an OpenAI batch file that says what its line asks for.
+#: The column of an OpenAI batch file that names the endpoint of its line.
 URL_COLUMN = "url"
 _URL_ENDS = {"openai": "/chat/completions", "openai-embeddings": "/embeddings"}
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAIEncoder:
-    """Converts each body, and refuses lines whose URL asks for something else than this run does."""
+    """Converts each body, and refuses lines whose URL asks for another endpoint than this run."""
 
     columns: tuple[str, ...]
     spec: Json
@@ -42,7 +42,7 @@ class OpenAIEncoder:
     def _encode(self, body: str | bytes | None, url: str | bytes | None) -> bytes | InvalidRow:
         column = self.columns[0]
         if url is not None and not str(url).endswith(self.url_end):
-            return InvalidRow(f"the line asks for {url!r}, and this run for {self.url_end!r}: one run makes requests of one kind")
+            return InvalidRow(f"the line asks for {url!r}, this run for {self.url_end!r}: one run makes requests of one kind")
         if body is None:
             return InvalidRow(f"column {column!r} is null")
         try:
@@ -58,7 +58,7 @@ class OpenAIEncoder:
 
 
 def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEncoder:
-    """Raises InputError for a table or model that cannot work."""
+    """Raises InputError for a table or model that cannot be used."""
     if spec.format not in _URL_ENDS:
         raise InputError(
             f"RawRequest.format is {spec.format!r}; expected 'gemini', 'gemini-embeddings', {', '.join(map(repr, _URL_ENDS))}."
@@ -72,6 +72,6 @@ def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEnc
     if spec.format == "openai":
         return OpenAIEncoder(columns, asked, _URL_ENDS[spec.format], lambda body: chat_request(body, model))
     dimensions = dimensions_for(model, spec.dimensions)
-    # What tells the rest of the way that vectors come back, and of which length.
+    # Tells the later steps that the answers are vectors, and of which length.
     asked["embed_request"] = {"output_dimensionality": dimensions}
     return OpenAIEncoder(columns, asked, _URL_ENDS[spec.format], lambda body: embed_request(body, dimensions))

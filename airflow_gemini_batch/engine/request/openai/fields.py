@@ -1,7 +1,7 @@
 """Which fields of an OpenAI request body have a counterpart in a Gemini request.
 
-One table for each kind of body; the conversion asks it, the docs page shows it, and a test compares both. A field that is
-not in a table is refused: better one row in the dead letter than a setting that was silently lost on a million rows.
+One table for each kind of body; the conversion uses it, the docs page shows it, and a test compares the two. A field that is not
+in a table is refused: one dead letter is better than a setting silently lost on a million rows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Fate(Enum):
+class Treatment(Enum):
     CONVERTED = "converted"
     IGNORED = "ignored"
     REFUSED = "refused"
@@ -18,22 +18,22 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What becomes of a field, and where it goes or why it does not."""
+    """How a field is treated, and where it goes or why it does not."""
 
-    fate: Fate
+    treatment: Treatment
     note: str
 
 
 def _converted(note: str) -> Field:
-    return Field(Fate.CONVERTED, note)
+    return Field(Treatment.CONVERTED, note)
 
 
 def _ignored(note: str) -> Field:
-    return Field(Fate.IGNORED, note)
+    return Field(Treatment.IGNORED, note)
 
 
 def _refused(note: str) -> Field:
-    return Field(Fate.REFUSED, note)
+    return Field(Treatment.REFUSED, note)
 
 
 _BOOKKEEPING = "bookkeeping of the caller; carry a column instead"

@@ -1,7 +1,7 @@
 """Chat messages as ``contents`` and ``system_instruction``.
 
-What differs between the two: Gemini has the system's words beside the turns, so all of them are put together there; it calls the
-assistant ``model``; and the answers to function calls are one turn, by the function's name where OpenAI has the call's id.
+The two differ: Gemini keeps the system instruction beside the turns, so all system messages are joined there; it calls the
+assistant ``model``; and the results of function calls are one turn, by function name where OpenAI has the call's id.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def converted_messages(messages: Any) -> Json:
             raise NotConvertibleError(f"{where} has the role {role!r}; known are system, developer, user, assistant and tool")
         answering = role == "tool"
     if not contents:
-        raise NotConvertibleError("'messages' holds no turn of the user")
+        raise NotConvertibleError("'messages' has no message of the user")
     request: Json = {"contents": contents}
     if system:
         request["system_instruction"] = {"parts": system}
@@ -102,7 +102,7 @@ def _part(part: Json, where: str) -> Json:
     if kind == "file":
         file = object_of(part.get("file"), f"{where}.content[].file")
         if "file_data" not in file:
-            raise NotConvertibleError(f"{where}: a file by its id lies at OpenAI; give its content as file_data")
+            raise NotConvertibleError(f"{where}: a file given by id is stored at OpenAI; give its content as file_data")
         return _linked(text(file["file_data"], f"{where}.content[].file.file_data"), where)
     raise NotConvertibleError(f"{where}: content of type {kind!r} cannot be converted")
 
@@ -118,7 +118,7 @@ def _linked(url: str, where: str) -> Json:
     try:
         ending = os.path.splitext(urlsplit(url).path)[1]
     except ValueError as error:
-        raise NotConvertibleError(f"{where}: {url[:60]!r} is no link: {error}") from error
+        raise NotConvertibleError(f"{where}: {url[:60]!r} is not a valid link: {error}") from error
     if mime_type := MIME_TYPES.get(ending.lower()):
         file["mime_type"] = mime_type
     return {"file_data": file}
@@ -146,7 +146,7 @@ def _assistant(message: Json, where: str, names: dict[str, str]) -> list[Json]:
             part["thought_signature"] = signature
         parts.append(part)
     if not parts:
-        raise NotConvertibleError(f"{where} of the assistant says nothing")
+        raise NotConvertibleError(f"{where} of the assistant is empty")
     return parts
 
 
@@ -156,12 +156,12 @@ def _arguments(arguments: Any, where: str) -> Json:
     except NotConvertibleError:
         raise
     except (ValueError, RecursionError) as error:
-        raise NotConvertibleError(f"{where}: the arguments of a tool call are no JSON: {error}") from error
+        raise NotConvertibleError(f"{where}: the arguments of a tool call are not valid JSON: {error}") from error
     return object_of(found, "arguments")
 
 
 def _signature(call: Json) -> str | None:
-    """Where Gemini's compatibility layer keeps what the model wants back with its own call."""
+    """Where Gemini's compatibility layer keeps the signature that the model expects back with its own call."""
     extra = object_of(call.get("extra_content") or {}, "tool_calls[].extra_content")
     google = object_of(extra.get("google") or {}, "tool_calls[].extra_content.google")
     signature = google.get("thought_signature")

@@ -1,7 +1,7 @@
 """The body of an OpenAI batch line as a Gemini request: pure functions from a dict to a dict.
 
-Nothing is dropped in silence: what has no counterpart raises ``NotConvertibleError``, by the tables of ``fields``. Values
-are checked where they are converted, since the service refuses a whole input file for one value of a wrong type.
+Nothing is dropped silently: a field without a counterpart raises ``NotConvertibleError``, by the tables of ``fields``. Values are
+checked where they are converted, because the service refuses a whole input file for one value of a wrong type.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from airflow_gemini_batch.engine.request.openai.fields import (
     LOWEST_LEVEL_OF_PRO,
     THINKING_BUDGETS,
     THINKING_LEVELS,
-    Fate,
     Field,
+    Treatment,
 )
 from airflow_gemini_batch.engine.request.openai.messages import converted_messages
 from airflow_gemini_batch.engine.request.openai.values import (
@@ -33,7 +33,7 @@ from airflow_gemini_batch.engine.request.openai.values import (
 
 Json = dict[str, Any]
 
-#: Fields that keep their value: what each must be, and its name in ``generation_config``.
+#: Fields that keep their value: the type that each must have, and its name in ``generation_config``.
 _PLAIN: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     "temperature": (number, "temperature"),
     "top_p": (number, "top_p"),
@@ -47,7 +47,7 @@ _PLAIN: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     "top_logprobs": (integer, "logprobs"),
 }
 
-#: Values that say what a batch does anyhow.
+#: Values that a batch follows anyway.
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "stream": (False,),
     "parallel_tool_calls": (True,),
@@ -106,9 +106,7 @@ def embed_request(body: Json, dimensions: int) -> Json:
     body = without_nulls(body)
     _check_fields(body, EMBEDDINGS)
     if "dimensions" in body and integer(body["dimensions"], "dimensions") != dimensions:
-        raise NotConvertibleError(
-            f"'dimensions' is {body['dimensions']}, and the run's is {dimensions}: RawRequest(dimensions=…)"
-        )
+        raise NotConvertibleError(f"'dimensions' is {body['dimensions']}, the run has {dimensions}: set RawRequest(dimensions=…)")
     given = body.get("input")
     if isinstance(given, list) and len(given) == 1:
         [given] = given
@@ -121,12 +119,12 @@ def _check_fields(body: Mapping[str, Any], table: Mapping[str, Field]) -> None:
     for name, value in body.items():
         field = table.get(name)
         if field is None:
-            raise NotConvertibleError(f"'{name}' is no field that is known here")
+            raise NotConvertibleError(f"'{name}' is not a known field")
         if name in _HARMLESS:
-            # By type as well: 0 is no false here.
+            # Compared by type as well: 0 is not false here.
             if not any(value == harmless and type(value) is type(harmless) for harmless in _HARMLESS[name]):
                 raise NotConvertibleError(f"'{name}' cannot be converted: {field.note}")
-        elif field.fate is Fate.REFUSED:
+        elif field.treatment is Treatment.REFUSED:
             raise NotConvertibleError(f"'{name}' cannot be converted: {field.note}")
 
 
@@ -163,7 +161,7 @@ def _add_google(extra: Json, request: Json, config: Json) -> None:
         request["cached_content"] = text(google["cached_content"], "extra_body.google.cached_content")
     if "thinking_config" in google:
         if "thinking_config" in config:
-            raise NotConvertibleError("'reasoning_effort' and extra_body.google.thinking_config say the same; leave one out")
+            raise NotConvertibleError("'reasoning_effort' and extra_body.google.thinking_config set the same; leave one out")
         where = "extra_body.google.thinking_config"
         thinking = without_nulls(object_of(google["thinking_config"], where))
         only(thinking, _OF_THINKING, where)

@@ -13,11 +13,11 @@ Json = dict[str, Any]
 
 
 class NotConvertibleError(ValueError):
-    """Something in the body has no counterpart; the message says what, for the row's dead letter."""
+    """A part of the body has no counterpart; the message names it, for the row's dead letter."""
 
 
 def read_json(content: str | bytes) -> Any:
-    """JSON that can be written again. Raises ValueError or RecursionError for the rest, NaN and endless numbers included."""
+    """JSON that can be written again. Raises ValueError or RecursionError for anything else, such as NaN and infinite numbers."""
     return json.loads(content, parse_constant=no_constant, parse_float=_finite)
 
 
@@ -29,7 +29,7 @@ def _finite(digits: str) -> float:
 
 
 def without_nulls(body: Json) -> Json:
-    """A null says the same as an absent field."""
+    """Without nulls: a null means the same as an absent field."""
     return {name: value for name, value in body.items() if value is not None}
 
 
@@ -46,7 +46,7 @@ def number(value: Any, name: str) -> float:
 
 
 def integer(value: Any, name: str) -> int:
-    """Of 32 bits, as all of the service's are: it refuses a whole file for a longer one."""
+    """A 32-bit integer, as all of the service's are: it refuses a whole file for a larger one."""
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**31) <= value < 2**31:
         raise _wrong(value, name, "an integer of 32 bits")
     return value
@@ -71,7 +71,7 @@ def object_of(value: Any, name: str) -> Json:
 
 
 def only(found: Json, known: Collection[str], where: str) -> None:
-    """Refuses fields that the conversion would lose. Null and an empty list or object say nothing."""
+    """Refuses fields that the conversion would lose. Null and an empty list or object are ignored."""
     for name, value in found.items():
         if name not in known and value not in (None, [], {}):
             raise NotConvertibleError(f"{where}.{name} cannot be converted")

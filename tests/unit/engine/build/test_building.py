@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run
@@ -28,10 +28,10 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def question(tmp_path: Path) -> Question:
+def question(tmp_path: Path) -> RunSpec:
     """The source is a file, so a fingerprint tells that it has not changed."""
     pq.write_table(pa.table({"id": ["a", "b", "c"], "body": ["x", "y", "z"]}), tmp_path / "rows.parquet")
-    return Question(str(tmp_path / "rows.parquet"), GenerateRequest(prompt="${body}"), MODEL, key="id", carry=["body"])
+    return RunSpec(str(tmp_path / "rows.parquet"), GenerateRequest(prompt="${body}"), MODEL, key="id", carry=["body"])
 
 
 def asking(prefix: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -41,7 +41,7 @@ def asking(prefix: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return ask
 
 
-def test_a_callable_that_was_changed_is_another_question(run: Run, question: Question) -> None:
+def test_a_callable_that_was_changed_is_another_question(run: Run, question: RunSpec) -> None:
     first = build_run(run, replace(question, request=asking("Old: ")), OPTIONS)
 
     assert build_run(run, replace(question, request=asking("Old: ")), OPTIONS) == first
@@ -60,7 +60,7 @@ def test_a_callable_that_was_changed_is_another_question(run: Run, question: Que
     ],
     ids=str,
 )
-def test_another_question_is_refused_and_changes_nothing(other: dict[str, Any], run: Run, question: Question) -> None:
+def test_another_question_is_refused_and_changes_nothing(other: dict[str, Any], run: Run, question: RunSpec) -> None:
     first = build_run(run, question, OPTIONS)
 
     with pytest.raises(DestinationError, match=first.run_id):
@@ -69,11 +69,11 @@ def test_another_question_is_refused_and_changes_nothing(other: dict[str, Any], 
     assert run.manifest() == first
 
 
-def test_the_same_question_finds_the_run(run: Run, question: Question) -> None:
+def test_the_same_question_finds_the_run(run: Run, question: RunSpec) -> None:
     assert build_run(run, question, OPTIONS) == build_run(run, question, OPTIONS)
 
 
-def test_tables_without_a_manifest_are_not_built_over(run: Run, question: Question) -> None:
+def test_tables_without_a_manifest_are_not_built_over(run: Run, question: RunSpec) -> None:
     part = run.destination / "results" / "part-00000-0.parquet"
     part.write(b"somebody's")
 
@@ -85,7 +85,7 @@ def test_tables_without_a_manifest_are_not_built_over(run: Run, question: Questi
 
 
 @pytest.mark.parametrize("folder", ["results", "dead_letter", "results_media", "_run"])
-def test_a_replaced_run_leaves_no_file_behind(folder: str, run: Run, question: Question) -> None:
+def test_a_replaced_run_leaves_no_file_behind(folder: str, run: Run, question: RunSpec) -> None:
     first = build_run(run, question, OPTIONS, owner="me")
     left = run.destination / folder / "left-behind"
     left.write(b"x")
@@ -99,7 +99,7 @@ def test_a_replaced_run_leaves_no_file_behind(folder: str, run: Run, question: Q
 
 
 @pytest.mark.parametrize(("owner", "replaced"), [("me", False), ("another", True), (None, True)])
-def test_replace_spares_what_the_same_owner_has_begun(owner: str | None, replaced: bool, run: Run, question: Question) -> None:
+def test_replace_spares_what_the_same_owner_has_begun(owner: str | None, replaced: bool, run: Run, question: RunSpec) -> None:
     first = build_run(run, question, OPTIONS, owner="me")
 
     second = build_run(run, question, OPTIONS, if_exists="replace", owner=owner)
@@ -107,14 +107,14 @@ def test_replace_spares_what_the_same_owner_has_begun(owner: str | None, replace
     assert (second.run_id != first.run_id) is replaced
 
 
-def test_a_run_without_an_owner_belongs_to_nobody(run: Run, question: Question) -> None:
+def test_a_run_without_an_owner_belongs_to_nobody(run: Run, question: RunSpec) -> None:
     first = build_run(run, question, OPTIONS)
 
     assert build_run(run, question, OPTIONS, if_exists="replace").run_id != first.run_id
 
 
 @pytest.mark.parametrize("arguments", [{"if_exists": "overwrite"}, {"if_exists": ""}])
-def test_an_unknown_if_exists_is_refused_before_anything_is_written(arguments: Any, run: Run, question: Question) -> None:
+def test_an_unknown_if_exists_is_refused_before_anything_is_written(arguments: Any, run: Run, question: RunSpec) -> None:
     with pytest.raises(InputError, match="if_exists"):
         build_run(run, question, OPTIONS, **arguments)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import DestinationError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run
@@ -29,8 +29,8 @@ def rows(*bodies: str) -> pa.Table:
     return pa.table({"id": [str(number) for number in range(len(bodies))], "body": list(bodies)}, schema=SCHEMA)
 
 
-def asking(source: object) -> Question:
-    return Question(source, GenerateRequest(prompt="${body}"), "gemini-3.6-flash", key="id")
+def asking(source: object) -> RunSpec:
+    return RunSpec(source, GenerateRequest(prompt="${body}"), "gemini-3.6-flash", key="id")
 
 
 def stream(table: pa.Table) -> pa.RecordBatchReader:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch.engine.build.building import Question, build_run
+from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.collect.download import ending_of
 from airflow_gemini_batch.engine.collect.land import land
 from airflow_gemini_batch.engine.finish.redrive import redrive
@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Run:
 
 def built(run: Run, *, rows: int) -> Manifest:
     table = pa.table({"id": [f"k{number}" for number in range(rows)]})
-    return build_run(run, Question(table, GenerateRequest(prompt="${id}"), "gemini-3.6-flash", key="id"), OPTIONS)
+    return build_run(run, RunSpec(table, GenerateRequest(prompt="${id}"), "gemini-3.6-flash", key="id"), OPTIONS)
 
 
 def unanswered(run: Run, shard: Shard, state: JobState, *, cancelled: str | None = None) -> None:
