@@ -140,7 +140,7 @@ def _digests(
 
 
 def _require_same(run: Run, there: Manifest, asked: Manifest, digests: Callable[[], list[tuple[int, str]]]) -> None:
-    """Raise DestinationError unless specification and rows are the same. Rows are compared only where the fingerprint is not enough."""
+    """Raise DestinationError unless specification and rows are the same. Rows are read only where fingerprints differ."""
     differs = [
         f"{name} is {_short(was)}, this call has {_short(now)}"
         for name, was, now in (

@@ -85,7 +85,7 @@ class SourceInfo(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """What was asked. Written once, after all shards, and never changed.
 
-    :param run_id: 16 random hex digits, drawn when the run is built: two runs of the same table are two runs, and both are paid for.
+    :param run_id: 16 random hex digits, drawn when the run is built: two runs of the same table are both paid for.
     :param source: where the rows came from, ``key`` and ``carry`` the columns asked for (key None: the row's number).
     :param request: the request spec as plain JSON.
     :param owner: the caller, where it is known (the task instance without its try); see ``if_exists="replace"``.

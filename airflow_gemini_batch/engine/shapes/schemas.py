@@ -224,7 +224,7 @@ class _Reader:
         target: Any = self.root
         if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
             raise InputError(
-                f"response_schema refers to {reference!r}; only places within the schema can be referenced, such as '#/$defs/Name'."
+                f"response_schema refers to {reference!r}; it can refer only to places within the schema, such as '#/$defs/Name'."
             )
         for step in reference[2:].split("/") if len(reference) > 1 else ():
             name = unquote(step).replace("~1", "/").replace("~0", "~")

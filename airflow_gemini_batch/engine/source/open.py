@@ -35,8 +35,8 @@ def open_source(source: Any, *, locate: Callable[[str], Location] = locate, json
     opened = _in_memory(source) or _streamed(source)
     if opened is None:
         raise InputError(
-            f"source cannot be read: {type(source).__name__} {str(source)[:100]!r}. Give a path or URI of Parquet, CSV or JSON "
-            "Lines (a file, a folder, a glob or a list of them), a pandas DataFrame, a pyarrow Table or a stream of record batches."
+            f"source cannot be read: {type(source).__name__} {str(source)[:100]!r}. Give a path or URI of Parquet, CSV or "
+            "JSON Lines (a file, folder, glob or list of them), a pandas DataFrame, a pyarrow Table or a stream of batches."
         )
     return opened
 

@@ -13,7 +13,7 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.finish.summary import Summary
-from airflow_gemini_batch.engine.request.openai.fields import CHAT, EMBEDDINGS, Fate
+from airflow_gemini_batch.engine.request.openai.fields import CHAT, EMBEDDINGS, Treatment
 from airflow_gemini_batch.engine.specs import RawRequest
 from tests.doc_snippets import DOCS, run_snippets
 from tests.integration.engine.conftest import read
@@ -65,7 +65,7 @@ def test_what_a_line_lacks_is_no_null_in_its_request(go: Callable[..., Summary],
 def test_a_line_that_is_no_json_is_named(go: Callable[..., Summary], tmp_path: Path, bad: bytes) -> None:
     (tmp_path / "batch.jsonl").write_bytes(line("a") + b"\n" + bad + b"\n")
 
-    with pytest.raises(InputError, match=r"batch\.jsonl as JSON Lines: line 3 is no JSON object"):
+    with pytest.raises(InputError, match=r"batch\.jsonl as JSON Lines: line 3 is not a JSON object"):
         go(source=str(tmp_path / "batch.jsonl"), request=RawRequest("body", format="openai"), key="custom_id", carry=[])
 
 
@@ -81,7 +81,10 @@ def test_the_page_shows_the_tables_of_the_code() -> None:
     text = (DOCS / PAGE).read_text()
     rows = [row for row in text.splitlines() if row.startswith("| `")]
 
-    for name, field in {**CHAT, **{name: field for name, field in EMBEDDINGS.items() if field.fate is Fate.CONVERTED}}.items():
+    for name, field in {
+        **CHAT,
+        **{name: field for name, field in EMBEDDINGS.items() if field.treatment is Treatment.CONVERTED},
+    }.items():
         assert f"| `{name}` | {field.note} |" in rows
     for name, field in EMBEDDINGS.items():
         assert f"| `{name}` | {field.note} |" in rows or f"`{name}` ({field.note})" in text

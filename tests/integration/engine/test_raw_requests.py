@@ -119,5 +119,5 @@ def test_requests_for_embeddings_make_vectors_of_one_length(go: Go, tmp_path: Pa
 
     assert [len(row["embedding"]) for row in read(tmp_path, "results")] == [3, 3]
     [refused] = read(tmp_path, "dead_letter")
-    assert refused["message"] == "the request asks for 4 dimensions, and the run's are 3: RawRequest(dimensions=…)"
+    assert refused["message"] == "the request asks for 4 dimensions, and the run has 3: set RawRequest(dimensions=…)"
     assert {row["output_dimensionality"] for row in sent(tmp_path)} == {3}

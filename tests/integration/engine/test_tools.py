@@ -97,4 +97,4 @@ def test_each_row_may_have_a_config_of_its_own(go: Go, tmp_path: Path) -> None:
         "b": (True, False),
         "d": (True, True),
     }
-    assert "'temprature' is no field" in read(tmp_path, "dead_letter")[0]["message"]
+    assert "'temprature' is not a field" in read(tmp_path, "dead_letter")[0]["message"]

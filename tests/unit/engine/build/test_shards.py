@@ -280,7 +280,7 @@ def test_other_rows_have_another_digest(tmp_path: Path) -> None:
 def test_doubled_keys_stop_the_build_across_shards(tmp_path: Path) -> None:
     doubled = pa.table({"id": ["a", "b", "c", "a"], "text": ["w", "x", "y", "z"]})
 
-    with pytest.raises(InputError, match=r"The key column 'id' holds keys twice: 'a' in rows 0 and 3 \("):
+    with pytest.raises(InputError, match=r"The key column 'id' has duplicate keys: 'a' in rows 0 and 3 \("):
         build(tmp_path, doubled, max_requests=2)
 
 

@@ -161,7 +161,7 @@ async def ask_later(row: dict[str, Any]) -> dict[str, Any]:
             GenerateRequest(prompt="${b}"),
             r"prompt names a column that .* not have: 'b'\. It has: 'a', 'raw', 'bytes'",
         ),
-        (GenerateRequest(prompt="x", system_instruction="$b"), r"system_instruction names a column .* written \$\$"),
+        (GenerateRequest(prompt="x", system_instruction="$b"), r"system_instruction names a column .* Write \$\$"),
         (GenerateRequest(prompt="${bytes}"), "'bytes', which holds bytes"),
         (GenerateRequest(prompt="x\ud800"), "cannot be written as JSON in UTF-8"),
         (GenerateRequest(prompt="x", response_schema=Colour, config={"response_schema": Colour}), "two response schemas"),

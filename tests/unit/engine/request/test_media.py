@@ -125,9 +125,9 @@ def test_a_list_of_media_may_have_a_list_of_mime_types() -> None:
         ({"m": [["gs://b/a.png", None]]}, "m", "media column 'm' at position 1 is null"),
         ({"m": [""]}, "m", "media column 'm' is empty"),
         ({"m": [b""]}, Media("m", mime_type="image/png"), "media column 'm' is empty"),
-        ({"m": ["gs://b.png/a"]}, "m", "no known MIME type of 'gs://b.png/a': say it with mime_type= or mime_type_column="),
+        ({"m": ["gs://b.png/a"]}, "m", "no known MIME type of 'gs://b.png/a': give mime_type= or mime_type_column="),
         ({"m": ["/tmp/scan"]}, "m", "which the service cannot open: expected files/…"),
-        ({"m": [b"1"], "kind": pa.array([None], pa.string())}, Media("m", mime_type_column="kind"), "no known MIME type: say"),
+        ({"m": [b"1"], "kind": pa.array([None], pa.string())}, Media("m", mime_type_column="kind"), "no known MIME type: give"),
         ({"m": ["gs://b/a"], "kind": ["picture"]}, Media("m", mime_type_column="kind"), "'picture' as its MIME type"),
         ({"m": ["/etc/passwd.png"]}, "m", "which the service cannot open: expected files/…"),
         ({"m": ["http://x/a.png"]}, "m", "write Media('m', upload=True)"),
@@ -171,12 +171,12 @@ def test_what_is_not_required_is_left_out() -> None:
         (("number",), "which is of type int64; expected URIs as text, or bytes"),
         (("bytes",), r"Write Media\('bytes', mime_type='image/png'\)"),
         ((Media("bytes", mime_type="image/png", upload=True),), "leave out upload=True"),
-        ((Media("uri", mime_type="png"),), "'png' is no MIME type"),
+        ((Media("uri", mime_type="png"),), "'png' is not a MIME type"),
         ((Media("uri", mime_type_column="number"),), "'number' has type int64; expected MIME types"),
         ((3,), "media must be column names or Media objects"),
         (3, "media must be column names or Media objects"),
-        ((Media("uri", mime_type=5),), "5 is no MIME type"),  # type: ignore[arg-type]
-        ((Media(5),), "columns are told by their names"),  # type: ignore[arg-type]
+        ((Media("uri", mime_type=5),), "5 is not a MIME type"),  # type: ignore[arg-type]
+        ((Media(5),), "a column is given by its name"),  # type: ignore[arg-type]
     ],
 )
 def test_media_that_cannot_work_are_refused_before_any_row_is_read(media: Any, message: str) -> None:

@@ -50,7 +50,7 @@ def test_the_columns_that_a_request_names() -> None:
         (["a", {"prompt": "b"}], r"begins with a value of type str and has a value of type dict at 1"),
         ([{"a": 1}, None], r"begins with a value of type dict and has nothing at 1"),
         ([{1: "a"}], r"a column called 1"),
-        ([{"a": 1}, {"a": "x"}], r"column 'a' has no single type"),
+        ([{"a": 1}, {"a": "x"}], r"column 'a' has values of different types"),
     ],
 )
 def test_what_is_no_table_is_told(returned: Any, told: str) -> None:

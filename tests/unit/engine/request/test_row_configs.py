@@ -58,9 +58,9 @@ def test_a_field_is_replaced_whole() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("no json", "it is no JSON object"),
-        ("[1]", "it is no JSON object"),
-        ('{"temprature": 1}', "'temprature' is no field of google.genai.types.GenerateContentConfig"),
+        ("no json", "it is not a JSON object"),
+        ("[1]", "it is not a JSON object"),
+        ('{"temprature": 1}', "'temprature' is not a field of google.genai.types.GenerateContentConfig"),
         ('{"temperature": "hot"}', "temperature"),
         ('{"http_options": {"timeout": 1}}', "config.http_options"),
         ('{"service_tier": 5}', "config is refused by google-genai"),

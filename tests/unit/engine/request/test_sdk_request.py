@@ -120,7 +120,7 @@ def test_a_refused_field_is_named() -> None:
 
 
 def test_an_unknown_field_is_named() -> None:
-    with pytest.raises(InputError, match=r"'temprature' is no field of google\.genai\.types\.GenerateContentConfig"):
+    with pytest.raises(InputError, match=r"'temprature' is not a field of google\.genai\.types\.GenerateContentConfig"):
         written({"temprature": 1})
 
 

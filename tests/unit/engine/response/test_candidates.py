@@ -64,7 +64,7 @@ def test_data_that_is_no_base64_costs_its_own_row(data: Any) -> None:
     rows, problems = column(GeneratedMediaColumn(), answer(image()), answer(image(data)), answer(image()))
 
     assert [row is None for row in rows] == [False, True, False]
-    assert problems == {1: "the answer holds inline data that is no base64"}
+    assert problems == {1: "the answer holds inline data that is not base64"}
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_the_default_dimension_is_asked_for_by_name(model: str) -> None:
         (EmbedRequest(text=""), MODEL, "text is empty"),
         (EmbedRequest(text="${bdoy}"), MODEL, "'bdoy'"),
         (EmbedRequest(text="x", config={"title": "${bdoy}"}), MODEL, "config.title"),
-        (EmbedRequest(text="x", config={"dimension": 3}), MODEL, "no field of google.genai.types.EmbedContentConfig"),
+        (EmbedRequest(text="x", config={"dimension": 3}), MODEL, "not a field of google.genai.types.EmbedContentConfig"),
         (EmbedRequest(text="x", config={"output_dimensionality": 0}), MODEL, "output_dimensionality is 0"),
         (EmbedRequest(text="x", config={"auto_truncate": True}), MODEL, "auto_truncate"),
         (EmbedRequest(text="x", config=7), MODEL, "EmbedContentConfig"),

@@ -72,7 +72,7 @@ def test_raw_line_breaks_and_lone_surrogates_in_strings_are_read() -> None:
         ("Sure! Here it is", "the answer is not JSON: Expecting value: line 1 column 1 (char 0)"),
         (GOOD[:-1], "the answer is not JSON: Expecting ',' delimiter: line 1 column 49 (char 48)"),
         (f"{GOOD} {GOOD}", "the answer is not JSON: Extra data"),
-        ('{"id": NaN}', "the answer is not JSON: NaN is no number of JSON"),
+        ('{"id": NaN}', "the answer is not JSON: NaN is not a JSON number"),
         ('{"id": 1e400}', "the answer is not JSON: Out of range float values are not JSON compliant"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", 'not valid for the response schema: $: [] is not of type "object"'),

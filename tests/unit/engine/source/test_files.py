@@ -321,7 +321,7 @@ def test_nothing_to_read_is_an_error_that_says_what_is_accepted(tmp_path: Path, 
 def test_an_unknown_format_is_an_error_that_says_what_is_accepted(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
 
-    with pytest.raises(InputError, match=r"is of no format that can be read.*\.parquet, \.csv"):
+    with pytest.raises(InputError, match=r"has no known format by its name.*\.parquet, \.csv"):
         open_source(tmp_path / name)
 
 

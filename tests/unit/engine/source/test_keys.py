@@ -26,7 +26,7 @@ def test_doubles_are_found_exactly_where_they_are(keys: list[str]) -> None:
     if len(set(keys)) == len(keys):
         refuse_doubles(keys, KeyIndex())
     else:
-        with pytest.raises(InputError, match="holds keys twice"):
+        with pytest.raises(InputError, match="has duplicate keys"):
             refuse_doubles(keys, KeyIndex())
 
 

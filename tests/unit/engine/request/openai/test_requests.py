@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request.encoded import InvalidRow
 from airflow_gemini_batch.engine.request.encoding import compile_request
-from airflow_gemini_batch.engine.request.openai.fields import CHAT, EMBEDDINGS, Fate
+from airflow_gemini_batch.engine.request.openai.fields import CHAT, EMBEDDINGS, Treatment
 from airflow_gemini_batch.engine.request.openai.requests import chat_request, embed_request
 from airflow_gemini_batch.engine.request.openai.values import NotConvertibleError
 from airflow_gemini_batch.engine.specs import RawRequest
@@ -187,19 +187,19 @@ def test_a_part_keeps_its_content(part: dict[str, Any], expected: dict[str, Any]
     [
         ({}, "'messages' is missing"),
         ({"messages": "Hello"}, "'messages' is 'Hello'; expected a list"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "no turn of the user"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "no message of the user"),
         ({"messages": [{"role": "function", "content": "x"}]}, "messages\\[0\\] has the role 'function'"),
         ({"messages": [{"role": "tool", "tool_call_id": "a", "content": "x"}]}, "which no message before it made"),
-        ({"messages": [{"role": "assistant", "content": ""}]}, "says nothing"),
+        ({"messages": [{"role": "assistant", "content": ""}]}, "is empty"),
         ({"messages": [{"role": "assistant", "refusal": "no", "content": "x"}]}, "messages\\[0\\].refusal cannot be converted"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "content of type 'video'"),
-        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "lies at OpenAI"),
+        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "stored at OpenAI"),
         ({"messages": HELLO, "temperature": "0.2"}, "'temperature' is '0.2'; expected a number"),
         ({"messages": HELLO, "n": True}, "'n' is 'True'; expected an integer"),
         ({"messages": HELLO, "seed": 2**31}, "'seed' is '2147483648'; expected an integer of 32 bits"),
         ({"messages": HELLO, "extra_body": {"google": {"thinking_config": {"thinking_budget": "x"}}}}, "thinking_budget' is 'x'"),
         ({"messages": HELLO, "extra_body": {"google": {"thinking_config": {"thinking_level": "x"}}}}, "known are MINIMAL, LOW"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://[x"}}]}]}, "is no link"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://[x"}}]}]}, "is not a valid link"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"format": []}}]}]}, "of the format"),
         ({"messages": [{"role": "assistant", "tool_calls": [{**CALL, "extra_content": 5}]}]}, "extra_content' is '5'"),
         ({"messages": HELLO, "stream": True}, "'stream' cannot be converted: only `false`"),
@@ -207,7 +207,7 @@ def test_a_part_keeps_its_content(part: dict[str, Any], expected: dict[str, Any]
         ({"messages": HELLO, "parallel_tool_calls": False}, "only `true`"),
         ({"messages": HELLO, "modalities": ["text", "audio"]}, "response_modalities"),
         ({"messages": HELLO, "logit_bias": {"1": 2}}, "cannot bias tokens"),
-        ({"messages": HELLO, "tempature": 1}, "'tempature' is no field that is known here"),
+        ({"messages": HELLO, "tempature": 1}, "'tempature' is not a known field"),
         ({"messages": HELLO, "response_format": {"type": "grammar"}}, "response_format of type 'grammar'"),
         ({"messages": HELLO, "reasoning_effort": "none"}, "has no counterpart in gemini-3.6-flash"),
         ({"messages": HELLO, "tools": [{"type": "custom"}]}, "a tool of type 'custom'"),
@@ -220,7 +220,7 @@ def test_what_has_no_counterpart_is_refused_by_name(body: dict[str, Any], messag
         chat_request(body, MODEL)
 
 
-@pytest.mark.parametrize("field", [name for name, field in CHAT.items() if field.fate is Fate.REFUSED])
+@pytest.mark.parametrize("field", [name for name, field in CHAT.items() if field.treatment is Treatment.REFUSED])
 def test_every_refused_field_says_why(field: str) -> None:
     with pytest.raises(NotConvertibleError, match=field):
         chat_request({"messages": HELLO, field: {"any": "thing"}}, MODEL)
