@@ -1,9 +1,9 @@
 """A shard's output lines become its part of the two tables.
 
-Answers are streamed once, in whatever order they come, and joined by key; the rows that are left then die in input order,
-each with the request that was sent, so that it can be sent again. Two things must stay true:
+Answers are streamed once, in any order, and joined by key. Unanswered rows are then written to dead_letter in input order, each
+with the request that was sent, so that it can be resubmitted. Two rules must not be relaxed:
 
-a row is in ``results`` or in ``dead_letter``, in one of them, once, whatever the lines say, and
+a row is in ``results`` or in ``dead_letter``, in one of them, once, whatever the lines contain, and
 repeating the landing gives the same parts: it reads only what the run holds.
 
 Memory holds the keys of one shard and some megabytes of lines, never the output.
@@ -34,18 +34,18 @@ from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS, PartWriter, de
 
 log = logging.getLogger(__name__)
 
-#: Rows are turned into columns when so many of them, or so many bytes, are together.
+#: Rows are turned into columns once this many rows, or this many bytes, have been collected.
 _BATCH_ROWS = 4096
 _BATCH_BYTES = 8 << 20
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How a shard's job ended: what becomes of the rows that its output does not answer.
+    """How a shard's job ended, which decides about the rows that its output does not answer.
 
     :param job: the job's name; None for a shard without a request, which became no job.
-    :param reason: MISSING when the job ended well, else JOB_FAILED, JOB_EXPIRED or JOB_CANCELLED.
-    :param retryable: None: as the tables of reasons and codes say.
-    :param ended_at: becomes ``failed_at``; None: now.
+    :param reason: MISSING when the job succeeded, else JOB_FAILED, JOB_EXPIRED or JOB_CANCELLED.
+    :param retryable: whether such rows may be resubmitted; None: decided by reason and code.
+    :param ended_at: becomes ``failed_at``; None: the current time.
     """
 
     job: str | None
@@ -76,32 +76,32 @@ def land(
     """
     media_folder = run.media_folder(shard.id)
     extras = extra_columns((manifest or run.built()).request, media_folder=media_folder if media_to == "files" else None)
-    # Its presence says that both parts are whole and belong together: not while they are being replaced.
+    # Its presence means that both parts are whole and belong together, so it goes before they are replaced.
     run.landed_file(shard.id).delete()
     if any(column.name == "media" for column in extras.columns):
         media_folder.delete()
     with open_inputs(run, shard) as inputs, open_output(run, shard) as output:
         join = Join(inputs.numbers(), inputs.rows)
-        results = _Results(shard, ending, inputs, extras, keep_response)
+        results = _ResultsTable(shard, ending, inputs, extras, keep_response)
         with PartWriter(run.results_part(shard.id), results.schema) as part:
             for answers in _answers(output, join, inputs):
                 part.write(results.batch(answers, join))
-        letters = _DeadLetter(shard, ending, inputs)
+        dead_letter = _DeadLetterTable(shard, ending, inputs)
         with (
-            PartWriter(run.dead_letter_part(shard.id), letters.schema) as part,
+            PartWriter(run.dead_letter_part(shard.id), dead_letter.schema) as part,
             RequestLines(run.requests_file(shard.id)) as requests,
         ):
-            for batch in _letters(output, join, inputs, requests, ending, extras):
-                part.write(letters.batch(batch))
+            for batch in _dead_letters(output, join, inputs, requests, ending, extras):
+                part.write(dead_letter.batch(batch))
         _write_aside(run, shard, output, join)
     landed = Landed(
         number=shard.number,
         attempt=shard.attempt,
         job=ending.job,
-        rows=results.rows + letters.rows,
+        rows=results.rows + dead_letter.rows,
         results=results.rows,
-        dead_letter=letters.rows,
-        reasons=dict(sorted(letters.reasons.items())),
+        dead_letter=dead_letter.rows,
+        reasons=dict(sorted(dead_letter.reasons.items())),
         aside=dict(join.aside),
         tokens=results.tokens,
         keep_response=keep_response,
@@ -111,7 +111,7 @@ def land(
     return landed
 
 
-# --- what each row's fate is -------------------------------------------------------------------------------------------
+# --- deciding about each row ----------------------------------------------------------------------------------------------
 
 
 class _Found(msgspec.Struct, gc=False):
@@ -122,8 +122,8 @@ class _Found(msgspec.Struct, gc=False):
     answer: Answer
 
 
-class _Letter(msgspec.Struct, gc=False):
-    """A row without a result. ``request`` is None when nothing was sent, ``line`` when nothing came back."""
+class _DeadLetter(msgspec.Struct, gc=False):
+    """A row without a result. ``request`` is None when nothing was sent, ``line`` when no line was received."""
 
     number: int
     refusal: Refusal
@@ -152,13 +152,13 @@ def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_
     if answers:
         yield answers
     for finish_reason in sorted(unknown):
-        # The service adds finish reasons over time. What it wrote has been paid for, and the column shows how it ended.
+        # The service adds finish reasons over time. The answer has been paid for, and the column shows how it ended.
         log.warning("Unknown finish reason %s: answers with content count as results.", finish_reason)
 
 
-def _letters(
+def _dead_letters(
     output: OutputLines, join: Join, inputs: Inputs, requests: RequestLines, ending: Ending, extras: Extras
-) -> Iterator[list[_Letter]]:
+) -> Iterator[list[_DeadLetter]]:
     """The rows without a result, in input order, some megabytes at a time."""
     for position, (start, batch) in enumerate(zip(inputs.starts, inputs.batches, strict=True)):
         states = join.state[start : start + batch.num_rows]
@@ -166,29 +166,30 @@ def _letters(
             requests.skip(len(states))
             continue
         keys, problems = inputs.keys(position), inputs.problems(position)
-        letters: list[_Letter] = []
+        batch_rows: list[_DeadLetter] = []
         size = 0
         for place, state in enumerate(states):
             if state == ANSWERED:
                 requests.skip(1)
                 continue
-            key, request, line = keys[place], None, None
-            if state == NOT_SENT:
-                refusal = _refusal(key, Reason.INVALID_INPUT, problems[place] or "")
-            else:
-                request = requests.next(key)
-                if state == AWAITED:
-                    refusal = _unanswered(key, ending)
-                else:
-                    line = output.line(join.line_at[start + place])
-                    refusal = _refused(key, line, extras)
-            weight = len(request or b"") + len(line or b"") + inputs.row_bytes(start + place)
-            if letters and size + weight > _BATCH_BYTES:
-                yield letters
-                letters, size = [], 0
-            letters.append(_Letter(start + place, refusal, request, line))
+            number, key = start + place, keys[place]
+            request = None if state == NOT_SENT else requests.next(key)
+            line = output.line(join.line_at[number]) if state not in (NOT_SENT, AWAITED) else None
+            row = _DeadLetter(number, _reason(state, key, line, problems[place], ending, extras), request, line)
+            weight = len(request or b"") + len(line or b"") + inputs.row_bytes(number)
+            if batch_rows and size + weight > _BATCH_BYTES:
+                yield batch_rows
+                batch_rows, size = [], 0
+            batch_rows.append(row)
             size += weight
-        yield letters
+        yield batch_rows
+
+
+def _reason(state: int, key: str, line: bytes | None, problem: str | None, ending: Ending, extras: Extras) -> Refusal:
+    """Why the row has no result."""
+    if state == NOT_SENT:
+        return _refusal(key, Reason.INVALID_INPUT, problem or "")
+    return _unanswered(key, ending) if line is None else _refused(key, line, extras)
 
 
 def _unanswered(key: str, ending: Ending) -> Refusal:
@@ -226,7 +227,7 @@ def _write_aside(run: Run, shard: Shard, output: OutputLines, join: Join) -> Non
 # --- rows as columns ---------------------------------------------------------------------------------------------------
 
 
-class _Results:
+class _ResultsTable:
     """Makes batches of the results table, and counts what it makes."""
 
     def __init__(self, shard: Shard, ending: Ending, inputs: Inputs, extras: Extras, keep_response: bool) -> None:
@@ -239,7 +240,7 @@ class _Results:
         self._keep_response = keep_response
 
     def batch(self, found: list[_Found], join: Join) -> pa.RecordBatch:
-        """The rows of the answers that are in the form that was asked for; the others are refused."""
+        """The rows of the answers that match what was asked for, such as a schema; the others become dead letters."""
         found.sort(key=attrgetter("number"))
         extra, problems = self._extras.read([one.answer for one in found])
         for place in problems:
@@ -265,7 +266,7 @@ class _Results:
         return self._origin.batch([one.number for one in found], own, self.schema)
 
 
-class _DeadLetter:
+class _DeadLetterTable:
     """Makes batches of the dead-letter table, and counts what it makes."""
 
     def __init__(self, shard: Shard, ending: Ending, inputs: Inputs) -> None:
@@ -276,26 +277,26 @@ class _DeadLetter:
         self._job = ending.job
         self._failed_at = ending.ended_at or datetime.now(timezone.utc)
 
-    def batch(self, letters: list[_Letter]) -> pa.RecordBatch:
-        content = [letter.refusal for letter in letters]
+    def batch(self, dead_letters: list[_DeadLetter]) -> pa.RecordBatch:
+        content = [letter.refusal for letter in dead_letters]
         own = {
             "reason": columns.strings([refusal.reason.value for refusal in content]),
             "code": columns.int32s([refusal.code for refusal in content]),
             "status": columns.strings([refusal.status for refusal in content]),
             "message": columns.strings([refusal.message for refusal in content]),
             "retryable": columns.bools([refusal.retryable for refusal in content]),
-            "request": columns.utf8([letter.request for letter in letters]),
-            "response": columns.utf8([_line_text(letter.line) for letter in letters]),
-            "job": columns.strings([None if letter.request is None else self._job for letter in letters]),
-            "failed_at": columns.constant_time(self._failed_at, len(letters)),
+            "request": columns.utf8([letter.request for letter in dead_letters]),
+            "response": columns.utf8([_line_text(letter.line) for letter in dead_letters]),
+            "job": columns.strings([None if letter.request is None else self._job for letter in dead_letters]),
+            "failed_at": columns.constant_time(self._failed_at, len(dead_letters)),
         }
-        self.rows += len(letters)
+        self.rows += len(dead_letters)
         self.reasons.update(refusal.reason.value for refusal in content)
-        return self._origin.batch([letter.number for letter in letters], own, self.schema)
+        return self._origin.batch([letter.number for letter in dead_letters], own, self.schema)
 
 
 class _Origin:
-    """Adds to a batch what both tables say about where a row came from."""
+    """Adds to a batch the columns of both tables that say where a row came from."""
 
     def __init__(self, shard: Shard, inputs: Inputs) -> None:
         self._shard = shard
@@ -314,7 +315,7 @@ class _Origin:
 
 
 def _line_text(line: bytes | None) -> bytes | None:
-    """The line as UTF-8, which Arrow strings must be; what was received stays in the run's responses file."""
+    """The line as UTF-8, which Arrow strings must be; the bytes as received stay in the run's responses file."""
     if line is None or line.isascii():
         return line
     return line.decode(errors="replace").encode()

@@ -1,13 +1,15 @@
-"""The books: every key of the input is in exactly one of the two tables, exactly once.
+"""The balance check: every key of the input is in exactly one of the two tables, exactly once.
 
-Checked on what a reader of the tables will see: the keys themselves, in every file of both folders, shard by shard. Counts
-that somebody kept along the way are not believed.
+It reads what a reader of the tables will see: the keys themselves, in every file of both folders, shard by shard. Counts that
+were recorded along the way are not used.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 import pyarrow as pa
@@ -19,7 +21,7 @@ from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt, att
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs
 from airflow_gemini_batch.engine.run.storage import Location
 
-#: Offenders that a message names; the counts say how many there are.
+#: Most keys, files or problems that a message names; it gives the number of all.
 _NAMED = 10
 
 
@@ -28,7 +30,7 @@ class Balance(msgspec.Struct, frozen=True):
 
     :param rows: input rows.
     :param reasons: dead letters by reason.
-    :param problem: why the books do not balance, naming the first offenders; empty when they do.
+    :param problem: why the tables do not balance, with the first keys or files; empty when they do.
     """
 
     rows: int
@@ -42,10 +44,16 @@ class Balance(msgspec.Struct, frozen=True):
         return not self.problem
 
 
-def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
-    """Hold the run's tables against its inputs.
+#: What is read of each table.
+_COLUMNS = {"results": ("key",), "dead_letter": ("key", "reason")}
 
-    :param shards: those of the manifest, in its order, and those that were sent again (attempts above 0).
+_Parts = dict[ShardAttempt, Location]
+
+
+def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
+    """Compare the keys in the run's tables with the keys of its inputs.
+
+    :param shards: those of the manifest, in its order, and the resubmitted ones (attempts above 0).
 
     Raises CorruptRunError for a part or an inputs file that cannot be read.
     """
@@ -53,58 +61,77 @@ def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
     families: dict[int, list[ShardAttempt]] = defaultdict(list)
     for shard in shards:
         families[root_of(shard.number, len(roots))].append(shard.id)
-    results, strange_results = _parts(run.destination / "results")
-    dead_letter, strange_letters = _parts(run.destination / "dead_letter")
-    strangers = strange_results + strange_letters
-    counted = {"results": 0, "dead_letter": 0}
-    reasons: Counter[str] = Counter()
-    problems: list[str] = []
-    for shard in roots:
-        keys: list[pa.ChunkedArray] = []
-        absent = []
-        for part in families[shard.number]:
-            for table, parts in (("results", results), ("dead_letter", dead_letter)):
-                file = parts.pop(part, None)
-                if file is None:
-                    absent.append(f"{table}/part-{part}.parquet")
-                    continue
-                content = _read(run, part, file, ["key"] if table == "results" else ["key", "reason"])
-                keys.append(content.column("key"))
-                counted[table] += content.num_rows
-                if table == "dead_letter":
-                    reasons.update(_counts(content.column("reason")))
-        if absent:
-            problems.append(f"shard {shard.id} has not arrived: {' and '.join(absent)} absent.")
-        elif problem := _compare(run, shard, keys):
-            problems.append(problem)
-    strangers += [*results.values(), *dead_letter.values()]
-    if strangers:
-        problems.append(
-            f"{len(strangers)} files in the table folders are no parts of this run, and readers would take them for some: "
-            f"{_some([str(file) for file in strangers])}. Move them elsewhere."
-        )
-    more = f" And {len(problems) - _NAMED} more shards." if len(problems) > _NAMED else ""
+    tables, unexpected = _list_tables(run)
+    counts = _Counts()
+    problems = [problem for root in roots if (problem := _check_shard(run, root, families[root.number], tables, counts))]
+    # The parts of every shard have been taken out by now.
+    unexpected += [file for parts in tables.values() for file in parts.values()]
+    if unexpected:
+        problems.append(_describe_unexpected(unexpected))
     return Balance(
         rows=sum(shard.rows for shard in roots),
-        results=counted["results"],
-        dead_letter=counted["dead_letter"],
-        reasons=dict(sorted(reasons.items())),
-        problem=" ".join(problems[:_NAMED]) + more,
+        results=counts.rows["results"],
+        dead_letter=counts.rows["dead_letter"],
+        reasons=dict(sorted(counts.reasons.items())),
+        problem=_join(problems),
     )
 
 
-def _parts(folder: Location) -> tuple[dict[ShardAttempt, Location], list[Location]]:
-    """The parts in a folder, and what else a reader of the folder would take for one."""
-    parts: dict[ShardAttempt, Location] = {}
-    strangers = []
-    for file in folder.children():
-        if file.name.startswith(("_", ".")):
+@dataclass(slots=True)
+class _Counts:
+    """Rows by table, and dead letters by reason."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: Mapping[str, _Parts], counts: _Counts) -> str:
+    """Count the parts of one shard of the manifest and of its resubmitted shards; why they do not balance, or nothing.
+
+    The parts are taken out of ``tables``.
+    """
+    keys: list[pa.ChunkedArray] = []
+    absent: list[str] = []
+    for part, table in itertools.product(family, _COLUMNS):
+        file = tables[table].pop(part, None)
+        if file is None:
+            absent.append(f"{table}/part-{part}.parquet")
             continue
-        if (part := attempt_of_part(file.name)) is None:
-            strangers.append(file)
-        else:
-            parts[part] = file
-    return parts, strangers
+        content = _read(run, part, file, _COLUMNS[table])
+        keys.append(content.column("key"))
+        counts.rows[table] += content.num_rows
+        if table == "dead_letter":
+            counts.reasons.update(_counts(content.column("reason")))
+    if absent:
+        return f"shard {root.id} has not been collected: {' and '.join(absent)} absent."
+    return _compare(run, root, keys)
+
+
+def _list_tables(run: Run) -> tuple[dict[str, _Parts], list[Location]]:
+    """The parts of each table, and the other files that readers of the folders would read as parts."""
+    tables: dict[str, _Parts] = {table: {} for table in _COLUMNS}
+    unexpected: list[Location] = []
+    for table, parts in tables.items():
+        for file in (run.destination / table).children():
+            if file.name.startswith(("_", ".")):
+                continue
+            if (part := attempt_of_part(file.name)) is None:
+                unexpected.append(file)
+            else:
+                parts[part] = file
+    return tables, unexpected
+
+
+def _describe_unexpected(files: Sequence[Location]) -> str:
+    return (
+        f"{len(files)} files in the table folders are not parts of this run, but readers would read them: "
+        f"{_some([str(file) for file in files])}. Move them elsewhere."
+    )
+
+
+def _join(problems: Sequence[str]) -> str:
+    more = f" And {len(problems) - _NAMED} more problems." if len(problems) > _NAMED else ""
+    return " ".join(problems[:_NAMED]) + more
 
 
 def _read(run: Run, part: ShardAttempt, file: Location, names: Sequence[str]) -> pa.Table:
@@ -117,35 +144,35 @@ def _read(run: Run, part: ShardAttempt, file: Location, names: Sequence[str]) ->
     except pa.ArrowInvalid as error:
         found = " ".join(str(error).split())
     except OSError as error:
-        if error.errno is not None:  # the storage's own trouble says nothing about the file
+        if error.errno is not None:  # an error of the storage says nothing about the file
             raise
         found = " ".join(str(error).split())
     raise CorruptRunError(
         f"{file} is torn or was written by something else: expected a part of this run, found {found}. Delete it and "
-        f"{run.landed_file(part)}, then run the same again: the part is written anew from what the run holds, at no cost."
+        f"{run.landed_file(part)}, then call again with the same arguments: it is rewritten from the run's files, at no cost."
     )
 
 
 def _compare(run: Run, shard: Shard, found: Sequence[pa.ChunkedArray]) -> str:
-    """Why the keys in the tables are not those of the shard, each once; empty when they are."""
+    """Why the keys in the tables are not exactly those of the shard, each once; empty when they are."""
     with open_inputs(run, shard) as inputs:
         expected = pa.chunked_array([batch.column(0) for batch in inputs.batches], type=pa.string())
         keys = pa.chunked_array([chunk.cast(pa.string()) for column in found for chunk in column.chunks], type=pa.string())
-        # As many keys as rows, and every row's key among them: each is there once, since the build made the rows' keys unique.
+        # The build made the keys unique. So as many keys as rows, with every row's key among them, means that each is there once.
         is_found = pc.is_in(expected, value_set=keys.combine_chunks())
         missing = _false(expected, is_found)
         if len(keys) == len(expected) and not missing:
             return ""
-        foreign = _false(keys, pc.is_in(keys, value_set=expected.combine_chunks()))
-        doubled = [key for key, count in _counts(keys).items() if count > 1]
-    told = [
-        f"{len(offenders)} keys {what} ({_some([repr(key) for key in offenders])})"
-        for what, offenders in (("missing", missing), ("doubled", doubled), ("unknown", foreign))
-        if offenders
+        unknown = _false(keys, pc.is_in(keys, value_set=expected.combine_chunks()))
+        repeated = [key for key, count in _counts(keys).items() if count > 1]
+    found_wrong = [
+        f"{len(wrong)} keys {what} ({_some([repr(key) for key in wrong])})"
+        for what, wrong in (("missing", missing), ("repeated", repeated), ("unknown", unknown))
+        if wrong
     ]
     return (
-        f"shard {shard.number:05d}: {', '.join(told)}. Delete {run.landed_file(shard.id)} and run the same again: "
-        "its parts are written anew from what the run holds, at no cost."
+        f"shard {shard.number:05d}: {', '.join(found_wrong)}. Delete {run.landed_file(shard.id)} and call again with the same "
+        "arguments: its parts are rewritten from the run's files, at no cost."
     )
 
 

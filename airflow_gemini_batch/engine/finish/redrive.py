@@ -1,8 +1,8 @@
-"""Sending retryable dead letters again: as the next attempt of their shard, with a job of its own, within the same run.
+"""Redrive: resubmitting retryable dead letters within the same run, as the next attempt of their shard with a job of its own.
 
-What is sent again is decided once per shard and attempt and written into the ledger, after its request files are there.
-A letter that has been sent again leaves the dead-letter table of its attempt when the run is finished (``prune``): until then
-it may stand in two tables, and there is no summary yet.
+What is resubmitted is decided once per shard and attempt, and recorded in the ledger after its request files have been written.
+A resubmitted dead letter is removed from the dead-letter table of its attempt when the run is finished (``prune``). Until then
+its key may be in two tables, and there is no summary yet.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
 import pyarrow as pa
@@ -20,12 +21,12 @@ from airflow_gemini_batch.engine.arrow.columns import large_binaries
 from airflow_gemini_batch.engine.build.rows import Rows
 from airflow_gemini_batch.engine.build.shards import ShardWriter
 from airflow_gemini_batch.engine.errors import CorruptRunError
-from airflow_gemini_batch.engine.gemini.jobs import JobState
+from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
 from airflow_gemini_batch.engine.options import SERVICE_MAX_BYTES, BatchOptions
 from airflow_gemini_batch.engine.request.encoded import Encoded
 from airflow_gemini_batch.engine.response.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
-from airflow_gemini_batch.engine.run.ledger import Landed, Ledger, Redrive
+from airflow_gemini_batch.engine.run.ledger import Cancellation, Landed, Ledger, Redrive
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs, opened
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
@@ -33,14 +34,34 @@ from airflow_gemini_batch.engine.run.tables import PartWriter
 
 log = logging.getLogger(__name__)
 
-#: Letters that are read at a time; requests can be large.
+#: Dead letters that are read at a time; requests can be large.
 _BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _JobEnd:
+    """How a shard's job ended, as far as it decides what is resubmitted.
+
+    :param cancelled_by_us: the rows that it left unfinished do not count toward ``max_redrives``.
+    :param too_slow: it expired, or was cancelled because it made no progress: smaller jobs may do better.
+    """
+
+    cancelled_by_us: bool
+    too_slow: bool
+
+    @classmethod
+    def of(cls, job: Job | None, cancellation: Cancellation | None) -> _JobEnd:
+        state = None if job is None else job.state
+        return cls(
+            cancelled_by_us=cancellation is not None and state is JobState.CANCELLED,
+            too_slow=state is JobState.EXPIRED or (cancellation is not None and cancellation.why == "stuck"),
+        )
 
 
 def redrive(
     run: Run, manifest: Manifest, shard: Shard, options: BatchOptions, *, landed: Landed | None = None
 ) -> tuple[Shard, ...]:
-    """The shards in which the retryable letters of a landed shard are sent again; decided and written once."""
+    """The shards in which the retryable dead letters of a landed shard are resubmitted; decided and recorded once."""
     ledger = Ledger(run)
     torn = False
     try:
@@ -48,50 +69,38 @@ def redrive(
             return ledger.record_redrive(shard.id, ()).shards
         decided = ledger.redrive(shard.id)
     except CorruptRunError as error:
-        log.warning("%s It is made anew from the request files that are there.", error)
+        log.warning("%s It is rewritten from the request files.", error)
         decided, torn = _recovered(run, manifest, shard), True
         if decided is not None:
             return ledger.record_redrive(shard.id, decided.shards, repair=True).shards
     if decided is not None:
         return decided.shards
-    ended, cancellation = ledger.ended(shard.id), ledger.cancellation(shard.id)
-    cancelled_by_us = cancellation is not None and ended is not None and ended.state is JobState.CANCELLED
-    counted, free = _count(run, shard, options, cancelled_by_us=cancelled_by_us)
-    rows = counted + free
-    if rows == 0:
-        return ledger.record_redrive(shard.id, (), repair=torn).shards
-    stuck = ended is not None and ended.state is JobState.EXPIRED
-    stuck = stuck or (cancellation is not None and cancellation.why == "stuck")
-    pieces = 2 if stuck and rows > 1 else 1
-    shards = _write(run, manifest, shard, options, rows=rows, pieces=pieces, cancelled_by_us=cancelled_by_us)
-    redrives = shard.redrives + (1 if counted else 0)
-    shards = tuple(msgspec.structs.replace(piece, redrives=redrives) for piece in shards)
-    log.info("Shard %s: sending %d dead letters again as %s.", shard.id, rows, ", ".join(str(piece.id) for piece in shards))
+    end = _JobEnd.of(ledger.ended(shard.id), ledger.cancellation(shard.id))
+    shards = _resubmit(run, manifest, shard, options, end)
     return ledger.record_redrive(shard.id, shards, repair=torn).shards
 
 
 def prune(run: Run, snapshot: Snapshot) -> None:
-    """Take the rows that were resubmitted out of the dead-letter part of the attempt before. May be repeated.
+    """Remove the dead letters that were resubmitted from the dead-letter part of the attempt before. May be repeated.
 
     :param snapshot: of a run whose shards have all landed.
     """
     for shard in snapshot.shards():
-        pieces = snapshot.redrive(shard.id)
-        if pieces:
-            resubmitted: list[pa.Array] = []
-            for piece in pieces:
-                with open_inputs(run, piece) as inputs:
-                    resubmitted += [pa.array(inputs.keys(batch), pa.string()) for batch in range(len(inputs.batches))]
-            _drop(run, shard.id, pa.concat_arrays(resubmitted))
+        keys: list[pa.Array] = []
+        for piece in snapshot.redrive(shard.id) or ():
+            with open_inputs(run, piece) as inputs:
+                keys += [pa.array(inputs.keys(batch), pa.string()) for batch in range(len(inputs.batches))]
+        if keys:
+            _drop(run, shard.id, pa.concat_arrays(keys))
 
 
 def _piece(manifest: Manifest, shard: Shard, piece: int) -> ShardAttempt:
-    """The first piece keeps the shard's number; a second gets one that no other shard can get (see ``runs.root_of``)."""
+    """The first piece keeps the shard's number; a second gets one that no other shard can get (see ``layout.root_of``)."""
     return ShardAttempt(shard.number + piece * len(manifest.shards) * 2**shard.attempt, shard.attempt + 1)
 
 
 def _recovered(run: Run, manifest: Manifest, shard: Shard) -> Redrive | None:
-    """What was decided, read off the request files of the next attempt; None when there are none."""
+    """What was decided, read from the request files of the next attempt; None when there are none."""
     pieces: list[Shard] = []
     for piece in range(2):
         part = _piece(manifest, shard, piece)
@@ -104,26 +113,38 @@ def _recovered(run: Run, manifest: Manifest, shard: Shard) -> Redrive | None:
     return Redrive(tuple(pieces)) if pieces else None
 
 
-def _is_sent_again(
-    letters: pa.RecordBatch, shard: Shard, options: BatchOptions, *, cancelled_by_us: bool
-) -> tuple[pa.Array, pa.Array]:
-    """Masks of the letters that are sent again: those that count against ``max_redrives``, and those that do not."""
-    reason, has_request = letters.column("reason"), pc.is_valid(letters.column("request"))
-    free = pc.and_(pc.equal(reason, Reason.JOB_CANCELLED.value), pa.scalar(cancelled_by_us))
-    worth = letters.column("retryable")
+def _resubmit(run: Run, manifest: Manifest, shard: Shard, options: BatchOptions, end: _JobEnd) -> tuple[Shard, ...]:
+    """Write the request files of what is resubmitted, if anything."""
+    counted, uncounted = _count(run, shard, options, cancelled_by_us=end.cancelled_by_us)
+    rows = counted + uncounted
+    if rows == 0:
+        return ()
+    pieces = 2 if end.too_slow and rows > 1 else 1
+    shards = _write(run, manifest, shard, options, rows=rows, pieces=pieces, cancelled_by_us=end.cancelled_by_us)
+    redrives = shard.redrives + (1 if counted else 0)
+    shards = tuple(msgspec.structs.replace(piece, redrives=redrives) for piece in shards)
+    log.info("Shard %s: resubmitting %d dead letters as %s.", shard.id, rows, ", ".join(str(piece.id) for piece in shards))
+    return shards
+
+
+def _selected(rows: pa.RecordBatch, shard: Shard, options: BatchOptions, *, cancelled_by_us: bool) -> tuple[pa.Array, pa.Array]:
+    """Masks of the dead letters to resubmit: those that count toward ``max_redrives``, and those that do not."""
+    reason, has_request = rows.column("reason"), pc.is_valid(rows.column("request"))
+    uncounted = pc.and_(pc.equal(reason, Reason.JOB_CANCELLED.value), pa.scalar(cancelled_by_us))
+    worthwhile = rows.column("retryable")
     if options.redrive_max_output_tokens is not None:
-        worth = pc.or_(worth, pc.equal(reason, Reason.TRUNCATED.value))
-    worth = pc.and_(worth, pa.scalar(shard.redrives < options.max_redrives))
-    return pc.and_(pc.and_not(worth, free), has_request), pc.and_(free, has_request)
+        worthwhile = pc.or_(worthwhile, pc.equal(reason, Reason.TRUNCATED.value))
+    worthwhile = pc.and_(worthwhile, pa.scalar(shard.redrives < options.max_redrives))
+    return pc.and_(pc.and_not(worthwhile, uncounted), has_request), pc.and_(uncounted, has_request)
 
 
 def _count(run: Run, shard: Shard, options: BatchOptions, *, cancelled_by_us: bool) -> tuple[int, int]:
-    counted = free = 0
-    for letters in _letters(run, shard, ["reason", "retryable", "request"]):
-        masks = _is_sent_again(letters, shard, options, cancelled_by_us=cancelled_by_us)
+    counted = uncounted = 0
+    for rows in _dead_letters(run, shard, ["reason", "retryable", "request"]):
+        masks = _selected(rows, shard, options, cancelled_by_us=cancelled_by_us)
         counted += pc.sum(masks[0]).as_py() or 0
-        free += pc.sum(masks[1]).as_py() or 0
-    return counted, free
+        uncounted += pc.sum(masks[1]).as_py() or 0
+    return counted, uncounted
 
 
 def _write(
@@ -138,8 +159,8 @@ def _write(
     with contextlib.ExitStack() as stack:
         for writer in writers:
             stack.enter_context(writer)
-        for letters in _letters(run, shard, None):
-            masks = _is_sent_again(letters, shard, options, cancelled_by_us=cancelled_by_us)
+        for letters in _dead_letters(run, shard, None):
+            masks = _selected(letters, shard, options, cancelled_by_us=cancelled_by_us)
             chosen = letters.filter(pc.or_(*masks))
             start = 0
             while start < chosen.num_rows:
@@ -172,16 +193,16 @@ def _with_limit(request: bytes, max_output_tokens: int) -> bytes:
     return msgspec.json.encode(fields)
 
 
-def _letters(run: Run, shard: Shard, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+def _dead_letters(run: Run, shard: Shard, names: list[str] | None) -> Iterator[pa.RecordBatch]:
     with run.dead_letter_part(shard.id).open() as file, pq.ParquetFile(file) as parquet:
         yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=names)
 
 
-def _drop(run: Run, part: ShardAttempt, again: pa.Array) -> None:
+def _drop(run: Run, part: ShardAttempt, keys: pa.Array) -> None:
     with run.dead_letter_part(part).open() as file, pq.ParquetFile(file) as parquet:
-        if not pc.any(pc.is_in(parquet.read(columns=["key"]).column("key"), value_set=again)).as_py():
+        if not pc.any(pc.is_in(parquet.read(columns=["key"]).column("key"), value_set=keys)).as_py():
             return
         schema = parquet.schema_arrow
         with PartWriter(run.dead_letter_part(part), schema) as writer:
             for letters in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                writer.write(letters.filter(pc.invert(pc.is_in(letters.column("key"), value_set=again))))
+                writer.write(letters.filter(pc.invert(pc.is_in(letters.column("key"), value_set=keys))))

@@ -1,4 +1,4 @@
-"""The last step: the books are balanced, by content, and the summary says so. Its presence means: finished."""
+"""The last step: the tables are checked key by key, then the summary is written. Its presence means that the run is finished."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import contextlib
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from airflow_gemini_batch.engine.collect.download import reland
-from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError, GeminiBatchError
+from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError
 from airflow_gemini_batch.engine.finish.balance import Balance, check_run
 from airflow_gemini_batch.engine.finish.redrive import prune
 from airflow_gemini_batch.engine.gemini.jobs import Job
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, read_json
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
@@ -38,12 +38,12 @@ class JobSummary(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What came of a run.
+    """The outcome of a run.
 
     :param rows: input rows; ``results`` + ``dead_letter``, counted in the tables themselves.
     :param reasons: dead letters by reason.
     :param aside: answer lines that belong to no row of this run; kept under ``_run/responses``.
-    :param tokens: sums over all answers, as the service counted them.
+    :param tokens: sums over all results, as the service counted them.
     :param cost_usd: None while unknown.
     :param balanced: every key of the input is in one of the two tables, exactly once; checked key by key.
     """
@@ -72,97 +72,105 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summary_of(run: Run) -> Summary | None:
-    """The summary of a finished run, or None. A torn one is as good as none: it is made anew from the run."""
+    """The summary of a finished run, or None. A torn summary counts as absent, because it can be rewritten from the run."""
     try:
         return read_json(run.summary_file, Summary)
     except CorruptRunError as torn:
-        log.warning("%s It is written anew.", torn)
+        log.warning("%s It is rewritten.", torn)
         return None
 
 
 def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
-    """Balance the run and write its summary.
+    """Check that the run's tables balance, and write its summary. A finished run's summary is returned as it is.
 
-    Raises BalanceError when a shard has not been collected or the tables do not hold every key exactly once, and
-    DeadLetterRatioError, after everything has been written, when more rows died than the caller allows.
+    :param max_dead_letter_ratio: highest accepted share of rows in ``dead_letter``, from 0 to 1. Default: 1, all are accepted.
+
+    Raises BalanceError when a shard has not been collected or the tables do not hold every key exactly once, DestinationError
+    when the destination holds no run, CorruptRunError for a file that cannot be read or rewritten, and, after everything has been
+    written, DeadLetterRatioError when more rows became dead letters than the caller allows.
     """
     summary = summary_of(run)
-    if summary is not None:
-        _tidy(run)
+    if summary is None:
+        summary = _finish(run, run.built())
     else:
-        manifest = run.built()
-        snapshot = Snapshot(run, manifest)
-        shards = snapshot.shards()
-        counts = _all_landed(run, shards)
-        balance = _balanced(run, snapshot, shards)
-        summary = _summarise(run, manifest, shards, counts, balance)
-        run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
-        log.info(
-            "Finished %s: %d rows, %d results, %d dead letters.",
-            run.destination,
-            summary.rows,
-            summary.results,
-            summary.dead_letter,
-        )
-    dead = summary.dead_letter / summary.rows if summary.rows else 0.0
-    if dead > max_dead_letter_ratio:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]))
-        raise DeadLetterRatioError(
-            f"{summary.dead_letter} of {summary.rows} rows ({dead:.1%}) are dead letters, {max_dead_letter_ratio:.1%} allowed: "
-            f"{reasons}. Everything is written; look at {run.destination}/dead_letter."
-        )
+        _prune_finished(run)
+    _check_ratio(run, summary, max_dead_letter_ratio)
     return summary
 
 
-def _tidy(run: Run) -> None:
-    """Another try may have been landing a shard while this run was finished, and have put back letters that were sent again."""
+def _finish(run: Run, manifest: Manifest) -> Summary:
+    ledger, snapshot = Ledger(run), Snapshot(run, manifest)
+    shards = snapshot.shards()
+    counts = _require_landed(run, {shard.id: _landed(run, ledger, shard) for shard in shards})
+    jobs = tuple(_job(shard, job) for shard in shards if (job := ledger.ended(shard.id)) is not None)
+    balance = _balanced(run, snapshot, shards)
+    summary = _summarise(run, manifest, counts, jobs, balance)
+    run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
+    log.info(
+        "Finished %s: %d rows, %d results, %d dead letters.",
+        run.destination,
+        summary.rows,
+        summary.results,
+        summary.dead_letter,
+    )
+    return summary
+
+
+def _check_ratio(run: Run, summary: Summary, allowed: float) -> None:
+    ratio = summary.dead_letter / summary.rows if summary.rows else 0.0
+    if ratio > allowed:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]))
+        raise DeadLetterRatioError(
+            f"{summary.dead_letter} of {summary.rows} rows ({ratio:.1%}) are dead letters, {allowed:.1%} allowed: "
+            f"{reasons}. All tables are written; see {run.destination}/dead_letter."
+        )
+
+
+def _prune_finished(run: Run) -> None:
+    """Prune again: another try may have collected a shard while this run was finished, and restored resubmitted dead letters."""
     manifest = run.manifest()
     if manifest is not None:
-        with contextlib.suppress(CorruptRunError):  # of a finished run only the tables and the summary need still be there
+        with contextlib.suppress(CorruptRunError):  # a finished run needs only its tables and its summary
             prune(run, Snapshot(run, manifest))
 
 
-def _all_landed(run: Run, shards: list[Shard]) -> list[Landed]:
-    ledger = Ledger(run)
-    counts = [_landed(run, ledger, shard) for shard in shards]
-    absent = [str(shard.id) for shard, count in zip(shards, counts, strict=True) if count is None]
+def _require_landed(run: Run, counts: Mapping[ShardAttempt, Landed | None]) -> list[Landed]:
+    """The counts of all shards. Raises BalanceError when one has not been collected."""
+    absent = [str(part) for part, count in counts.items() if count is None]
     if absent:
         raise BalanceError(
             f"{run.destination} is not complete: {len(absent)} of {len(counts)} shards have not been collected "
-            f"({_some(absent)}). Repeat the tasks of these shards, then finish again."
+            f"({_some(absent)}). Run the tasks of these shards again, then finish again."
         )
-    return [count for count in counts if count is not None]
+    return [count for count in counts.values() if count is not None]
 
 
 def _landed(run: Run, ledger: Ledger, shard: Shard) -> Landed | None:
-    """The counts of a shard; torn ones are found out again by writing its parts again."""
+    """The counts of a shard. Torn counts are found again by rewriting its parts."""
     landed = ledger.landed(shard.id)
     return reland(run, shard) if landed is None and run.landed_file(shard.id).exists() else landed
 
 
-def _balanced(run: Run, snapshot: Snapshot, shards: list[Shard]) -> Balance:
-    """The balance of the tables. Parts that turn out to be torn, or to hold other rows, are written anew once."""
-    for last in (False, True):
-        try:
-            prune(run, snapshot)
-            balance = check_run(run, shards)
-            if balance.balanced:
-                return balance
-            problem: GeminiBatchError = BalanceError(
-                f"{run.destination} does not balance: {balance.problem} No summary was written."
-            )
-        except CorruptRunError as error:
-            problem = error
-        if last:
-            raise problem
-        log.warning("%s Writing all parts anew from what the run holds.", problem)
-        for shard in shards:
-            reland(run, shard)
-    raise AssertionError("unreachable")
+def _balanced(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:
+    """The balance of the tables. If a part is torn or holds other rows, all parts are rewritten once and checked again."""
+    try:
+        return _pruned_balance(run, snapshot, shards)
+    except (BalanceError, CorruptRunError) as problem:
+        log.warning("%s Rewriting all parts from the run's files.", problem)
+    for shard in shards:
+        reland(run, shard)
+    return _pruned_balance(run, snapshot, shards)
 
 
-def _summarise(run: Run, manifest: Manifest, shards: list[Shard], counts: list[Landed], balance: Balance) -> Summary:
-    ledger = Ledger(run)
+def _pruned_balance(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:
+    prune(run, snapshot)
+    balance = check_run(run, shards)
+    if not balance.balanced:
+        raise BalanceError(f"{run.destination} does not balance: {balance.problem} No summary was written.")
+    return balance
+
+
+def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tuple[JobSummary, ...], balance: Balance) -> Summary:
     return Summary(
         run_id=manifest.run_id,
         model=manifest.model,
@@ -175,7 +183,7 @@ def _summarise(run: Run, manifest: Manifest, shards: list[Shard], counts: list[L
         aside=_sum(count.aside for count in counts),
         tokens=_sum(count.tokens for count in counts),
         cost_usd=None,
-        jobs=tuple(_job(shard, job) for shard in shards if (job := ledger.ended(shard.id)) is not None),
+        jobs=jobs,
         balanced=balance.balanced,
         started_at=manifest.created_at,
         finished_at=dt.datetime.now(dt.timezone.utc).isoformat(),

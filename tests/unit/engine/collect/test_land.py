@@ -1,4 +1,4 @@
-"""Output lines become two tables: joined by key alone, each row in one of them, whatever the lines say."""
+"""Output lines become two tables: joined by key alone, each row in exactly one of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def results(run: Run) -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in rows_of(run.results_part(PART))}
 
 
-def letters(run: Run) -> dict[str, dict[str, Any]]:
+def dead_letters(run: Run) -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in rows_of(run.dead_letter_part(PART))}
 
 
@@ -94,16 +94,16 @@ def test_the_raw_answer_can_be_left_out(run: Run) -> None:
     land(run, shard, WELL, keep_response=False)
 
     assert "response" not in results(run)["a"]
-    assert letters(run)["b"]["response"] is not None
+    assert dead_letters(run)["b"]["response"] is not None
 
 
-def test_a_letter_carries_what_was_sent_what_came_back_and_why(run: Run) -> None:
+def test_a_dead_letter_has_the_request_the_response_and_the_reason(run: Run) -> None:
     shard = write_shard(run, ["a", "b"], carried=pa.table({"n": [1, 2]}))
     receive(run, shard, [answer("a"), error("b", 8)])
 
     landed = land(run, shard, WELL)
 
-    letter = letters(run)["b"]
+    letter = dead_letters(run)["b"]
     assert letter["n"] == 2
     assert (letter["reason"], letter["code"], letter["status"]) == ("REQUEST_ERROR", 8, "RESOURCE_EXHAUSTED")
     assert (letter["message"], letter["retryable"]) == ("refused b", True)
@@ -113,19 +113,19 @@ def test_a_letter_carries_what_was_sent_what_came_back_and_why(run: Run) -> None
     assert landed.reasons == {"REQUEST_ERROR": 1}
 
 
-def test_a_row_that_was_never_sent_dies_of_its_problem(run: Run) -> None:
+def test_a_row_that_was_never_sent_is_a_dead_letter_with_its_problem(run: Run) -> None:
     shard = write_shard(run, ["a", "b", "c"], problems=["b"])
     receive(run, shard, [answer("a"), answer("b"), answer("c")])
 
     landed = land(run, shard, WELL)
 
-    letter = letters(run)["b"]
+    letter = dead_letters(run)["b"]
     assert (letter["reason"], letter["message"], letter["retryable"]) == ("INVALID_INPUT", "no text in b", False)
     assert (letter["request"], letter["response"], letter["request_sha256"], letter["job"]) == (None, None, None, None)
     assert landed.aside == {"foreign": 1, "doubled": 0, "malformed": 0}
 
 
-def test_letters_are_in_input_order_with_their_own_requests(run: Run) -> None:
+def test_dead_letters_are_in_input_order_with_their_own_requests(run: Run) -> None:
     keys = [f"k{number}" for number in range(20)]
     shard = write_shard(run, keys, problems=["k3", "k4"], block_rows=3)
     lines = [answer(key) for key in keys[5:15]] + [error(key, 13) for key in keys[15:]]
@@ -150,7 +150,7 @@ def test_letters_are_in_input_order_with_their_own_requests(run: Run) -> None:
         (Ending(job="batches/j1", reason=Reason.JOB_FAILED, code=3, retryable=True), True),
     ],
 )
-def test_rows_without_a_line_die_of_how_the_job_ended_and_partial_output_counts(
+def test_rows_without_a_line_get_the_end_of_the_job_as_reason_and_partial_output_counts(
     run: Run, ending: Ending, retryable: bool
 ) -> None:
     shard = write_shard(run, ["a", "b"])
@@ -159,13 +159,13 @@ def test_rows_without_a_line_die_of_how_the_job_ended_and_partial_output_counts(
     land(run, shard, ending)
 
     assert set(results(run)) == {"a"}
-    letter = letters(run)["b"]
+    letter = dead_letters(run)["b"]
     assert (letter["reason"], letter["code"], letter["status"]) == (ending.reason, ending.code, ending.status)
     assert letter["retryable"] is retryable
     assert letter["message"] == (ending.message or "batches/j1 ended without a line for this row")
 
 
-def test_a_job_without_output_leaves_every_row_dead(run: Run) -> None:
+def test_a_job_without_output_makes_every_row_a_dead_letter(run: Run) -> None:
     shard = write_shard(run, ["a", "b"])
 
     landed = land(run, shard, Ending(job="batches/j1", reason=Reason.JOB_EXPIRED))
@@ -191,7 +191,7 @@ def test_doubled_foreign_and_malformed_lines_are_kept_aside_as_received(run: Run
     landed = land(run, shard, WELL)
 
     assert results(run)["a"]["text"] == "about a"
-    assert {key: letter["reason"] for key, letter in letters(run).items()} == {"b": "REQUEST_ERROR", "c": "MISSING"}
+    assert {key: letter["reason"] for key, letter in dead_letters(run).items()} == {"b": "REQUEST_ERROR", "c": "MISSING"}
     assert landed.aside == {"foreign": 1, "doubled": 2, "malformed": 2}
     assert run.aside_file(PART).read() == b"".join(
         line + b"\n" for line in (again, answer("zz"), torn, answer("b"), b'{"response":{}}')
@@ -206,20 +206,20 @@ def test_a_torn_line_decides_only_when_no_other_does(run: Run) -> None:
     landed = land(run, shard, WELL)
 
     assert set(results(run)) == {"a", "b"}
-    letter = letters(run)["c"]
+    letter = dead_letters(run)["c"]
     assert (letter["reason"], letter["retryable"], letter["response"]) == ("MALFORMED_LINE", True, torn["c"].decode())
     assert landed.aside == {"foreign": 0, "doubled": 0, "malformed": 3}
     assert run.aside_file(PART).read() == b"".join(torn[key] + b"\n" for key in "abc")
 
 
-def test_a_truncated_file_loses_its_last_row_only(run: Run) -> None:
+def test_a_truncated_file_costs_only_its_last_row(run: Run) -> None:
     shard = write_shard(run, ["a", "b"])
     run.responses_file(PART).write(answer("a") + b"\n" + answer("b")[:-20])
 
     landed = land(run, shard, WELL)
 
     assert set(results(run)) == {"a"}
-    assert letters(run)["b"]["reason"] == "MISSING"
+    assert dead_letters(run)["b"]["reason"] == "MISSING"
     assert landed.aside["malformed"] == 1
 
 
@@ -234,17 +234,17 @@ def test_lines_end_at_newlines_and_nowhere_else(run: Run) -> None:
     assert (landed.results, sum(landed.aside.values())) == (2, 0)
 
 
-def test_bytes_that_are_no_utf8_cost_their_own_row_only(run: Run) -> None:
+def test_bytes_that_are_not_utf8_cost_only_their_own_row(run: Run) -> None:
     shard = write_shard(run, ["a", "b"])
     receive(run, shard, [b'{"key":"a","response":"\xff"}', answer("b")])
 
     land(run, shard, WELL)
 
     assert set(results(run)) == {"b"}
-    assert letters(run)["a"]["response"] == '{"key":"a","response":"\ufffd"}'
+    assert dead_letters(run)["a"]["response"] == '{"key":"a","response":"\ufffd"}'
 
 
-def test_an_unknown_finish_reason_is_told_once(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_finish_reason_is_logged_once(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     shard = write_shard(run, ["a", "b"])
     receive(run, shard, [answer(key).replace(b"STOP", b"BRAND_NEW") for key in "ab"])
 
@@ -292,6 +292,18 @@ def test_an_aside_file_of_an_earlier_try_does_not_stay(run: Run) -> None:
     assert not run.aside_file(PART).exists()
 
 
+def test_media_of_an_earlier_try_do_not_stay(tmp_path: Path) -> None:
+    run = run_at(tmp_path, {"request": {"generation_config": {"response_modalities": ["IMAGE"]}}})
+    shard = write_shard(run, ["a"])
+    receive(run, shard, [answer("a")])
+    left = run.media_folder(PART) / "left.png"
+    left.write(b"from an earlier try")
+
+    land(run, shard, WELL)
+
+    assert not left.exists()
+
+
 def test_nothing_says_landed_while_parts_are_replaced(run: Run) -> None:
     shard = write_shard(run, ["a", "b"])
     land(run, shard, WELL)
@@ -307,10 +319,15 @@ def test_large_rows_are_written_in_pieces(run: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(landing, "_BATCH_BYTES", 1000)
     keys = [f"k{number}" for number in range(50)]
     shard = write_shard(run, keys, carried=pa.table({"n": list(range(50))}))
-    receive(run, shard, [answer(key, key * 100) if number % 2 else error(key, 3) for number, key in enumerate(keys)])
+    receive(
+        run,
+        shard,
+        [answer(key, key * 100, promptTokenCount=1) if number % 2 else error(key, 3) for number, key in enumerate(keys)],
+    )
 
-    land(run, shard, WELL)
+    landed = land(run, shard, WELL)
 
+    assert landed.tokens["prompt_tokens"] == 25
     assert [row["text"] for row in rows_of(run.results_part(PART))] == [key * 100 for key in keys[1::2]]
     assert [(row["key"], row["n"]) for row in rows_of(run.dead_letter_part(PART))] == [
         (keys[number], number) for number in range(0, 50, 2)

@@ -1,4 +1,4 @@
-"""The books: found balanced by their content, and every way in which they may not be is named."""
+"""The balance check reads the tables themselves, and names every way in which they may be wrong."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_run_on_an_object_store_balances() -> None:
     assert check_run(run, [shard]).balanced
 
 
-def test_rows_that_were_sent_again_count_where_they_ended(run: Run, shards: list[Shard]) -> None:
+def test_resubmitted_rows_count_where_they_ended(run: Run, shards: list[Shard]) -> None:
     again = write_shard(run, ["1-1"], part=ShardAttempt(1, 1))
     receive(run, again, [answer("1-1")])
     land(run, again, Ending(job="batches/again"))
@@ -80,6 +80,15 @@ def test_rows_that_were_sent_again_count_where_they_ended(run: Run, shards: list
     assert (balance.results, balance.dead_letter) == (19, 5)
 
 
+def test_the_second_piece_of_a_split_shard_belongs_to_the_shard_it_came_from(run: Run, shards: list[Shard]) -> None:
+    piece = write_shard(run, ["1-1"], part=ShardAttempt(1 + len(shards), 1))
+    receive(run, piece, [answer("1-1")])
+    land(run, piece, Ending(job="batches/piece"))
+    keep(run.dead_letter_part(shards[1].id), ["1-0"])
+
+    assert check_run(run, [*shards, piece]).balanced
+
+
 def test_a_lost_row_is_named(run: Run, shards: list[Shard]) -> None:
     keep(run.results_part(shards[1].id), ["1-2", "1-3", "1-5", "1-6", "1-7"])
 
@@ -90,21 +99,21 @@ def test_a_lost_row_is_named(run: Run, shards: list[Shard]) -> None:
     assert "00001-0.landed.json" in balance.problem
 
 
-def test_a_doubled_row_is_named_even_where_the_counts_agree(run: Run, shards: list[Shard]) -> None:
+def test_a_repeated_row_is_named_even_where_the_counts_agree(run: Run, shards: list[Shard]) -> None:
     keep(run.results_part(shards[1].id), ["1-2", "1-3", "1-3", "1-5", "1-6", "1-7"])
 
     balance = check_run(run, shards)
 
     assert balance.results + balance.dead_letter == balance.rows
-    assert "shard 00001: 1 keys missing ('1-4'), 1 keys doubled ('1-3')." in balance.problem
+    assert "shard 00001: 1 keys missing ('1-4'), 1 keys repeated ('1-3')." in balance.problem
 
 
-def test_a_row_in_both_tables_is_doubled(run: Run, shards: list[Shard]) -> None:
+def test_a_row_in_both_tables_is_reported_as_repeated(run: Run, shards: list[Shard]) -> None:
     table = pq.read_table(run.dead_letter_part(shards[0].id).path)
     stolen = table.set_column(0, "key", pa.array(["0-0", "0-2"]))
     pq.write_table(stolen, run.dead_letter_part(shards[0].id).path)
 
-    assert "1 keys missing ('0-1'), 1 keys doubled ('0-2')" in check_run(run, shards).problem
+    assert "1 keys missing ('0-1'), 1 keys repeated ('0-2')" in check_run(run, shards).problem
 
 
 def test_the_part_of_another_shard_is_not_taken_for_this_ones(run: Run, shards: list[Shard]) -> None:
@@ -116,7 +125,7 @@ def test_the_part_of_another_shard_is_not_taken_for_this_ones(run: Run, shards: 
     assert "6 keys unknown ('2-2', '2-3'" in problem
 
 
-def test_no_more_than_ten_offenders_are_named(run: Run) -> None:
+def test_no_more_than_ten_keys_are_named(run: Run) -> None:
     shard = landed_shard(run, 0, [f"k{number}" for number in range(50)])
     keep(run.results_part(shard.id), [])
 
@@ -127,20 +136,20 @@ def test_no_more_than_ten_offenders_are_named(run: Run) -> None:
     assert "'k12'" not in problem
 
 
-def test_a_shard_that_has_not_arrived_is_named(run: Run, shards: list[Shard]) -> None:
+def test_a_shard_that_has_not_been_collected_is_named(run: Run, shards: list[Shard]) -> None:
     run.dead_letter_part(shards[1].id).delete()
 
-    assert "shard 00001-0 has not arrived: dead_letter/part-00001-0.parquet absent." in check_run(run, shards).problem
+    assert "shard 00001-0 has not been collected: dead_letter/part-00001-0.parquet absent." in check_run(run, shards).problem
 
 
-def test_files_that_readers_would_take_for_parts_are_named(run: Run, shards: list[Shard]) -> None:
+def test_unexpected_files_that_readers_would_read_are_named(run: Run, shards: list[Shard]) -> None:
     (run.destination / "results" / "copy.parquet").write(b"")
     (run.destination / "results" / "_SUCCESS").write(b"")
     shutil.copy(run.results_part(shards[0].id).path, run.results_part(ShardAttempt(9)).path)
 
     problem = check_run(run, shards).problem
 
-    assert problem.startswith("2 files in the table folders are no parts of this run")
+    assert problem.startswith("2 files in the table folders are not parts of this run")
     assert "results/copy.parquet" in problem
     assert "results/part-00009-0.parquet" in problem
 
@@ -153,7 +162,7 @@ def test_a_torn_part_is_named_with_what_to_do(run: Run, shards: list[Shard], con
         check_run(run, shards)
 
 
-def test_a_table_of_something_else_is_no_part(run: Run, shards: list[Shard]) -> None:
+def test_a_table_of_something_else_is_refused(run: Run, shards: list[Shard]) -> None:
     pq.write_table(pa.table({"key": ["a"]}), run.dead_letter_part(shards[1].id).path)
 
     with pytest.raises(CorruptRunError, match="found a table without reason"):

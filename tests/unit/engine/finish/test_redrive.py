@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.collect.download import ending_of
 from airflow_gemini_batch.engine.collect.land import land
-from airflow_gemini_batch.engine.finish.redrive import redrive
+from airflow_gemini_batch.engine.finish.redrive import prune, redrive
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
+from tests.unit.engine.shard_files import answer, error, receive, rows_of
 
 OPTIONS = BatchOptions(max_shard_requests=8, max_redrives=1)
 
@@ -30,6 +34,10 @@ def run(tmp_path: Path) -> Run:
 def built(run: Run, *, rows: int) -> Manifest:
     table = pa.table({"id": [f"k{number}" for number in range(rows)]})
     return build_run(run, RunSpec(table, GenerateRequest(prompt="${id}"), "gemini-3.6-flash", key="id"), OPTIONS)
+
+
+def received(run: Run, shard: Shard, *lines: bytes) -> None:
+    receive(run, shard, lines)
 
 
 def unanswered(run: Run, shard: Shard, state: JobState, *, cancelled: str | None = None) -> None:
@@ -129,3 +137,60 @@ def test_that_nothing_is_resubmitted_is_written_down_too(run: Run) -> None:
     redrive(run, manifest, manifest.shards[0], BatchOptions(max_redrives=0))
 
     assert redrive(run, manifest, manifest.shards[0], BatchOptions(max_redrives=5, timeout=timedelta(hours=1))) == ()
+
+
+def test_a_refused_row_beside_our_own_cancellation_counts(run: Run) -> None:
+    manifest = built(run, rows=4)
+    received(run, manifest.shards[0], error("k1", 13))
+    unanswered(run, manifest.shards[0], JobState.CANCELLED, cancelled="killed")
+
+    again = redrive(run, manifest, manifest.shards[0], OPTIONS)
+
+    assert [(shard.rows, shard.redrives) for shard in again] == [(4, 1)]
+
+
+def test_beyond_the_limit_only_the_rows_that_we_cancelled_are_resubmitted(run: Run) -> None:
+    manifest = built(run, rows=4)
+    received(run, manifest.shards[0], error("k1", 13))
+    unanswered(run, manifest.shards[0], JobState.CANCELLED, cancelled="killed")
+
+    again = redrive(run, manifest, msgspec.structs.replace(manifest.shards[0], redrives=1), OPTIONS)
+
+    assert [(shard.rows, shard.redrives) for shard in again] == [(3, 1)]
+
+
+def test_a_torn_record_is_read_again_from_the_request_files(run: Run) -> None:
+    manifest = built(run, rows=5)
+    unanswered(run, manifest.shards[0], JobState.EXPIRED)
+    decided = redrive(run, manifest, manifest.shards[0], OPTIONS)
+    record = run.ledger_folder / f"{manifest.shards[0].id}.redrive.json"
+    record.write(b'{"shards":[{"num')
+
+    assert redrive(run, manifest, manifest.shards[0], BatchOptions(max_redrives=0)) == decided
+    assert Ledger(run).redrive(manifest.shards[0].id) is not None
+
+
+def test_a_truncated_row_is_resubmitted_only_with_another_limit_which_its_request_gets(run: Run) -> None:
+    manifest = built(run, rows=1)
+    received(run, manifest.shards[0], answer("k0").replace(b"STOP", b"MAX_TOKENS"))
+    unanswered(run, manifest.shards[0], JobState.SUCCEEDED)
+
+    [piece] = redrive(run, manifest, manifest.shards[0], BatchOptions(redrive_max_output_tokens=99))
+
+    assert json.loads(run.requests_file(piece.id).read())["request"]["generation_config"] == {"max_output_tokens": 99}
+
+
+def test_pruning_removes_exactly_what_was_resubmitted(run: Run) -> None:
+    manifest = built(run, rows=5)
+    received(run, manifest.shards[0], error("k1", 3))
+    unanswered(run, manifest.shards[0], JobState.EXPIRED)
+    pieces = redrive(run, manifest, manifest.shards[0], OPTIONS)
+    for piece in pieces:
+        unanswered(run, piece, JobState.SUCCEEDED)
+        redrive(run, manifest, piece, OPTIONS)
+
+    for _ in range(2):
+        prune(run, Snapshot(run, manifest))
+
+        assert [row["key"] for row in rows_of(run.dead_letter_part(manifest.shards[0].id))] == ["k1"]
+        assert [row["key"] for row in rows_of(run.dead_letter_part(pieces[0].id))] == ["k0", "k2"]
