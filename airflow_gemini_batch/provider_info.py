@@ -60,9 +60,10 @@ _CONNECTION_TYPE: dict[str, Any] = {
             "description": "Part of every URL. The batch pages of the official documentation use v1beta.",
             "schema": {"type": ["string", "null"], "enum": ["v1beta", "v1", "v1alpha"], "default": "v1beta"},
         },
-        "timeout": {
-            "label": "Timeout (seconds)",
-            "description": "How long one call to the service may take. Empty: the provider's own default.",
+        "request_timeout": {
+            "label": "Request timeout (seconds)",
+            "description": "How long one HTTP request may wait without receiving a byte. Empty: 60. How long a task waits for "
+            "its jobs is set in the task's options.",
             "schema": {"type": ["number", "null"], "minimum": 1},
         },
         "webhook_signing_secret": {

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: The fields of the connection's extra that are read, here or by the receiver of webhooks. Others are named in a warning.
 EXTRA_FIELDS = (
     "api_version",
-    "timeout",
+    "request_timeout",
     "webhook_signing_secret",
     "webhook_folder",
     "webhook_uri",
@@ -52,9 +52,9 @@ class GeminiHook(BaseHook):
     * *host*: the base URL, with or without a scheme. Default: Google's. *port* and *schema* (``http`` or ``https``) complete a
       host that lacks them.
     * *extra*: a JSON object with any of ``EXTRA_FIELDS``. ``api_version`` is part of every URL (default ``v1beta``, which the
-      samples of the Batch API page use). ``timeout`` is how many seconds one HTTP request may wait without receiving a byte
-      (default 60); it is not ``BatchOptions.timeout``, which is how long one try waits for its jobs. An unknown field is ignored,
-      with one warning per hook.
+      samples of the Batch API page use). ``request_timeout`` is how many seconds one HTTP request may wait without receiving
+      a byte (default 60); ``BatchOptions.timeout`` is how long one try waits for its jobs. An unknown field is ignored, with one
+      warning per hook.
 
     The methods raise InputError when the connection is missing or invalid, ApiKeyError when there is no key or the service
     rejects it, and ServiceError or another subclass of it when the service refuses or does not answer.
@@ -280,13 +280,13 @@ class GeminiHook(BaseHook):
 
     def _endpoint(self, connection: Connection, extra: dict[str, Any]) -> tuple[Endpoint, str]:
         """The endpoint, and its key, which the caller must mask."""
-        from airflow_gemini_batch.engine.gemini.client import DEFAULT_API_VERSION, DEFAULT_TIMEOUT, Endpoint
+        from airflow_gemini_batch.engine.gemini.client import DEFAULT_API_VERSION, DEFAULT_REQUEST_TIMEOUT, Endpoint
 
         endpoint = Endpoint(
             api_key=connection.password or None,
             base_url=base_url(connection.host, connection.port, connection.schema),
             api_version=self._text(extra, "api_version") or DEFAULT_API_VERSION,
-            timeout=self._seconds(extra.get("timeout"), DEFAULT_TIMEOUT),
+            request_timeout=self._seconds(extra, "request_timeout", DEFAULT_REQUEST_TIMEOUT),
             webhook_uri=self._text(extra, "webhook_uri"),
         )
         try:
@@ -325,7 +325,8 @@ class GeminiHook(BaseHook):
             raise InputError(f"Connection {self.gemini_conn_id!r}: extra field {name} is {value!r}; expected text.")
         return (value or "").strip() or None
 
-    def _seconds(self, value: Any, default: float) -> float:
+    def _seconds(self, extra: dict[str, Any], name: str, default: float) -> float:
+        value = extra.get(name)
         if value in (None, ""):
             return default
         try:
@@ -333,7 +334,7 @@ class GeminiHook(BaseHook):
         except (TypeError, ValueError):
             seconds = 0.0
         if not 0.0 < seconds < float("inf"):
-            raise InputError(f"Connection {self.gemini_conn_id!r}: extra field timeout is {value!r}; expected seconds above 0.")
+            raise InputError(f"Connection {self.gemini_conn_id!r}: extra field {name} is {value!r}; expected seconds above 0.")
         return seconds
 
     def _missing(self) -> InputError:

@@ -80,7 +80,7 @@ def perform(site: Site, work: Work, fate: Fate) -> Callable[[Line], tuple[str, A
         if site.sabotaged:
             Submission._search = lambda *_, **__: None  # type: ignore[method-assign]
         Boundaries(line, fate, site.destination).watch()
-        extra = {"timeout": waits.timeout}
+        extra = {"request_timeout": waits.timeout}
         connection = {"conn_type": "gemini", "password": site.key, "host": site.url, "extra": extra}
         os.environ["AIRFLOW_CONN_GEMINI_DEFAULT"] = json.dumps(connection)
         return {"trip": _trip, "leg": _leg, "trigger": _wait}[work.kind](site, work)
@@ -97,7 +97,7 @@ def _trip(site: Site, work: Work) -> tuple[str, Any]:
         key="id",
         carry=["body"],
         options=_options(site),
-        endpoint=Endpoint(api_key=site.key, base_url=site.url, timeout=site.waits.timeout),
+        endpoint=Endpoint(api_key=site.key, base_url=site.url, request_timeout=site.waits.timeout),
     )
     return "finished", {"rows": summary.rows, "balanced": summary.balanced}
 

@@ -121,7 +121,7 @@ def test_airflow_shows_the_connection_form() -> None:
     manager = ProvidersManager()
 
     assert manager.field_behaviours["gemini"]["relabeling"] == {"password": "API key", "host": "Base URL"}
-    assert {"extra__gemini__api_version", "extra__gemini__timeout"} <= set(manager.connection_form_widgets)
+    assert {"extra__gemini__api_version", "extra__gemini__request_timeout"} <= set(manager.connection_form_widgets)
 
 
 def test_everything_imported_is_declared() -> None:

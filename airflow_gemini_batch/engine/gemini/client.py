@@ -40,7 +40,7 @@ from airflow_gemini_batch.engine.json.lenient import as_list
 DEFAULT_API_VERSION = "v1beta"
 
 #: Seconds without a byte, on any request. The SDK's own default is to wait for ever.
-DEFAULT_TIMEOUT = 60.0
+DEFAULT_REQUEST_TIMEOUT = 60.0
 
 #: The largest page that users of the listing report; its true limit is not documented.
 LIST_PAGE_SIZE = 100
@@ -71,14 +71,15 @@ class Endpoint:
     :param api_key: default: ``GOOGLE_API_KEY``, then ``GEMINI_API_KEY`` from the environment, as the SDK does.
     :param base_url: default: Google's.
     :param api_version: ``v1beta`` or ``v1``.
-    :param timeout: seconds without a byte, on any request.
+    :param request_timeout: seconds that one HTTP request may wait without receiving a byte, above 0. Default: 60; the SDK's
+        own default is to wait forever. It is not ``BatchOptions.timeout``, which is the time for a whole run.
     :param webhook_uri: URI that the service notifies when a job ends, instead of the registered webhooks. Not for embeddings.
     """
 
     api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None
     api_version: str = DEFAULT_API_VERSION
-    timeout: float = DEFAULT_TIMEOUT
+    request_timeout: float = DEFAULT_REQUEST_TIMEOUT
     webhook_uri: str | None = None
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class Endpoint:
         return types.HttpOptions(
             base_url=self.base_url,
             api_version=self.api_version,
-            timeout=math.ceil(self.timeout * 1000),
+            timeout=math.ceil(self.request_timeout * 1000),
             retry_options=RETRIES.of_the_sdk(),
             **clients,
         )
@@ -145,7 +146,9 @@ class GeminiClient:
 
         Raises OutcomeUnknownError when the job may exist all the same, NamelessJobError when the service says so and not which.
         """
-        options = types.HttpOptions(retry_options=_NO_RETRIES, timeout=math.ceil((timeout or self.endpoint.timeout) * 1000))
+        options = types.HttpOptions(
+            retry_options=_NO_RETRIES, timeout=math.ceil((timeout or self.endpoint.request_timeout) * 1000)
+        )
         if requests is not None:
             # The SDK's types would drop what they do not know; what stands here goes out as it is, in place of a stand-in.
             options.extra_body = {"batch": {"inputConfig": {"requests": {"requests": requests}}}}
@@ -274,7 +277,7 @@ class GeminiClient:
                 else:
                     endpoint = self.endpoint
                     url = f"{(endpoint.base_url or GOOGLE).rstrip('/')}/{endpoint.api_version}/{name}:download?alt=media"
-                    fetch_to(path, url, http=self._http, api_key=endpoint.key(), timeout=endpoint.timeout)
+                    fetch_to(path, url, http=self._http, api_key=endpoint.key(), timeout=endpoint.request_timeout)
 
         RETRIES.repeat(fetch, over=_TRANSIENT)
 

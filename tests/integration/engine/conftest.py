@@ -33,7 +33,7 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
 
 @pytest.fixture
 def endpoint(emulator: Emulator) -> Endpoint:
-    return Endpoint(api_key=KEY, base_url=emulator.url, api_version=API_VERSION or DEFAULT_API_VERSION, timeout=10.0)
+    return Endpoint(api_key=KEY, base_url=emulator.url, api_version=API_VERSION or DEFAULT_API_VERSION, request_timeout=10.0)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def error(code: int, status: str, **more: Any) -> dict[str, Any]:
 
 
 def client(url: str) -> GeminiClient:
-    return GeminiClient(Endpoint(api_key=CANARY, base_url=url, timeout=5.0))
+    return GeminiClient(Endpoint(api_key=CANARY, base_url=url, request_timeout=5.0))
 
 
 @pytest.mark.parametrize(

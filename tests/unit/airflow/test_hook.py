@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.engine.errors import ApiKeyError, InputError
-from airflow_gemini_batch.engine.gemini.client import DEFAULT_TIMEOUT, Endpoint
+from airflow_gemini_batch.engine.gemini.client import DEFAULT_REQUEST_TIMEOUT, Endpoint
 from airflow_gemini_batch.hooks.gemini import EXTRA_FIELDS, GeminiHook, base_url
 from airflow_gemini_batch.provider_info import get_provider_info
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
@@ -45,16 +45,16 @@ def test_the_base_url_of_a_connection(host: str | None, port: int | None, schema
 
 
 def test_a_connection_from_the_environment_is_an_endpoint(connect: Any) -> None:
-    hook = connect(password=KEY, host="http://localhost:1234", extra={"api_version": "v1", "timeout": "7.5"})
+    hook = connect(password=KEY, host="http://localhost:1234", extra={"api_version": "v1", "request_timeout": "7.5"})
 
-    assert hook.endpoint == Endpoint(api_key=KEY, base_url="http://localhost:1234", api_version="v1", timeout=7.5)
+    assert hook.endpoint == Endpoint(api_key=KEY, base_url="http://localhost:1234", api_version="v1", request_timeout=7.5)
     assert asyncio.run(hook.aendpoint()) == hook.endpoint
 
 
 def test_a_connection_with_a_password_only_has_the_defaults(connect: Any) -> None:
-    hook = connect(password=KEY, extra={"api_version": None, "timeout": None})
+    hook = connect(password=KEY, extra={"api_version": None, "request_timeout": None})
 
-    assert hook.endpoint == Endpoint(api_key=KEY, timeout=DEFAULT_TIMEOUT)
+    assert hook.endpoint == Endpoint(api_key=KEY, request_timeout=DEFAULT_REQUEST_TIMEOUT)
 
 
 @pytest.mark.parametrize("variable", ["GOOGLE_API_KEY", "GEMINI_API_KEY"])
@@ -83,10 +83,10 @@ def test_the_error_for_a_missing_connection_says_how_to_create_it(how: str) -> N
     assert "AIRFLOW_CONN_NOWHERE=" in str(missing.value)
 
 
-@pytest.mark.parametrize("timeout", ["soon", 0, -1, float("inf")])
-def test_an_invalid_timeout_is_refused(timeout: Any, connect: Any) -> None:
-    with pytest.raises(InputError, match=r"Connection 'gemini_test': extra field timeout is"):
-        connect(password=KEY, extra={"timeout": timeout}).endpoint  # noqa: B018
+@pytest.mark.parametrize("seconds", ["soon", 0, -1, float("inf")])
+def test_an_invalid_request_timeout_is_refused(seconds: Any, connect: Any) -> None:
+    with pytest.raises(InputError, match=r"Connection 'gemini_test': extra field request_timeout is"):
+        connect(password=KEY, extra={"request_timeout": seconds}).endpoint  # noqa: B018
 
 
 @pytest.mark.parametrize("extra", ["[1, 2]", '"whsec_secret"', "{not json"])
@@ -106,15 +106,15 @@ def test_an_extra_field_that_is_not_text_is_refused(field: str, connect: Any) ->
 def test_unknown_extra_fields_are_named_in_one_warning_with_the_closest_known_one(
     connect: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hook = connect(password=KEY, extra={"timeuot": 5, "colour": "a value", "api_version": "v1"})
+    hook = connect(password=KEY, extra={"timeout": 5, "colour": "a value", "api_version": "v1"})
 
-    assert hook.endpoint.timeout == DEFAULT_TIMEOUT
+    assert hook.endpoint.request_timeout == DEFAULT_REQUEST_TIMEOUT
     asyncio.run(hook.aendpoint())
     asyncio.run(hook.awebhook_settings())
 
     [warning] = _warnings(capsys)
     assert "Connection 'gemini_test'" in warning
-    assert "'timeuot' (did you mean 'timeout'?), 'colour'. Known fields: api_version, " in warning
+    assert "'timeout' (did you mean 'request_timeout'?), 'colour'. Known fields: api_version, " in warning
     assert "a value" not in warning
 
 
