@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 import msgspec
 
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.gemini.jobs import is_job_name
+from airflow_gemini_batch.engine.gemini.names import is_job_name
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt

@@ -26,7 +26,7 @@ from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.notifications import notification_folder
 from airflow_gemini_batch.triggers.poller import Poller, shared_poller
-from airflow_gemini_batch.webhooks.events import ENDINGS, JOB_NAME, JobEnded
+from airflow_gemini_batch.webhooks.events import ENDINGS, JobEnded, names_a_file
 from airflow_gemini_batch.webhooks.notifications import file_name
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         try:
             while True:
                 jobs, token = await poller.page_of_jobs(token)
-                recent = [job for job in jobs if _ended_at(job, unless_told=0.0) >= earliest and JOB_NAME.fullmatch(job.name)]
+                recent = [job for job in jobs if _ended_at(job, unless_told=0.0) >= earliest and names_a_file(job.name)]
                 ended |= {JobEnded(job.name, ending) for job in recent if (ending := self._ending(job))}
                 if token is None:
                     return ended

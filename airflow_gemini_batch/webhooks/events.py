@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import msgspec
 
-from airflow_gemini_batch.engine.gemini.jobs import is_job_name
+from airflow_gemini_batch.engine.gemini.names import is_job_name
 
 #: How a job has ended, by event. Early documentation of the preview called success ``batch.completed``.
 ENDINGS = {
@@ -19,13 +18,17 @@ ENDINGS = {
 }
 
 
-#: Job names whose id is also a safe file name.
-JOB_NAME = re.compile(r"batches/(?!\.)([A-Za-z0-9._~-]{1,200})")
+#: Object stores and file systems allow 255 bytes for a name; the notification's has the ending too.
+_MAX_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """A job that has ended according to a webhook. ``job`` matches ``JOB_NAME``; ``ending`` is a value of ``ENDINGS``."""
+    """A job that has ended according to a webhook.
+
+    :param job: ``batches/<id>``; the id can name a file.
+    :param ending: a value of ``ENDINGS``.
+    """
 
     job: str
     ending: str
@@ -54,4 +57,10 @@ def read_event(body: bytes) -> JobEnded | None:
         return None
     # The sample in Google's guide has a bare id; everything else in this API has full names.
     job = payload.data.id if payload.data.id.startswith("batches/") else f"batches/{payload.data.id}"
-    return JobEnded(job, ending) if is_job_name(job) and JOB_NAME.fullmatch(job) else None
+    return JobEnded(job, ending) if names_a_file(job) else None
+
+
+def names_a_file(job: str) -> bool:
+    """Whether this is a job's name whose id is also a safe file name."""
+    id = job.removeprefix("batches/")
+    return is_job_name(job) and not id.startswith(".") and len(id) <= _MAX_ID

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_gemini_batch.webhooks.events import ENDINGS, JOB_NAME, JobEnded
+from airflow_gemini_batch.webhooks.events import ENDINGS, JobEnded, names_a_file
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.run.storage import Location
@@ -74,16 +74,15 @@ class NotificationFolder:
 
 def file_name(event: JobEnded) -> str:
     """``<job id>.<ending>``. Raises ValueError if the job's id is not a safe file name."""
-    match = JOB_NAME.fullmatch(event.job)
-    if match is None:
+    if not names_a_file(event.job):
         raise ValueError(f"{event} cannot name a file")
-    return f"{match[1]}.{event.ending}"
+    return f"{event.job.removeprefix('batches/')}.{event.ending}"
 
 
 def _events(files: Iterable[Location]) -> set[JobEnded]:
     matches = (_NAME.fullmatch(file.name) for file in files)
     events = (JobEnded(f"batches/{match[1]}", match[2]) for match in matches if match)
-    return {event for event in events if JOB_NAME.fullmatch(event.job)}
+    return {event for event in events if names_a_file(event.job)}
 
 
 def _age(file: Location, now: dt.datetime) -> dt.timedelta:

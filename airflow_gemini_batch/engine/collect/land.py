@@ -278,21 +278,21 @@ class _DeadLetterTable:
         self._failed_at = ending.ended_at or datetime.now(timezone.utc)
 
     def batch(self, dead_letters: list[_DeadLetter]) -> pa.RecordBatch:
-        content = [letter.refusal for letter in dead_letters]
+        content = [row.refusal for row in dead_letters]
         own = {
             "reason": columns.strings([refusal.reason.value for refusal in content]),
             "code": columns.int32s([refusal.code for refusal in content]),
             "status": columns.strings([refusal.status for refusal in content]),
             "message": columns.strings([refusal.message for refusal in content]),
             "retryable": columns.bools([refusal.retryable for refusal in content]),
-            "request": columns.utf8([letter.request for letter in dead_letters]),
-            "response": columns.utf8([_line_text(letter.line) for letter in dead_letters]),
-            "job": columns.strings([None if letter.request is None else self._job for letter in dead_letters]),
+            "request": columns.utf8([row.request for row in dead_letters]),
+            "response": columns.utf8([_line_text(row.line) for row in dead_letters]),
+            "job": columns.strings([None if row.request is None else self._job for row in dead_letters]),
             "failed_at": columns.constant_time(self._failed_at, len(dead_letters)),
         }
         self.rows += len(dead_letters)
         self.reasons.update(refusal.reason.value for refusal in content)
-        return self._origin.batch([letter.number for letter in dead_letters], own, self.schema)
+        return self._origin.batch([row.number for row in dead_letters], own, self.schema)
 
 
 class _Origin:

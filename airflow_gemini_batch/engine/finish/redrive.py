@@ -159,9 +159,9 @@ def _write(
     with contextlib.ExitStack() as stack:
         for writer in writers:
             stack.enter_context(writer)
-        for letters in _dead_letters(run, shard, None):
-            masks = _selected(letters, shard, options, cancelled_by_us=cancelled_by_us)
-            chosen = letters.filter(pc.or_(*masks))
+        for batch in _dead_letters(run, shard, None):
+            masks = _selected(batch, shard, options, cancelled_by_us=cancelled_by_us)
+            chosen = batch.filter(pc.or_(*masks))
             start = 0
             while start < chosen.num_rows:
                 piece = written // size
@@ -172,13 +172,13 @@ def _write(
     return tuple(writer.shard for writer in writers)
 
 
-def _rows(letters: pa.RecordBatch, carry: pa.Schema, options: BatchOptions, media: dict[str, MediaFile]) -> Rows:
-    requests = letters.column("request").cast(pa.large_binary())
+def _rows(rows: pa.RecordBatch, carry: pa.Schema, options: BatchOptions, media: dict[str, MediaFile]) -> Rows:
+    requests = rows.column("request").cast(pa.large_binary())
     if options.redrive_max_output_tokens is not None:
         requests = large_binaries([_with_limit(request, options.redrive_max_output_tokens) for request in requests.to_pylist()])
     files = [files_named(request, media) for request in requests.to_pylist()] if media else ()
-    carried = letters.select(carry.names) if carry.names else None
-    return Rows.of(letters.column("key").to_pylist(), Encoded(requests, media=files), carried, SERVICE_MAX_BYTES)
+    carried = rows.select(carry.names) if carry.names else None
+    return Rows.of(rows.column("key").to_pylist(), Encoded(requests, media=files), carried, SERVICE_MAX_BYTES)
 
 
 def _with_limit(request: bytes, max_output_tokens: int) -> bytes:
@@ -204,5 +204,5 @@ def _drop(run: Run, part: ShardAttempt, keys: pa.Array) -> None:
             return
         schema = parquet.schema_arrow
         with PartWriter(run.dead_letter_part(part), schema) as writer:
-            for letters in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                writer.write(letters.filter(pc.invert(pc.is_in(letters.column("key"), value_set=keys))))
+            for rows in parquet.iter_batches(batch_size=_BATCH_ROWS):
+                writer.write(rows.filter(pc.invert(pc.is_in(rows.column("key"), value_set=keys))))

@@ -30,7 +30,8 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
 )
 from airflow_gemini_batch.engine.gemini.files import RemoteFile
-from airflow_gemini_batch.engine.gemini.jobs import Job, is_job_name, parse_job
+from airflow_gemini_batch.engine.gemini.jobs import Job, parse_job
+from airflow_gemini_batch.engine.gemini.names import is_job_name
 from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.gemini.sdk import expected_warnings
 from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, translated
@@ -164,11 +165,11 @@ class GeminiClient:
 
     def get_job(self, name: str) -> Job:
         """Look at one job. Raises NotFoundError for 404: gone, or another project's."""
-        return job_of(RETRIES.repeat(functools.partial(self._look, name)).json(), f"look at {name}")
+        return job_of(RETRIES.repeat(functools.partial(self._get, name)).json(), f"fetch {name}")
 
     def get_operation(self, name: str) -> bytes:
         """The raw operation of a job, with the answers of an inline one."""
-        return RETRIES.repeat(functools.partial(self._look, name)).body or b""
+        return RETRIES.repeat(functools.partial(self._get, name)).body or b""
 
     def list_jobs(self) -> Iterator[Job]:
         """Every job that this key may see, page by page, to the end: a listing cut short has cost others paid work."""
@@ -185,7 +186,7 @@ class GeminiClient:
         return list(jobs_of_page(page)), next_page(page, after=token)
 
     def cancel_job(self, name: str) -> None:
-        """Ask for a job to end. It may still end well; look at it before believing either. No error when it is gone."""
+        """Ask for a job to end. It may still succeed, so fetch it afterwards. No error when it does not exist."""
 
         def cancel() -> None:
             with translated(f"cancel {name}"):
@@ -232,7 +233,7 @@ class GeminiClient:
         """What the service knows of a file; None when it has no such file, or none for this key: it says 403 for both."""
 
         def look() -> RemoteFile | None:
-            with translated(f"look at {name}"):
+            with translated(f"fetch {name}"):
                 return RemoteFile.of(self._sdk.files.get(name=name))
 
         try:
@@ -300,8 +301,8 @@ class GeminiClient:
         with expected_warnings():
             self._sdk.batches.create_embeddings(model=model, src=source, config=config)
 
-    def _look(self, name: str) -> Captured:
-        with translated(f"look at {name}"), captured() as raw:
+    def _get(self, name: str) -> Captured:
+        with translated(f"fetch {name}"), captured() as raw:
             raw.run(lambda: self._sdk.batches.get(name=checked(name)))
         return raw
 

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from google.genai import types
-
-#: A name that is safe in a URL. More is accepted than the a-z, 0-9 and ``-`` of today's names, which are not documented.
-_FILE_NAME = re.compile(r"files/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,512}")
-
-
-def is_file_name(name: object) -> bool:
-    """Whether this is ``files/<id>`` with an id that is safe in a URL."""
-    return isinstance(name, str) and _FILE_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

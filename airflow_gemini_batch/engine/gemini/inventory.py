@@ -20,8 +20,9 @@ from typing import Any
 
 from airflow_gemini_batch.engine.errors import InputError, NotFoundError, RefusedError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
-from airflow_gemini_batch.engine.gemini.files import RemoteFile, is_file_name
+from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
+from airflow_gemini_batch.engine.gemini.names import is_file_name
 
 log = logging.getLogger(__name__)
 

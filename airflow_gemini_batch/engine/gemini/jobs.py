@@ -16,13 +16,9 @@ from typing import Any
 
 import msgspec
 
-from airflow_gemini_batch.engine.gemini.files import is_file_name
+from airflow_gemini_batch.engine.gemini.names import is_file_name, is_job_name
 
 log = logging.getLogger(__name__)
-
-#: Names that may be put into a URL: all of what RFC 3986 calls unreserved, since nothing promises what the ids are made of.
-#: Anything else could reach another path or add a query.
-_JOB_NAME = re.compile(r"batches/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,512}")
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)")
 
@@ -153,10 +149,6 @@ def parse_job(operation: Mapping[str, Any]) -> Job:
         update_time=_text(_either(metadata, "updateTime", "update_time")),
         end_time=end_time,
     )
-
-
-def is_job_name(name: object) -> bool:
-    return isinstance(name, str) and _JOB_NAME.fullmatch(name) is not None
 
 
 def time_of(text: str) -> dt.datetime | None:

@@ -73,7 +73,7 @@ def field(value: dict[str, Any], name: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _snake(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
+    return re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), name)
 
 
 def as_dict(value: Any) -> dict[str, Any]:

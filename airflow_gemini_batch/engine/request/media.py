@@ -20,6 +20,7 @@ from airflow_gemini_batch.engine.arrow.columns import large_binaries
 from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import values_of
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.gemini.names import is_file_in_column
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow, joined
 from airflow_gemini_batch.engine.request.media_fingerprints import Fingerprints
 from airflow_gemini_batch.engine.request.placeholders import Template
@@ -48,7 +49,6 @@ _SLOT = "\0media"
 _EMPTY_TEXT_START, _EMPTY_TEXT_END = b'{"text":"', b'"},'
 
 _MIME_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]*/[A-Za-z0-9*][\w.+*-]*", re.ASCII)
-_FILE_NAME = re.compile(r"files/[a-z0-9-]+")
 #: Files whose type the service knows itself, and pages of videos, which have none.
 _KNOWN = re.compile(r"https://(generativelanguage\.googleapis\.com/\w+/files|(www\.)?youtube\.com|youtu\.be)/")
 _SUFFIX = re.compile(r"\.[a-z0-9]+$")
@@ -246,7 +246,7 @@ def _file_part(uri: str, mime_type: str | None) -> bytes:
 
 
 def _service_uri(text: str, column: str) -> str:
-    if _FILE_NAME.fullmatch(text):
+    if is_file_in_column(text):
         return uri_of(text)
     if text.startswith(("https://", "gs://")):
         return text

@@ -12,13 +12,10 @@ from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.response.embeddings import EmbeddingColumn
 from airflow_gemini_batch.engine.response.media import GeneratedMediaColumn
 from airflow_gemini_batch.engine.response.responses import Answer
-from airflow_gemini_batch.engine.response.structured import ParsedColumn
+from airflow_gemini_batch.engine.response.structured import ParsedColumn, Problems
 from airflow_gemini_batch.engine.response.tools import CITATIONS, FUNCTION_CALLS, GROUNDING, THOUGHTS
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
-
-#: Position in a batch -> why that answer is not a result.
-Problems = dict[int, str]
 
 
 class ExtraColumn(Protocol):

@@ -28,7 +28,8 @@ from typing import TypeVar
 import msgspec
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
-from airflow_gemini_batch.engine.gemini.jobs import Job, is_job_name
+from airflow_gemini_batch.engine.gemini.jobs import Job
+from airflow_gemini_batch.engine.gemini.names import is_job_name
 from airflow_gemini_batch.engine.options import MediaTo
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json, root_of
 from airflow_gemini_batch.engine.run.storage import Location

@@ -178,7 +178,7 @@ def test_an_answer_that_is_not_as_documented_is_told_in_one_line() -> None:
     with (
         serving(lambda method, path: Answer(body=body)) as script,
         client(script.url) as gemini,
-        pytest.raises(OutcomeUnknownError, match=r"^Could not look at files/abc: .* \(createTime: .*\)\.$"),
+        pytest.raises(OutcomeUnknownError, match=r"^Could not fetch files/abc: .* \(createTime: .*\)\.$"),
     ):
         gemini.get_file("files/abc")
 

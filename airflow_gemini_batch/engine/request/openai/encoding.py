@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,12 +12,10 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import one_line
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.request.openai.requests import chat_request, embed_request
-from airflow_gemini_batch.engine.request.openai.values import NotConvertibleError, read_json
+from airflow_gemini_batch.engine.request.openai.values import Json, NotConvertibleError, read_json
 from airflow_gemini_batch.engine.request.raw import json_values, may_hold_json
 from airflow_gemini_batch.engine.shapes.dimensions import dimensions_for
 from airflow_gemini_batch.engine.specs import RawRequest
-
-Json = dict[str, Any]
 
 #: The column of an OpenAI batch file that names the endpoint of its line.
 URL_COLUMN = "url"

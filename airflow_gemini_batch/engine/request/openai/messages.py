@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from airflow_gemini_batch.engine.request.media import MIME_TYPES
 from airflow_gemini_batch.engine.request.openai.values import (
+    Json,
     NotConvertibleError,
     items,
     object_of,
@@ -23,8 +24,6 @@ from airflow_gemini_batch.engine.request.openai.values import (
     text,
     without_nulls,
 )
-
-Json = dict[str, Any]
 
 _DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?P<parameters>;[^,]*)?,(?P<data>.*)", re.DOTALL)
 _LINKS = ("https://", "http://", "gs://")

@@ -20,6 +20,7 @@ from airflow_gemini_batch.engine.request.openai.fields import (
 )
 from airflow_gemini_batch.engine.request.openai.messages import converted_messages
 from airflow_gemini_batch.engine.request.openai.values import (
+    Json,
     NotConvertibleError,
     boolean,
     integer,
@@ -30,8 +31,6 @@ from airflow_gemini_batch.engine.request.openai.values import (
     text,
     without_nulls,
 )
-
-Json = dict[str, Any]
 
 #: Fields that keep their value: the type that each must have, and its name in ``generation_config``.
 _PLAIN: dict[str, tuple[Callable[[Any, str], Any], str]] = {

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.engine.gemini.jobs import JobState, JobStats, is_job_name, parse_job, time_of
+from airflow_gemini_batch.engine.gemini.jobs import JobState, JobStats, parse_job, time_of
+from airflow_gemini_batch.engine.gemini.names import is_job_name
 
 NAME = "batches/7h9w4gzuqot3bb3fpd1e2nqcp980iwnmjs7n"
 
