@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault
 from airflow_gemini_batch.engine.advance import Waiting, advance
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import CorruptRunError, GeminiBatchError, RefusedError, ShardsFailedError
