@@ -1,4 +1,4 @@
-"""``gemini-batch demo``: arguments, and what can go wrong with a machine, said plainly."""
+"""``gemini-batch demo``: its arguments, and plain errors for whatever fails on this machine."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-_ABOUT = (
-    "Describe Python's standard library: collect its public names into a table and take it through a real Airflow and an "
-    "emulator of the Gemini Batch API. Needs no key and no network; the emulator's answers are synthetic."
-)
+from airflow_gemini_batch.demo.signals import STOP_SIGNALS
 
-_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ABOUT = (
+    "Describe Python's standard library: collect its public names into a table and run it through a real Airflow and an "
+    "emulator of the Gemini Batch API. Needs no API key and no network; the emulator's answers are synthetic."
+)
 
 
 def add_demo_command(subparsers: Any) -> argparse.ArgumentParser:
-    """Adds `demo` to a program's commands; `arguments.run(arguments)` runs it and answers the exit code."""
+    """Add the command ``demo``. ``arguments.run(arguments)`` runs it and returns the exit code."""
     parser: argparse.ArgumentParser = subparsers.add_parser("demo", help=_ABOUT, description=_ABOUT)
     parser.add_argument(
-        "--folder", type=Path, default=Path("gemini-batch-demo"), help="where the tables go (default: ./%(default)s)"
+        "--folder", type=Path, default=Path("gemini-batch-demo"), help="folder for the tables (default: ./%(default)s)"
     )
-    parser.add_argument("--stay", action="store_true", help="leave Airflow running afterwards, to look around, until Ctrl-C")
+    parser.add_argument("--stay", action="store_true", help="keep Airflow running afterwards, until Ctrl-C")
     parser.set_defaults(run=_run)
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Airflow, Arrow and the emulator are loaded only now: the program's other commands do not pay for them.
+    # Airflow, Arrow and the emulator are imported only here, so that the other commands start quickly.
     import httpx
     from rich.console import Console
 
     from airflow_gemini_batch.demo.local_airflow import LocalAirflowError
-    from airflow_gemini_batch.demo.show import show
+    from airflow_gemini_batch.demo.run import run_demo
 
     console = Console()
-    for ending in _ENDINGS:
-        signal.signal(ending, _interrupt)
+    for number in STOP_SIGNALS:
+        signal.signal(number, _interrupt)
     try:
-        folder = prepared(arguments.folder)
-        return show(console, folder, stay=arguments.stay)
+        return run_demo(console, writable_folder(arguments.folder), stay=arguments.stay)
     except KeyboardInterrupt:
         console.print("Stopped. No process is left running.")
         return 130
@@ -50,21 +49,21 @@ def _run(arguments: argparse.Namespace) -> int:
         return 1
 
 
-def prepared(folder: Path) -> Path:
-    """The folder, made and tried. Raises OSError that says what to do."""
+def writable_folder(folder: Path) -> Path:
+    """Create the folder, check that it can be written, and return its absolute path. Raises OSError with the remedy."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        # What the demo makes is nobody's source code, wherever it is run.
+        # The demo may be run inside a repository; its output is not source code.
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     except OSError as error:
-        raise OSError(f"cannot write to {folder.absolute()}: {error.strerror}. Choose another place with --folder.") from None
+        raise OSError(f"cannot write to {folder.absolute()}: {error.strerror}. Choose another folder with --folder.") from None
     return folder.resolve()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    # Once is enough: a second Ctrl-C must not break off the tidying up.
-    for ending in _ENDINGS:
-        signal.signal(ending, signal.SIG_IGN)
+    # Further signals are ignored: a second Ctrl-C must not interrupt the cleanup.
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,1 +1,1 @@
-"""``gemini-batch demo``: a real table goes through a real Airflow to the emulator and back, on a machine without a key."""
+"""``gemini-batch demo``: run a real table through a real Airflow and the emulator, on a machine without an API key."""

@@ -1,7 +1,7 @@
-"""A real Airflow on this machine for a few minutes: all four processes, a database and a home of its own.
+"""A real Airflow on this machine for a few minutes: all four processes, with their own home and database.
 
-Two things must stay true: nothing of the user's own Airflow is read or touched, and no process outlives ``stop``. Each
-process leads a session; whatever it starts, workers that outlived their parent included, is found by that session.
+Two guarantees: the user's own Airflow is neither read nor changed, and no process is left running after ``stop``. Each process
+leads a session, and everything that it starts is found by that session, including workers whose parent has ended.
 """
 
 from __future__ import annotations
@@ -22,25 +22,23 @@ import httpx
 import psutil
 
 from airflow_gemini_batch.demo.rest import AirflowRest
+from airflow_gemini_batch.demo.signals import STOP_SIGNALS
 
-#: Every process Airflow needs to run a DAG with deferrable tasks, by the name of its command.
+#: Every process that Airflow needs to run a DAG with deferrable tasks, by the name of its command.
 PROCESSES = ("api-server", "scheduler", "dag-processor", "triggerer")
 
-#: The parts that its health report names.
-_HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+#: The components in Airflow's health report.
+_COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 
-#: Settings and keys of the user that must not reach in.
-_FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_", "GOOGLE_CLOUD_")
+#: Prefixes of the user's own settings and keys, which this Airflow must not inherit.
+_USER_VARIABLES = ("AIRFLOW_", "_AIRFLOW_", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_", "GOOGLE_CLOUD_")
 
-#: Between two looks at whether something has come up. Each look costs some milliseconds.
-_LOOK_EVERY = 0.25
-
-#: By these a user, a terminal that is closed or a supervisor ends a program.
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds between two health checks. Each takes a few milliseconds.
+_CHECK_SECONDS = 0.25
 
 
 class LocalAirflowError(RuntimeError):
-    """Airflow did not come up, or one of its processes ended."""
+    """Airflow did not start, or one of its processes ended."""
 
 
 class LocalAirflow:
@@ -49,9 +47,9 @@ class LocalAirflow:
         airflow.wait_until_healthy()
         run_id = airflow.rest.trigger("my_dag")
 
-    :param home: an empty or absent folder, for the configuration, the database and the logs of all processes.
+    :param home: a new or empty folder for the configuration, the database and the logs of all processes.
     :param dags: the folder with the DAG files.
-    :param environment: added to that of every process, for connections and settings.
+    :param environment: variables for every process, such as connections and settings.
     """
 
     def __init__(self, home: Path, dags: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -59,7 +57,7 @@ class LocalAirflow:
         port, *log_ports = _free_ports(3)
         self.url = f"http://127.0.0.1:{port}"
         self.environment = {
-            **_own_environment(),
+            **_inherited_environment(),
             **_settings(self.home, dags.resolve(), self.url, port, log_ports),
             **(environment or {}),
         }
@@ -77,20 +75,23 @@ class LocalAirflow:
         self.stop()
 
     def start(self) -> LocalAirflow:
-        """Make the database and start the processes; ``wait_until_healthy`` waits for them."""
+        """Create the database and start the processes; ``wait_until_healthy`` waits for them."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.start_process("migrate", "db", "migrate")
         code = self._processes["migrate"].wait()
         del self._processes["migrate"]
         if code:
-            raise LocalAirflowError(f"Airflow could not make its database in {self.home}:\n{self.log_tail('migrate')}")
+            raise LocalAirflowError(f"Airflow could not create its database in {self.home}:\n{self.log_tail('migrate')}")
         for name in PROCESSES:
             self.start_process(name)
         return self
 
     def start_process(self, name: str, *command: str) -> None:
-        """Start one of the processes, again if it has been killed."""
-        with self.log_file(name).open("ab") as log, _uninterrupted():
+        """Start one of the processes. It may have run before and been killed.
+
+        :param command: Airflow's command line; default: the process's name.
+        """
+        with self.log_file(name).open("ab") as log, _hold_signals():
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *(command or (name,))],
                 env=self.environment,
@@ -102,29 +103,32 @@ class LocalAirflow:
             )
 
     def kill_process(self, name: str) -> None:
-        """SIGKILL for one of the processes and all that it has started."""
+        """Send SIGKILL to one of the processes and to all processes that it has started."""
         process = self._processes.pop(name)
         end_session(process.pid)
         process.wait()
 
     def stop(self) -> None:
-        """End everything at once: what these processes could still put in order is thrown away with their home."""
+        """Kill all processes at once. A graceful end is not needed, since their home is deleted anyway."""
         self.rest.close()
         for name in list(self._processes):
             self.kill_process(name)
 
     def wait_until_healthy(self, timeout: float = 180.0) -> None:
-        """Until every process reports that it works. Raises LocalAirflowError when one ends or the time is up."""
+        """Wait until every component reports that it is healthy.
+
+        :param timeout: seconds. Raises LocalAirflowError after it, or as soon as a process ends.
+        """
         deadline = time.monotonic() + timeout
-        while (ill := self._ill()) and time.monotonic() < deadline:
+        while (unhealthy := self._unhealthy()) and time.monotonic() < deadline:
             self.check_processes()
-            time.sleep(_LOOK_EVERY)
-        if ill:
+            time.sleep(_CHECK_SECONDS)
+        if unhealthy:
             tails = "\n".join(f"--- {name}\n{self.log_tail(name)}" for name in PROCESSES)
-            raise LocalAirflowError(f"Airflow was not up after {timeout:.0f} s; not healthy: {', '.join(ill)}.\n{tails}")
+            raise LocalAirflowError(f"Airflow was not healthy after {timeout:.0f} s. Unhealthy: {', '.join(unhealthy)}.\n{tails}")
 
     def check_processes(self) -> None:
-        """Raises LocalAirflowError when a process has ended by itself."""
+        """Raise LocalAirflowError, with the last lines of the log, if a process has ended by itself."""
         for name, process in self._processes.items():
             if process.poll() is not None:
                 raise LocalAirflowError(f"Airflow's {name} ended with exit code {process.returncode}:\n{self.log_tail(name)}")
@@ -136,37 +140,38 @@ class LocalAirflow:
         try:
             return "\n".join(self.log_file(name).read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
         except FileNotFoundError:
-            return "(it has not been started)"
+            return "(not started)"
 
-    def _ill(self) -> list[str]:
+    def _unhealthy(self) -> list[str]:
         try:
             health = self.rest.health()
         except (httpx.HTTPError, RuntimeError):
             return ["api-server"]
-        return [
-            part for part in ("metadatabase", "scheduler", "dag_processor", "triggerer") if health[part]["status"] != "healthy"
-        ]
+        return [component for component in _COMPONENTS if health[component]["status"] != "healthy"]
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A signal waits until the block has ended: between a process and the note that it runs, it would leave one behind."""
-    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread only
+def _hold_signals() -> Iterator[None]:
+    """Deliver signals only when the block has ended.
+
+    A signal that arrived after a process was started, but before it was recorded, would leave that process running.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         yield
         return
     held: list[int] = []
-    handlers = {number: signal.signal(number, lambda number, _: held.append(number)) for number in _ENDING}
+    handlers = {number: signal.signal(number, lambda number, _: held.append(number)) for number in STOP_SIGNALS}
     try:
         yield
     finally:
-        for ending, handler in handlers.items():
-            signal.signal(ending, signal.SIG_DFL if handler is None else handler)
+        for stop_signal, handler in handlers.items():
+            signal.signal(stop_signal, signal.SIG_DFL if handler is None else handler)
         for number in held:
             signal.raise_signal(number)
 
 
 def end_session(leader: int) -> None:
-    """SIGKILL for every process of a session. Repeated, because one of them may be starting another meanwhile."""
+    """Send SIGKILL to every process of a session, until none is left: one of them may be starting another meanwhile."""
     while members := list(_session(leader)):
         for member in members:
             with contextlib.suppress(ProcessLookupError):
@@ -182,7 +187,7 @@ def _session(leader: int) -> Iterator[int]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different ports, since all are held until the last is found."""
+    """Free ports, all different: each stays bound until the last one is found."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -190,9 +195,9 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _own_environment() -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(_FOREIGN)}
-    # Loopback is never behind a proxy.
+def _inherited_environment() -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(_USER_VARIABLES)}
+    # Requests to loopback must not go through a proxy.
     loopback = ",".join(filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), "127.0.0.1", "localhost"]))
     return {**inherited, "NO_PROXY": loopback, "no_proxy": loopback}
 
@@ -213,7 +218,7 @@ def _settings(home: Path, dags: Path, url: str, port: int, log_ports: list[int])
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
-        # It listens on loopback only, so whoever can open the page may use it without a password.
+        # The server listens on loopback only, so every user of this machine may use it without a password.
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),

@@ -1,4 +1,4 @@
-"""The little that is needed of Airflow's REST API: start a DAG run and see how it goes."""
+"""The part of Airflow's REST API that the demo and the end-to-end tests need: start a DAG run and read its state."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 #: States that a DAG run does not leave by itself.
-ENDED = ("success", "failed")
+FINAL_STATES = ("success", "failed")
 
-_LOOK_EVERY = 0.5
+#: Seconds between two checks.
+_CHECK_SECONDS = 0.5
 
-#: SQLite under several processes is locked now and then, which Airflow tells as 500.
-_TRIES_OF_GET = 5
+#: Several processes share one SQLite file. It is locked now and then, and Airflow then answers 500.
+_GET_RETRIES = 5
 
 
 class AirflowRest:
-    """An Airflow whose users are all admins.
+    """A client for an Airflow that needs no login.
 
-    :param url: of the API server.
+    :param url: of the API server, without ``/api/v2``.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,7 +37,10 @@ class AirflowRest:
         return self.call("GET", "/monitor/health")
 
     def wait_for_dag(self, dag_id: str, timeout: float = 90.0) -> None:
-        """Until the DAG processor has read the DAG. Raises TimeoutError with what it could not import."""
+        """Wait until the DAG processor has read the DAG.
+
+        :param timeout: seconds. Raises TimeoutError after it, with the import errors of all DAG files.
+        """
         try:
             wait_for(lambda: self._http.get(f"/dags/{dag_id}").is_success, f"Airflow to read the DAG {dag_id!r}", timeout)
         except TimeoutError as error:
@@ -44,7 +48,7 @@ class AirflowRest:
             raise TimeoutError("\n".join([f"{error}.", *(each["stack_trace"] for each in broken)])) from None
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a DAG run; returns its id. A new DAG may be known for a moment before it can be run."""
+        """Start a DAG run and return its id. A DAG that was just read may answer 404 for a moment, so this is retried."""
 
         def started() -> str | None:
             answer = self._http.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})})
@@ -60,35 +64,39 @@ class AirflowRest:
         return list(answer["task_instances"])
 
     def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """What a task has returned."""
+        """The return value of a task."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         return self.call("GET", path, params={"deserialize": True})["value"]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int, map_index: int = -1) -> str:
-        """A try's log, one event a line."""
+        """The log of one try of a task, one event on each line."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         content = self.call("GET", path, params={"map_index": map_index, "full_content": True})["content"]
         return "\n".join(_line(event) for event in content)
 
     def call(self, method: str, path: str, **kwargs: Any) -> Json:
-        """Any call, below ``/api/v2``. Raises RuntimeError with Airflow's answer when it is an error."""
+        """Call any path below ``/api/v2``. Raises RuntimeError with Airflow's answer if it is an error; only GET is retried."""
         answer = self._http.request(method, path, **kwargs)
-        for _ in range(_TRIES_OF_GET if method == "GET" else 0):
+        for _ in range(_GET_RETRIES if method == "GET" else 0):
             if not answer.is_server_error:
                 break
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_CHECK_SECONDS)
             answer = self._http.request(method, path, **kwargs)
         return _checked(answer)
 
 
-def wait_for(look: Callable[[], T | None], what: str, timeout: float) -> T:
-    """Look until there is something to see. Raises TimeoutError that says what was waited for."""
+def wait_for(check: Callable[[], T | None], what: str, timeout: float) -> T:
+    """Call ``check`` until it returns something true, and return that.
+
+    :param what: what is waited for, as the TimeoutError names it.
+    :param timeout: seconds.
+    """
     deadline = time.monotonic() + timeout
-    while not (seen := look()):
+    while not (found := check()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"Waited {timeout:.0f} s in vain for {what}")
-        time.sleep(_LOOK_EVERY)
-    return seen
+            raise TimeoutError(f"Waited {timeout:.0f} s for {what}, which did not happen")
+        time.sleep(_CHECK_SECONDS)
+    return found
 
 
 def _checked(answer: httpx.Response) -> Json:

@@ -1,1 +1,1 @@
-"""What the example DAGs in ``dags/`` work on; a wheel carries these DAGs here, beside it."""
+"""The input table of the example DAGs in ``dags/``. A wheel contains these DAGs in this folder."""

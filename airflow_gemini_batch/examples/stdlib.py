@@ -1,7 +1,7 @@
-"""A real table that every machine has: the public API of Python's own standard library.
+"""A real table that every machine can produce: the public API of Python's standard library.
 
-The rows come in the same order with the same content whenever the same Python collects them in a worker: a task that runs
-twice writes the same table twice, and so a run made of it can be resumed.
+The same Python always collects the same rows in the same order. A task that runs twice writes the same table twice, so a run
+that is built from it can be resumed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 
 from airflow_gemini_batch._locations import locate
 
-#: Importing these opens a window or a browser, prints, looks for a screen, or brings in what is no API.
+#: Not imported: these open a window or a browser, print, need a display, or are not a public API.
 SKIPPED = frozenset(
     {"antigravity", "ensurepip", "idlelib", "lib2to3", "msilib", "test", "this", "tkinter", "turtle", "turtledemo", "venv"}
 )
@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
 
 
 class Description(BaseModel):
-    """What the example DAGs ask for."""
+    """The response schema of the example DAGs."""
 
     summary: str = Field(description="what it does, in one line")
     category: Literal["data", "text", "numbers", "files", "network", "system", "concurrency", "language", "other"]
@@ -49,7 +49,7 @@ class Description(BaseModel):
 def collect_stdlib(file: str) -> str:
     """Write the table as a Parquet file and return its URI.
 
-    :param file: a path, or any URI that Airflow opens (``s3://conn_id@bucket/…`` included).
+    :param file: a path, or any URI that Airflow can open, including ``s3://conn_id@bucket/…``.
     """
     table = pa.Table.from_pylist(list(rows()), schema=SCHEMA)
     content = io.BytesIO()
@@ -59,7 +59,7 @@ def collect_stdlib(file: str) -> str:
 
 
 def rows() -> Iterator[dict[str, str | None]]:
-    """One row for each public function, class and method, modules and names in alphabetical order."""
+    """One row for each public function, class and method; modules and names in alphabetical order."""
     for module in modules():
         for name in _public_names(module):
             member = getattr(module, name, None)
@@ -88,11 +88,11 @@ def _public_names(module: ModuleType) -> list[str]:
     declared = getattr(module, "__all__", None)
     if declared is not None:
         return sorted(set(declared))
-    return sorted(name for name, value in vars(module).items() if not name.startswith("_") and _is_home(module, value))
+    return sorted(name for name, value in vars(module).items() if not name.startswith("_") and _is_own(module, value))
 
 
-def _is_home(module: ModuleType, value: object) -> bool:
-    """Where a module does not say what is public: what it defines itself, and not what it imports."""
+def _is_own(module: ModuleType, value: object) -> bool:
+    """For a module without ``__all__``: whether it defines the value itself and does not only import it."""
     return not inspect.ismodule(value) and getattr(value, "__module__", module.__name__) == module.__name__
 
 
@@ -115,10 +115,11 @@ def _row(module: ModuleType, name: str, kind: str, value: object) -> dict[str, s
 
 
 def _signature(value: Any) -> str:
-    """As Python writes it, with ``...`` for defaults that are objects: these would print addresses, or the environment."""
+    """The signature as Python prints it. Defaults that are objects become ``...``: they would print memory addresses or
+    values from the environment."""
     try:
         signature = inspect.signature(value)
-    except Exception:  # many functions written in C tell nothing, or name defaults that do not exist
+    except Exception:  # many functions written in C have no signature, or one with defaults that do not exist
         return ""
     parameters = [
         parameter if _is_literal(parameter.default) else parameter.replace(default=...)

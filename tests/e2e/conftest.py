@@ -1,4 +1,4 @@
-"""One stage for all stories of a session: Airflow is started once."""
+"""One stack (Airflow and the emulator) for all scenarios of a test session: Airflow is started once."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Stage
+from tests.e2e.harness import Stack
 
-STAGE = pytest.StashKey[Stage]()
+STACK = pytest.StashKey[Stack]()
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stage]:
+def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("e2e")
-    with Stage(folder) as stage:
-        request.session.stash[STAGE] = stage
-        yield stage
-        del request.session.stash[STAGE]
+    with Stack(folder) as stack:
+        request.session.stash[STACK] = stack
+        yield stack
+        del request.session.stash[STACK]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
-    stage = item.session.stash.get(STAGE, None)
-    if report.failed and stage is not None:
+    stack = item.session.stash.get(STACK, None)
+    if report.failed and stack is not None:
         try:
-            report.sections += stage.evidence()
+            report.sections += stack.logs()
         except Exception as error:
-            report.sections.append(("No evidence", repr(error)))
+            report.sections.append(("The logs could not be collected", repr(error)))
     return report

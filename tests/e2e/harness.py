@@ -1,6 +1,7 @@
-"""A stage for whole stories: real Airflow processes, the emulator as a process, and hands to kill any of them.
+"""The stack for end-to-end tests: real Airflow processes and the emulator in a process, any of which can be killed.
 
-Stories wait for what they can see (a state over REST, an entry in the emulator's journal), each wait with a deadline.
+A scenario is one DAG run. Tests wait for what can be observed (a state over REST, an entry in the emulator's journal), and each
+wait has a timeout.
 """
 
 from __future__ import annotations
@@ -17,42 +18,42 @@ from typing import Any
 import psutil
 
 from airflow_gemini_batch.demo.local_airflow import LocalAirflow
-from airflow_gemini_batch.demo.rest import ENDED, wait_for
+from airflow_gemini_batch.demo.rest import FINAL_STATES, wait_for
 from airflow_gemini_batch.emulator import EmulatorProcess
 
-#: The examples that users read, and the stories' own.
+#: The example DAGs, and those of the tests.
 DAGS = (Path(__file__).parents[2] / "dags", Path(__file__).parent / "dags")
 
-#: The API key of the connection. It must be found nowhere but in the environment of Airflow's processes.
-KEY = "AIzaCanaryOfTheStories-0123456789abcdefg"
+#: The API key of the connection. It must not appear anywhere but in the environment of Airflow's processes.
+KEY = "AIzaCanaryOfTheEndToEndTests-0123456789"
 
-#: Jobs run for an hour of the emulator's clock, which a story moves on when it has seen what it came for: no deferral is short
-#: enough to meet the race of Airflow's scheduler (apache/airflow#66374), and no test depends on how fast the machine is.
+#: Jobs run for an hour of the emulator's clock. A test advances the clock when it has seen what it waited for. So no deferral is
+#: short enough for the race in Airflow's scheduler (apache/airflow#66374), and no test depends on the speed of the machine.
 JOB_SECONDS = 3600.0
 
-#: A killed triggerer's tasks are taken over after this many seconds (default: 30).
-_TRIGGERER_IS_DEAD_AFTER = "10"
+#: Seconds after which a killed triggerer's tasks are taken over. Airflow's default is 30.
+_TRIGGERER_HEALTH_CHECK_THRESHOLD = "10"
 
 
 @dataclass(frozen=True)
-class Story:
-    """One DAG run, seen from outside.
+class Scenario:
+    """One DAG run, observed from outside.
 
-    :param folder: what the DAG's ``folder`` parameter says.
+    :param folder: the value of the DAG's ``folder`` parameter.
     """
 
-    stage: Stage
+    stack: Stack
     dag_id: str
     run_id: str
     folder: Path
 
     @property
     def state(self) -> str:
-        return str(self.stage.airflow.rest.run(self.dag_id, self.run_id)["state"])
+        return str(self.stack.airflow.rest.run(self.dag_id, self.run_id)["state"])
 
     @property
     def destination(self) -> Path:
-        """Where the run's tables are."""
+        """The folder of the run's tables."""
         [destination] = self.folder.glob("*/described")
         return destination
 
@@ -61,40 +62,42 @@ class Story:
         return dict(json.loads((self.destination / "summary.json").read_text(encoding="utf-8")))
 
     def tasks(self, task_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-        """Task instances, of one task and in one state if asked for; those of a mapped task in the order of their index."""
-        instances = self.stage.airflow.rest.task_instances(self.dag_id, self.run_id)
+        """Task instances, sorted by task and map index; optionally those of one task, or in one state."""
+        instances = self.stack.airflow.rest.task_instances(self.dag_id, self.run_id)
         chosen = [each for each in instances if task_id in (None, each["task_id"]) and state in (None, each["state"])]
         return sorted(chosen, key=lambda each: (each["task_id"], each["map_index"]))
 
     def wait_for_tasks(self, task_id: str, state: str, count: int = 1, timeout: float = 120.0) -> list[dict[str, Any]]:
-        """Until so many instances of a task are in a state. A run that ends before is told at once."""
+        """Wait until ``count`` instances of a task are in a state, and return them. Fails at once if the run ends before."""
 
-        def look() -> list[dict[str, Any]] | None:
-            there = self.tasks(task_id, state)
-            if len(there) < count and self.state in ENDED:
-                raise AssertionError(f"{self} is {self.state}, and {len(there)} of {task_id!r} were {state}, not {count}")
-            return there if len(there) >= count else None
+        def check() -> list[dict[str, Any]] | None:
+            found = self.tasks(task_id, state)
+            if len(found) < count and self.state in FINAL_STATES:
+                raise AssertionError(f"{self} is {self.state}; expected {count} of {task_id!r} to be {state}, found {len(found)}")
+            return found if len(found) >= count else None
 
-        return self.wait_until(look, f"{count} of {task_id!r} to be {state}", timeout)
+        return self.wait_until(check, f"{count} of {task_id!r} to be {state}", timeout)
 
     def wait_until_watched(self, task_id: str) -> None:
-        """Until the triggerer has looked at the jobs of a deferred task: whoever ends the wait before that is heard by nobody."""
+        """Wait until the triggerer has fetched the jobs of a deferred task. Before that, its trigger does not notice a cancel."""
         [task] = self.wait_for_tasks(task_id, "deferred")
         where = (task_id, task["try_number"], task["map_index"])
         self.wait_until(
-            lambda: "requests done" in self.stage.airflow.rest.log(self.dag_id, self.run_id, *where), "the triggerer to watch"
+            lambda: "requests done" in self.stack.airflow.rest.log(self.dag_id, self.run_id, *where),
+            "the triggerer to fetch the jobs",
         )
 
     def wait_until_ended(self, timeout: float = 180.0) -> str:
-        return self.wait_until(lambda: self.state if self.state in ENDED else None, "the run to end", timeout)
+        """Wait until the run has ended, and return its state."""
+        return self.wait_until(lambda: self.state if self.state in FINAL_STATES else None, "the run to end", timeout)
 
     def set_state(self, task_id: str, state: str) -> None:
-        """What a user does in the UI to end a task."""
+        """Set the state of a task, as a user does in the UI to end it."""
         path = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{task_id}"
-        self.stage.airflow.rest.call("PATCH", path, json={"new_state": state})
+        self.stack.airflow.rest.call("PATCH", path, json={"new_state": state})
 
     def clear(self, task_id: str) -> None:
-        """What a user does in the UI to have a task run again."""
+        """Clear a task, as a user does in the UI to run it again."""
         body = {
             "dry_run": False,
             "dag_run_id": self.run_id,
@@ -102,41 +105,41 @@ class Story:
             "only_failed": False,
             "include_downstream": True,
         }
-        self.stage.airflow.rest.call("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
+        self.stack.airflow.rest.call("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
 
     def kill_worker(self, task: dict[str, Any]) -> None:
-        """SIGKILL for the process that runs a task instance."""
+        """Send SIGKILL to the process that runs a task instance."""
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(task["pid"]).kill()
 
-    def wait_until(self, look: Callable[[], Any], what: str, timeout: float = 120.0) -> Any:
-        """Until there is something to see. A process of Airflow that ends before is told at once."""
+    def wait_until(self, check: Callable[[], Any], what: str, timeout: float = 120.0) -> Any:
+        """Wait until ``check`` returns something true, and return that. Fails at once if a process of Airflow ends."""
 
-        def look_at_all() -> Any:
-            self.stage.airflow.check_processes()
-            return look()
+        def check_all() -> Any:
+            self.stack.airflow.check_processes()
+            return check()
 
-        return wait_for(look_at_all, f"{what} ({self})", timeout)
+        return wait_for(check_all, f"{what} ({self})", timeout)
 
     def __str__(self) -> str:
         return f"{self.dag_id} {self.run_id}"
 
 
-class Stage:
+class Stack:
     """
-    with Stage(folder) as stage:
-        story = stage.begin("some_dag")
+    with Stack(folder) as stack:
+        scenario = stack.start("some_dag")
 
-    :param folder: for everything: Airflow's home, the emulator's state, the tables.
+    :param folder: holds Airflow's home, the emulator's state and the tables.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.emulator = EmulatorProcess(folder / "emulator", pending_seconds=1.0, running_seconds=JOB_SECONDS)
-        self.stories: list[Story] = []
+        self.scenarios: list[Scenario] = []
         self._open = contextlib.ExitStack()
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Stack:
         with contextlib.ExitStack() as opening:
             opening.enter_context(self.emulator)
             connection = {"conn_type": "gemini", "password": KEY, "host": self.emulator.url}
@@ -144,7 +147,7 @@ class Stage:
                 shutil.copytree(folder, self.folder / "dags", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
             settings = {
                 "AIRFLOW_CONN_GEMINI_DEFAULT": json.dumps(connection),
-                "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": _TRIGGERER_IS_DEAD_AFTER,
+                "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": _TRIGGERER_HEALTH_CHECK_THRESHOLD,
             }
             self.airflow = opening.enter_context(LocalAirflow(self.folder / "airflow", self.folder / "dags", settings))
             self.airflow.wait_until_healthy()
@@ -154,33 +157,33 @@ class Stage:
     def __exit__(self, *error: object) -> None:
         self._open.close()
 
-    def begin(self, dag_id: str, **params: str) -> Story:
-        """Start a run of a DAG whose ``folder`` parameter says where its tables go."""
-        folder = self.folder / "tables" / f"{len(self.stories)}-{dag_id}"
+    def start(self, dag_id: str, **params: str) -> Scenario:
+        """Start a run of a DAG. Its ``folder`` parameter is a new folder for the tables."""
+        folder = self.folder / "tables" / f"{len(self.scenarios)}-{dag_id}"
         self.airflow.rest.wait_for_dag(dag_id)
-        story = Story(self, dag_id, self.airflow.rest.trigger(dag_id, {"folder": str(folder), **params}), folder)
-        self.stories.append(story)
-        return story
+        scenario = Scenario(self, dag_id, self.airflow.rest.trigger(dag_id, {"folder": str(folder), **params}), folder)
+        self.scenarios.append(scenario)
+        return scenario
 
     def restart(self, process: str) -> None:
-        """SIGKILL for one of Airflow's processes and all that it has started, then start it again."""
+        """Send SIGKILL to one of Airflow's processes and to all that it has started, then start it again."""
         self.airflow.kill_process(process)
         self.airflow.start_process(process)
 
     def end_jobs(self) -> None:
-        """Let the time pass that the jobs take."""
+        """Advance the emulator's clock until all jobs have ended."""
         self.emulator.advance(JOB_SECONDS + 60.0)
         assert self.emulator.wait_idle()
 
-    def evidence(self) -> Iterator[tuple[str, str]]:
-        """What to read when a story ended badly: a title and a text each."""
+    def logs(self) -> Iterator[tuple[str, str]]:
+        """What to read after a failure: pairs of title and text."""
         for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
             yield f"Airflow's {name}", self.airflow.log_tail(name, 40)
-        for story in self.stories:
-            for task in story.tasks():
+        for scenario in self.scenarios:
+            for task in scenario.tasks():
                 if task["state"] not in ("success", None, "removed", "skipped"):
                     where = (task["task_id"], task["try_number"], task["map_index"])
-                    title = f"{story}: {task['task_id']}[{task['map_index']}], {task['state']}, try {task['try_number']}"
-                    yield title, self.airflow.rest.log(story.dag_id, story.run_id, *where)
+                    title = f"{scenario}: {task['task_id']}[{task['map_index']}], {task['state']}, try {task['try_number']}"
+                    yield title, self.airflow.rest.log(scenario.dag_id, scenario.run_id, *where)
         yield "The emulator's journal", "\n".join(json.dumps(entry) for entry in self.emulator.journal())
-        yield "Load", str(os.getloadavg())
+        yield "Load average", str(os.getloadavg())

@@ -1,4 +1,4 @@
-"""``gemini-batch demo``, as a user runs it, on a machine with settings of its own."""
+"""``gemini-batch demo`` as a user runs it, on a machine that has Airflow settings, an API key and a proxy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 
 pytestmark = pytest.mark.timeout(300)
 
-#: What would break the demo if it got through.
-FOREIGN = {
+#: These would break the demo if it used them.
+USER_VARIABLES = {
     "AIRFLOW_HOME": "/nowhere/airflow",
     "AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://production",
@@ -29,17 +29,17 @@ FOREIGN = {
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command in an empty folder, its output in a file and not a terminal."""
+    """The command, started in an empty folder with its output going to a file."""
     (tmp_path / "tmp").mkdir()
-    with (tmp_path / "said").open("w") as said:
+    with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "airflow_gemini_batch.cli", "demo"],
             cwd=tmp_path,
-            env={**os.environ, **FOREIGN, "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(Path(__file__).parents[2])},
-            stdout=said,
+            env={**os.environ, **USER_VARIABLES, "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
-            # A shell that runs the tests in the background has them ignore Ctrl-C, and what they start with them.
+            # A shell that runs the tests in the background makes them, and the processes they start, ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     yield process
@@ -47,8 +47,8 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
-def _left_behind(folder: Path) -> list[psutil.Process]:
-    """Processes that were started to work in a folder."""
+def _still_running(folder: Path) -> list[psutil.Process]:
+    """Running processes that were started with this folder."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -57,24 +57,24 @@ def _left_behind(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def test_it_ends_with_two_tables_that_balance(demo: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_it_writes_two_tables_that_balance(demo: subprocess.Popen[str], tmp_path: Path) -> None:
     code = demo.wait(timeout=270)
 
-    said = (tmp_path / "said").read_text(encoding="utf-8")
-    assert code == 0, said
-    assert "deferred" in said
-    assert "every key is in one of them, once" in said
-    assert "its answers are synthetic" in " ".join(said.split())
+    output = (tmp_path / "output").read_text(encoding="utf-8")
+    assert code == 0, output
+    assert "deferred" in output
+    assert "every key is in one table, once" in output
+    assert "its answers are synthetic" in " ".join(output.split())
     [summary] = (tmp_path / "gemini-batch-demo").glob("*/described/summary.json")
-    assert str(summary) in said
+    assert str(summary) in output
     assert json.loads(summary.read_text(encoding="utf-8"))["balanced"]
-    assert _left_behind(tmp_path) == []
+    assert _still_running(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_ctrl_c_leaves_nothing_behind(demo: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_process_and_no_file(demo: subprocess.Popen[str], tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
-    while len(_left_behind(tmp_path)) < 3:  # the command itself, and at least two of Airflow's processes
+    while len(_still_running(tmp_path)) < 3:  # the command itself, and at least two of Airflow's processes
         assert time.monotonic() < deadline
         assert demo.poll() is None
         time.sleep(0.2)
@@ -82,6 +82,6 @@ def test_ctrl_c_leaves_nothing_behind(demo: subprocess.Popen[str], tmp_path: Pat
     demo.send_signal(signal.SIGINT)
 
     assert demo.wait(timeout=30) == 130
-    assert "No process is left running" in (tmp_path / "said").read_text(encoding="utf-8")
-    assert _left_behind(tmp_path) == []
+    assert "No process is left running" in (tmp_path / "output").read_text(encoding="utf-8")
+    assert _still_running(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -1,45 +1,49 @@
-"""After the other stories: the API key of the connection is in no log, no database and no file of any process."""
+"""After the other scenarios, the API key of the connection is not in any log, database or file of any process."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.e2e.harness import KEY, Stage
+from tests.e2e.harness import KEY, Stack
 from tests.integration.canary.search import found_in_folder
 
-#: Alone, it brings Airflow up and needs a run of its own.
+#: Run alone, this module has to start Airflow and a DAG run itself.
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def played(stage: Stage) -> Stage:
-    """The stage after at least one story."""
-    if not stage.stories:
-        story = stage.begin("small_table")
-        story.wait_for_tasks("describe", "deferred")
-        stage.end_jobs()
-        assert story.wait_until_ended() == "success"
-    return stage
+def used_stack(stack: Stack) -> Stack:
+    """The stack, after at least one scenario has run."""
+    if not stack.scenarios:
+        scenario = stack.start("small_table")
+        scenario.wait_for_tasks("describe", "deferred")
+        stack.end_jobs()
+        assert scenario.wait_until_ended() == "success"
+    return stack
 
 
-def test_the_key_is_nowhere(played: Stage) -> None:
-    assert found_in_folder(KEY, played.folder, apart_from=(played.folder / "emulator",)) == []
+def test_the_key_is_not_found(used_stack: Stack) -> None:
+    assert found_in_folder(KEY, used_stack.folder, excluding=(used_stack.folder / "emulator",)) == []
 
 
-def test_what_the_processes_left_is_searched(played: Stage) -> None:
-    story = played.stories[0]
+def test_the_files_of_the_processes_are_searched(used_stack: Stack) -> None:
+    scenario = used_stack.scenarios[0]
 
-    found = found_in_folder(story.dag_id, played.folder)
+    found = found_in_folder(scenario.dag_id, used_stack.folder)
 
     assert {"airflow/airflow.db", "airflow/scheduler.log", "airflow/api-server.log"} <= set(found)
-    assert any(name.startswith(f"airflow/logs/dag_id={story.dag_id}/") for name in found_in_folder("Built run", played.folder))
+    assert any(
+        name.startswith(f"airflow/logs/dag_id={scenario.dag_id}/") for name in found_in_folder("Built run", used_stack.folder)
+    )
 
 
-def test_the_key_would_be_found(played: Stage) -> None:
-    scratch = played.folder / "airflow" / "logs" / "planted.log"
+def test_the_key_would_be_found(used_stack: Stack) -> None:
+    scratch = used_stack.folder / "airflow" / "logs" / "planted.log"
     scratch.write_text(f"x-goog-api-key: {KEY}\n")
 
     try:
-        assert found_in_folder(KEY, played.folder, apart_from=(played.folder / "emulator",)) == ["airflow/logs/planted.log"]
+        assert found_in_folder(KEY, used_stack.folder, excluding=(used_stack.folder / "emulator",)) == [
+            "airflow/logs/planted.log"
+        ]
     finally:
         scratch.unlink()

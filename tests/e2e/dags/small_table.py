@@ -1,4 +1,4 @@
-"""A table so small that a story is about its jobs alone: twelve rows, three shards, and a model that tells whose they are."""
+"""A small table: twelve rows in three shards. Each scenario uses another model, which identifies its jobs."""
 
 from datetime import timedelta
 

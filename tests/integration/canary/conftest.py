@@ -1,4 +1,4 @@
-"""The emulator, the connection and real DAG runs, as the operators' own tests have them."""
+"""The fixtures of the operators' tests: the emulator, the connection and real DAG runs."""
 
 from tests.integration.airflow.conftest import airflow_db, connect, describe, emulator, run_dag, source
 

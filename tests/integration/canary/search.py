@@ -1,7 +1,7 @@
-"""Looking for a secret wherever it could have gone: in plain text and thinly veiled, in files, databases and exceptions.
+"""Search for a secret in files, databases and exceptions, in plain text and in simple encodings.
 
-A search that finds nothing proves something only when it would have found it: ``test_search.py`` plants the key in every kind of
-place that is searched here.
+A search that finds nothing proves something only if it would have found the secret. So ``test_search.py`` plants the key in every
+kind of location that is searched here.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 _SQLITE = b"SQLite format 3\0"
 
 
-def found_in_folder(key: str, folder: Path, *, apart_from: tuple[Path, ...] = ()) -> list[str]:
+def found_in_folder(key: str, folder: Path, *, excluding: tuple[Path, ...] = ()) -> list[str]:
     """The files below a folder that hold the key."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
-    searched = [file for file in files if not any(file.is_relative_to(other) for other in apart_from)]
+    searched = [file for file in files if not any(file.is_relative_to(other) for other in excluding)]
     return [str(file.relative_to(folder)) for file in searched if any(_is_in(key, content) for content in _contents(file))]
 
 
@@ -35,39 +35,39 @@ def is_in_text(key: str, *texts: str) -> bool:
 
 
 def text_of(error: BaseException) -> str:
-    """All that an exception could tell a log or a person: traceback with the chain of causes, arguments, attributes."""
-    told = ["".join(traceback.format_exception(error))]
+    """Everything that an exception could reveal: the traceback with the chain of causes, arguments and attributes."""
+    texts = ["".join(traceback.format_exception(error))]
     seen: list[BaseException] = []
     queue: list[BaseException | None] = [error]
     while queue:
         each = queue.pop()
         if each is not None and each not in seen:
             seen.append(each)
-            told += [str(each), repr(each), repr(each.args), repr(vars(each))]
+            texts += [str(each), repr(each), repr(each.args), repr(vars(each))]
             queue += [each.__cause__, each.__context__]
-    return "\n".join(told)
+    return "\n".join(texts)
 
 
 def _is_in(key: str, content: bytes) -> bool:
     if b"%" in content and key.encode() in urllib.parse.unquote_to_bytes(content):
         return True
-    return any(veiled in content for veiled in _veils(key))
+    return any(form in content for form in _encoded(key))
 
 
-def _veils(key: str) -> Iterator[bytes]:
-    """The key, and the key as it looks backwards, in hex, in UTF-16 and inside any base64."""
+def _encoded(key: str) -> Iterator[bytes]:
+    """The key as it is, reversed, in hex, in UTF-16, and as a part of any base64 text."""
     plain = key.encode()
     yield plain
     yield plain[::-1]
     yield plain.hex().encode()
     yield key.encode("utf-16-le")
     for shift in range(3):
-        # Without the characters that depend on the key's neighbours.
+        # Without the first and last characters, which depend on what is next to the key.
         yield base64.b64encode(b"\0" * shift + plain)[4 if shift else 0 : -4]
 
 
 def _contents(file: Path) -> Iterator[bytes]:
-    """A file as it is, and what is readable in it only with the right reader."""
+    """A file's bytes, and the values that only a reader of its format can see."""
     content = file.read_bytes()
     yield content
     if content.startswith(_SQLITE):
@@ -81,7 +81,7 @@ def _contents(file: Path) -> Iterator[bytes]:
 
 
 def _rows(database: Path) -> Iterator[bytes]:
-    """Every value of every table: long ones are spread over the file's pages."""
+    """Every value of every table. Long values are split over several pages of the file, so its bytes do not show them whole."""
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         connection.text_factory = bytes
         names = [row[0].decode() for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

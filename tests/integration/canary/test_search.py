@@ -1,4 +1,4 @@
-"""The search finds what is planted: else "0 hits" would prove nothing."""
+"""The search finds a planted key. Otherwise, finding nothing would prove nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _database(file: Path, value: object) -> None:
         connection.commit()
 
 
-PLACES: dict[str, Callable[[Path], object]] = {
+LOCATIONS: dict[str, Callable[[Path], object]] = {
     "log": lambda file: file.write_text(f"2026-11-22 ERROR GET /v1beta/batches?key={KEY} 403\n"),
     "URL": lambda file: file.write_text("key=" + "".join(f"%{ord(char):02X}" if char == "-" else char for char in KEY)),
     "base64": lambda file: file.write_bytes(base64.b64encode(b"x-goog-api-key: " + KEY.encode() + b"\r\n")),
@@ -41,14 +41,14 @@ PLACES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_planted_key_is_found(place: str, tmp_path: Path) -> None:
-    (tmp_path / "deep" / "down").mkdir(parents=True)
-    (tmp_path / "innocent.txt").write_text("nothing here")
-    PLACES[place](tmp_path / "deep" / "down" / "file")
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_planted_key_is_found(location: str, tmp_path: Path) -> None:
+    (tmp_path / "some" / "folder").mkdir(parents=True)
+    (tmp_path / "other.txt").write_text("nothing here")
+    LOCATIONS[location](tmp_path / "some" / "folder" / "file")
 
-    assert found_in_folder(KEY, tmp_path) == ["deep/down/file"]
-    assert found_in_folder(KEY, tmp_path, apart_from=(tmp_path / "deep",)) == []
+    assert found_in_folder(KEY, tmp_path) == ["some/folder/file"]
+    assert found_in_folder(KEY, tmp_path, excluding=(tmp_path / "some",)) == []
 
 
 def test_a_key_in_a_cause_is_found() -> None:
@@ -58,7 +58,7 @@ def test_a_key_in_a_cause_is_found() -> None:
         except ValueError:
             raise RuntimeError("something else") from None
     except RuntimeError as error:
-        told = text_of(error)
+        text = text_of(error)
 
-    assert is_in_text(KEY, told)
+    assert is_in_text(KEY, text)
     assert not is_in_text(KEY, "something else")

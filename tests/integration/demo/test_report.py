@@ -1,4 +1,4 @@
-"""What the demo says at its end, of a real run."""
+"""The demo's report, printed for a real run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.examples.stdlib import Description
 
-#: One row has no documentation; what looks like markup or a new line in the data is neither on the screen.
+#: One row has no documentation. The other holds line breaks and text that looks like markup, to be printed as plain text.
 ROWS = [
     {"name": "bisect.insort_left", "documentation": "Insert item x in list a.\n\n[bold]Keep it sorted.[/bold]"},
     {"name": "aifc.open", "documentation": None},
@@ -36,13 +36,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
             options={"poll_interval": 0.1},
             endpoint=Endpoint(api_key="any-key", base_url=emulator.url),
         )
-    said = io.StringIO()
-    print_report(Console(file=said, width=80), summary.as_dict(), seconds=12.0)
-    return said.getvalue()
+    output = io.StringIO()
+    print_report(Console(file=output, width=80), summary.as_dict(), seconds=12.0)
+    return output.getvalue()
 
 
-def test_it_shows_the_books(report: str) -> None:
-    assert "every key is in one of them, once" in report
+def test_it_shows_the_counts(report: str) -> None:
+    assert "every key is in one table, once" in report
     assert "INVALID_INPUT 1" in report
     assert "SUCCEEDED 1" in report
 

@@ -1,4 +1,4 @@
-"""Where the demo writes."""
+"""The folder that the demo writes to, and the DAG that it runs."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 
 from airflow_gemini_batch import cli
-from airflow_gemini_batch.demo.show import dags_folder
+from airflow_gemini_batch.demo.run import dags_folder
 
 
-def test_a_place_that_cannot_be_written_is_told_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_for_a_folder_that_cannot_be_written_names_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
 
     code = cli.main(["demo", "--folder", str(tmp_path / "file" / "below")])
 
     assert code == 1
-    assert "Choose another place with --folder" in capsys.readouterr().out
+    assert "Choose another folder with --folder" in capsys.readouterr().out
 
 
-def test_the_dag_of_the_demo_is_the_one_that_users_read() -> None:
+def test_the_demo_runs_the_example_dag() -> None:
     assert (dags_folder() / "describe_stdlib.py").is_file()
