@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, ObjectStoragePath, XComArg
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
+    from typing_extensions import Unpack
 
     from airflow_gemini_batch.engine.build.building import RunSpec
     from airflow_gemini_batch.engine.gemini.client import GeminiClient
     from airflow_gemini_batch.engine.run.layout import Run
+    from airflow_gemini_batch.operators._airflow_arguments import BaseOperatorArguments, GeminiOperatorArguments
 
 #: How long after the trigger's own deadline Airflow waits before it fails the task by itself.
 BACKSTOP = timedelta(minutes=5)
@@ -47,7 +49,7 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
     #: Arguments that are checked when the DAG is parsed, also those given to ``partial`` or by ``default_args``.
     checked: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, *, gemini_conn_id: str = GeminiHook.default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, *, gemini_conn_id: str = GeminiHook.default_conn_name, **kwargs: Unpack[BaseOperatorArguments]) -> None:
         super().__init__(**kwargs)
         self.gemini_conn_id = gemini_conn_id
 
@@ -131,7 +133,7 @@ class TableOperator(GeminiOperator):
         carry: Sequence[str] = (),
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_arguments(

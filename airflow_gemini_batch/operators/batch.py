@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     import os
 
     from airflow.sdk import Context, ObjectStoragePath, XComArg
+    from typing_extensions import Unpack
 
     from airflow_gemini_batch.engine.gemini.client import GeminiClient
     from airflow_gemini_batch.engine.run.layout import Run
+    from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 
 class GeminiBatchOperator(TableOperator):
@@ -74,7 +76,7 @@ class GeminiBatchOperator(TableOperator):
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(
             source=source,

@@ -14,7 +14,10 @@ from airflow_gemini_batch._errors import as_airflow_errors
 from airflow_gemini_batch.operators.base import GeminiOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
+    from typing_extensions import Unpack
+
+    from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 
 class GeminiBatchListJobsOperator(GeminiOperator):
@@ -50,7 +53,7 @@ class GeminiBatchListJobsOperator(GeminiOperator):
         created_after: datetime | str | None = None,
         created_before: datetime | str | None = None,
         limit: int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(**kwargs)
         self.state = state
@@ -85,14 +88,14 @@ class _OneJobOperator(GeminiOperator):
 
     template_fields: Sequence[str] = ("job", *GeminiOperator.template_fields)
 
-    def __init__(self, *, job: str | Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, job: str | Mapping[str, Any] | XComArg, **kwargs: Unpack[GeminiOperatorArguments]) -> None:
         super().__init__(**kwargs)
-        self.job = job
+        self.job: Any = job  # an XComArg until Airflow has rendered it
 
     @property
     def job_name(self) -> str:
         if not isinstance(self.job, Mapping):
-            return self.job
+            return str(self.job)
         name = self.job.get("name", self.job.get("job"))
         if name is None and "job" in self.job:
             raise AirflowSkipException(f"Shard {self.job.get('shard')} has no requests, and so no job.")
@@ -142,8 +145,10 @@ class GeminiBatchDeleteJobOperator(_OneJobOperator):
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
     """
 
-    def __init__(self, *, cancel: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self, *, job: str | Mapping[str, Any] | XComArg, cancel: bool = False, **kwargs: Unpack[GeminiOperatorArguments]
+    ) -> None:
+        super().__init__(job=job, **kwargs)
         self.cancel = cancel
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -163,7 +168,9 @@ class GeminiBatchListFilesOperator(GeminiOperator):
 
     template_fields: Sequence[str] = ("display_name", *GeminiOperator.template_fields)
 
-    def __init__(self, *, display_name: str | None = None, limit: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, display_name: str | None = None, limit: int | None = None, **kwargs: Unpack[GeminiOperatorArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.display_name = display_name
         self.limit = limit
@@ -189,14 +196,14 @@ class GeminiBatchDeleteFileOperator(GeminiOperator):
 
     template_fields: Sequence[str] = ("file", *GeminiOperator.template_fields)
 
-    def __init__(self, *, file: str | Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, file: str | Mapping[str, Any] | XComArg, **kwargs: Unpack[GeminiOperatorArguments]) -> None:
         super().__init__(**kwargs)
-        self.file = file
+        self.file: Any = file
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import delete_file
 
-        name = str(self.file.get("name")) if isinstance(self.file, Mapping) else self.file
+        name = str(self.file.get("name")) if isinstance(self.file, Mapping) else str(self.file)
         with as_airflow_errors(), self.connect() as client:
             return {"file": name, "outcome": delete_file(client, name).value}
 
@@ -231,7 +238,7 @@ class GeminiBatchCleanupOperator(GeminiOperator):
         dry_run: bool = False,
         cancel_orphans: bool = False,
         max_names: int = 20,
-        **kwargs: Any,
+        **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(**kwargs)
         self.destination = destination

@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     import os
 
     from airflow.sdk import Context, ObjectStoragePath, XComArg
+    from typing_extensions import Unpack
 
     from airflow_gemini_batch._references import JobReferenceDict, PartReferenceDict, ShardReferenceDict
     from airflow_gemini_batch.engine.run.layout import Run, Shard
+    from airflow_gemini_batch.operators._airflow_arguments import FinishArguments, GeminiOperatorArguments
 
 
 class GeminiBatchBuildOperator(TableOperator):
@@ -128,7 +130,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         shard: ShardReferenceDict | XComArg,
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_arguments({"deferrable": deferrable})
@@ -202,7 +204,7 @@ class GeminiBatchDownloadOperator(ShardStep):
         *,
         job: JobReferenceDict | XComArg,
         options: BatchOptions | Mapping[str, Any] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(**kwargs)
         self.job: Any = job
@@ -259,7 +261,7 @@ class GeminiBatchFinishOperator(GeminiOperator):
         destination: str | os.PathLike[str] | ObjectStoragePath | XComArg,
         options: BatchOptions | Mapping[str, Any] | None = None,
         trigger_rule: str = "all_done",
-        **kwargs: Any,
+        **kwargs: Unpack[FinishArguments],
     ) -> None:
         super().__init__(trigger_rule=trigger_rule, **kwargs)
         check_arguments({"destination": destination})

@@ -23,9 +23,11 @@ from airflow_gemini_batch.operators.base import ShardStep
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
+    from typing_extensions import Unpack
 
     from airflow_gemini_batch._references import JobReferenceDict
     from airflow_gemini_batch.engine.gemini.jobs import Job
+    from airflow_gemini_batch.operators._airflow_arguments import SensorArguments
 
 #: Airflow's argument -> the option that replaces it.
 _REPLACED = {"timeout": "timeout", "poke_interval": "poll_interval"}
@@ -61,11 +63,12 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
         job: JobReferenceDict | XComArg,
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[SensorArguments],
     ) -> None:
         _refuse_own_names(kwargs)
         checked = BatchOptions.of(options)
-        super().__init__(timeout=checked.timeout, poke_interval=checked.poll_interval, **kwargs)
+        arguments: dict[str, Any] = {"timeout": checked.timeout, "poke_interval": checked.poll_interval, **kwargs}
+        super().__init__(**arguments)
         check_arguments({"deferrable": deferrable})
         self.job: Any = job
         self.options = checked
