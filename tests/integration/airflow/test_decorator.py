@@ -81,11 +81,11 @@ def test_another_try_that_makes_the_same_rows_goes_on(decorate: Decorate, emulat
     assert len(created(emulator)) == len(set(created(emulator))) == 2
 
 
-def test_another_try_that_makes_other_rows_is_told_before_anything_is_paid(decorate: Decorate, emulator: Emulator) -> None:
+def test_another_try_with_other_rows_fails_before_anything_is_paid(decorate: Decorate, emulator: Emulator) -> None:
     Legs(decorate(lambda: ["a", "b"])).start()
     paid = created(emulator)
 
-    with pytest.raises(AirflowFailException, match=r"DestinationError: .* with other rows than .*This very task began that run"):
+    with pytest.raises(AirflowFailException, match=r"DestinationError: .* with other rows than .*This task instance began that run"):
         Legs(decorate(lambda: ["a", "c"])).start()
 
     assert created(emulator) == paid
