@@ -1,10 +1,10 @@
-"""How fast tables become request files, and output files become tables, beside the way that the official samples show.
+"""Measure how fast tables become request files and output files become tables, compared with the official samples.
 
     python benchmarks/speed.py                    # both, 200,000 rows, three rounds
     python benchmarks/speed.py build --rows 1000000
 
-Every run is a process of its own, and the ways take turns, so that a busy machine disturbs all of them alike. Told are CPU
-seconds and peak memory; only the ratios of one call mean anything.
+Each measurement has a process of its own, and the implementations alternate, so that other load on the machine affects them
+equally. CPU seconds, elapsed seconds and peak memory are printed. Compare only figures of one call.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BLOCK = 50_000
 
 
 def make_table(folder: Path, rows: int) -> None:
-    """About 400 characters of mixed text a row."""
+    """Write a table with about 400 characters of mixed text in each row."""
     dice = random.Random(1)
     texts = [" ".join(dice.choices(WORDS, k=60))[:395] for _ in range(BLOCK)]
     schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("lang", pa.string())])
@@ -57,7 +57,7 @@ def make_table(folder: Path, rows: int) -> None:
 
 
 def make_output(folder: Path) -> None:
-    """A built run, and the lines that a job of its one shard might have written."""
+    """Build a run, and write the output lines that the job of its only shard might have produced."""
     run = our_build(folder)
     (shard,) = run.built().shards
     with run.requests_file(shard.id).open() as requests, run.responses_file(shard.id).writing() as output:
@@ -117,54 +117,54 @@ def samples_land(folder: Path) -> None:
     pd.DataFrame(rows).to_parquet(folder / "samples.parquet", compression="zstd")
 
 
-#: What is measured: the samples' way and ours.
-WAYS: dict[str, dict[str, Callable[[Path], object]]] = {
+#: The measured steps, each as the samples do it and as a run does it.
+IMPLEMENTATIONS: dict[str, dict[str, Callable[[Path], object]]] = {
     "build": {"samples": samples_build, "ours": our_build},
     "land": {"samples": samples_land, "ours": our_land},
 }
 
 
-def measured(what: str, way: str, folder: Path) -> dict[str, float]:
-    """One run in a process of its own."""
-    command = [sys.executable, __file__, what, "--measure", way, "--folder", str(folder)]
+def measured(step: str, name: str, folder: Path) -> dict[str, float]:
+    """Measure one implementation of a step in a new process."""
+    command = [sys.executable, __file__, step, "--measure", name, "--folder", str(folder)]
     figures: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return figures
 
 
-def measure(what: str, way: str, folder: Path) -> None:
-    began, cpu = time.perf_counter(), time.process_time()
-    WAYS[what][way](folder)
+def measure(step: str, name: str, folder: Path) -> None:
+    started, cpu = time.perf_counter(), time.process_time()
+    IMPLEMENTATIONS[step][name](folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"cpu": time.process_time() - cpu, "seconds": time.perf_counter() - began, "MB": peak}))
+    print(json.dumps({"cpu": time.process_time() - cpu, "seconds": time.perf_counter() - started, "MB": peak}))
 
 
-def compare(what: str, rows: int, rounds: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="gemini-batch-speed-") as name:
-        folder = Path(name)
+def compare(step: str, rows: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="gemini-batch-speed-") as temporary:
+        folder = Path(temporary)
         make_table(folder, rows)
-        if what == "land":
+        if step == "land":
             make_output(folder)
-        runs = [{way: measured(what, way, folder) for way in WAYS[what]} for _ in range(rounds)]
-    print(f"{what}: {rows:,} rows, medians of {rounds}")
-    for way in WAYS[what]:
-        cpu, seconds, peak = (statistics.median(run[way][figure] for run in runs) for figure in ("cpu", "seconds", "MB"))
-        ratio = statistics.median(run["samples"]["cpu"] / run[way]["cpu"] for run in runs)
-        print(f"  {way:<8} {cpu:7.2f} s of CPU  {seconds:7.2f} s  {peak:7.0f} MB   {ratio:4.1f} times as fast as the samples")
+        runs = [{name: measured(step, name, folder) for name in IMPLEMENTATIONS[step]} for _ in range(rounds)]
+    print(f"{step}: {rows:,} rows, medians of {rounds}")
+    for name in IMPLEMENTATIONS[step]:
+        cpu, seconds, peak = (statistics.median(run[name][figure] for run in runs) for figure in ("cpu", "seconds", "MB"))
+        ratio = statistics.median(run["samples"]["cpu"] / run[name]["cpu"] for run in runs)
+        print(f"  {name:<8} {cpu:7.2f} s of CPU  {seconds:7.2f} s  {peak:7.0f} MB   {ratio:4.1f} times as fast as the samples")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=list(WAYS), help="default: both")
+    parser.add_argument("step", nargs="?", choices=list(IMPLEMENTATIONS), help="default: both")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        measure(given.what, given.measure, given.folder)
+        measure(given.step, given.measure, given.folder)
         return
-    for what in [given.what] if given.what else WAYS:
-        compare(what, given.rows, given.rounds)
+    for step in [given.step] if given.step else IMPLEMENTATIONS:
+        compare(step, given.rows, given.rounds)
 
 
 if __name__ == "__main__":

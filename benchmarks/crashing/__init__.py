@@ -1,14 +1,14 @@
-"""The crash harness, room by room.
+"""The crash harness, module by module.
 
-scenarios    what is run, and what goes wrong at the service meanwhile
-haste        the engine's waits, made short in the children
-boundaries   the steps of a try, counted and died at
-work         what a child does: a trip of the engine, a leg of an operator, a trigger's wait
-children     fork, listen, kill
-courses      what is called next, and what again, as a user or Airflow would
-journeys     one run with its crashes, from the first call to the audit
-audit        what the service says was created, and what the tables hold
-lanes        processes that make journeys side by side, each with a service of its own
-plan         which journey is made next
-report       the figures
+scenarios          what is run, and which faults the service has meanwhile
+short_waits        shortens the engine's waits in the child processes
+boundaries         names and counts the steps of a try, and kills the process at one of them
+calls              one call in a child process: run_batch, a task of an operator, or a trigger
+child_process      forks child processes, reads what they report, and kills them
+call_sequences     which call comes next, and which one is repeated, as a user or Airflow would do it
+runner             runs one scenario with its crashes, from the first call to the audit
+audit              compares the tables with the source, and counts the jobs that the service created
+runner_processes   processes that run scenarios in parallel, each with its own service
+plan               chooses the scenario to run next
+report             the figures
 """

@@ -1,10 +1,13 @@
-"""What came of a run: jobs as the service tells it, rows as a reader of the tables sees them. The engine is not asked."""
+"""Check a finished run from outside: the jobs as the service lists them, and the rows as any reader of the tables sees them.
+
+Nothing here relies on what the engine reports about itself.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +18,68 @@ import pyarrow.parquet as pq
 
 @dataclass
 class Findings:
-    """The books of one run, or of several together.
+    """Counts for one run, or for several together.
 
-    :param created: jobs by shard and attempt, as the service counts them.
-    :param misjoined: rows in whose row stands something of another row.
-    :param unbalanced: summaries that do not say what the tables hold.
+    :param rows, results, dead_letter: rows of the source and of the two tables.
+    :param lost: keys of the source that are in neither table.
+    :param duplicated: rows whose key is in the tables more than once, not counting the first.
+    :param mismatched: rows that hold a carried column, an answer or a request of another key.
+    :param unknown_keys: rows whose key is not in the source.
+    :param jobs: jobs that the service created.
+    :param most_jobs: the most jobs that were created for one shard and attempt.
+    :param duplicate_jobs: jobs for a shard and attempt that already had one.
+    :param wrong_summaries: summaries that do not agree with the tables, or cannot be read.
     """
 
     rows: int = 0
     results: int = 0
     dead_letter: int = 0
     lost: int = 0
-    doubled: int = 0
-    misjoined: int = 0
-    foreign: int = 0
+    duplicated: int = 0
+    mismatched: int = 0
+    unknown_keys: int = 0
     jobs: int = 0
     most_jobs: int = 0
-    duplicates: int = 0
-    unbalanced: int = 0
+    duplicate_jobs: int = 0
+    wrong_summaries: int = 0
 
     def add(self, other: Findings) -> None:
         for name, value in asdict(other).items():
             setattr(self, name, max(self.most_jobs, value) if name == "most_jobs" else getattr(self, name) + value)
 
     @property
-    def wrong(self) -> int:
-        return self.lost + self.doubled + self.misjoined + self.foreign + self.duplicates + self.unbalanced
-
-
-@dataclass(frozen=True)
-class Jobs:
-    """Display names under which jobs were created, as often as they were."""
-
-    display_names: list[str] = field(default_factory=list)
-
-    def count(self, findings: Findings) -> None:
-        created = Counter(name for name in self.display_names if name.startswith("gb-"))
-        findings.jobs = sum(created.values())
-        findings.most_jobs = max(created.values(), default=0)
-        findings.duplicates = sum(count - 1 for count in created.values())
+    def errors(self) -> int:
+        """How many things are wrong; 0 for a correct run."""
+        return self.lost + self.duplicated + self.mismatched + self.unknown_keys + self.duplicate_jobs + self.wrong_summaries
 
 
 def audit(destination: str, source: str, display_names: list[str]) -> Findings:
-    """Hold the tables against the source, key by key and word by word."""
-    asked = pq.read_table(source)
+    """Compare the tables of a finished run with its source, key by key and text by text.
+
+    :param destination, source: local paths.
+    :param display_names: the display name of each job that the service created. Only those that start with ``gb-`` count.
+    """
+    expected = pq.read_table(source)
     folder = Path(destination)
-    results, letters = _table(folder / "results"), _table(folder / "dead_letter")
-    findings = Findings(rows=asked.num_rows, results=results.num_rows, dead_letter=letters.num_rows)
-    found = pa.chunked_array([*results["key"].chunks, *letters["key"].chunks], pa.string())
-    known = pc.is_in(found, value_set=asked["id"].combine_chunks())
-    findings.foreign = len(found) - (pc.sum(known).as_py() or 0)
+    results, dead_letter = _table(folder / "results"), _table(folder / "dead_letter")
+    findings = Findings(rows=expected.num_rows, results=results.num_rows, dead_letter=dead_letter.num_rows)
+    found = pa.chunked_array([*results["key"].chunks, *dead_letter["key"].chunks], pa.string())
+    known = pc.is_in(found, value_set=expected["id"].combine_chunks())
+    findings.unknown_keys = len(found) - (pc.sum(known).as_py() or 0)
     distinct = len(pc.unique(found.filter(known)))
-    findings.lost = asked.num_rows - distinct
-    findings.doubled = len(found) - findings.foreign - distinct
-    findings.misjoined = _misjoined(asked, results, "text") + _misjoined(asked, letters, "request")
-    findings.unbalanced = int(not _tells_the_truth(folder / "summary.json", findings))
-    Jobs(display_names).count(findings)
+    findings.lost = expected.num_rows - distinct
+    findings.duplicated = len(found) - findings.unknown_keys - distinct
+    findings.mismatched = _mismatched(expected, results, "text") + _mismatched(expected, dead_letter, "request")
+    findings.wrong_summaries = int(not _is_correct(folder / "summary.json", findings))
+    _count_jobs(findings, display_names)
     return findings
+
+
+def _count_jobs(findings: Findings, display_names: list[str]) -> None:
+    created = Counter(name for name in display_names if name.startswith("gb-"))
+    findings.jobs = sum(created.values())
+    findings.most_jobs = max(created.values(), default=0)
+    findings.duplicate_jobs = sum(count - 1 for count in created.values())
 
 
 def _table(folder: Path) -> pa.Table:
@@ -80,21 +88,21 @@ def _table(folder: Path) -> pa.Table:
     return pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
 
 
-def _misjoined(asked: pa.Table, table: pa.Table, column: str) -> int:
-    """Rows whose carried words, or whose ``column``, are not those of their key."""
-    at = pc.index_in(table["key"], value_set=asked["id"].combine_chunks())
-    body = pc.take(asked["body"].combine_chunks(), pc.fill_null(at, 0).combine_chunks())
+def _mismatched(expected: pa.Table, table: pa.Table, column: str) -> int:
+    """The number of rows whose carried text, or whose ``column``, does not belong to their key."""
+    index = pc.index_in(table["key"], value_set=expected["id"].combine_chunks())
+    body = pc.take(expected["body"].combine_chunks(), pc.fill_null(index, 0).combine_chunks())
     carried = pc.equal(table["body"].combine_chunks(), body)
-    # Around the row's words may stand what another implementation says besides, or the JSON of the request.
-    own = pa.array([words in (said or "") for words, said in zip(body.to_pylist(), table[column].to_pylist(), strict=True)])
-    own = pc.fill_null(pc.and_(carried, own.cast(pa.bool_())), False)
-    return len(own) - (pc.sum(own).as_py() or 0)
+    # The row's text may be surrounded by the JSON of the request, or by what another implementation of the service adds.
+    matches = pa.array([text in (value or "") for text, value in zip(body.to_pylist(), table[column].to_pylist(), strict=True)])
+    matches = pc.fill_null(pc.and_(carried, matches.cast(pa.bool_())), False)
+    return len(matches) - (pc.sum(matches).as_py() or 0)
 
 
-def _tells_the_truth(summary: Path, findings: Findings) -> bool:
+def _is_correct(summary: Path, findings: Findings) -> bool:
     try:
-        told: dict[str, Any] = json.loads(summary.read_bytes())
+        content: dict[str, Any] = json.loads(summary.read_bytes())
     except (OSError, ValueError):
         return False
-    counts = (told.get("rows"), told.get("results"), told.get("dead_letter"), told.get("balanced"))
+    counts = (content.get("rows"), content.get("results"), content.get("dead_letter"), content.get("balanced"))
     return counts == (findings.rows, findings.results, findings.dead_letter, True)

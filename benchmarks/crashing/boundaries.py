@@ -1,7 +1,7 @@
-"""The steps of a try, counted and died at: before and after each request, and before and after each file appears or goes.
+"""The steps of a try, named and counted: before and after each request, and before and after each file is written or deleted.
 
-All of it is put around the HTTP transports and around ``Location`` when the child starts, and in the child only; the product
-does not know that it is watched. Names are canonical: the same step of another run of the scenario has the same name.
+The watcher wraps the HTTP transports and ``Location`` in the child process; the product itself is unchanged. A boundary's name
+depends only on the step, so it is the same in each run of a scenario.
 """
 
 from __future__ import annotations
@@ -24,98 +24,105 @@ from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.run.tokens import token_of
-from crashing.children import Line
+from crashing.child_process import ReportPipe
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """Where a child is to kill itself: at the nth boundary it meets, at the ``only`` one, or at the first that is not spared.
+class KillRule:
+    """Where a child process kills itself. Without arguments: nowhere.
 
-    :param share: ``(i, n)``: of the boundaries that are not spared, only the ith of n parts counts, by ``seed``.
+    :param nth: at the nth boundary that it reaches.
+    :param only: at the boundary of this name.
+    :param skip: at the first boundary that is not among these.
+    :param share: ``(i, n)``, with ``skip``: boundaries are divided into n parts by ``seed``, and only the ith part counts.
     """
 
     nth: int | None = None
     only: str = ""
-    spared: frozenset[str] | None = None
+    skip: frozenset[str] | None = None
     share: tuple[int, int] = (0, 1)
     seed: int = 0
 
-    def strikes(self, name: str, count: int) -> bool:
+    def matches(self, name: str, count: int) -> bool:
+        """Whether to kill the process now.
+
+        :param count: how many boundaries the process has reached, including this one.
+        """
         if self.nth is not None:
             return count == self.nth
         if self.only:
             return name == self.only
-        if self.spared is None or name in self.spared:
+        if self.skip is None or name in self.skip:
             return False
         part, parts = self.share
-        return int(_chance(self.seed, name) * parts) == part
+        return int(_fraction(self.seed, name) * parts) == part
 
 
-class Boundaries:
-    """Watches this process."""
+class BoundaryWatcher:
+    """Reports the boundaries that this process reaches, and kills the process at one of them."""
 
-    def __init__(self, line: Line, fate: Fate, destination: str) -> None:
-        self._line = line
-        self._fate = fate
+    def __init__(self, pipe: ReportPipe, rule: KillRule, destination: str) -> None:
+        self._pipe = pipe
+        self._rule = rule
         self._names = _Names(destination)
-        self._met: set[str] = set()
+        self._reached: set[str] = set()
         self._count = 0
 
-    def meet(self, name: str) -> None:
+    def reach(self, name: str) -> None:
         self._count += 1
-        if name not in self._met:
-            self._met.add(name)
-            self._line.say(met=name)
-        if self._fate.strikes(name, self._count):
-            self._line.say(dies_at=name)
+        if name not in self._reached:
+            self._reached.add(name)
+            self._pipe.send(reached=name)
+        if self._rule.matches(name, self._count):
+            self._pipe.send(killing_at=name)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def watch(self) -> None:
-        """Put the boundaries into this process."""
-        _around_requests(self, self._names)
+    def install(self) -> None:
+        """Wrap the HTTP transports and ``Location`` in this process."""
+        _wrap_requests(self, self._names)
         for method, verb in (("_publish", "write"), ("_claim", "create"), ("delete", "delete")):
             original = getattr(Location, method)
-            setattr(Location, method, _around_file(self, self._names, original, verb))
+            setattr(Location, method, _wrap_file_call(self, self._names, original, verb))
 
 
-def _around_file(boundaries: Boundaries, names: _Names, original: Callable[..., Any], verb: str) -> Callable[..., Any]:
+def _wrap_file_call(watcher: BoundaryWatcher, names: _Names, original: Callable[..., Any], verb: str) -> Callable[..., Any]:
     def watched(location: Location, *arguments: Any) -> Any:
-        name = f"{verb} {names.file(location.path)}"
-        boundaries.meet(f"{name}: before")
+        name = f"{verb} {names.of_file(location.path)}"
+        watcher.reach(f"{name}: before")
         answer = original(location, *arguments)
-        boundaries.meet(f"{name}: after")
+        watcher.reach(f"{name}: after")
         return answer
 
     return watched
 
 
-def _around_requests(boundaries: Boundaries, names: _Names) -> None:
+def _wrap_requests(watcher: BoundaryWatcher, names: _Names) -> None:
     handle, handle_async = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
 
     def watched(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
-        name = names.call(request)
-        boundaries.meet(f"{name}: before")
+        name = names.of_request(request)
+        watcher.reach(f"{name}: before")
         if "upload_id" in request.url.params:
-            request.stream = _Halves(request.stream, lambda: boundaries.meet(f"{name}: half sent"))
+            request.stream = _Halves(request.stream, lambda: watcher.reach(f"{name}: half sent"))
         response = handle(transport, request)
-        boundaries.meet(f"{name}: answered, not yet used")
+        watcher.reach(f"{name}: answer not yet used")
         if request.url.path.endswith(":download"):
-            response.stream = _Blocks(response.stream, lambda: boundaries.meet(f"{name}: a block has come"))
+            response.stream = _Blocks(response.stream, lambda: watcher.reach(f"{name}: block received"))
         return response
 
     async def watched_async(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
-        name = f"triggerer: {names.call(request)}"
-        boundaries.meet(f"{name}: before")
+        name = f"triggerer: {names.of_request(request)}"
+        watcher.reach(f"{name}: before")
         response = await handle_async(transport, request)
-        boundaries.meet(f"{name}: answered, not yet used")
+        watcher.reach(f"{name}: answer not yet used")
         return response
 
-    httpx.HTTPTransport.handle_request = watched  # type: ignore[method-assign]
-    httpx.AsyncHTTPTransport.handle_async_request = watched_async  # type: ignore[method-assign]
+    httpx.HTTPTransport.handle_request = watched  # type: ignore[method-assign, assignment]
+    httpx.AsyncHTTPTransport.handle_async_request = watched_async  # type: ignore[method-assign, assignment]
 
 
 class _Halves(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that is sent in two parts, with a boundary between them."""
+    """A request body that is sent in two halves, with a boundary between them."""
 
     def __init__(self, body: Any, between: Callable[[], None]) -> None:
         self._body = body
@@ -129,11 +136,11 @@ class _Halves(httpx.SyncByteStream, httpx.AsyncByteStream):
         yield content[middle:]
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        raise NotImplementedError("the triggerer uploads nothing")
+        raise NotImplementedError("The triggerer does not upload.")
 
 
 class _Blocks(httpx.SyncByteStream):
-    """An answer with a boundary after each block."""
+    """A response body with a boundary after each block."""
 
     def __init__(self, body: Any, after: Callable[[], None]) -> None:
         self._body = body
@@ -148,14 +155,14 @@ class _Blocks(httpx.SyncByteStream):
         self._body.close()
 
 
-_VERBS = {"GET": "look at", "DELETE": "delete"}
+_VERBS = {"GET": "get", "DELETE": "delete"}
 _TOKEN = re.compile(r"gb-([0-9a-f]{32})(?: shard (\d+) attempt (\d+))?")
 _JOB = re.compile(r"/(batches/[^/:]+)")
 _FILE = re.compile(r"/(files/[^/:]+)")
 
 
 class _Names:
-    """Which shard and attempt a request is about, as the ledger knows it."""
+    """Names for files and requests that say which shard and attempt they are about, according to the run's ledger."""
 
     def __init__(self, destination: str) -> None:
         self._run = Run(locate(destination))
@@ -163,12 +170,12 @@ class _Names:
         self._known: dict[str, str] = {}
         self._uploading = "?"
 
-    def file(self, path: str) -> str:
+    def of_file(self, path: str) -> str:
         relative = os.path.relpath(path, self._folder)
-        # Later claims are made by the same lines as the second one.
+        # The third and later claims of a shard are the same step as the second one.
         return re.sub(r"intent-(?!1\.)\d+", "intent-2", relative)
 
-    def call(self, request: httpx.Request) -> str:
+    def of_request(self, request: httpx.Request) -> str:
         path, body = request.url.path, b""
         if "upload_id" in request.url.params:
             offset = request.headers.get("x-goog-upload-offset", "0")
@@ -179,13 +186,9 @@ class _Names:
             return f"create the job of {self._of_token(body.decode())}"
         if path.startswith("/upload/"):
             self._uploading = self._of_token(body.decode())
-            return f"begin the upload of {self._uploading}"
+            return f"start the upload of {self._uploading}"
         if (job := _JOB.search(path)) is not None:
-            verb = (
-                "cancel"
-                if path.endswith(":cancel")
-                else {"GET": "look at", "DELETE": "delete"}.get(request.method, request.method)
-            )
+            verb = "cancel" if path.endswith(":cancel") else _VERBS.get(request.method, request.method)
             return f"{verb} the job of {self._of(job[1])}"
         if path.endswith("/batches"):
             return "list the jobs"
@@ -203,14 +206,15 @@ class _Names:
 
     def _of(self, name: str) -> str:
         if name not in self._known:
-            self._learn()
+            self._read_ledger()
         return self._known.get(name, "an unrecorded shard")
 
-    def _learn(self) -> None:
+    def _read_ledger(self) -> None:
         with contextlib.suppress(GeminiBatchError):
             manifest = self._run.manifest()
-            for shard in Snapshot(self._run, manifest).shards() if manifest is not None else ():
-                self._known[token_of(manifest, shard)] = str(shard.id)
+            if manifest is not None:
+                for shard in Snapshot(self._run, manifest).shards():
+                    self._known[token_of(manifest, shard)] = str(shard.id)
         for file in (self._folder / "_run" / "ledger").glob("*.json"):
             part, _, fact = file.name.partition(".")
             try:
@@ -222,6 +226,6 @@ class _Names:
                 continue
 
 
-def _chance(seed: int, name: str) -> float:
-    """A number in [0, 1) that depends on nothing else, in every process."""
+def _fraction(seed: int, name: str) -> float:
+    """A number in [0, 1) that is the same in every process for the same arguments."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest(), "big") / 2**64

@@ -1,5 +1,8 @@
-"""Which journey is made next: first every boundary of the walked scenarios, one after the other; larger tables along the way;
-the rest at random, until there have been enough crashes and enough rows."""
+"""Chooses the next run.
+
+First, sweeps kill at every boundary of the swept scenarios, one after the other. Larger tables are spread over the whole time.
+The rest is drawn at random, until there are enough crashes and enough rows.
+"""
 
 from __future__ import annotations
 
@@ -8,56 +11,63 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from crashing.journeys import Journey, Order
+from crashing.runner import Order, Outcome
 from crashing.scenarios import Scenario
 
-#: A walk's boundaries are shared among so many journeys, side by side: so not every crash follows upon one at the step before.
+#: A sweep's boundaries are divided among so many parallel runs, so that a crash does not always follow one at the step before.
 _SHARES = 4
-#: Then single journeys die at what is left, until one finds nothing.
+#: The division is repeated so often, with other parts. After that, single runs kill at what is left, until one finds nothing.
 _ROUNDS = 2
-#: What chance alone leads to (which shard is lost, who is faster) is tried for so often.
-_MOST_LEADS = 4
-_CRASHES_OF_A_WALK = 30
-#: Below so many crashes in all the walks stay incomplete.
-_ENOUGH_TO_WALK = 600
+#: Attempts at a boundary that only chance leads to, such as which shard is lost or which try is faster.
+_MOST_LEAD_INS = 4
+_CRASHES_OF_A_SWEEP = 30
+#: If fewer crashes than this are asked for in all, the sweeps stay incomplete.
+_ENOUGH_TO_SWEEP = 600
 
 
 @dataclass
-class Walk:
-    """What has been met of a scenario's boundaries, where the try before had died then, and what has been died at."""
+class Sweep:
+    """The boundaries of one scenario.
 
-    after: dict[str, str] = field(default_factory=dict)
-    hit: set[str] = field(default_factory=set)
-    journeys: int = 0
+    :param reached_after: for each boundary that was reached: the boundary that the latest crash before it was at, or empty.
+    :param killed_at: boundaries that were killed at.
+    :param runs: runs ordered so far, of which ``running`` have not ended.
+    :param lead_ins: how often each lead-in was tried.
+    """
+
+    reached_after: dict[str, str] = field(default_factory=dict)
+    killed_at: set[str] = field(default_factory=set)
+    runs: int = 0
     is_done: bool = False
-    going: int = 0
-    leads: Counter[str] = field(default_factory=Counter)
+    running: int = 0
+    lead_ins: Counter[str] = field(default_factory=Counter)
 
     @property
-    def met(self) -> set[str]:
-        return set(self.after)
+    def reached(self) -> set[str]:
+        return set(self.reached_after)
 
-    def next_leads(self) -> list[str]:
-        """Where to die first to meet again what has been met and not died at; empty when nothing is left or to be had."""
-        left = sorted({self.after[name] for name in self.met - self.hit} - {""})
-        lead = next((lead for lead in left if self.leads[lead] < _MOST_LEADS), None)
-        if lead is None:
+    def next_lead_ins(self) -> list[str]:
+        """Where to kill first, to reach again a boundary that was reached but not killed at. Empty when none is left to try."""
+        left = sorted({self.reached_after[name] for name in self.reached - self.killed_at} - {""})
+        lead_in = next((lead_in for lead_in in left if self.lead_ins[lead_in] < _MOST_LEAD_INS), None)
+        if lead_in is None:
             return []
-        self.leads[lead] += 1
-        before = self.after.get(lead, "")
-        # A lead may itself be met by a second try only.
-        return [before, lead] if before and self.leads[lead] % 2 == 0 else [lead]
+        self.lead_ins[lead_in] += 1
+        before = self.reached_after.get(lead_in, "")
+        # The lead-in itself may be reached only by a second try.
+        return [before, lead_in] if before and self.lead_ins[lead_in] % 2 == 0 else [lead_in]
 
-    def has_an_order(self) -> bool:
-        """Whether a journey can be made now: the last ones need to know what all others have found."""
-        return not self.is_done and (self.going == 0 or (self.journeys % _SHARES != 0 and self.journeys < _SHARES * _ROUNDS))
+    def can_run(self) -> bool:
+        """Whether a run can be made now. The single runs at the end need to know what all earlier runs have found."""
+        return not self.is_done and (self.running == 0 or (self.runs % _SHARES != 0 and self.runs < _SHARES * _ROUNDS))
 
 
 class Plan:
-    """Gives out orders and keeps count.
+    """Gives out orders and counts what came of them.
 
-    :param crashes: how many to make at least.
-    :param rows: how many to send at least, as far as ``large`` is among the scenarios.
+    :param crashes: crashes to make at least.
+    :param rows: rows to send at least, if ``large`` is among the scenarios.
+    :param large: rows of a larger table.
     """
 
     def __init__(self, scenarios: Sequence[Scenario], *, seed: int, crashes: int, rows: int, large: int) -> None:
@@ -66,62 +76,62 @@ class Plan:
         self._crashes, self._rows, self._large = crashes, rows, large
         more = [scenario for scenario in scenarios for _ in range(scenario.weight - 1)]
         self._dice.shuffle(more)
-        # Each once before any twice, those that nobody walks first.
-        self._drawn = sorted((one for one in scenarios if one.weight), key=lambda one: one.walked) + more
+        # Each scenario once before any comes twice; first those that are not swept.
+        self._drawn = sorted((one for one in scenarios if one.weight), key=lambda one: one.swept) + more
         self._turn = 0
         self._ordered: list[Order] = []
-        self.made_crashes = self.made_rows = 0
-        self.walks = {scenario.name: Walk() for scenario in scenarios if scenario.walked}
+        self.crashes_made = self.rows_made = 0
+        self.sweeps = {scenario.name: Sweep() for scenario in scenarios if scenario.swept}
 
     def next(self) -> Order | None:
-        """An order, or None when there is none to give now."""
-        order = self._next_walk() or self._next_large() or self._next_drawn()
+        """The next order; None if there is nothing to order now."""
+        order = self._next_sweep() or self._next_large() or self._next_drawn()
         if order is not None:
             self._ordered.append(order)
         return order
 
-    def note(self, order: Order, journey: Journey) -> None:
+    def record(self, order: Order, outcome: Outcome) -> None:
         self._ordered.remove(order)
-        self.made_crashes += journey.crashes
-        self.made_rows += journey.findings.get("rows", 0)
-        if order.walk:
-            walk = self.walks[order.scenario]
-            walk.going -= 1
-            walk.after = {**journey.after, **walk.after}
-            walk.hit.update(journey.hit)
-            walk.is_done = order.share == (0, 1) and not order.leads and not journey.hit
+        self.crashes_made += outcome.crashes
+        self.rows_made += outcome.findings.get("rows", 0)
+        if order.sweep:
+            sweep = self.sweeps[order.scenario]
+            sweep.running -= 1
+            sweep.reached_after = {**outcome.reached_after, **sweep.reached_after}
+            sweep.killed_at.update(outcome.killed_at)
+            sweep.is_done = order.share == (0, 1) and not order.lead_ins and not outcome.killed_at
 
     @property
     def is_done(self) -> bool:
-        return not self._ordered and self.made_crashes >= self._crashes and self.made_rows >= self._rows and self._has_walked
+        return not self._ordered and self.crashes_made >= self._crashes and self.rows_made >= self._rows and self._has_swept
 
     @property
-    def _has_walked(self) -> bool:
-        return all(walk.is_done for walk in self.walks.values()) or self._crashes < _ENOUGH_TO_WALK
+    def _has_swept(self) -> bool:
+        return all(sweep.is_done for sweep in self.sweeps.values()) or self._crashes < _ENOUGH_TO_SWEEP
 
-    def _next_walk(self) -> Order | None:
-        if self._expected_crashes() >= self._crashes and self._has_walked:
+    def _next_sweep(self) -> Order | None:
+        if self._expected_crashes() >= self._crashes and self._has_swept:
             return None
-        waiting = [name for name, walk in self.walks.items() if walk.has_an_order()]
-        # In a short run the walks must leave crashes for the others.
-        walked = sum(walk.journeys for walk in self.walks.values())
-        if not waiting or (self._crashes < _ENOUGH_TO_WALK and walked * 2 > self._turn):
+        ready = [name for name, sweep in self.sweeps.items() if sweep.can_run()]
+        # If few crashes are asked for, the sweeps must leave some to the other scenarios.
+        runs = sum(sweep.runs for sweep in self.sweeps.values())
+        if not ready or (self._crashes < _ENOUGH_TO_SWEEP and runs * 2 > self._turn):
             return None
-        walk = self.walks[name := min(waiting, key=lambda name: self.walks[name].journeys)]
-        share = (walk.journeys % _SHARES, _SHARES) if walk.journeys < _SHARES * _ROUNDS else (0, 1)
-        leads = walk.next_leads() if share == (0, 1) else []
-        share_seed = walk.journeys // _SHARES
-        walk.journeys += 1
-        walk.going += 1
-        crashes = _CRASHES_OF_A_WALK if self._crashes >= _ENOUGH_TO_WALK else 6
-        return Order(name, self._seed(), True, share, share_seed, leads, sorted(walk.hit), crashes)
+        sweep = self.sweeps[name := min(ready, key=lambda name: self.sweeps[name].runs)]
+        share = (sweep.runs % _SHARES, _SHARES) if sweep.runs < _SHARES * _ROUNDS else (0, 1)
+        lead_ins = sweep.next_lead_ins() if share == (0, 1) else []
+        share_seed = sweep.runs // _SHARES
+        sweep.runs += 1
+        sweep.running += 1
+        crashes = _CRASHES_OF_A_SWEEP if self._crashes >= _ENOUGH_TO_SWEEP else 6
+        return Order(name, self._seed(), True, share, share_seed, lead_ins, sorted(sweep.killed_at), crashes)
 
     def _next_large(self) -> Order | None:
-        going = sum(order.scenario == "large" for order in self._ordered)
-        if going >= 2 or self.made_rows + going * self._large >= self._rows:
+        running = sum(order.scenario == "large" for order in self._ordered)
+        if running >= 2 or self.rows_made + running * self._large >= self._rows:
             return None
-        # Not all at once: the larger tables should meet crashes until the end.
-        if self.made_crashes < self._crashes and self.made_rows + going * self._large > self._rows * self._share():
+        # Spread over the whole time, so that the larger tables are crashed until the end.
+        if self.crashes_made < self._crashes and self.rows_made + running * self._large > self._rows * self._progress():
             return None
         return Order("large", self._seed(), crashes=6)
 
@@ -132,11 +142,11 @@ class Plan:
         self._turn += 1
         return Order(scenario.name, self._seed(), crashes=self._dice.randrange(2, 7))
 
-    def _share(self) -> float:
-        return (self.made_crashes + 1) / self._crashes + 0.1
+    def _progress(self) -> float:
+        return (self.crashes_made + 1) / self._crashes + 0.1
 
     def _expected_crashes(self) -> int:
-        return self.made_crashes + 3 * len(self._ordered)
+        return self.crashes_made + 3 * len(self._ordered)
 
     def _seed(self) -> int:
         return self._dice.randrange(1 << 30)

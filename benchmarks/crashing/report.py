@@ -1,4 +1,4 @@
-"""The figures, as people read them and as JSON."""
+"""The figures, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from crashing.audit import Findings
-from crashing.journeys import Journey
-from crashing.plan import Walk
+from crashing.plan import Sweep
+from crashing.runner import Outcome
 
 
 @dataclass
 class Tally:
-    """Several journeys together."""
+    """The sums over several runs."""
 
     runs: int = 0
     calls: int = 0
@@ -25,13 +25,13 @@ class Tally:
     def crashes(self) -> int:
         return sum(self.kills.values())
 
-    def add(self, journey: Journey) -> None:
+    def add(self, outcome: Outcome) -> None:
         self.runs += 1
-        self.calls += journey.calls
-        self.faults += journey.faults
-        self.kills.update(journey.kills)
-        if journey.findings:
-            self.findings.add(Findings(**journey.findings))
+        self.calls += outcome.calls
+        self.faults += outcome.faults
+        self.kills.update(outcome.kills)
+        if outcome.findings:
+            self.findings.add(Findings(**outcome.findings))
 
 
 @dataclass
@@ -40,75 +40,79 @@ class Report:
     total: Tally = field(default_factory=Tally)
     scenarios: dict[str, Tally] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
-    bad: list[Journey] = field(default_factory=list)
+    failed: list[Outcome] = field(default_factory=list)
 
-    def add(self, journey: Journey) -> None:
-        self.total.add(journey)
-        self.scenarios.setdefault(journey.scenario, Tally()).add(journey)
-        self.errors.update(journey.errors)
-        if journey.stuck or Findings(**journey.findings).wrong:
-            self.bad.append(journey)
+    def add(self, outcome: Outcome) -> None:
+        self.total.add(outcome)
+        self.scenarios.setdefault(outcome.scenario, Tally()).add(outcome)
+        self.errors.update(outcome.errors)
+        if outcome.not_finished or Findings(**outcome.findings).errors:
+            self.failed.append(outcome)
 
     @property
-    def is_good(self) -> bool:
-        return not self.bad and self.total.findings.most_jobs <= 1
+    def passed(self) -> bool:
+        return not self.failed and self.total.findings.most_jobs <= 1
 
-    def as_json(self, walks: dict[str, Walk], seconds: float) -> dict[str, Any]:
+    def as_json(self, sweeps: dict[str, Sweep], seconds: float) -> dict[str, Any]:
         return {
             "seed": self.seed,
             "seconds": round(seconds, 1),
-            "good": self.is_good,
-            "boundaries": {name: {"met": len(walk.met), "hit": len(walk.hit)} for name, walk in walks.items()},
-            "never_died_at": {name: sorted(walk.met - walk.hit) for name, walk in walks.items()},
-            "total": _plain(self.total),
-            "scenarios": {name: _plain(tally) for name, tally in sorted(self.scenarios.items())},
+            "passed": self.passed,
+            "boundaries": {
+                name: {"reached": len(sweep.reached), "killed_at": len(sweep.killed_at)} for name, sweep in sweeps.items()
+            },
+            "never_killed_at": {name: sorted(sweep.reached - sweep.killed_at) for name, sweep in sweeps.items()},
+            "total": _tally_json(self.total),
+            "scenarios": {name: _tally_json(tally) for name, tally in sorted(self.scenarios.items())},
             "errors": dict(self.errors.most_common()),
-            "bad": [asdict(journey) for journey in self.bad],
+            "failed": [asdict(outcome) for outcome in self.failed],
         }
 
-    def as_text(self, walks: dict[str, Walk], seconds: float) -> str:
+    def as_text(self, sweeps: dict[str, Sweep], seconds: float) -> str:
         found = self.total.findings
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.total.kills.most_common())
         lines = [
-            f"{'scenario':<18}{'runs':>6}{'calls':>7}{'crashes':>9}{'faults':>8}{'rows':>11}{'jobs':>6}{'dead':>7}{'wrong':>7}",
+            f"{'scenario':<20}{'runs':>6}{'calls':>7}{'crashes':>9}{'faults':>8}{'rows':>11}{'jobs':>6}{'dead':>7}{'errors':>8}",
             *(_row(name, tally) for name, tally in self.scenarios.items()),
             "",
-            f"crashes              {self.total.crashes:,}  ({kinds})",
-            *(f"boundaries           {name}: {len(walk.met)} met, died at {len(walk.hit)}" for name, walk in walks.items()),
-            f"faults at the service {self.total.faults:,}",
-            f"runs                 {self.total.runs:,}, in {self.total.calls:,} calls",
+            f"crashes              {self.total.crashes:,}: {kinds}",
+            *(
+                f"boundaries           {name}: {len(sweep.reached)} reached, killed at {len(sweep.killed_at)}"
+                for name, sweep in sweeps.items()
+            ),
+            f"service faults       {self.total.faults:,}",
+            f"runs                 {self.total.runs:,} in {self.total.calls:,} calls",
             f"jobs created         {found.jobs:,}",
-            f"most jobs of a shard and attempt  {found.most_jobs}",
+            f"most jobs per shard and attempt: {found.most_jobs}",
             f"rows in              {found.rows:,}",
             f"results              {found.results:,}",
             f"dead letters         {found.dead_letter:,}",
             f"lost                 {found.lost}",
-            f"doubled              {found.doubled}",
-            f"misjoined            {found.misjoined}",
-            f"foreign              {found.foreign}",
-            f"duplicate jobs       {found.duplicates}",
-            f"untrue summaries     {found.unbalanced}",
-            f"runs that never end  {sum(bool(journey.stuck) for journey in self.bad)}",
-            f"seconds              {seconds:.0f}  (seed {self.seed})",
+            f"duplicated           {found.duplicated}",
+            f"mismatched           {found.mismatched}",
+            f"unknown keys         {found.unknown_keys}",
+            f"duplicate jobs       {found.duplicate_jobs}",
+            f"wrong summaries      {found.wrong_summaries}",
+            f"never-ending runs    {sum(bool(outcome.not_finished) for outcome in self.failed)}",
+            f"seconds              {seconds:.0f} (seed {self.seed})",
         ]
-        for name, walk in walks.items():
-            lines += [f"never died at        {name}: {boundary}" for boundary in sorted(walk.met - walk.hit)[:10]]
-        for journey in self.bad[:20]:
-            lines.append(
-                f"BAD  {journey.scenario} seed {journey.seed}: {journey.stuck or journey.findings}  kept in {journey.kept}"
-            )
+        for name, sweep in sweeps.items():
+            lines += [f"never killed at      {name}: {boundary}" for boundary in sorted(sweep.reached - sweep.killed_at)[:10]]
+        for outcome in self.failed[:20]:
+            problem = outcome.not_finished or outcome.findings
+            lines.append(f"FAILED  {outcome.scenario} seed {outcome.seed}: {problem}  kept in {outcome.kept}")
         return "\n".join(lines)
 
 
 def _row(name: str, tally: Tally) -> str:
     found = tally.findings
     return (
-        f"{name:<18}{tally.runs:>6}{tally.calls:>7}{tally.crashes:>9}{tally.faults:>8}"
-        f"{found.rows:>11,}{found.jobs:>6}{found.dead_letter:>7,}{found.wrong:>7}"
+        f"{name:<20}{tally.runs:>6}{tally.calls:>7}{tally.crashes:>9}{tally.faults:>8}"
+        f"{found.rows:>11,}{found.jobs:>6}{found.dead_letter:>7,}{found.errors:>8}"
     )
 
 
-def _plain(tally: Tally) -> dict[str, Any]:
+def _tally_json(tally: Tally) -> dict[str, Any]:
     return {
         "runs": tally.runs,
         "calls": tally.calls,

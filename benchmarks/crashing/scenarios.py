@@ -1,4 +1,4 @@
-"""What is run, and what goes wrong at the service meanwhile. A scenario is plain values; the seed of a run decides the rest."""
+"""What is run, and which faults the service has meanwhile. A scenario is plain values; the seed of a run decides the rest."""
 
 from __future__ import annotations
 
@@ -9,52 +9,53 @@ from typing import Literal
 
 from airflow_gemini_batch.emulator import Fault, HttpFault, JobFault, ListingFault, RowFault
 
-#: Whose calls are killed: a trip of the engine, the one-task operator, or the operators of the single steps.
-Way = Literal["engine", "operator", "steps"]
+#: Whose calls are killed: ``run_batch``, the one-task operator, or the operators of the steps.
+Form = Literal["engine", "operator", "steps"]
 
-#: How: tries in sequence, two at once, or one that is frozen and woken while another works.
-Company = Literal["alone", "twins", "zombie"]
+#: The tries of a call: one after the other, two at the same time, or one that is paused while another one works.
+Tries = Literal["single", "concurrent", "paused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One kind of run.
 
-    :param about: for the report.
-    :param faults: the service's own trouble, made from the run's dice; none of it when the service cannot be told.
-    :param walked: whether every boundary of this scenario is died at, one by one.
+    :param about: a description for readers.
+    :param shard_rows: the most rows of a shard.
+    :param faults: the service's faults, drawn for each run. An external service has none of them.
+    :param swept: whether to kill at every boundary of this scenario, one after the other.
     :param kills_service: whether the service is killed and restarted too.
-    :param weight: how often it is drawn.
-    :param transport: of the engine's trips: requests go as a file, or inside the create itself.
-    :param slow: seconds that one try of it lives, about; a random kill strikes within them.
+    :param weight: how often it is drawn, relative to the others.
+    :param duration: about how many seconds one try takes; random kills happen within them.
+    :param transport: how requests reach the service: in a file, or inside the create request.
     """
 
     name: str
     about: str
-    way: Way = "engine"
-    company: Company = "alone"
+    form: Form = "engine"
+    tries: Tries = "single"
     rows: int = 40
     shard_rows: int = 25
-    faults: Callable[[random.Random], tuple[Fault, ...]] = lambda dice: _DISORDER
-    walked: bool = False
+    faults: Callable[[random.Random], tuple[Fault, ...]] = lambda dice: _SHUFFLED
+    swept: bool = False
     kills_service: bool = False
     weight: int = 1
-    slow: float = 0.7
+    duration: float = 0.7
     transport: Literal["file", "inline"] = "file"
 
 
-#: Output lines come in no order: whatever is joined by position is caught.
-_DISORDER: tuple[Fault, ...] = (RowFault(do="shuffle"),)
+#: Output lines are shuffled, so a join by position would be found.
+_SHUFFLED: tuple[Fault, ...] = (RowFault(do="shuffle"),)
 
 _CREATE = ":batchGenerateContent$"
-#: A job's listing lags behind its create for so long; far below the children's ``Caution.settle``.
+#: The listing shows a new job after so many seconds, far below the ``listing_lag`` of the child processes.
 LAG_SECONDS = 0.5
 
 
-def _dying_rows(dice: random.Random) -> tuple[Fault, ...]:
+def _failing_rows(dice: random.Random) -> tuple[Fault, ...]:
     seed = dice.randrange(1 << 30)
     return (
-        *_DISORDER,
+        *_SHUFFLED,
         RowFault(do="error", code=14, fraction=0.2, seed=seed, display_name="attempt 0$"),
         RowFault(do="missing", fraction=0.1, seed=seed + 1, display_name="attempt 0$"),
         RowFault(do="double", fraction=0.1, seed=seed + 2),
@@ -69,7 +70,7 @@ def _bad_network(dice: random.Random) -> tuple[Fault, ...]:
         return HttpFault(seed=dice.randrange(1 << 30), **fields)  # type: ignore[arg-type]
 
     return (
-        *_DISORDER,
+        *_SHUFFLED,
         *dice.sample(
             [
                 some(do="drop", when="after", path=_CREATE, probability=0.5, count=2),
@@ -91,35 +92,41 @@ def _bad_network(dice: random.Random) -> tuple[Fault, ...]:
 
 def _late_listing(dice: random.Random) -> tuple[Fault, ...]:
     return (
-        *_DISORDER,
+        *_SHUFFLED,
         HttpFault(do="drop", when="after", path=_CREATE, probability=0.6, seed=dice.randrange(1 << 30), count=3),
         ListingFault(lag_seconds=LAG_SECONDS, page_size=1, empty_pages=(1, 3), bury="^gb-"),
     )
 
 
 SCENARIOS: tuple[Scenario, ...] = (
-    Scenario("engine", "a trip of the engine in one call", walked=True, weight=3),
-    Scenario("inline", "the same, with the requests inside the create", transport="inline", faults=_bad_network, weight=2),
-    Scenario("operator", "the one-task operator: worker, triggerer, worker", way="operator", walked=True, weight=3),
-    Scenario("steps", "the operators of the single steps", way="steps", walked=True, weight=2),
-    Scenario("redrive", "rows, jobs and lines that die and are sent again", faults=_dying_rows, slow=2.0, walked=True, weight=2),
-    Scenario("network", "dropped connections, 5xx, late answers, torn transfers", faults=_bad_network, weight=3),
-    Scenario("network-operator", "the same below the operator", way="operator", faults=_bad_network, weight=2),
-    Scenario("listing", "lost creates; the orphan is late, and on a late page", faults=_late_listing, weight=3),
-    Scenario("twins", "two tries at once", company="twins", weight=3),
-    Scenario("twins-operator", "two tries of one task at once", way="operator", company="twins", weight=2),
+    Scenario("engine", "run_batch", swept=True, weight=3),
     Scenario(
-        "twins-redrive",
-        "the same, with rows that are sent again",
-        company="twins",
-        faults=_dying_rows,
-        slow=2.0,
+        "inline", "run_batch, with the requests inside the create request", transport="inline", faults=_bad_network, weight=2
+    ),
+    Scenario("operator", "the one-task operator: worker, triggerer, worker", form="operator", swept=True, weight=3),
+    Scenario("steps", "the operators of the steps", form="steps", swept=True, weight=2),
+    Scenario(
+        "redrive", "rows, lines and jobs fail, and rows are resubmitted", faults=_failing_rows, duration=2.0, swept=True, weight=2
+    ),
+    Scenario("network", "dropped connections, 5xx, late answers, interrupted transfers", faults=_bad_network, weight=3),
+    Scenario("network-operator", "the same with the one-task operator", form="operator", faults=_bad_network, weight=2),
+    Scenario("listing", "unanswered creates; the listing shows their jobs late, on a late page", faults=_late_listing, weight=3),
+    Scenario("concurrent", "two tries at the same time", tries="concurrent", weight=3),
+    Scenario("concurrent-operator", "two tries of one task at the same time", form="operator", tries="concurrent", weight=2),
+    Scenario(
+        "concurrent-redrive",
+        "two tries at the same time, and rows are resubmitted",
+        tries="concurrent",
+        faults=_failing_rows,
+        duration=2.0,
         weight=2,
     ),
-    Scenario("zombie", "a try is frozen, another one works, the first wakes up", company="zombie", weight=3),
-    Scenario("zombie-redrive", "the same, with redrives", company="zombie", faults=_dying_rows, slow=2.5, weight=2),
-    Scenario("service", "the service itself is killed and restarted", kills_service=True, weight=2),
-    Scenario("large", "larger tables", rows=60_000, shard_rows=15_000, slow=6.0, weight=0),
+    Scenario("paused", "a try is paused, another one works, the first one continues", tries="paused", weight=3),
+    Scenario(
+        "paused-redrive", "the same, and rows are resubmitted", tries="paused", faults=_failing_rows, duration=2.5, weight=2
+    ),
+    Scenario("service", "the service is killed and restarted", kills_service=True, weight=2),
+    Scenario("large", "larger tables", rows=60_000, shard_rows=15_000, duration=6.0, weight=0),
 )
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -1,4 +1,4 @@
-"""The service that a lane asks: an emulator of its own, or one that runs elsewhere and of which only the wire is known."""
+"""The service that a runner process uses: its own emulator, or an external service that is accessed only through the API."""
 
 from __future__ import annotations
 
@@ -12,37 +12,41 @@ from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.run.tokens import display_name, token_of
-from crashing.children import Line, do
+from crashing.calls import RunTarget
+from crashing.child_process import ReportPipe, run_in_child
 from crashing.scenarios import Scenario
-from crashing.work import Site
 
 MODEL = "gemini-3.6-flash"
-#: Keys are projects: each journey has jobs, files and a listing of its own.
+#: Each run has its own API key, which is a project of the emulator with its own jobs, files and listing.
 _PROJECTS = 2_000
 
 
 class Service(Protocol):
-    url: str
-    key: str
     model: str
 
-    def begin(self, scenario: Scenario, dice: random.Random) -> None:
-        """Prepare for a journey."""
+    @property
+    def url(self) -> str: ...
 
-    def created(self, site: Site) -> list[str]:
-        """The display names of the jobs of this journey, each as often as it was created."""
+    @property
+    def key(self) -> str: ...
+
+    def prepare(self, scenario: Scenario, dice: random.Random) -> None:
+        """Prepare for a run."""
+
+    def created(self, target: RunTarget) -> list[str]:
+        """The display name of each job that was created for this run; a name that was used twice is there twice."""
 
     def faults_fired(self) -> int: ...
 
     def crash(self) -> None: ...
 
-    def ensure_up(self) -> None: ...
+    def ensure_running(self) -> None: ...
 
     def close(self) -> None: ...
 
 
 class OwnEmulator:
-    """An emulator that may be told to misbehave, killed, and asked what it was made to do."""
+    """An emulator that can be given faults and killed, and whose journal lists the jobs that were created."""
 
     model = MODEL
 
@@ -50,7 +54,7 @@ class OwnEmulator:
         keys = tuple(f"key-{number}=project-{number}" for number in range(_PROJECTS))
         self._process = EmulatorProcess(state, keys=keys, pending_seconds=0.1, running_seconds=0.15)
         self._process.start()
-        self._is_up = True
+        self._is_running = True
         self._project = -1
 
     @property
@@ -61,63 +65,63 @@ class OwnEmulator:
     def key(self) -> str:
         return f"key-{self._project}"
 
-    def begin(self, scenario: Scenario, dice: random.Random) -> None:
-        self.ensure_up()
+    def prepare(self, scenario: Scenario, dice: random.Random) -> None:
+        self.ensure_running()
         self._project += 1
         self._process.faults.clear()
         self._process.faults.add(*scenario.faults(dice))
 
-    def created(self, site: Site) -> list[str]:
+    def created(self, target: RunTarget) -> list[str]:
         entries = self._process.journal("create")
         return [entry["display_name"] for entry in entries if entry["project"] == f"project-{self._project}"]
 
     def faults_fired(self) -> int:
-        """Of the network's and the jobs' kind; rows are not counted."""
+        """HTTP and job faults. Faults of rows are not counted."""
         rules = self._process.faults.list()
         return sum(rule["fired"] for rule in rules if rule["fault"]["on"] in ("http", "job"))
 
     def crash(self) -> None:
         self._process.kill()
-        self._is_up = False
+        self._is_running = False
 
-    def ensure_up(self) -> None:
-        if not self._is_up:
+    def ensure_running(self) -> None:
+        if not self._is_running:
             self._process.start()
-            self._is_up = True
+            self._is_running = True
 
     def close(self) -> None:
-        if self._is_up:
+        if self._is_running:
             self._process.kill()
 
 
-class Elsewhere:
-    """A service that somebody else runs. It is asked over the wire alone, and nothing is done to it."""
+class ExternalService:
+    """A service that the harness did not start. It is accessed only through the API, is never killed, and has no faults."""
 
     def __init__(self, url: str, key: str, model: str, home: Path) -> None:
         self.url, self.key, self.model = url, key, model
         self._home = home
 
-    def begin(self, scenario: Scenario, dice: random.Random) -> None: ...
+    def prepare(self, scenario: Scenario, dice: random.Random) -> None: ...
 
-    def created(self, site: Site) -> list[str]:
-        """By the listing, in which every job of the run must have appeared by now."""
+    def created(self, target: RunTarget) -> list[str]:
+        """The display names in the listing. Every job of the run must be visible by now."""
 
-        def work(line: Line) -> tuple[str, Any]:
-            run = Run(locate(site.destination))
+        def function(pipe: ReportPipe) -> tuple[str, Any]:
+            run = Run(locate(target.destination))
             manifest = run.manifest()
             shards = Snapshot(run, manifest).shards() if manifest is not None else []
-            ours = {display_name(token_of(manifest, shard), shard) for shard in shards if manifest is not None}
+            expected = {display_name(token_of(manifest, shard), shard) for shard in shards if manifest is not None}
             with GeminiClient(Endpoint(api_key=self.key, base_url=self.url)) as client:
-                return "finished", [job.display_name for job in client.list_jobs() if job.display_name in ours]
+                return "finished", [job.display_name for job in client.list_jobs() if job.display_name in expected]
 
-        return list(do(work, log=self._home / "listing.log"))
+        return list(run_in_child(function, log=self._home / "listing.log"))
 
     def faults_fired(self) -> int:
         return 0
 
     def crash(self) -> None:
-        raise AssertionError("a service that somebody else runs is not killed")
+        raise AssertionError("An external service is not killed.")
 
-    def ensure_up(self) -> None: ...
+    def ensure_running(self) -> None: ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The harness's own rooms are importable as they are when it runs."""
+"""Makes the harness's modules importable by the names that they have when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A seeded part of the crash harness: every scenario, some dozens of crashes."""
+"""A short run of the crash harness with a fixed seed: every scenario, some dozens of crashes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from crashing.scenarios import SCENARIOS
 from airflow_gemini_batch.emulator import Emulator
 from tests.integration.crash.conftest import BENCHMARKS
 
-#: It is over in well under a minute on two free cores; others may be at work on them.
+#: It takes less than a minute on two idle cores; the timeout allows for a busy machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 Figures = dict[str, Any]
-WRONGS = ("lost", "doubled", "misjoined", "foreign", "duplicates", "unbalanced")
+ERRORS = ("lost", "duplicated", "mismatched", "unknown_keys", "duplicate_jobs", "wrong_summaries")
 
 
 def harness(report: Path, *arguments: str) -> tuple[int, Figures]:
@@ -31,38 +31,38 @@ def harness(report: Path, *arguments: str) -> tuple[int, Figures]:
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Figures]:
     report = tmp_path_factory.mktemp("crash") / "report.json"
-    return harness(report, "--crashes", "60", "--rows", "4000", "--large", "2000", "--lanes", "6")
+    return harness(report, "--crashes", "60", "--rows", "4000", "--large", "2000", "--parallel", "6")
 
 
-def test_nothing_is_paid_twice_lost_doubled_or_misjoined(figures: tuple[int, Figures]) -> None:
+def test_nothing_is_paid_twice_lost_duplicated_or_mismatched(figures: tuple[int, Figures]) -> None:
     code, report = figures
 
-    assert report["bad"] == []
-    assert {name: report["total"][name] for name in WRONGS} == dict.fromkeys(WRONGS, 0)
+    assert report["failed"] == []
+    assert {name: report["total"][name] for name in ERRORS} == dict.fromkeys(ERRORS, 0)
     assert report["total"]["most_jobs"] == 1
     assert report["total"]["crashes"] >= 60
     assert code == 0
 
 
 @pytest.mark.parametrize("scenario", [scenario.name for scenario in SCENARIOS])
-def test_every_scenario_was_run_to_its_end(scenario: str, figures: tuple[int, Figures]) -> None:
+def test_every_scenario_was_run_until_it_finished(scenario: str, figures: tuple[int, Figures]) -> None:
     found = figures[1]["scenarios"][scenario]
 
     assert found["runs"] > 0
     assert found["results"] + found["dead_letter"] == found["rows"] > 0
 
 
-def test_the_harness_notices_when_nobody_looks_before_a_create(tmp_path: Path) -> None:
-    code, report = harness(tmp_path / "report.json", "--sabotage", "--crashes", "4", "--lanes", "2", "--scenario", "listing")
+def test_the_harness_finds_duplicate_jobs_when_the_search_before_a_create_is_removed(tmp_path: Path) -> None:
+    code, report = harness(tmp_path / "report.json", "--sabotage", "--crashes", "4", "--parallel", "2", "--scenario", "listing")
 
     assert code == 1
-    assert report["total"]["duplicates"] > 0
+    assert report["total"]["duplicate_jobs"] > 0
 
 
-def test_a_service_of_which_only_the_wire_is_known_is_asked_for_its_jobs(tmp_path: Path) -> None:
+def test_the_jobs_of_an_external_service_are_counted_in_its_listing(tmp_path: Path) -> None:
     with Emulator(tmp_path / "service", pending_seconds=0.1, running_seconds=0.1) as emulator:
         code, report = harness(
-            tmp_path / "report.json", "--url", emulator.url, "--crashes", "5", "--lanes", "2", "--scenario", "engine"
+            tmp_path / "report.json", "--url", emulator.url, "--crashes", "5", "--parallel", "2", "--scenario", "engine"
         )
 
         assert code == 0

@@ -1,4 +1,4 @@
-"""Processes that make journeys side by side: most of a crash's time is spent waiting for leases and listings."""
+"""Processes that make runs in parallel: most of the time of a crash is spent waiting for a lease or a listing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from crashing.children import Line, do
-from crashing.journeys import Journey, Order, Traveller
+from crashing.calls import Waits, write_source
+from crashing.child_process import ReportPipe, run_in_child
+from crashing.runner import Order, Outcome, Runner
 from crashing.scenarios import BY_NAME
-from crashing.services import Elsewhere, OwnEmulator, Service
-from crashing.work import Waits, make_source
+from crashing.services import ExternalService, OwnEmulator, Service
 
 
 @dataclass(frozen=True)
 class Settings:
-    """For every lane.
+    """Settings of all runner processes.
 
-    :param url: of a service that runs elsewhere; None: each lane has an emulator of its own.
-    :param rows: of the larger tables; the others are as small as their scenario says.
+    :param home: the folder of all runs.
+    :param url: of an external service. None: each process starts its own emulator.
+    :param key, model: for the external service.
+    :param rows: of the larger tables. The others have as many as their scenario says.
     """
 
     home: Path
@@ -33,39 +35,40 @@ class Settings:
     key: str = ""
     model: str = ""
     rows: int = 60_000
-    sabotaged: bool = False
+    sabotage: bool = False
 
 
-class Lane:
-    """A process that takes orders, one at a time. It is forked, and so must be made before any thread or client."""
+class RunnerProcess:
+    """A process that makes runs, one at a time. It is forked, so it must be created before any thread or client."""
 
     def __init__(self, number: int, settings: Settings) -> None:
-        self.connection, theirs = multiprocessing.Pipe()
+        self.connection, its_end = multiprocessing.Pipe()
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
                 self.connection.close()
-                _serve(theirs, settings, settings.home / f"lane-{number}")
+                _serve(its_end, settings, settings.home / f"runner-{number}")
                 code = 0
             finally:
                 os._exit(code)
-        theirs.close()
+        its_end.close()
         self.order: Order | None = None
 
-    def give(self, order: Order) -> None:
+    def submit(self, order: Order) -> None:
         self.order = order
         self.connection.send(order)
 
-    def take(self) -> Journey:
+    def receive(self) -> Outcome:
+        """The outcome of the order that was submitted last. Raises RuntimeError when the harness itself failed."""
         self.order = None
         outcome = self.connection.recv()
         if isinstance(outcome, str):
-            raise RuntimeError(f"a lane of the harness broke:\n{outcome}")
+            raise RuntimeError(f"A runner process of the harness failed:\n{outcome}")
         return outcome  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End the lane at once, with its service and its children: they are a process group of their own."""
+        """Kill the process, its service and its children at once: they share a process group."""
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.killpg(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -77,7 +80,7 @@ def _serve(connection: Connection, settings: Settings, home: Path) -> None:
     service: Service | None = None
     try:
         service = _service(settings, home)
-        traveller = Traveller(service, home, settings.waits, settings.sabotaged)
+        runner = Runner(service, home, settings.waits, settings.sabotage)
         while True:
             try:
                 order = connection.recv()
@@ -86,7 +89,7 @@ def _serve(connection: Connection, settings: Settings, home: Path) -> None:
             scenario = BY_NAME[order.scenario]
             rows = scenario.rows if scenario.rows < 10_000 else settings.rows
             try:
-                connection.send(traveller.make(order, scenario, _source(home, rows)))
+                connection.send(runner.run(order, scenario, _source(home, rows)))
             except Exception:
                 connection.send(traceback.format_exc())
     finally:
@@ -97,19 +100,19 @@ def _serve(connection: Connection, settings: Settings, home: Path) -> None:
 def _service(settings: Settings, home: Path) -> Service:
     if settings.url is None:
         return OwnEmulator(home / "service")
-    return Elsewhere(settings.url, settings.key, settings.model, home)
+    return ExternalService(settings.url, settings.key, settings.model, home)
 
 
 def _source(home: Path, rows: int) -> str:
     path = home / f"rows-{rows}.parquet"
     if not path.exists():
-        do(_making(path, rows), log=home / "source.log")
+        run_in_child(_writing(path, rows), log=home / "source.log")
     return str(path)
 
 
-def _making(path: Path, rows: int) -> Callable[[Line], tuple[str, None]]:
-    def work(line: Line) -> tuple[str, None]:
-        make_source(str(path), rows)
+def _writing(path: Path, rows: int) -> Callable[[ReportPipe], tuple[str, None]]:
+    def function(pipe: ReportPipe) -> tuple[str, None]:
+        write_source(str(path), rows)
         return "finished", None
 
-    return work
+    return function
