@@ -2,6 +2,9 @@
 
 Nothing here costs money. The manifest is written last and exclusively, so a destination holds one run or none, and the same call
 made again, by a retry, a cleared task or a second process, finds that run instead of making another.
+
+A run is what was asked when it was built. If the source has changed or gone since, the run is finished as it was built: its
+requests lie in the run, and some of them may have been paid for.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
+from airflow_gemini_batch.engine.build.differences import describe_differences
 from airflow_gemini_batch.engine.build.shards import build_shards, digest_shards
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -22,15 +26,12 @@ from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
+from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.source.open import Source, open_source
 from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
 
 log = logging.getLogger(__name__)
-
-_WAY_OUT = "Choose another destination, or pass if_exists='replace' to delete that run."
-#: if_exists='replace' keeps what the same owner has begun, so it would not help here.
-_OWN_WAY_OUT = "This task instance began that run with other arguments. Choose another destination, or remove that folder."
 
 IfExists = Literal["resume", "replace"]
 
@@ -66,9 +67,12 @@ def build_run(
 
     :param options: its shard limits say where the table is cut.
     :param if_exists: what to do when the destination holds a run: ``resume`` it when it is the same, or ``replace`` it.
-    :param owner: the caller, the same for every try of one task instance. A run that this owner has begun is never replaced, so a
-        retry continues where the last try stopped and pays nothing twice.
+    :param owner: the caller, the same for every try of one task instance. ``replace`` does not replace the run that this owner
+        has begun with the same question, so a retry continues where the last try stopped and pays nothing twice.
     :param client: cancels jobs of the replaced run that are still running.
+
+    A run of the same question that is not finished is returned as it was built, with a warning, if the source has changed or
+    cannot be read any more. A run of another question is replaced unasked if nothing of it was ever submitted.
 
     Raises InputError for a source or request that cannot be used and DestinationError when the destination holds another run.
     """
@@ -76,36 +80,161 @@ def build_run(
         raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
     if not spec.model or not isinstance(spec.model, str):
         raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
-    source = open_source(spec.source, locate=spec.locate, json_as_text=takes_json_as_text(spec.request))
-    encoder = compile_request(spec.request, source.schema, spec.model, spec.locate)
-    if if_exists == "replace" and not _is_own(run, owner):
-        discard_run(run, client)
-    there = run.manifest()
-    asked = Manifest(
-        run_id=secrets.token_hex(8),
-        model=spec.model,
-        source=SourceInfo(source.description, source.fingerprint()),
-        request=encoder.spec,
-        key=spec.key,
-        carry=tuple(spec.carry),
-        shards=(),
-        created_at=dt.datetime.now(dt.timezone.utc).isoformat(),
-        owner=owner,
-    )
+    there = _existing(run, if_exists=if_exists, owner=owner)
+    call = _Call.of(spec, options, there)
     if there is not None:
-        found = there
-        _require_same(run, found, asked, lambda: _digests(source, encoder, spec, options, found))
-        log.info("%s holds this run already: %s.", run.destination, _in_words(found))
-        return found
-    _require_empty(run)
-    shards = build_shards(source, encoder, run=run, key=spec.key, carry=spec.carry, options=options)
-    manifest = msgspec.structs.replace(asked, shards=shards)
-    if not run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
-        there = run.built()
-        _require_same(run, there, asked, lambda: [(shard.rows, shard.sha256) for shard in shards])
+        found = _find(run, there, call, if_exists=if_exists)
+        if found is not None:
+            return found
+    if call.error is not None:
+        raise call.error
+    if if_exists == "replace" or there is not None:
+        discard_run(run, client)
+    return _build(run, call, owner=owner)
+
+
+def _existing(run: Run, *, if_exists: IfExists, owner: str | None) -> Manifest | None:
+    """The manifest of the run at the destination; None when there is none, or when it is to be replaced whatever it is."""
+    if if_exists == "resume":
+        return run.manifest()
+    try:
+        there = run.manifest()
+    except CorruptRunError:
+        return None
+    return there if there is not None and owner is not None and there.owner == owner else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a call asks for.
+
+    :param source: None when it cannot be read; ``error`` says why.
+    :param encoder: compiled for the source; without a source, for the columns that the run was built from.
+    """
+
+    spec: RunSpec
+    options: BatchOptions
+    source: Source | None
+    encoder: RequestEncoder
+    error: InputError | None = None
+
+    @classmethod
+    def of(cls, spec: RunSpec, options: BatchOptions, there: Manifest | None) -> _Call:
+        """Open the source. Where it cannot be used, the columns of the run that is there let the questions be compared."""
+        try:
+            source = open_source(spec.source, locate=spec.locate, json_as_text=takes_json_as_text(spec.request))
+            return cls(spec, options, source, compile_request(spec.request, source.schema, spec.model, spec.locate))
+        except (InputError, OSError) as error:
+            schema = None if there is None else there.source.arrow_schema()
+            if schema is None:
+                raise
+            wrong = error if isinstance(error, InputError) else InputError(f"The source cannot be read: {error}")
+            try:
+                encoder = compile_request(spec.request, schema, spec.model, spec.locate)
+            except InputError:
+                raise wrong from error
+            return cls(spec, options, None, encoder, wrong)
+
+    def question(self) -> dict[str, Any]:
+        return _question(self.spec.model, self.encoder.spec, self.spec.key, self.spec.carry)
+
+    def manifest(self, source: Source, owner: str | None) -> Manifest:
+        return Manifest(
+            run_id=secrets.token_hex(8),
+            model=self.spec.model,
+            source=SourceInfo.of(source.description, source.fingerprint(), source.schema),
+            request=self.encoder.spec,
+            key=self.spec.key,
+            carry=tuple(self.spec.carry),
+            shards=(),
+            created_at=dt.datetime.now(dt.timezone.utc).isoformat(),
+            owner=owner,
+        )
+
+
+def _question(model: str, request: dict[str, Any], key: str | None, carry: Sequence[str]) -> dict[str, Any]:
+    """All that makes a run another run, apart from its rows."""
+    return {"model": model, "request": request, "key": key, "carry": list(carry)}
+
+
+def _find(run: Run, there: Manifest, call: _Call, *, if_exists: IfExists) -> Manifest | None:
+    """The existing run if it is to be continued; None if it is to be replaced. Raises DestinationError if it is another run."""
+    differs = describe_differences(_question(there.model, there.request, there.key, there.carry), call.question())
+    other_source = "" if differs else _compare_source(there, call)
+    fingerprint = None if call.source is None else call.source.fingerprint()
+    if other_source and _is_code(there) and fingerprint is not None and fingerprint == there.source.fingerprint:
+        # The same file, and other requests: the function has changed.
+        differs = [f"{there.request['callable']} makes other requests than it made then"]
+    if differs:
+        if if_exists == "replace":
+            return None
+        if not Ledger(run).has_submissions():
+            log.warning("%s holds run %s, of which nothing was submitted: %s. It is replaced.",
+                        run.destination, there.run_id, "; ".join(differs))  # fmt: skip
+            return None
+        _refuse(run, there, "; ".join(differs))
+    if not other_source:
+        log.info("%s holds this run already: %s.", run.destination, _in_words(there))
         return there
-    log.info("Built %s from %s.", _in_words(manifest), source.description)
-    return manifest
+    if not run.summary_file.exists() or call.source is None:
+        log.warning("%s The run at %s is continued as it was built: %s.", other_source, run.destination, _in_words(there))
+        return there
+    if if_exists == "replace" and fingerprint is not None:  # a stream has been read by now
+        return None
+    _refuse(run, there, other_source)
+
+
+def _refuse(run: Run, there: Manifest, why: str) -> NoReturn:
+    raise DestinationError(
+        f"{run.destination} holds another run ({there.run_id}, built {there.created_at}): {why.rstrip('.')}. "
+        "Choose another destination, or pass if_exists='replace' to delete that run."
+    )
+
+
+def _compare_source(there: Manifest, call: _Call) -> str:
+    """Why the rows are not those that the run was built from; empty when they are.
+
+    Rows are read only where fingerprints differ, or where they say too little: a callable's name does not show what it does.
+    """
+    if call.source is None:
+        return f"The source of this call cannot be read: {call.error}"
+    fingerprint = there.source.fingerprint
+    if fingerprint is not None and fingerprint == call.source.fingerprint() and not _is_code(there):
+        return ""
+    log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
+    try:
+        digests = digest_shards(
+            call.source,
+            call.encoder,
+            key=call.spec.key,
+            cut=[shard.rows for shard in there.shards],
+            max_bytes=call.options.max_shard_bytes,
+        )
+    except InputError as error:
+        return f"The source cannot be compared with the one that the run was built from: {error}"
+    if digests == [(shard.rows, shard.sha256) for shard in there.shards]:
+        return ""
+    return f"The run was built from {there.source.description}; {call.source.description} has other rows now."
+
+
+def _build(run: Run, call: _Call, *, owner: str | None) -> Manifest:
+    assert call.source is not None
+    _require_empty(run)
+    asked = call.manifest(call.source, owner)
+    spec = call.spec
+    shards = build_shards(call.source, call.encoder, run=run, key=spec.key, carry=spec.carry, options=call.options)
+    manifest = msgspec.structs.replace(asked, shards=shards)
+    if run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
+        log.info("Built %s from %s.", _in_words(manifest), call.source.description)
+        return manifest
+    # Another try was faster.
+    there = run.built()
+    differs = describe_differences(_question(there.model, there.request, there.key, there.carry), call.question())
+    if not differs and [(shard.rows, shard.sha256) for shard in shards] != [(shard.rows, shard.sha256) for shard in there.shards]:
+        differs = [f"source is {there.source.description} with other rows than {call.source.description} has now"]
+    if differs:
+        _refuse(run, there, "; ".join(differs))
+    return there
 
 
 def discard_run(run: Run, client: GeminiClient | None) -> None:
@@ -119,48 +248,6 @@ def discard_run(run: Run, client: GeminiClient | None) -> None:
     run.summary_file.delete()
     for folder in ("results", "results_media", "dead_letter", "_run"):
         (run.destination / folder).delete()
-
-
-def _is_own(run: Run, owner: str | None) -> bool:
-    """Whether this owner has begun the existing run; a corrupt one has no owner."""
-    try:
-        there = run.manifest()
-    except CorruptRunError:
-        return False
-    return owner is not None and there is not None and there.owner == owner
-
-
-def _digests(
-    source: Source, encoder: RequestEncoder, spec: RunSpec, options: BatchOptions, there: Manifest
-) -> list[tuple[int, str]]:
-    """The digests of the shards that the rows would become, cut as in the existing run."""
-    log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
-    cut = [shard.rows for shard in there.shards]
-    return digest_shards(source, encoder, key=spec.key, cut=cut, max_bytes=options.max_shard_bytes)
-
-
-def _require_same(run: Run, there: Manifest, asked: Manifest, digests: Callable[[], list[tuple[int, str]]]) -> None:
-    """Raise DestinationError unless specification and rows are the same. Rows are read only where fingerprints differ."""
-    differs = [
-        f"{name} is {_short(was)}, this call has {_short(now)}"
-        for name, was, now in (
-            ("model", there.model, asked.model),
-            ("request", there.request, asked.request),
-            ("key", there.key, asked.key),
-            ("carry", list(there.carry), list(asked.carry)),
-        )
-        if was != now
-    ]
-    fingerprint = there.source.fingerprint
-    if not differs and (fingerprint is None or fingerprint != asked.source.fingerprint or _is_code(there)):
-        was = [(shard.rows, shard.sha256) for shard in there.shards]
-        if digests() != was:
-            differs = [f"source is {there.source.description} with other rows than {asked.source.description} has now"]
-    if differs:
-        raise DestinationError(
-            f"{run.destination} holds another run ({there.run_id}, built {there.created_at}): {'; '.join(differs)}. "
-            f"{_WAY_OUT if asked.owner is None or asked.owner != there.owner else _OWN_WAY_OUT}"
-        )
 
 
 def _require_empty(run: Run) -> None:
@@ -186,8 +273,3 @@ def _in_words(manifest: Manifest) -> str:
         f"run {manifest.run_id}: {manifest.rows} rows, {requests} requests for {manifest.model} "
         f"in {len(shards)} shard{'s' if len(shards) != 1 else ''} ({size:.1f} MB)"
     )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}…"

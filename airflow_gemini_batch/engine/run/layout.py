@@ -18,6 +18,7 @@ Every name follows from the run alone, so any step may be repeated by anyone at 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import re
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+import pyarrow as pa
 
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
 from airflow_gemini_batch.engine.run.storage import Location, locate
@@ -76,10 +78,20 @@ class SourceInfo(msgspec.Struct, frozen=True):
     """Where the rows came from: a description for people, and a fingerprint that shows whether it has changed.
 
     :param fingerprint: hex digest; None for a source that can be read only once, such as an iterator.
+    :param schema: of the columns, as an Arrow IPC message in base64.
     """
 
     description: str
     fingerprint: str | None
+    schema: str = ""
+
+    @classmethod
+    def of(cls, description: str, fingerprint: str | None, schema: pa.Schema) -> SourceInfo:
+        return cls(description, fingerprint, base64.b64encode(schema.serialize()).decode())
+
+    def arrow_schema(self) -> pa.Schema | None:
+        """The source's schema when the run was built; None in a run that does not hold it."""
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.schema))) if self.schema else None
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -132,6 +132,10 @@ class Ledger:
         numbers = [name[len(prefix) : -len(suffix)] for name in names if name.startswith(prefix) and name.endswith(suffix)]
         return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
+    def has_submissions(self) -> bool:
+        """Whether any job was created, or may have been: a withdrawn claim leaves nothing."""
+        return any(".intent-" in file.name or file.name.endswith(".job.json") for file in self.run.ledger_folder.children())
+
     def claim(self, part: ShardAttempt, token: str, generation: int) -> Intent | None:
         """Become the one who creates. None when another try was faster. Exclusive where the storage can be (see ``storage``)."""
         claimant = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"

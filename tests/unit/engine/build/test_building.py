@@ -14,7 +14,8 @@ import pytest
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
+from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
 
@@ -34,6 +35,11 @@ def question(tmp_path: Path) -> RunSpec:
     return RunSpec(str(tmp_path / "rows.parquet"), GenerateRequest(prompt="${body}"), MODEL, key="id", carry=["body"])
 
 
+def submit(run: Run) -> None:
+    """A job of the run may have been created."""
+    assert Ledger(run).claim(ShardAttempt(0), "token", 1)
+
+
 def asking(prefix: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def ask(row: dict[str, Any]) -> dict[str, Any]:
         return {"contents": [{"parts": [{"text": prefix + row["body"]}]}]}
@@ -45,7 +51,8 @@ def test_a_callable_that_was_changed_is_another_question(run: Run, question: Run
     first = build_run(run, replace(question, request=asking("Old: ")), OPTIONS)
 
     assert build_run(run, replace(question, request=asking("Old: ")), OPTIONS) == first
-    with pytest.raises(DestinationError):
+    submit(run)
+    with pytest.raises(DestinationError, match="makes other requests"):
         build_run(run, replace(question, request=asking("New: ")), OPTIONS)
 
 
@@ -62,9 +69,47 @@ def test_a_callable_that_was_changed_is_another_question(run: Run, question: Run
 )
 def test_another_question_is_refused_and_changes_nothing(other: dict[str, Any], run: Run, question: RunSpec) -> None:
     first = build_run(run, question, OPTIONS)
+    submit(run)
 
     with pytest.raises(DestinationError, match=first.run_id):
         build_run(run, replace(question, **other), OPTIONS)
+
+    assert run.manifest() == first
+
+
+@pytest.mark.parametrize("other", [{"model": "gemini-3.6-pro"}, {"request": GenerateRequest(prompt="${id}")}], ids=str)
+@pytest.mark.parametrize(("if_exists", "submitted"), [("resume", False), ("replace", False), ("replace", True)])
+def test_another_question_replaces_what_was_not_submitted_or_what_it_is_asked_to(
+    if_exists: Any, submitted: bool, other: dict[str, Any], run: Run, question: RunSpec
+) -> None:
+    first = build_run(run, question, OPTIONS, owner="me")
+    if submitted:
+        submit(run)
+
+    second = build_run(run, replace(question, **other), OPTIONS, if_exists=if_exists, owner="me")
+
+    assert second.run_id != first.run_id
+    assert run.manifest() == second
+    assert not Ledger(run).has_submissions()
+
+
+def test_the_error_shows_the_text_around_the_first_difference(run: Run, question: RunSpec) -> None:
+    long = "Please read this. " * 20
+    build_run(run, replace(question, request=GenerateRequest(prompt=f"{long}Be brief: ${{body}}")), OPTIONS)
+    submit(run)
+
+    with pytest.raises(DestinationError, match=r"Be brief.*this call has.*Be exact"):
+        build_run(run, replace(question, request=GenerateRequest(prompt=f"{long}Be exact: ${{body}}")), OPTIONS)
+
+
+def test_a_bad_question_leaves_the_run_that_is_there(run: Run, question: RunSpec) -> None:
+    first = build_run(run, question, OPTIONS)
+
+    for if_exists in ("resume", "replace"):
+        with pytest.raises(InputError, match="nothing_of_that_name"):
+            build_run(
+                run, replace(question, request=GenerateRequest(prompt="${nothing_of_that_name}")), OPTIONS, if_exists=if_exists
+            )
 
     assert run.manifest() == first
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
-from airflow_gemini_batch.engine.errors import DestinationError
+from airflow_gemini_batch.engine.errors import DestinationError, InputError
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
+from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
 
@@ -48,23 +50,117 @@ def test_a_file_that_was_rewritten_with_the_same_rows_is_the_same_run(run: Run, 
     assert build_run(run, asking(str(file)), OPTIONS) == first
 
 
-def test_a_file_that_was_rewritten_with_other_rows_is_another_run(run: Run, tmp_path: Path) -> None:
+def change_rows(file: Path) -> None:
+    pq.write_table(rows("x", "y", "Z"), file)
+
+
+def change_keys(file: Path) -> None:
+    pq.write_table(pa.table({"id": ["0", "0", "0"], "body": ["x", "y", "z"]}), file)
+
+
+def lose_a_column(file: Path) -> None:
+    pq.write_table(pa.table({"id": ["0", "1", "2"]}), file)
+
+
+def tear(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def make_a_folder_of_it(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+CHANGES = [change_rows, change_keys, lose_a_column, tear, make_a_folder_of_it, Path.unlink]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_that_is_not_finished_is_continued_as_it_was_built_whatever_became_of_its_source(
+    change: Callable[[Path], None], run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "rows.parquet"
     pq.write_table(rows("x", "y", "z"), file)
     first = build_run(run, asking(str(file)), OPTIONS)
 
-    pq.write_table(rows("x", "y", "Z"), file)
+    change(file)
 
-    with pytest.raises(DestinationError, match=first.run_id):
-        build_run(run, asking(str(file)), OPTIONS)
+    assert build_run(run, asking(str(file)), OPTIONS) == first
+    assert "continued as it was built" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "jsonl"])
+def test_a_file_that_came_into_the_folder_is_not_part_of_a_run_that_was_built(format: str, run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+
+    def write(name: str) -> None:
+        text = {"csv": "id,body\n{0},x\n", "jsonl": '{{"id": "{0}", "body": "x"}}\n'}.get(format, "").format(name)
+        file = folder / f"{name}.{format}"
+        file.write_text(text) if text else pq.write_table(pa.table({"id": [name], "body": ["x"]}), file)
+
+    write("a")
+    first = build_run(run, asking(str(folder)), OPTIONS)
+    write("b")
+
+    assert build_run(run, asking(str(folder)), OPTIONS) == first
+
+
+def test_another_question_is_seen_without_the_source(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pq.write_table(rows("x"), file)
+    first = build_run(run, asking(str(file)), OPTIONS)
+    assert Ledger(run).claim(ShardAttempt(0), "token", 1)
+    file.unlink()
+
+    with pytest.raises(DestinationError, match=rf"{first.run_id}.*prompt"):
+        build_run(run, replace(asking(str(file)), request=GenerateRequest(prompt="Other: ${body}")), OPTIONS)
+
+
+def test_a_source_that_is_gone_is_an_error_where_nothing_was_built(run: Run, tmp_path: Path) -> None:
+    for if_exists in ("resume", "replace"):
+        with pytest.raises(InputError, match=r"rows\.parquet"):
+            build_run(run, asking(str(tmp_path / "rows.parquet")), OPTIONS, if_exists=if_exists)
+
+
+@pytest.fixture
+def finished(run: Run, tmp_path: Path) -> Path:
+    """The source of a finished run."""
+    file = tmp_path / "rows.parquet"
+    pq.write_table(rows("x", "y", "z"), file)
+    build_run(run, asking(str(file)), OPTIONS, owner="me")
+    run.summary_file.write(b"{}")
+    return file
+
+
+def test_other_rows_are_refused_where_the_run_is_finished(run: Run, finished: Path) -> None:
+    change_rows(finished)
+
+    with pytest.raises(DestinationError, match=r"built from .*rows\.parquet.*rows\.parquet.* has other rows now"):
+        build_run(run, asking(str(finished)), OPTIONS)
+
+
+def test_other_rows_replace_a_finished_run_if_asked_to(run: Run, finished: Path) -> None:
+    first = run.built()
+    change_rows(finished)
+
+    assert build_run(run, asking(str(finished)), OPTIONS, if_exists="replace", owner="me").run_id != first.run_id
+
+
+def test_a_finished_run_needs_its_source_no_more(run: Run, finished: Path) -> None:
+    first = run.built()
+    finished.unlink()
+
+    assert build_run(run, asking(str(finished)), OPTIONS) == first
 
 
 def test_a_stream_is_recognised_by_its_rows(run: Run) -> None:
-    first = build_run(run, asking(stream(rows("x", "y", "z"))), OPTIONS)
+    first = build_run(run, asking(stream(rows("x", "y", "z"))), OPTIONS, owner="me")
+    run.summary_file.write(b"{}")
 
     assert build_run(run, asking(stream(rows("x", "y", "z"))), OPTIONS) == first
-    with pytest.raises(DestinationError, match=first.run_id):
-        build_run(run, asking(stream(rows("x", "y", "Z"))), OPTIONS)
+    for if_exists in ("resume", "replace"):
+        with pytest.raises(DestinationError, match=first.run_id):
+            build_run(run, asking(stream(rows("x", "y", "Z"))), OPTIONS, if_exists=if_exists, owner="me")
 
 
 @pytest.mark.parametrize("folder", ["results", "dead_letter"])
