@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_gemini_batch._references import JobReferenceDict, PartReferenceDict, ShardReferenceDict
-    from airflow_gemini_batch.engine.api import run_batch
+    from airflow_gemini_batch.engine.api import collect, run_batch
     from airflow_gemini_batch.engine.errors import (
         ApiKeyError,
         BalanceError,
@@ -121,6 +121,7 @@ __all__ = [
     "WaitTimeoutError",
     "Webhook",
     "Webhooks",
+    "collect",
     "run_batch",
 ]
 
@@ -181,6 +182,7 @@ _HOMES = {
     "WaitTimeoutError": "engine.errors",
     "Webhook": "engine.gemini.webhooks",
     "Webhooks": "engine.gemini.webhooks",
+    "collect": "engine.api",
     "run_batch": "engine.api",
 }
 

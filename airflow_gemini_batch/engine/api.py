@@ -1,4 +1,4 @@
-"""A whole run in one call, for notebooks and the command line: build, then advance and wait until it is finished."""
+"""A whole run, or the rest of one, in one call, for notebooks and the command line: advance and wait until it is finished."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
-from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.specs import RequestSpec
 from airflow_gemini_batch.engine.wait.progress import Progress
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
@@ -64,15 +64,45 @@ def run_batch(
     been written.
     """
 
-    def place(uri: str) -> Any:
-        return locate(uri, **(storage_options or {}))
-
+    place = _opener(storage_options)
     run = Run(place(destination), place)
-    question = RunSpec(source, request, model, key, tuple(carry), place)
+    spec = RunSpec(source, request, model, key, tuple(carry), place)
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:
-        build_run(run, question, options, if_exists=if_exists, client=client)
+        build_run(run, spec, options, if_exists=if_exists, client=client)
+        return drive(run, client, options, deadline=deadline)
+
+
+def _opener(storage_options: dict[str, Any] | None) -> Callable[[str], Location]:
+    return lambda uri: locate(uri, **(storage_options or {}))
+
+
+def collect(
+    destination: str,
+    *,
+    options: BatchOptions | Mapping[str, Any] | None = None,
+    endpoint: Endpoint | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> Summary:
+    """Finish a run that was built, without its source: all that is needed lies in the run's folder and at the service.
+
+    Jobs that have ended are collected and the shards without a job are submitted, as ``run_batch`` would do. A finished run is
+    returned as it is. Use this when the source has changed or gone, or to finish on another machine what a task has begun.
+
+    :param destination: URI or local path of the run's folder.
+    :param options: as for ``run_batch``; give the ones that the run was started with.
+    :param endpoint: as for ``run_batch``. The key must belong to the project that the jobs were created in.
+    :param storage_options: passed to the fsspec file system of the destination. Default: none.
+
+    Returns the run's summary. Raises DestinationError when the folder holds no run; the other errors are those of ``run_batch``.
+    """
+    place = _opener(storage_options)
+    run = Run(place(destination), place)
+    run.built()
+    options = BatchOptions.of(options)
+    deadline = time.time() + options.timeout.total_seconds()
+    with GeminiClient(endpoint or Endpoint()) as client:
         return drive(run, client, options, deadline=deadline)
 
 

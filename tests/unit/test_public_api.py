@@ -71,6 +71,7 @@ PUBLIC = [
     "WaitTimeoutError",
     "Webhook",
     "Webhooks",
+    "collect",
     "run_batch",
 ]
 

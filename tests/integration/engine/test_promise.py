@@ -140,5 +140,6 @@ def test_the_end_of_a_stuck_job_is_asked_for_until_it_has_ended(
     waiting = advance(submission.run, client, replace(SHORT_WAITS, resubmit_stuck_after=timedelta(days=1)))
 
     assert isinstance(waiting, Waiting)
+    assert waiting.retry_in is not None, "the shard is checked again although its job does not end"
     assert sum(call["route"].endswith(":cancel") for call in emulator.calls()) == asked
     assert (client.get_job(name).state is JobState.CANCELLED) is (asked == 1)
