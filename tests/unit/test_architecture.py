@@ -29,6 +29,7 @@ USED_AT_RUN_TIME = {
     "Summary",
     "Webhook",
     "Webhooks",
+    "collect",
     "run_batch",
 }
 
