@@ -53,7 +53,18 @@ def test_every_scenario_was_run_until_it_finished(scenario: str, figures: tuple[
 
 
 def test_the_harness_finds_duplicate_jobs_when_the_search_before_a_create_is_removed(tmp_path: Path) -> None:
-    code, report = harness(tmp_path / "report.json", "--sabotage", "--crashes", "4", "--parallel", "2", "--scenario", "listing")
+    code, report = harness(
+        tmp_path / "report.json",
+        "--sabotage",
+        "--crashes",
+        "4",
+        "--parallel",
+        "2",
+        "--scenario",
+        "listing",
+        "--home",
+        str(tmp_path),
+    )
 
     assert code == 1
     assert report["total"]["duplicate_jobs"] > 0
