@@ -1,4 +1,4 @@
-"""What moved between the Airflow releases that this package supports (3.1 on), found by looking and not by version."""
+"""Names that moved between the supported Airflow releases (3.1 and later). Found by trying imports, not by version."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from airflow.sdk.log import mask_secret
 
-try:  # Airflow 3.2 on
+try:  # Airflow 3.2 and later
     from airflow.sdk.exceptions import (
         AirflowFailException,
         AirflowNotFoundException,
@@ -37,9 +37,9 @@ __all__ = [
 
 
 async def amask_secret(secret: str) -> None:
-    """Mask a secret from inside an event loop, where the synchronous call could wait for itself."""
+    """Mask a secret from inside an event loop, where the synchronous call could deadlock."""
     try:
-        from airflow.sdk.log import amask_secret as of_airflow  # Airflow 3.3 on
+        from airflow.sdk.log import amask_secret as of_airflow  # Airflow 3.3 and later
     except ImportError:
         await asyncio.to_thread(mask_secret, secret)
     else:

@@ -1,8 +1,8 @@
 """Which of the engine's errors Airflow may retry.
 
-The rule: a retry is for what may end differently by itself. Outages and quotas pass. A wrong key, a refused request, or a
-destination that holds another run needs a person first, and retries would only delay the alert. Nothing is lost either way: a
-cleared task resumes where this one stopped.
+A retry is for errors that may pass by themselves: outages and quotas. A wrong key, a refused request or a destination that holds
+another run needs a person, and retries would only delay the alert. Nothing is lost either way: a cleared task resumes where this
+one stopped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Where Airflow says a URI is: through its own file systems and connections, with fsspec where it knows none.
+"""URIs become locations: through Airflow's file systems and connections, or through fsspec for schemes that Airflow lacks.
 
-``conn_id@`` must survive the way through XCom, or the next task would open the same place with other credentials.
+``conn_id@`` is kept in every URI that goes through XCom. Otherwise the next task would open the same folder with other
+credentials.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from airflow_gemini_batch.engine.run.storage import Location
 
 
 def locate(place: str | os.PathLike[str] | ObjectStoragePath) -> Location:
-    """Find a file or folder.
+    """The location of a file or folder, which need not exist.
 
-    :param place: a local path, any URI that Airflow's ``ObjectStoragePath`` opens (``s3://conn_id@bucket/path`` included) or
-        fsspec opens without a connection (such as ``gs://`` through gcsfs), or an ``ObjectStoragePath``.
+    :param place: a local path, an ``ObjectStoragePath``, or a URI that ``ObjectStoragePath`` opens (including
+        ``s3://conn_id@bucket/path``) or fsspec opens without a connection (such as ``gs://`` through gcsfs).
 
-    Raises InputError for a scheme that nothing installed can open.
+    Raises InputError for a scheme that no installed package can open.
     """
     uri = uri_of(place)
     if "://" not in uri:
@@ -31,26 +32,26 @@ def locate(place: str | os.PathLike[str] | ObjectStoragePath) -> Location:
     scheme, conn_id, bare = _parsed(uri)
     if has_fs(scheme):
         fs = attach(scheme, conn_id).fs
-        # Not the path of an ObjectStoragePath: it takes what follows a "#" or "?" for no part of the name.
+        # Not the path of an ObjectStoragePath, which drops what follows a "#" or "?".
         path = str(fs._strip_protocol(bare)).rstrip("/")
         return Location(fs, path or "/", uri.rstrip("/"))
     if conn_id is not None:
         raise InputError(
-            f"{uri} names the connection {conn_id!r}, but no installed provider opens {scheme}:// for Airflow. Install the one "
-            f"that does, or leave out '{conn_id}@' to use the machine's own credentials."
+            f"{uri} names the connection {conn_id!r}, but no installed Airflow provider opens {scheme}://. Install the provider, "
+            f"or remove '{conn_id}@' to use the credentials of the machine."
         )
     try:
         return storage.locate(uri)
     except (ValueError, ImportError) as error:
-        raise InputError(f"Nothing that is installed opens {uri}: {error}") from error
+        raise InputError(f"No installed package opens {uri}: {error}") from error
 
 
 def uri_of(place: str | os.PathLike[str] | ObjectStoragePath) -> str:
-    """The place as text that ``locate`` understands, wherever it is read again."""
+    """The place as text that ``locate`` accepts in any process."""
     if isinstance(place, ObjectStoragePath):
         uri = str(place)
         scheme, separator, rest = uri.partition("://")
-        # Whether the text of a path names its connection depends on the release of Airflow.
+        # Whether the text of a path includes its connection depends on the Airflow release.
         conn_id = getattr(place, "conn_id", None)
         if conn_id and separator and not rest.startswith(f"{conn_id}@"):
             return f"{scheme}://{conn_id}@{rest}"
@@ -59,7 +60,7 @@ def uri_of(place: str | os.PathLike[str] | ObjectStoragePath) -> str:
 
 
 def plain_source(source: Any) -> Any:
-    """A source with Airflow's paths told as URIs; tables and streams as they are."""
+    """A source with each ``ObjectStoragePath`` as a URI. Tables and streams are returned unchanged."""
     if isinstance(source, ObjectStoragePath):
         return uri_of(source)
     if isinstance(source, (list, tuple)):

@@ -1,4 +1,4 @@
-"""A button on the task that opens the run where its storage can be browsed."""
+"""A button on the task that opens the run's folder in the console of its object store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class GeminiBatchRunLink(BaseOperatorLink):
-    """Opens the run's folder in the console of its object store; there is no button for folders that no browser can open."""
+    """Link to the run's folder in the console of its object store. Other folders have no link, because no browser opens them."""
 
     @property
     def name(self) -> str:
@@ -24,12 +24,15 @@ class GeminiBatchRunLink(BaseOperatorLink):
         return "_link_gemini_batch_run"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """Called by Airflow on the worker when a leg of the task has ended, with the fields rendered."""
+        """The URL, or empty text for no link. Airflow calls this on the worker after each pass, with rendered fields."""
         return console_url(_destination(operator))
 
 
 def console_url(uri: str) -> str:
-    """A page where a person can look into a folder, or nothing."""
+    """The page that shows a folder: a console URL for ``s3://`` and ``gs://``, empty text for anything else.
+
+    :param uri: URI of a folder, ``conn_id@`` allowed.
+    """
     scheme, _, rest = uri.partition("://")
     bucket, _, path = rest.rpartition("@")[2].partition("/")
     page = _CONSOLES.get(scheme.lower())
@@ -43,7 +46,7 @@ _CONSOLES: Mapping[str, Callable[[str, str], str]] = {
 
 
 def _destination(operator: BaseOperator) -> str:
-    """Of the operator itself, or of the reference that it works on."""
+    """The destination of the operator, or of the reference in its argument ``job`` or ``shard``; empty text if it has none."""
     reference = getattr(operator, "job", None) or getattr(operator, "shard", None)
     place = reference.get("destination") if isinstance(reference, Mapping) else getattr(operator, "destination", None)
     return str(place or "")

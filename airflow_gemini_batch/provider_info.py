@@ -1,6 +1,6 @@
-"""What Airflow is told about this provider before any of it is imported, the connection form included.
+"""What Airflow reads about this provider before it imports any other module, including the connection form.
 
-Airflow calls this in every one of its processes: it must stay a plain literal that imports nothing heavy.
+Every Airflow process calls ``get_provider_info``, so this module is plain literals and imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-gemini-batch",
         "name": "Gemini Batch",
-        "description": "Runs whole tables through the Gemini Batch API: every row ends in exactly one of two tables.",
+        "description": "Sends whole tables through the Gemini Batch API. Every row ends up in exactly one of two tables.",
         "versions": [__version__],
         "integrations": [
             {
@@ -44,7 +44,7 @@ def _modules(*names: str) -> list[dict[str, Any]]:
     return [{"integration-name": _INTEGRATION, "python-modules": [f"airflow_gemini_batch.{name}" for name in names]}]
 
 
-#: The key is the password and no extra field: only there does Airflow encrypt and mask it without being asked.
+#: The key is the password, not an extra field: Airflow always encrypts the password and masks it in logs.
 _CONNECTION_TYPE: dict[str, Any] = {
     "connection-type": "gemini",
     "hook-name": "Gemini",
@@ -57,7 +57,7 @@ _CONNECTION_TYPE: dict[str, Any] = {
     "conn-fields": {
         "api_version": {
             "label": "API version",
-            "description": "Part of every URL. The batch pages of the official documentation use v1beta.",
+            "description": "Part of every URL. The official Batch API page uses v1beta.",
             "schema": {"type": ["string", "null"], "enum": ["v1beta", "v1", "v1alpha"], "default": "v1beta"},
         },
         "request_timeout": {
@@ -68,17 +68,17 @@ _CONNECTION_TYPE: dict[str, Any] = {
         },
         "webhook_signing_secret": {
             "label": "Webhook signing secret",
-            "description": "whsec_…, as given when the webhook was registered. Two, with a space between, while it is rotated.",
+            "description": "whsec_…, returned when the webhook was registered. Two, separated by a space, while it is rotated.",
             "schema": {"type": ["string", "null"], "format": "password"},
         },
         "webhook_folder": {
             "label": "Webhook folder",
-            "description": "URI of a folder that the API server writes and the triggerer reads: word of jobs that have ended.",
+            "description": "URI of a folder for notifications of ended jobs. The API server writes it, the triggerer reads it.",
             "schema": {"type": ["string", "null"]},
         },
         "webhook_uri": {
             "label": "Webhook URI",
-            "description": "Instead of a registered webhook: where each job of this connection itself tells that it has ended.",
+            "description": "Instead of a registered webhook: URI that the service notifies when a job of this connection ends.",
             "schema": {"type": ["string", "null"]},
         },
     },
@@ -90,8 +90,8 @@ _CONFIG: dict[str, Any] = {
         "description": "Settings of the Gemini Batch provider.",
         "options": {
             "webhook_connections": {
-                "description": "Connections for which the API server takes webhooks, separated by commas: each at "
-                "/gemini-batch/webhooks/<connection id>. Nothing else is served there.",
+                "description": "Ids of the connections that may receive webhooks, separated by commas. The API server receives "
+                "them at /gemini-batch/webhooks/<connection id>.",
                 "version_added": "0.1.0",
                 "type": "string",
                 "example": "gemini_default,gemini_research",

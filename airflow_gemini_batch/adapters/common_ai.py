@@ -1,9 +1,9 @@
 """Gemini for common-ai's ``LLMBatchOperator`` and ``@task.llm_batch``: the model id ``google:gemini-…``.
 
-Registered under the entry-point group ``airflow.providers.common.ai.batch_adapters``, which that provider calls experimental. It
-keeps its own state and its own result files; what it gets from the engine is the encoder, the client, the reader of answers and
-a careful look for a job whose creation was not answered. What must stay true here: a create is sent once, and "there is no such
-job" is said only when the service's listing has had time to show one.
+Registered under the entry-point group ``airflow.providers.common.ai.batch_adapters``, which that provider calls experimental.
+common-ai keeps its own state and result files. The engine provides the encoder, the client, the reader of answers and the search
+for a job whose create was not answered. Two invariants: a create is sent once; and a job is reported as missing only when the
+service's listing has had time to show it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from airflow.providers.common.ai.batch.base import (
 )
 from airflow.providers.common.ai.exceptions import LLMBatchInputError, LLMBatchLimitExceededError, LLMBatchModelMismatchError
 
-from airflow_gemini_batch.adapters.requests import Asked, index_of, request_lines
+from airflow_gemini_batch.adapters.requests import BatchDefaults, index_of, request_lines
 from airflow_gemini_batch.engine.collect.download import fetch_output
 from airflow_gemini_batch.engine.errors import InputError, NamelessJobError, OutcomeUnknownError, RefusedError
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: In front of a job's identity in its display name and in its input file's name. Not the engine's own: these jobs are no run's.
+#: Prefix of a job's identity, in its display name and its input file's name. Not the engine's: these jobs belong to no run.
 _PREFIX = "cai-"
 
-#: The clocks of the worker that wrote the intent and of the service may differ by so many seconds.
+#: Seconds by which the clocks of the service and of the worker that wrote the intent may differ.
 _CLOCK_SLACK = 300.0
 
 _STATUS: dict[JobState, BatchStatus] = {
@@ -81,11 +81,11 @@ class GeminiBatchAdapter(BatchAdapter):
     options = BatchOptions()
 
     def __init__(self, *, api_key: str | None = None, base_url: str | None = None, client: GeminiClient | None = None) -> None:
-        # An empty schema and port: common-ai hands on the host alone.
+        # No schema and port: common-ai passes only the host.
         self._client: GeminiClient = client or GeminiClient(Endpoint(api_key=api_key, base_url=full_url(base_url, None, None)))
 
     def build_output_directive(self, spec: OutputSpec) -> dict[str, Any]:
-        """JSON Schema, the only form that can say all that pydantic can."""
+        """The config fields for structured output: JSON Schema, the only form that can express every pydantic type."""
         if not spec.is_structured:
             return {}
         return {"response_mime_type": "application/json", "response_json_schema": spec.json_schema}
@@ -96,25 +96,27 @@ class GeminiBatchAdapter(BatchAdapter):
         self.check_custom_id_length(idempotency_key, len(requests))
         if len(requests) > self.max_requests:
             raise LLMBatchLimitExceededError(
-                f"A Gemini batch takes at most {self.max_requests:,} requests here; got {len(requests):,}. Split the input with "
-                ".expand(), or use GeminiBatchOperator, which makes as many jobs as are needed."
+                f"At most {self.max_requests:,} requests are allowed in a Gemini batch; got {len(requests):,}. Split the input "
+                "with .expand(), or use GeminiBatchOperator, which makes as many jobs as needed."
             )
         models = {
             self.resolve_request_model(request.get("model"), default_bare_model=model, request_index=index)
             for index, request in enumerate(requests)
         }
         if len(models) > 1:
-            raise LLMBatchModelMismatchError(f"A Gemini batch has one model; these requests name {', '.join(sorted(models))}.")
+            raise LLMBatchModelMismatchError(
+                f"All requests of a Gemini batch must have the same model; got {', '.join(sorted(models))}."
+            )
         size = 0
         try:
-            for line in request_lines(requests, self._asked(models.pop(), idempotency_key, output_spec, kwargs)):
+            for line in request_lines(requests, self._defaults(models.pop(), idempotency_key, output_spec, kwargs)):
                 size += len(line)
         except InputError as error:
             raise LLMBatchInputError(str(error)) from error
         if size > self.max_payload_bytes:
             raise LLMBatchLimitExceededError(
-                f"A Gemini batch takes an input file of at most {self.max_payload_bytes:,} bytes; these requests make {size:,}. "
-                "Split the input with .expand(), or use GeminiBatchOperator, which makes as many jobs as are needed."
+                f"A Gemini input file may have at most {self.max_payload_bytes:,} bytes; these requests have {size:,}. "
+                "Split the input with .expand(), or use GeminiBatchOperator, which makes as many jobs as needed."
             )
 
     def submit(
@@ -127,12 +129,12 @@ class GeminiBatchAdapter(BatchAdapter):
         output_spec: OutputSpec,
         **kwargs: Any,
     ) -> SubmitResult:
-        """Upload the requests and create one job; it is sent once, and looked for where the answer does not come."""
+        """Upload the requests and create one job. The create is sent once; if it is not answered, its job is searched for."""
         model = self.resolve_request_model(requests[0].get("model"), default_bare_model=model, request_index=0)
         identity = _identity(idempotency_key, input_fingerprint)
         with tempfile.TemporaryFile(prefix="gemini-batch-") as file:
             digest = hashlib.sha256()
-            for line in request_lines(requests, self._asked(model, idempotency_key, output_spec, kwargs)):
+            for line in request_lines(requests, self._defaults(model, idempotency_key, output_spec, kwargs)):
                 digest.update(line)
                 file.write(line)
             input_file = self._upload(file, identity, size=file.tell(), sha256=digest.hexdigest())
@@ -158,9 +160,10 @@ class GeminiBatchAdapter(BatchAdapter):
         return None if job is None else job.name
 
     def get_batch(self, batch_id: str) -> BatchState:
-        """The job's state. One that has ended well is ``completed`` only when its output can be fetched.
+        """The job's state. A job that succeeded is ``completed`` only when its output can be fetched.
 
-        A job that the service does not find is an error and no reason to pay again: it may be visible to another key only.
+        Raises NotFoundError when the service does not find the job. It is not resubmitted, because it may be visible to another
+        key only.
         """
         job = self._client.get_job(batch_id)
         status = status_of(job)
@@ -185,12 +188,12 @@ class GeminiBatchAdapter(BatchAdapter):
             return ExtractedOutput(kind="absent")
         return ExtractedOutput(kind="json_text" if spec.is_structured else "text", text=raw.raw)
 
-    def _asked(self, model: str, key: str, spec: OutputSpec, more: dict[str, Any]) -> Asked:
+    def _defaults(self, model: str, key: str, spec: OutputSpec, more: dict[str, Any]) -> BatchDefaults:
         given = {name: more[name] for name in ("system_prompt", "max_tokens") if more.get(name)}
-        return Asked(model, key, params=more.get("request_params"), directive=self.build_output_directive(spec), **given)
+        return BatchDefaults(model, key, params=more.get("request_params"), directive=self.build_output_directive(spec), **given)
 
     def _upload(self, file: BinaryIO, identity: str, *, size: int, sha256: str) -> str:
-        """The name of the input file: sent by an earlier try, or now."""
+        """The name of the input file, uploaded by an earlier try or now."""
         name = f"files/{identity}"
         there = self._client.get_file(name)
         if there is not None and there.is_usable and (there.size, there.sha256) == (size, sha256):
@@ -203,7 +206,7 @@ class GeminiBatchAdapter(BatchAdapter):
             return self._client.upload(file, name=None, display_name=identity).name
 
     def _search(self, identity: str, *, since: float, until: float) -> Job | None:
-        """A job of that identity created since then, once the listing has had time to show it."""
+        """A job with this identity created since then, once the listing has had time to show it."""
 
         def is_ours(job: Job) -> bool:
             return job.display_name.split(" ")[0] == identity and _is_after(job, since)
@@ -213,7 +216,7 @@ class GeminiBatchAdapter(BatchAdapter):
 
 
 def status_of(job: Job) -> BatchStatus:
-    """A job's state in common-ai's words. A failed job with output has been paid for, and is collected like any other."""
+    """A job's state in common-ai's terms. A failed job with output has been paid for, so it counts as completed."""
     if not job.is_terminal or not is_settled(job):
         return "in_progress"
     if job.ended_well or (job.state is JobState.FAILED and job.output_file is not None):
@@ -239,32 +242,34 @@ def _items(output: Path, folder: tempfile.TemporaryDirectory[str], *, key: str) 
         for _, line in OutputLines(file):
             item = _item(classify(line), key)
             if item is None:
-                log.warning("A line of the output belongs to no request: %r", line[:200])
+                log.warning("A line of the output does not belong to any request: %r", line[:200])
             else:
                 yield item
 
 
-def _item(told: Answer | Refusal | Garbage, key: str) -> RawResultItem | None:
-    """What one line says. What is cut, blocked or empty is an error and no success, whatever text it holds."""
-    index = None if told.key is None else index_of(told.key, key)
-    if told.key is None or index is None:
+def _item(parsed: Answer | Refusal | Garbage, key: str) -> RawResultItem | None:
+    """The result in one line. A truncated, blocked or empty answer is an error, whatever text it has."""
+    index = None if parsed.key is None else index_of(parsed.key, key)
+    if parsed.key is None or index is None:
         return None
-    if isinstance(told, Answer):
-        usage = {"input_tokens": told.prompt_tokens or 0, "output_tokens": told.output_tokens or 0}
-        return RawResultItem(told.key, index, "success", told.model_version, usage, told.finish_reason, error=None, raw=told.text)
-    reason = told.reason.value if isinstance(told, Refusal) else "MALFORMED_LINE"
-    code = (told.status or (str(told.code) if told.code is not None else None)) if isinstance(told, Refusal) else None
+    if isinstance(parsed, Answer):
+        usage = {"input_tokens": parsed.prompt_tokens or 0, "output_tokens": parsed.output_tokens or 0}
+        return RawResultItem(
+            parsed.key, index, "success", parsed.model_version, usage, parsed.finish_reason, error=None, raw=parsed.text
+        )
+    reason = parsed.reason.value if isinstance(parsed, Refusal) else "MALFORMED_LINE"
+    code = (parsed.status or (str(parsed.code) if parsed.code is not None else None)) if isinstance(parsed, Refusal) else None
     error = {
         "type": "provider_error",
-        "message": f"{reason}: {told.message}",
+        "message": f"{reason}: {parsed.message}",
         "provider_code": code or reason,
         "stage": "provider",
     }
-    return RawResultItem(told.key, index, "errored", None, None, None, error=error, raw=None)
+    return RawResultItem(parsed.key, index, "errored", None, None, None, error=error, raw=None)
 
 
 def _identity(idempotency_key: str, input_fingerprint: str) -> str:
-    """At most 37 of a-z, 0-9 and ``-``: it is a file's name too."""
+    """At most 37 characters of a-z, 0-9 and ``-``, because it is also a file's name."""
     return f"{_PREFIX}{idempotency_key[:16]}-{input_fingerprint[:16]}".lower()
 
 

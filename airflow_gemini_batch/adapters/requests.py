@@ -1,7 +1,7 @@
 """The requests of common-ai's batch operator, as lines of a Gemini input file.
 
-They go through the one encoder of the engine. That one takes columns and a config that is the same for every row, so requests
-that differ in more than their texts are encoded as several tables; the lines may stand in any order, each carries its key.
+They use the engine's encoder, which takes columns and one config for all rows. So requests that differ in more than their texts
+are encoded as several tables. The lines may be in any order, because each has its key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from airflow_gemini_batch.engine.request.encoded import InvalidRow
 from airflow_gemini_batch.engine.request.encoding import compile_request
 from airflow_gemini_batch.engine.specs import GenerateRequest
 
-#: What the operator itself decides; a parameter of the same meaning cannot override it.
+#: Fields that the operator sets. Parameters with these names are ignored.
 _MANAGED = frozenset({"system_instruction", "max_output_tokens", "max_tokens"})
 _MANAGED_BY_SCHEMA = frozenset({"response_mime_type", "response_schema", "response_json_schema"})
 
@@ -29,8 +29,8 @@ _SCHEMA = pa.schema([("key", pa.string()), ("prompt", pa.string()), ("system", p
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What holds for every request that does not say otherwise.
+class BatchDefaults:
+    """Defaults of all requests of a batch.
 
     :param directive: the config fields that ask for structured output; empty without it.
     """
@@ -43,62 +43,62 @@ class Asked:
     directive: Mapping[str, Any] | None = None
 
 
-def request_lines(requests: Sequence[Mapping[str, Any]], asked: Asked) -> Iterator[bytes]:
-    """One line a request, keyed ``<key>-<index>``. Raises InputError for one that cannot be written."""
-    numbered = sorted(enumerate(requests), key=lambda item: _kind(item[1], asked))
-    for _, alike in itertools.groupby(numbered, key=lambda item: _kind(item[1], asked)):
-        yield from _lines(list(alike), asked)
+def request_lines(requests: Sequence[Mapping[str, Any]], defaults: BatchDefaults) -> Iterator[bytes]:
+    """One line a request, keyed ``<key>-<index>``. Raises InputError for a request that cannot be encoded."""
+    numbered = sorted(enumerate(requests), key=lambda item: _kind(item[1], defaults))
+    for _, alike in itertools.groupby(numbered, key=lambda item: _kind(item[1], defaults)):
+        yield from _lines(list(alike), defaults)
 
 
 def index_of(line_key: str, key: str) -> int | None:
-    """The index in a key that ``request_lines`` wrote; None for any other: a result is never given to a request by guessing."""
+    """The index in a key that ``request_lines`` wrote; None for any other key, because results are never matched by guessing."""
     before, _, index = line_key.rpartition("-")
     return int(index) if before == key and index.isascii() and index.isdecimal() else None
 
 
-def config_of(request: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
-    """The config of one request: the operator's parameters, the request's own over them, and over both what is managed."""
-    managed = _MANAGED | (_MANAGED_BY_SCHEMA if asked.directive else frozenset())
-    params = {_snake(name): value for given in (asked.params, request.get("params")) for name, value in (given or {}).items()}
+def config_of(request: Mapping[str, Any], defaults: BatchDefaults) -> dict[str, Any]:
+    """The config of one request. The request's parameters override the operator's, and managed fields override both."""
+    managed = _MANAGED | (_MANAGED_BY_SCHEMA if defaults.directive else frozenset())
+    params = {_snake(name): value for given in (defaults.params, request.get("params")) for name, value in (given or {}).items()}
     return {
         **{name: value for name, value in params.items() if name not in managed},
-        "max_output_tokens": request.get("max_tokens") or asked.max_tokens,
-        **(asked.directive or {}),
+        "max_output_tokens": request.get("max_tokens") or defaults.max_tokens,
+        **(defaults.directive or {}),
     }
 
 
-def _lines(alike: Sequence[tuple[int, Mapping[str, Any]]], asked: Asked) -> Iterator[bytes]:
+def _lines(alike: Sequence[tuple[int, Mapping[str, Any]]], defaults: BatchDefaults) -> Iterator[bytes]:
     first = alike[0][1]
     spec = GenerateRequest(
         prompt="${prompt}",
-        system_instruction="${system}" if _system(first, asked) else None,
-        config=config_of(first, asked),
+        system_instruction="${system}" if _system(first, defaults) else None,
+        config=config_of(first, defaults),
     )
-    encoder = compile_request(spec, _SCHEMA, asked.model)
+    encoder = compile_request(spec, _SCHEMA, defaults.model)
     for start in range(0, len(alike), _ROWS_AT_ONCE):
         some = alike[start : start + _ROWS_AT_ONCE]
-        for (index, _), request in zip(some, encoder.encode(_batch(some, asked)).rows(), strict=True):
+        for (index, _), request in zip(some, encoder.encode(_batch(some, defaults)).rows(), strict=True):
             if isinstance(request, InvalidRow):
                 raise InputError(f"Request {index}: {request.message}.")
-            yield b'{"key":"%b-%d","request":%b}\n' % (asked.key.encode(), index, request)
+            yield b'{"key":"%b-%d","request":%b}\n' % (defaults.key.encode(), index, request)
 
 
-def _batch(some: Iterable[tuple[int, Mapping[str, Any]]], asked: Asked) -> pa.RecordBatch:
-    rows = [(f"{asked.key}-{index}", request["prompt"], _system(request, asked)) for index, request in some]
+def _batch(some: Iterable[tuple[int, Mapping[str, Any]]], defaults: BatchDefaults) -> pa.RecordBatch:
+    rows = [(f"{defaults.key}-{index}", request["prompt"], _system(request, defaults)) for index, request in some]
     try:
         return pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*rows, strict=True)], schema=_SCHEMA)
     except UnicodeEncodeError as error:
-        raise InputError(f"A prompt holds what is no Unicode text (a lone surrogate): {error}.") from error
+        raise InputError(f"A prompt is not valid Unicode (it has a lone surrogate): {error}.") from error
 
 
-def _kind(request: Mapping[str, Any], asked: Asked) -> tuple[bool, bytes]:
-    """Requests of one kind differ in their texts alone."""
-    config = config_of(request, asked)
-    return bool(_system(request, asked)), msgspec.json.encode(config, order="deterministic", enc_hook=repr)
+def _kind(request: Mapping[str, Any], defaults: BatchDefaults) -> tuple[bool, bytes]:
+    """Requests of one kind differ only in their texts."""
+    config = config_of(request, defaults)
+    return bool(_system(request, defaults)), msgspec.json.encode(config, order="deterministic", enc_hook=repr)
 
 
-def _system(request: Mapping[str, Any], asked: Asked) -> str:
-    return request.get("system_prompt") or asked.system_prompt
+def _system(request: Mapping[str, Any], defaults: BatchDefaults) -> str:
+    return request.get("system_prompt") or defaults.system_prompt
 
 
 def _snake(name: str) -> str:

@@ -1,8 +1,8 @@
-"""``@task.gemini_batch``: a function returns the table, and the task takes it through the Gemini Batch API.
+"""``@task.gemini_batch``: a function returns the table, and the task sends it through the Gemini Batch API.
 
-The function runs when a try begins, and not again when the task resumes after a wait: its rows are stored in the run by then.
-Another try (a retry or a cleared task) calls it again, and the engine compares: the same rows resume the run that is there;
-different rows are an error that says so, before anything is paid.
+The function runs once per try. When the task resumes after a wait, its rows are already stored in the run. Another try (a retry
+or a cleared task) calls the function again, and the engine compares: the same rows resume the existing run, and different rows
+raise an error before anything is paid.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
     """A function that returns a table, and the run of that table.
 
     :param python_callable: returns a DataFrame, an Arrow table, a list of prompts or a list of dicts.
-    :param request: default: the column ``prompt`` as it is.
+    :param request: the request for each row. Default: the column ``prompt``, unchanged.
     """
 
-    # What the function returns is data, and data is never rendered.
+    # The function returns data, and data is never rendered as a template.
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
         *(field for field in GeminiBatchOperator.template_fields if field != "source"),
@@ -43,7 +43,7 @@ class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
     def __init__(self, *, python_callable: Callable[..., Any], request: RequestSpec = _THE_PROMPT_ITSELF, **kwargs: Any) -> None:
         if "source" in kwargs:
             raise InputError(
-                "@task.gemini_batch takes no source: the decorated function returns the table. For a source, use "
+                "@task.gemini_batch does not accept source: the decorated function returns the table. To read a source, use "
                 "GeminiBatchOperator."
             )
         super().__init__(python_callable=python_callable, request=request, source=None, **kwargs)

@@ -50,7 +50,7 @@ class GeminiBatchOperator(TableOperator):
     :param options: How the run is carried out: shard sizes, jobs in flight, polling and timeouts, redrives, output. A
         ``BatchOptions``, or a dict of its fields; docs/options.md lists them. Default: None, all defaults.
     :param deferrable: Whether to wait in the triggerer instead of in the worker slot. Default: True, whatever
-        ``[operators] default_deferrable`` says: jobs take hours, and that setting is false unless somebody changes it.
+        ``[operators] default_deferrable`` says: jobs take hours, and that setting is False unless it was changed.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     While the task is deferred, cancelling its jobs when a user clears it (``options.cancel_on_kill``) needs Airflow 3.3.
@@ -58,7 +58,7 @@ class GeminiBatchOperator(TableOperator):
     Raises InputError while the DAG is parsed, for an argument that cannot be valid. When the task runs, raises
     AirflowFailException, which ends the task without retries, for what a retry cannot change: unusable input or destination, a
     wrong key, a refused request, the timeout, too many dead letters. An outage before the first wait raises an error that Airflow
-    may retry; a later outage is waited out.
+    may retry; after a later outage the task checks again.
     """
 
     operator_extra_links = (GeminiBatchRunLink(),)
@@ -107,7 +107,7 @@ class GeminiBatchOperator(TableOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Resume after a wait.
 
-        :param event: The trigger's. It carries what this pass must know about the ones before.
+        :param event: The event of ``GeminiBatchTrigger``. It carries what this pass must know about earlier ones.
         """
         from airflow_gemini_batch.engine.api import give_up
 

@@ -1,6 +1,6 @@
-"""Looking after what the service holds: jobs and files, one by one, and what finished runs have left behind.
+"""Operators that manage jobs and files at the service, and that clean up after finished runs.
 
-What these tasks return goes through XCom, so it is small, whatever there is: counts, the first names, and how many were left out.
+Return values go through XCom, so their size is limited: counts, the first entries, and how many were left out.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ if TYPE_CHECKING:
 
 
 class GeminiBatchListJobsOperator(GeminiOperator):
-    """List batch jobs, newest first: ``{"count": …, "jobs": […], "left_out": …}``.
+    """List the batch jobs of the key's project that match all arguments, newest first.
 
-    The service filters nothing, so its listing is read to the end; that takes one request for each hundred jobs.
+    Returns ``{"count": int, "jobs": list[dict], "left_out": int}``. The service cannot filter, so the whole listing is read: one
+    request per hundred jobs.
 
-    :param state: One or more of PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED, EXPIRED, UNKNOWN; or ACTIVE, for all that have
-        not ended. Default: any. (templated)
-    :param display_name: A pattern with ``*`` and ``?`` for the whole display name. (templated)
-    :param model: A pattern for the model's name, without ``models/``. (templated)
-    :param created_after: A time (ISO 8601; UTC unless it says otherwise), or an age such as ``36h`` or ``7d``. (templated)
-    :param created_before: Likewise. (templated)
-    :param limit: Jobs in the result at most. Default: 100. ``count`` counts all.
+    :param state: One state or a list: PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED, EXPIRED, UNKNOWN (a state that this version
+        does not know), or ACTIVE for every job that has not ended. Default: any. (templated)
+    :param display_name: Pattern with ``*`` and ``?`` for the whole display name. Default: any. (templated)
+    :param model: Pattern with ``*`` and ``?`` for the whole model name, with or without ``models/``. Default: any. (templated)
+    :param created_after: A datetime, ISO 8601 text (UTC unless it has an offset), or an age such as ``36h`` or ``7d``; inclusive.
+        Default: any time. (templated)
+    :param created_before: The same, exclusive. (templated)
+    :param limit: Maximum number of entries in ``jobs``. Default: 100. ``count`` counts all matches.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises AirflowFailException for an unknown state or a time that cannot be parsed; OutcomeUnknownError, QuotaError or
+    UnreachableError, which Airflow may retry, when the listing cannot be read.
     """
 
     template_fields: Sequence[str] = (
@@ -79,10 +84,10 @@ class GeminiBatchListJobsOperator(GeminiOperator):
 
 
 class _OneJobOperator(GeminiOperator):
-    """Something done with one job.
+    """Base of the operators for one job.
 
-    :param job: ``batches/…``, an entry of a listing, or the reference that a step of the trip returned. One of a shard without
-        requests, which has no job, skips the task. (templated)
+    :param job: ``batches/<id>``, an entry of a listing, or a job reference that a step returned. The reference of a shard without
+        requests has no job; it skips the task. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
     """
 
@@ -98,15 +103,18 @@ class _OneJobOperator(GeminiOperator):
             return str(self.job)
         name = self.job.get("name", self.job.get("job"))
         if name is None and "job" in self.job:
-            raise AirflowSkipException(f"Shard {self.job.get('shard')} has no requests, and so no job.")
+            raise AirflowSkipException(f"Shard {self.job.get('shard')} has no requests, so it has no job.")
         return str(name)
 
 
 class GeminiBatchGetJobOperator(_OneJobOperator):
-    """Look at one job and return what the service says of it. Raises AirflowFailException when it does not find the job.
+    """Fetch one job from the service and return it as a dict.
 
-    :param job: ``batches/…``, an entry of a listing, or the reference that a step of the trip returned. (templated)
+    :param job: ``batches/<id>``, an entry of a listing, or a job reference that a step returned. A reference without a job skips
+        the task. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises AirflowFailException when the service does not find the job, or for an invalid name.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -117,13 +125,16 @@ class GeminiBatchGetJobOperator(_OneJobOperator):
 
 
 class GeminiBatchCancelJobOperator(_OneJobOperator):
-    """Ask for a job to end, and return what the service says of it afterwards: it may still run for a while, or end well.
+    """Ask the service to cancel a job, then fetch the job and return it as a dict. It may still run for a while, or succeed.
 
-    To a run that waits for this job it is cancelled by somebody else: rows without an answer become dead letters of reason
-    ``JOB_CANCELLED``, and are not sent again by themselves.
+    A run that waits for this job treats it as cancelled from outside: unanswered rows become dead letters with reason
+    ``JOB_CANCELLED`` and are not resubmitted automatically.
 
-    :param job: ``batches/…``, an entry of a listing, or the reference that a step of the trip returned. (templated)
+    :param job: ``batches/<id>``, an entry of a listing, or a job reference that a step returned. A reference without a job skips
+        the task. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises AirflowFailException when the service does not find the job, or for an invalid name.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -135,14 +146,18 @@ class GeminiBatchCancelJobOperator(_OneJobOperator):
 
 
 class GeminiBatchDeleteJobOperator(_OneJobOperator):
-    """Remove an ended job from the service's listing: ``{"job": …, "outcome": "deleted" | "gone" | "ending"}``.
+    """Remove an ended job from the service's listing.
 
-    An active job is never deleted: that would hide it and, as far as anybody knows, not stop it.
+    Returns ``{"job": "batches/<id>", "outcome": "deleted" | "gone" | "ending"}``; ``gone`` means that the service does not find
+    the job. An active job is never deleted: that might hide it without stopping it.
 
-    :param job: ``batches/…``, an entry of a listing, or the reference that a step of the trip returned. (templated)
-    :param cancel: Whether to cancel an active job first, and give it half a minute to end; ``ending`` means that it has not, and
-        is there still. Default: False, an active job fails the task.
+    :param job: ``batches/<id>``, an entry of a listing, or a job reference that a step returned. A reference without a job skips
+        the task. (templated)
+    :param cancel: Whether to cancel an active job first, and wait up to 30 seconds for its end; ``ending`` means that it has not
+        ended by then and still exists. Default: False, because cancelling loses the answers that the job would still have given.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises AirflowFailException for an active job without ``cancel``.
     """
 
     def __init__(
@@ -159,10 +174,12 @@ class GeminiBatchDeleteJobOperator(_OneJobOperator):
 
 
 class GeminiBatchListFilesOperator(GeminiOperator):
-    """List the files that the service holds for the project, newest first: ``{"count": …, "files": […], "left_out": …}``.
+    """List the files that the service holds for the key's project, newest first.
 
-    :param display_name: A pattern with ``*`` and ``?`` for the whole display name. Default: all. (templated)
-    :param limit: Files in the result at most. Default: 100. ``count`` and ``bytes`` are of all.
+    Returns ``{"bytes": int, "count": int, "files": list[dict], "left_out": int}``.
+
+    :param display_name: Pattern with ``*`` and ``?`` for the whole display name. Default: all files. (templated)
+    :param limit: Maximum number of entries in ``files``. Default: 100. ``count`` and ``bytes`` include all matches.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
     """
 
@@ -185,12 +202,13 @@ class GeminiBatchListFilesOperator(GeminiOperator):
 
 
 class GeminiBatchDeleteFileOperator(GeminiOperator):
-    """Delete a file: ``{"file": …, "outcome": "deleted" | "gone" | "undeletable"}``.
+    """Delete a file, so that it no longer counts against the project's 20 GB.
 
-    The service does not tell a file that is gone from another project's. The output of a job cannot be deleted: it is refused,
-    and removed by the service some 48 hours after the job's end.
+    Returns ``{"file": "files/<id>", "outcome": "deleted" | "gone" | "undeletable"}``. ``gone`` also stands for a file of another
+    project, because the service gives the same answer. ``undeletable`` is the output of a job, which only the service removes,
+    about 48 hours after the job's end.
 
-    :param file: ``files/…``, or an entry of a listing. (templated)
+    :param file: ``files/<id>``, or an entry of a listing. (templated)
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
     """
 
@@ -209,23 +227,26 @@ class GeminiBatchDeleteFileOperator(GeminiOperator):
 
 
 class GeminiBatchCleanupOperator(GeminiOperator):
-    """Remove what finished runs have left at the service, and name what belongs to no run.
+    """Remove what finished runs have left at the service, and report orphans.
 
-    Deletes the input files of finished runs and their ended jobs of a certain age; cancels what they still have running, which
-    a later cleanup deletes. Runs that are not finished are left alone. Orphans are jobs and files that carry a token of ours
-    which none of the runs knows: the remains of runs whose folders are gone, or of runs that were not named here.
+    Deletes the input files of finished runs and their jobs that ended long enough ago. Cancels their jobs that are still active;
+    a later cleanup deletes these. Runs that are not finished are left unchanged. Orphans are jobs and files with a token of this
+    package that none of the given runs has: their run's folder was removed, or is not below ``destination``.
 
-    :param destination: A run, a folder of runs (looked through to four levels), or a list of these. (templated)
-    :param older_than: How long ago a job must have ended to be deleted, as timedelta or text such as ``36h``. Default: 7 days.
-        (templated)
-    :param dry_run: Whether only to say what would be done. Default: False.
-    :param cancel_orphans: Whether to cancel active orphans. Every run of the project must then lie below ``destination``: to
-        this task, the job of any other run is an orphan. Default: False, they are only named.
-    :param max_names: Names of each kind in the result at most. Default: 20.
+    Returns counts and names by kind; docs/managing.md describes them.
+
+    :param destination: A run, a folder of runs (searched four levels deep), or a list of these. (templated)
+    :param older_than: How long ago a job must have ended to be deleted, as timedelta or text such as ``36h``. Default: 7 days, so
+        that recent jobs can still be inspected. (templated)
+    :param dry_run: Whether to report only, without deleting or cancelling. Default: False.
+    :param cancel_orphans: Whether to cancel active orphans. Every run of the project must then be below ``destination``, because
+        the jobs of any other run count as orphans. Default: False, orphans are only reported.
+    :param max_names: Maximum number of names per kind in the result. Default: 20.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
-    Raises AirflowFailException when there is no run, and OutcomeUnknownError or the like, to be retried, when the service cannot
-    be listed. What could not be removed is named under ``failed`` and does not fail the task.
+    Raises AirflowFailException when there is no run below ``destination``; OutcomeUnknownError, QuotaError or UnreachableError,
+    which Airflow may retry, when the service cannot be listed. What could not be removed is reported under ``failed`` and does
+    not fail the task.
     """
 
     template_fields: Sequence[str] = ("destination", "older_than", *GeminiOperator.template_fields)
@@ -243,7 +264,7 @@ class GeminiBatchCleanupOperator(GeminiOperator):
         super().__init__(**kwargs)
         self.destination = destination
         self.older_than = older_than
-        self.is_dry_run = dry_run  # an operator has a method dry_run
+        self.is_dry_run = dry_run  # BaseOperator has a method dry_run
         self.cancel_orphans = cancel_orphans
         self.max_names = max_names
 

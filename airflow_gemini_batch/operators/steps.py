@@ -145,7 +145,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> JobReferenceDict:
         """Try again after a refusal.
 
-        :param event: The trigger's.
+        :param event: The event of ``GeminiBatchTrigger``.
         """
         with self.one_pass():
             if event["why"] == "error":

@@ -37,8 +37,8 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     """Wait until a job can be collected, and return its reference with the terminal state.
 
     A job that failed, expired or was cancelled counts as ended; ``GeminiBatchDownloadOperator`` collects what it has left. A job
-    that succeeded may name its output some time later; the sensor waits for that up to ``options.collect_timeout`` from when the
-    end was first seen, and in the triggerer also beyond ``options.timeout``.
+    that succeeded may name its output some time later. The sensor waits for that up to ``options.collect_timeout`` from when the
+    end was first seen; in the triggerer also beyond ``options.timeout``.
 
     :param job: A job reference, from ``GeminiBatchSubmitOperator``. (templated)
     :param options: A ``BatchOptions``, or a dict of its fields. The sensor uses ``poll_interval`` and ``timeout``, which replace
@@ -46,7 +46,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
         means False here: this task did not create the job, and when it has been cleared it waits for the job again. While the
         task is deferred, ``cancel_on_kill=True`` needs Airflow 3.3.
     :param deferrable: Whether to wait in the triggerer instead of in the worker slot, where ``mode`` applies. Default: True,
-        whatever ``[operators] default_deferrable`` says: jobs take hours, and that setting is false unless somebody changes it.
+        whatever ``[operators] default_deferrable`` says: jobs take hours, and that setting is False unless it was changed.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     Raises InputError while the DAG is parsed; AirflowSensorTimeout, without a retry, when ``options.timeout`` has passed;
@@ -90,7 +90,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> JobReferenceDict:
         """Check the job once more after the wait.
 
-        :param event: The trigger's.
+        :param event: The event of ``GeminiBatchTrigger``.
         """
         with self.one_pass():
             if event["why"] == "error":
@@ -102,7 +102,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
             return self._wait(event["deadline"])
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """One check, in the worker slot. Outages are waited out, as they are in the triggerer."""
+        """One check, in the worker slot. An outage is logged and the check is repeated, as in the triggerer."""
         with as_airflow_errors():
             try:
                 settled = self._settled_now()
@@ -179,7 +179,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
             jobs=jobs,
             poll_interval=self.options.poll_interval,
             deadline=deadline,
-            # Later than wake_at, so that wake_at is what wakes the task.
+            # Later than wake_at, so that the task is woken at wake_at and not by the timeout.
             until=None if until is None else max(deadline, until + self.options.poll_interval),
             wake_at=until,
             late=[] if until is None else jobs,
@@ -191,4 +191,4 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 def _refuse_own_names(arguments: Mapping[str, Any]) -> None:
     for name, option in _REPLACED.items():
         if name in arguments:
-            raise InputError(f"GeminiBatchSensor takes no {name}; set it in options: options={{{option!r}: ...}}.")
+            raise InputError(f"GeminiBatchSensor does not accept {name}; set {option} in options: options={{{option!r}: ...}}.")

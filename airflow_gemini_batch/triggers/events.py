@@ -2,9 +2,13 @@
 
     Asset("gemini-batches", watchers=[AssetWatcher(name="ended", trigger=GeminiBatchEventTrigger())])
 
-What must stay true: a webhook alone makes no event, the service's own answer does; each end of a job since the first watch makes
-one event for each watcher, over restarts too, and two rather than none when the triggerer is killed in between; a lost webhook
-makes it late only; and a watch goes on by itself once what was wrong with the connection, the folder or the service is mended.
+Invariants:
+
+* A webhook alone does not fire an event. The job is fetched from the service first.
+* Each job that ends after the first watch fires one event per watcher, also across restarts. If the triggerer is killed in
+  between, there may be two events, but never none.
+* A lost webhook only delays an event.
+* After an error of the connection, the folder or the service, the watch resumes by itself once the cause is fixed.
 """
 
 from __future__ import annotations
@@ -32,11 +36,11 @@ from airflow_gemini_batch.webhooks.notifications import file_name
 if TYPE_CHECKING:
     from airflow_gemini_batch.webhooks.notifications import NotificationFolder
 
-#: Only jobs that ended within this time are made events of without a knock: what has been fired is forgotten later than that.
-_LOOK_BACK = dt.timedelta(days=2)
+#: Without a notification, only jobs that ended within this time fire events. The marks of fired events are kept for longer.
+_LISTED_SINCE = dt.timedelta(days=2)
 
-#: Seconds until the next try when the connection, the folder or the service cannot be used.
-_AFTER_TROUBLE = 60.0
+#: Seconds until the next round after an error of the connection, the folder or the service.
+_RETRY_INTERVAL = 60.0
 
 _ENDING_BY_STATE = {
     JobState.SUCCEEDED: "succeeded",
@@ -49,13 +53,17 @@ _ENDING_BY_STATE = {
 class GeminiBatchEventTrigger(BaseEventTrigger):
     """Fire an event for each batch job of a connection that ends.
 
-    The event is ``{"event": "batch.succeeded", "job": "batches/…", "state": "SUCCEEDED", "display_name": …, "model": …,
-    "output_file": … | None}``; a DAG finds it in ``triggering_asset_events``, as ``extra["payload"]``.
+    The event is ``{"event": "batch.succeeded", "job": "batches/…", "state": "SUCCEEDED", "display_name": str, "model": str,
+    "output_file": str | None}``. A DAG reads it from ``triggering_asset_events``, as ``extra["payload"]``.
 
-    :param gemini_conn_id: The connection's id. Its extra must have ``webhook_folder``.
-    :param events: Which ends count: ``batch.succeeded`` (default), ``batch.failed``, ``batch.expired``, ``batch.cancelled``.
-    :param poll_interval: Seconds between two looks into the knock folder.
-    :param list_interval: Seconds between two listings of the service's jobs, which find those whose webhook was lost.
+    :param gemini_conn_id: The connection's id. Its extra must have ``webhook_folder``. Default: ``gemini_default``.
+    :param events: A list of ``batch.succeeded``, ``batch.failed``, ``batch.expired``, ``batch.cancelled``. Default: only
+        ``batch.succeeded``.
+    :param poll_interval: Seconds between two listings of the notification folder. Default: 5.
+    :param list_interval: Seconds between two listings of the service's jobs, which find jobs whose webhook was lost. Default:
+        600, because webhooks are rarely lost and each listing is a request per hundred jobs.
+
+    Raises ValueError for an unknown event. Errors while watching are logged, and the watch is repeated.
     """
 
     def __init__(
@@ -74,7 +82,7 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         self.events = list(events)
         self.poll_interval = poll_interval
         self.list_interval = list_interval
-        self._unmarked: set[JobEnded] = set()  # decided here, and not yet known to the folder
+        self._unmarked: set[JobEnded] = set()  # handled here, not yet marked in the folder
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -88,50 +96,54 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """It never ends by itself: Airflow would start it again every second."""
+        """Watch forever. Airflow would restart a trigger that ends every second."""
         while True:
             try:
                 async with contextlib.aclosing(self._watch()) as events:
                     async for event in events:
                         yield event
             except Exception as error:
-                seconds = min(self.list_interval, _AFTER_TROUBLE)
-                told = error if isinstance(error, GeminiBatchError) else f"{error!r}."
-                self.log.error("%s Watching again in %.0f s.", told, seconds)
+                seconds = min(self.list_interval, _RETRY_INTERVAL)
+                message = error if isinstance(error, GeminiBatchError) else f"{error!r}."
+                self.log.error("%s Watching again in %.0f s.", message, seconds)
                 await asyncio.sleep(seconds)
 
     async def _watch(self) -> AsyncGenerator[TriggerEvent, None]:
-        """One round: a listing of the jobs, and knocks until the next one is due. Each reads the connection anew."""
+        """One round: list the jobs, then watch the folder until the next listing. Each round reads the connection again."""
         hook = GeminiHook(self.gemini_conn_id)
         folder = (await hook.awebhook_settings()).folder
         if folder is None:
-            raise InputError(f"Connection {self.gemini_conn_id!r} has no webhook_folder in its extra, so nobody can knock.")
-        knocks = await asyncio.to_thread(notification_folder, folder)
-        since = await asyncio.to_thread(knocks.since, self._watcher, now=time.time())
-        decided = self._unmarked | await asyncio.to_thread(knocks.fired, self._watcher)
+            raise InputError(
+                f"Connection {self.gemini_conn_id!r} has no webhook_folder in its extra, so webhooks cannot be received."
+            )
+        notifications = await asyncio.to_thread(notification_folder, folder)
+        since = await asyncio.to_thread(notifications.since, self._watcher, now=time.time())
+        handled = self._unmarked | await asyncio.to_thread(notifications.fired, self._watcher)
         async with shared_poller(await hook.aendpoint()) as poller:
             listed, until = await self._ended(poller, since), time.monotonic() + self.list_interval
             while True:
-                new = sorted((listed | await self._found(knocks)) - decided, key=file_name)
-                for ended, job in (await self._looked_at(poller, new)).items():
-                    decided.add(ended)
+                new = sorted((listed | await self._notified(notifications)) - handled, key=file_name)
+                for ended, job in (await self._fetched(poller, new)).items():
+                    handled.add(ended)
                     if isinstance(job, RefusedError):
-                        self.log.warning("%s is said to have ended, and the service says: %s", ended.job, job)
+                        self.log.warning(
+                            "A webhook said that %s has ended, but the service refuses to show it: %s", ended.job, job
+                        )
                         continue  # until the next round
                     self._unmarked.add(ended)
-                    if job is not None and self._ending(job) == ended.ending and _ended_at(job, unless_told=since) >= since:
+                    if job is not None and self._ending(job) == ended.ending and _ended_at(job, default=since) >= since:
                         yield TriggerEvent(_payload(job, ended))  # type: ignore[no-untyped-call]
                 await asyncio.sleep(self.poll_interval)
                 # Only now has Airflow had time to store the events.
                 for ended in sorted(self._unmarked, key=file_name):
-                    await asyncio.to_thread(knocks.mark, self._watcher, ended)
+                    await asyncio.to_thread(notifications.mark, self._watcher, ended)
                     self._unmarked.discard(ended)
                 if time.monotonic() >= until:
                     return
 
     @property
     def _watcher(self) -> str:
-        """The same over restarts; another one for a trigger that fires other events."""
+        """An identity that is the same after a restart, and differs for a trigger that fires other events."""
         wanted = json.dumps([self.gemini_conn_id, sorted(self._endings)])
         return hashlib.sha256(wanted.encode()).hexdigest()[:16]
 
@@ -139,45 +151,47 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
     def _endings(self) -> set[str]:
         return {ENDINGS[event] for event in self.events}
 
-    async def _found(self, knocks: NotificationFolder) -> set[JobEnded]:
+    async def _notified(self, notifications: NotificationFolder) -> set[JobEnded]:
         try:
-            return {ended for ended in await asyncio.to_thread(knocks.found) if ended.ending in self._endings}
+            return {ended for ended in await asyncio.to_thread(notifications.found) if ended.ending in self._endings}
         except Exception as error:
-            self.log.warning("Knocks in %s cannot be heard: %r", knocks.folder, error)
+            self.log.warning("Notifications in %s cannot be read: %r", notifications.folder, error)
             return set()
 
     async def _ended(self, poller: Poller, since: float) -> set[JobEnded]:
-        """What the service's own listing says, however the webhooks have fared."""
-        earliest = max(since, time.time() - _LOOK_BACK.total_seconds())
+        """Ended jobs according to the service's listing, which does not depend on webhooks."""
+        earliest = max(since, time.time() - _LISTED_SINCE.total_seconds())
         ended: set[JobEnded] = set()
         token: str | None = None
         try:
             while True:
                 jobs, token = await poller.page_of_jobs(token)
-                recent = [job for job in jobs if _ended_at(job, unless_told=0.0) >= earliest and names_a_file(job.name)]
+                recent = [job for job in jobs if _ended_at(job, default=0.0) >= earliest and names_a_file(job.name)]
                 ended |= {JobEnded(job.name, ending) for job in recent if (ending := self._ending(job))}
                 if token is None:
                     return ended
         except ServiceError as error:
-            self.log.warning("%s Looking again in %.0f s.", error, self.list_interval)
+            self.log.warning("%s Listing again in %.0f s.", error, self.list_interval)
             return ended
 
-    async def _looked_at(self, poller: Poller, new: Sequence[JobEnded]) -> dict[JobEnded, Job | RefusedError | None]:
-        """Those that the service can tell of by now; None: it finds no such job. Raises ServiceError for an outage."""
+    async def _fetched(self, poller: Poller, new: Sequence[JobEnded]) -> dict[JobEnded, Job | RefusedError | None]:
+        """The jobs that the service shows as ended; None for a job that it does not find. Raises ServiceError for an outage."""
         seen = await poller.fetch({ended.job for ended in new}, within=0.0) if new else {}
-        told: dict[JobEnded, Job | RefusedError | None] = {}
+        fetched: dict[JobEnded, Job | RefusedError | None] = {}
         for ended in new:
             job = seen[ended.job]
             if isinstance(job, ServiceError) and not isinstance(job, RefusedError):
                 raise job
             if job is None:
-                self.log.warning("A webhook said that %s has ended, and the service does not find it: no event.", ended.job)
+                self.log.warning(
+                    "A webhook said that %s has ended, but the service does not find it. No event is fired.", ended.job
+                )
             if not isinstance(job, Job) or is_settled(job):
-                told[ended] = job
-        return told
+                fetched[ended] = job
+        return fetched
 
     def _ending(self, job: Job) -> str | None:
-        """How a job has ended, where that is among what is wanted."""
+        """How a job has ended; None if it has not ended or the events do not include that."""
         ending = "succeeded" if job.ended_well else _ENDING_BY_STATE.get(job.state)
         return ending if ending in self._endings else None
 
@@ -193,7 +207,7 @@ def _payload(job: Job, ended: JobEnded) -> dict[str, Any]:
     }
 
 
-def _ended_at(job: Job, *, unless_told: float) -> float:
-    """Seconds since the epoch; whole ones, as those of the first watch are."""
+def _ended_at(job: Job, *, default: float) -> float:
+    """Whole seconds since the epoch, as in the time of the first watch."""
     ended = time_of(job.end_time)
-    return unless_told if ended is None else float(int(ended.timestamp()))
+    return default if ended is None else float(int(ended.timestamp()))

@@ -41,14 +41,14 @@ _SLOWDOWN = 10.0
 class JobNotifications:
     """The notifications for the jobs of one trigger.
 
-    :param door: the watched folder; None if there are no webhooks.
+    :param watch: the watched folder; None if there are no webhooks.
     :param jobs: names of the jobs (``batches/…``).
     :param is_registered: whether a registered webhook reports every job. Otherwise each job has a webhook of its own, except
         embedding jobs, because the SDK has no such field for them. Default: true.
     """
 
-    def __init__(self, door: FolderWatch | None, jobs: Collection[str], *, is_registered: bool = True) -> None:
-        self._door = door
+    def __init__(self, watch: FolderWatch | None, jobs: Collection[str], *, is_registered: bool = True) -> None:
+        self._watch = watch
         self._jobs = frozenset(jobs)
         #: Jobs that may have no webhook: all, until a job has been fetched and does not make embeddings.
         self._silent: set[str] = set() if is_registered else set(jobs)
@@ -56,38 +56,38 @@ class JobNotifications:
 
     def interval(self, poll_interval: float) -> float:
         """Seconds between two polls of the service."""
-        if self._door is None or not self._door.is_readable or self._silent or self._received:
+        if self._watch is None or not self._watch.is_readable or self._silent or self._received:
             return poll_interval
         return poll_interval * _SLOWDOWN
 
     async def fetch(self, poller: Poller, *, within: float) -> dict[str, Fetched]:
-        """The jobs at some moment between now and ``within`` seconds from now: at once when somebody has knocked."""
-        seen = await self._look(poller, within)
-        self._silent -= {name for name, job in seen.items() if isinstance(job, Job) and not job.embeds}
-        return seen
+        """The jobs as they are between now and ``within`` seconds from now: at once when a notification arrives."""
+        fetched = await self._fetch(poller, within)
+        self._silent -= {name for name, job in fetched.items() if isinstance(job, Job) and not job.embeds}
+        return fetched
 
-    async def _look(self, poller: Poller, within: float) -> dict[str, Fetched]:
+    async def _fetch(self, poller: Poller, within: float) -> dict[str, Fetched]:
         jobs = sorted(self._jobs)
-        if self._door is None:
+        if self._watch is None:
             return await poller.fetch(jobs, within=within)
-        looking = asyncio.ensure_future(poller.fetch(jobs, within=within))
-        ringing = asyncio.ensure_future(self._ring(self._door))
+        fetching = asyncio.ensure_future(poller.fetch(jobs, within=within))
+        notified = asyncio.ensure_future(self._next_notification(self._watch))
         try:
-            await asyncio.wait({looking, ringing}, return_when=asyncio.FIRST_COMPLETED)
-            return looking.result() if looking.done() else await poller.fetch(jobs, within=0.0)
+            await asyncio.wait({fetching, notified}, return_when=asyncio.FIRST_COMPLETED)
+            return fetching.result() if fetching.done() else await poller.fetch(jobs, within=0.0)
         finally:
-            looking.cancel()
-            ringing.cancel()
-            await asyncio.gather(looking, ringing, return_exceptions=True)
+            fetching.cancel()
+            notified.cancel()
+            await asyncio.gather(fetching, notified, return_exceptions=True)
 
-    async def _ring(self, door: FolderWatch) -> None:
+    async def _next_notification(self, watch: FolderWatch) -> None:
         """Return when there is a new notification for one of the jobs."""
         while True:
-            new = {event for event in door.events if event.job in self._jobs} - self._received
+            new = {event for event in watch.events if event.job in self._jobs} - self._received
             if new:
                 self._received |= new
                 return
-            await door.changed()
+            await watch.changed()
 
 
 @dataclass(eq=False)
@@ -150,7 +150,7 @@ def _events_in(folder: str) -> set[JobEnded]:
 
 
 #: Watched folders by event loop and URI.
-_doors: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, FolderWatch]] = WeakKeyDictionary()
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, FolderWatch]] = WeakKeyDictionary()
 
 
 @contextlib.asynccontextmanager
@@ -164,14 +164,14 @@ async def job_notifications(settings: WebhookSettings, jobs: Collection[str]) ->
     if folder is None or not (settings.secrets or settings.uri):
         yield JobNotifications(None, jobs)
         return
-    doors = _doors.setdefault(asyncio.get_running_loop(), {})
-    door = doors.setdefault(folder, FolderWatch(folder))
-    door.users += 1
+    watches = _watches.setdefault(asyncio.get_running_loop(), {})
+    watch = watches.setdefault(folder, FolderWatch(folder))
+    watch.users += 1
     try:
-        await door.open()
-        yield JobNotifications(door, jobs, is_registered=bool(settings.secrets))
+        await watch.open()
+        yield JobNotifications(watch, jobs, is_registered=bool(settings.secrets))
     finally:
-        door.users -= 1
-        if door.users == 0:
-            del doors[folder]
-            await door.close()
+        watch.users -= 1
+        if watch.users == 0:
+            del watches[folder]
+            await watch.close()

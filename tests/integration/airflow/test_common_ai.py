@@ -201,7 +201,7 @@ def test_what_is_sent_is_what_the_engine_would_send(adapter: GeminiBatchAdapter,
 @pytest.mark.parametrize(
     ("requests", "error", "told"),
     [
-        ([{"prompt": "a", "model": "google:other"}, {"prompt": "b"}], LLMBatchModelMismatchError, "has one model"),
+        ([{"prompt": "a", "model": "google:other"}, {"prompt": "b"}], LLMBatchModelMismatchError, "must have the same model"),
         ([{"prompt": "a", "model": "openai:gpt-5"}], LLMBatchModelMismatchError, "openai:gpt-5"),
         ([{"prompt": "a", "params": {"temprature": 1}}], LLMBatchInputError, "temprature"),
         ([{"prompt": "a \ud800"}], LLMBatchInputError, "lone surrogate"),

@@ -142,7 +142,7 @@ def test_an_error_of_the_function_is_airflows_to_retry(decorate: Decorate) -> No
 
 
 def test_a_source_beside_the_function_is_refused(decorate: Decorate) -> None:
-    with pytest.raises(InputError, match="takes no source: the decorated function returns the table"):
+    with pytest.raises(InputError, match="does not accept source: the decorated function returns the table"):
         decorate(list, source="s3://bucket/rows.parquet")
 
 

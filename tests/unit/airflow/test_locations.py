@@ -56,12 +56,12 @@ def test_the_connection_opens_the_file_system_and_stays_in_the_uri(monkeypatch: 
 
 
 def test_a_connection_without_its_provider_says_so() -> None:
-    with pytest.raises(InputError, match=r"names the connection 'lake', but no installed provider opens gs://"):
+    with pytest.raises(InputError, match=r"names the connection 'lake', but no installed Airflow provider opens gs://"):
         locate("gs://lake@bucket/run")
 
 
 def test_a_scheme_that_nothing_opens_says_so() -> None:
-    with pytest.raises(InputError, match="Nothing that is installed opens floppy://a/run"):
+    with pytest.raises(InputError, match="No installed package opens floppy://a/run"):
         locate("floppy://a/run")
 
 
