@@ -1,7 +1,7 @@
-"""Operators against the emulator: leg by leg without a database, and as real DAG runs with one.
+"""Operators against the emulator: pass by pass without a database, and as real DAG runs with one.
 
-Legs run in this process exactly as Airflow runs them: templates rendered, trigger arguments through JSON, a fresh copy of the
-operator for each leg. That is fast and can be stopped anywhere; what only Airflow itself can show is left to ``dag.test()``.
+Passes run in this process exactly as Airflow runs them: templates rendered, trigger arguments through JSON, a fresh copy of the
+operator for each pass. That is fast and can be stopped anywhere; what only Airflow itself can show is left to ``dag.test()``.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ CONTEXT = context()
 
 
 @dataclass
-class Legs:
-    """One try of a task, leg by leg."""
+class Passes:
+    """One try of a task, pass by pass."""
 
     operator: BaseOperator
     context: Any = field(default_factory=context)
@@ -98,16 +98,16 @@ class Legs:
     events: list[dict[str, Any]] = field(default_factory=list)
     deferred: TaskDeferred | None = None
 
-    def start(self) -> Legs:
-        return self._leg(lambda task: task.execute(self.context))
+    def start(self) -> Passes:
+        return self._pass(lambda task: task.execute(self.context))
 
-    def resume(self, event: dict[str, Any] | None = None) -> Legs:
-        """Wait as the triggerer does and run the next leg."""
+    def resume(self, event: dict[str, Any] | None = None) -> Passes:
+        """Wait as the triggerer does and run the next pass."""
         assert self.deferred is not None
         deferred = self.deferred
         event = event if event is not None else self.wait()
         self.events.append(event)
-        return self._leg(lambda task: getattr(task, deferred.method_name)(self.context, event=event))
+        return self._pass(lambda task: getattr(task, deferred.method_name)(self.context, event=event))
 
     def finish(self) -> Any:
         self.start()
@@ -128,7 +128,7 @@ class Legs:
 
         return dict(json.loads(json.dumps(asyncio.run(first_event()).payload)))
 
-    def _leg(self, step: Callable[[Any], Any]) -> Legs:
+    def _pass(self, step: Callable[[Any], Any]) -> Passes:
         task = copy.deepcopy(self.operator)
         task.render_template_fields(self.context)
         try:

@@ -68,10 +68,10 @@ class TestOperator:
 
     @pytest.fixture(autouse=True)
     def short_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It waits half a minute between two looks, at the least."""
+        """It waits at least half a minute between two checks."""
         monkeypatch.setattr(llm_batch, "time", SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(0.2)))
 
-    def test_prompts_go_out_and_answers_come_back_by_their_index(
+    def test_answers_are_matched_to_prompts_by_index(
         self, run_dag: Any, tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         emulator.faults.add(RowFault(do="shuffle"), RowFault(do="safety", lines=[2]))
@@ -105,7 +105,9 @@ class TestOperator:
         [row] = [json.loads(line) for line in Path(manifest["result_uri"].removeprefix("file://")).read_text().splitlines()]
         assert (manifest["counts"]["succeeded"], row["status"], set(row["output"])) == (1, "success", {"name", "is_warm"})
 
-    def test_a_lost_answer_is_not_paid_twice(self, connect: Any, tmp_path: Path, emulator: Emulator, adapter: Any) -> None:
+    def test_a_create_whose_answer_was_lost_is_not_paid_twice(
+        self, connect: Any, tmp_path: Path, emulator: Emulator, adapter: Any
+    ) -> None:
         emulator.faults.add(HttpFault(do="drop", path=":batchGenerateContent", when="after", nth=1))
 
         manifest = self._run(tmp_path, requests=["Say one."])
@@ -174,7 +176,7 @@ def test_a_host_without_a_scheme_is_understood() -> None:
     adapter.close()
 
 
-def test_what_is_sent_is_what_the_engine_would_send(adapter: GeminiBatchAdapter, emulator: Emulator, tmp_path: Path) -> None:
+def test_the_lines_are_those_that_the_engine_would_send(adapter: GeminiBatchAdapter, emulator: Emulator, tmp_path: Path) -> None:
     requests = [
         {
             "prompt": 'Quote "this" and ${that}',
@@ -199,20 +201,20 @@ def test_what_is_sent_is_what_the_engine_would_send(adapter: GeminiBatchAdapter,
 
 
 @pytest.mark.parametrize(
-    ("requests", "error", "told"),
+    ("requests", "error", "message"),
     [
         ([{"prompt": "a", "model": "google:other"}, {"prompt": "b"}], LLMBatchModelMismatchError, "must have the same model"),
         ([{"prompt": "a", "model": "openai:gpt-5"}], LLMBatchModelMismatchError, "openai:gpt-5"),
         ([{"prompt": "a", "params": {"temprature": 1}}], LLMBatchInputError, "temprature"),
         ([{"prompt": "a \ud800"}], LLMBatchInputError, "lone surrogate"),
-        ([{"prompt": "a" * 2_000}], LLMBatchLimitExceededError, r"at most 1,000 bytes; these requests make .*expand"),
-        ([{"prompt": "a"}] * 11, LLMBatchLimitExceededError, r"at most 10 requests here; got 11"),
+        ([{"prompt": "a" * 2_000}], LLMBatchLimitExceededError, r"at most 1,000 bytes; these requests have .*expand"),
+        ([{"prompt": "a"}] * 11, LLMBatchLimitExceededError, r"At most 10 requests are allowed .* got 11"),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_is_sent(
+def test_invalid_requests_are_refused_before_anything_is_sent(
     requests: list[Any],
     error: type[Exception],
-    told: str,
+    message: str,
     adapter: GeminiBatchAdapter,
     emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
@@ -220,13 +222,13 @@ def test_what_cannot_work_is_said_before_anything_is_sent(
     monkeypatch.setattr(GeminiBatchAdapter, "max_payload_bytes", 1_000)
     monkeypatch.setattr(GeminiBatchAdapter, "max_requests", 10)
 
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         adapter.validate_requests(requests, **CALL)
 
     assert emulator.calls() == []
 
 
-def test_an_input_file_that_is_there_already_is_not_sent_again(adapter: GeminiBatchAdapter, emulator: Emulator) -> None:
+def test_an_input_file_that_exists_is_not_uploaded_again(adapter: GeminiBatchAdapter, emulator: Emulator) -> None:
     submit(adapter, ["a"])
     submit(adapter, ["a"])
     submit(adapter, ["of other content under the same name"])
@@ -240,20 +242,22 @@ class TestOrphans:
     def ago(self) -> str:
         return (dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=5)).isoformat()
 
-    def test_the_job_of_both_identifiers_is_found(self, adapter: GeminiBatchAdapter, ago: str) -> None:
+    def test_the_job_with_both_identifiers_is_found(self, adapter: GeminiBatchAdapter, ago: str) -> None:
         batch = submit(adapter, ["a"])
         submit(adapter, ["b"], idempotency_key="f" * 16)
 
         assert adapter.find_orphaned_batch(CALL["idempotency_key"], FINGERPRINT, ago) == batch
         assert adapter.find_orphaned_batch(CALL["idempotency_key"], "e" * 64, ago) is None
 
-    def test_a_job_from_before_the_intent_is_another_one(self, adapter: GeminiBatchAdapter) -> None:
+    def test_a_job_created_before_the_intent_is_not_adopted(self, adapter: GeminiBatchAdapter) -> None:
         submit(adapter, ["a"])
         later = (dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=1)).isoformat()
 
         assert adapter.find_orphaned_batch(CALL["idempotency_key"], FINGERPRINT, later) is None
 
-    def test_the_listing_is_given_time_to_show_it(self, adapter: GeminiBatchAdapter, emulator: Emulator, ago: str) -> None:
+    def test_the_search_waits_until_the_listing_must_show_the_job(
+        self, adapter: GeminiBatchAdapter, emulator: Emulator, ago: str
+    ) -> None:
         batch = submit(adapter, ["a"])
         adapter.options = BatchOptions(claim_lease=10.0, listing_lag=10.0)
         emulator.faults.add(ListingFault(lag_seconds=3))
@@ -287,7 +291,9 @@ class TestStates:
             (JobFault(responses_file_late_seconds=3600), "in_progress"),
         ],
     )
-    def test_what_a_job_counts_as(self, fault: JobFault, status: str, adapter: GeminiBatchAdapter, emulator: Emulator) -> None:
+    def test_the_status_of_a_job_in_terms_of_common_ai(
+        self, fault: JobFault, status: str, adapter: GeminiBatchAdapter, emulator: Emulator
+    ) -> None:
         emulator.faults.add(fault)
         batch = submit(adapter, ["a", "b"])
         emulator.advance(60)
@@ -298,7 +304,7 @@ class TestStates:
         assert state.status == status
         assert (state.error_message == "bad file") is (status == "failed")
 
-    def test_the_rest_of_an_expired_job_is_told_and_its_results_are_none(
+    def test_the_unanswered_requests_of_an_expired_job_are_counted_as_expired(
         self, adapter: GeminiBatchAdapter, emulator: Emulator
     ) -> None:
         emulator.faults.add(JobFault(do="expire"))
@@ -310,14 +316,14 @@ class TestStates:
         assert (state.status, (state.counts or {}).get("expired")) == ("expired", 2)
         assert list(adapter.iter_results(batch)) == []
 
-    def test_a_job_that_the_service_does_not_find_is_not_paid_again(self, adapter: GeminiBatchAdapter) -> None:
+    def test_a_job_that_is_not_found_is_not_resubmitted(self, adapter: GeminiBatchAdapter) -> None:
         with pytest.raises(NotFoundError) as lost:
-            adapter.get_batch("batches/nobody")
+            adapter.get_batch("batches/unknown")
 
         # What common-ai takes for "gone, submit a new one".
         assert not hasattr(lost.value, "status_code")
 
-    def test_there_is_nothing_to_read_before_the_end(self, adapter: GeminiBatchAdapter, emulator: Emulator) -> None:
+    def test_results_cannot_be_read_before_the_job_has_ended(self, adapter: GeminiBatchAdapter, emulator: Emulator) -> None:
         emulator.faults.add(JobFault(do="hang"))
         batch = submit(adapter, ["a"])
 
@@ -325,7 +331,7 @@ class TestStates:
             adapter.iter_results(batch)
 
 
-def test_each_line_is_told_as_what_it_is(adapter: GeminiBatchAdapter, emulator: Emulator) -> None:
+def test_each_kind_of_output_line_is_recognised(adapter: GeminiBatchAdapter, emulator: Emulator) -> None:
     emulator.faults.add(
         RowFault(do="error", lines=[1], code=13, message="try again"),
         RowFault(do="max_tokens", lines=[2]),
@@ -338,8 +344,8 @@ def test_each_line_is_told_as_what_it_is(adapter: GeminiBatchAdapter, emulator: 
 
     items = {item.index: item for item in adapter.iter_results(batch)}
 
-    told = {index: (item.error or {}).get("message", "success").partition(":")[0] for index, item in items.items()}
-    assert told == {0: "REQUEST_ERROR", 1: "TRUNCATED", 2: "success", 4: "success"}
+    outcomes = {index: (item.error or {}).get("message", "success").partition(":")[0] for index, item in items.items()}
+    assert outcomes == {0: "REQUEST_ERROR", 1: "TRUNCATED", 2: "success", 4: "success"}
     assert all(item.raw is None for item in items.values() if item.provider_status == "errored")
     assert (items[4].raw, items[4].finish_reason) == ("Say e.", "STOP")
     assert items[4].usage is not None

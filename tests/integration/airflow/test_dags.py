@@ -16,7 +16,7 @@ RunDag = Callable[..., Any]
 pytestmark = pytest.mark.timeout(240)
 
 
-def test_one_operator_makes_the_whole_trip(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
+def test_one_operator_does_a_whole_run(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
     ran = run_dag(
         """
         GeminiBatchOperator(
@@ -36,7 +36,7 @@ def test_one_operator_makes_the_whole_trip(run_dag: RunDag, source: str, tmp_pat
 
     assert (ran.state, ran.tasks, ran.errors) == ("success", {"describe": ["success"]}, [])
     assert (ran["describe"]["results"], ran["describe"]["balanced"]) == (12, True)
-    assert len(read(tmp_path / "test_one_operator_makes_the_whole_trip" / "results")) == 12
+    assert len(read(tmp_path / "test_one_operator_does_a_whole_run" / "results")) == 12
     assert len(created(emulator)) == 3
 
 
@@ -84,7 +84,7 @@ parts >> GeminiBatchFinishOperator(task_id="finish", destination=DESTINATION)
 """
 
 
-def test_the_mapped_steps_make_the_whole_trip(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
+def test_the_mapped_steps_finish_a_run(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
     ran = run_dag(STEPS, SOURCE=source, DESTINATION=str(tmp_path / "run"))
 
     assert (ran.state, ran.errors) == ("success", [])
@@ -96,26 +96,26 @@ def test_the_mapped_steps_make_the_whole_trip(run_dag: RunDag, source: str, tmp_
 
 IN_A_GROUP = f"""{BUILD}
 @task_group
-def trip(shard):
+def one_shard(shard):
     job = GeminiBatchSubmitOperator(task_id="submit", shard=shard)
     done = GeminiBatchSensor(task_id="wait", job=job.output, options={{"poll_interval": 0.2}})
     GeminiBatchDownloadOperator(task_id="download", job=done.output)
 
-trip.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination=DESTINATION)
+one_shard.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination=DESTINATION)
 """
 
 
-def test_a_mapped_group_of_steps_makes_the_whole_trip(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
+def test_a_mapped_task_group_of_steps_finishes_a_run(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
     ran = run_dag(IN_A_GROUP, SOURCE=source, DESTINATION=str(tmp_path / "run"))
 
     assert (ran.state, ran.errors) == ("success", [])
-    assert ran.tasks["trip.download"] == ["success"] * 3
+    assert ran.tasks["one_shard.download"] == ["success"] * 3
     assert ran["finish"]["balanced"]
     assert len(created(emulator)) == 3
 
 
 @pytest.mark.parametrize("form", [STEPS, IN_A_GROUP], ids=["steps", "group"])
-def test_a_shard_that_fails_holds_no_other_back(
+def test_a_failing_shard_does_not_keep_others_from_being_collected(
     form: str, run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator
 ) -> None:
     emulator.faults.add(JobFault(do="hang", display_name="shard 1"))
@@ -131,7 +131,7 @@ def test_a_shard_that_fails_holds_no_other_back(
     assert "1 of 3 shards have not been collected" in str(ran.errors[-1])
 
 
-def test_a_definite_refusal_burns_no_retry(
+def test_a_definite_refusal_is_not_retried(
     run_dag: RunDag, source: str, tmp_path: Path, connect: Any, emulator: Emulator
 ) -> None:
     connect(password="invalid-key-of-someone")

@@ -1,4 +1,4 @@
-"""``@task.gemini_batch``: the function runs once a try, its rows make the trip."""
+"""``@task.gemini_batch``: the function runs once per try, and its rows are sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_gemini_batch import GenerateRequest, InputError
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.decorators.gemini_batch import _GeminiBatchDecoratedOperator
 from airflow_gemini_batch.emulator import Emulator
-from tests.integration.airflow.conftest import MODEL, Legs, created, read, table
+from tests.integration.airflow.conftest import MODEL, Passes, created, read, table
 
 Decorate = Callable[..., Any]
 
@@ -33,7 +33,7 @@ def decorate(connect: Any, tmp_path: Path) -> Decorate:
 
 
 def test_a_list_of_prompts_needs_no_request(decorate: Decorate, tmp_path: Path) -> None:
-    summary = Legs(decorate(lambda: ["Say one.", "Say two.", "Say three."])).finish()
+    summary = Passes(decorate(lambda: ["Say one.", "Say two.", "Say three."])).finish()
 
     assert (summary["rows"], summary["results"], summary["balanced"]) == (3, 3, True)
     assert [row["text"] for row in read(tmp_path / "run" / "results")] == ["Say one.", "Say two.", "Say three."]
@@ -41,86 +41,86 @@ def test_a_list_of_prompts_needs_no_request(decorate: Decorate, tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", [tuple, pd.Series, np.array])
 def test_prompts_need_not_be_in_a_list(kind: Callable[..., Any], decorate: Decorate, tmp_path: Path) -> None:
-    Legs(decorate(lambda: kind(["Say one.", "Say two."]))).finish()
+    Passes(decorate(lambda: kind(["Say one.", "Say two."]))).finish()
 
     assert [row["text"] for row in read(tmp_path / "run" / "results")] == ["Say one.", "Say two."]
 
 
 @pytest.mark.parametrize("kind", [lambda rows: rows, pd.DataFrame, pa.Table.from_pylist], ids=["dicts", "pandas", "arrow"])
-def test_rows_are_asked_about_with_a_request_of_ones_own(kind: Callable[..., Any], decorate: Decorate, tmp_path: Path) -> None:
+def test_rows_can_be_sent_with_another_request(kind: Callable[..., Any], decorate: Decorate, tmp_path: Path) -> None:
     rows = kind([{"sku": "a", "body": "red"}, {"sku": "b", "body": "blue"}])
 
-    Legs(decorate(lambda: rows, request=GenerateRequest(prompt="Repeat: ${body}"), key="sku", carry=["body"])).finish()
+    Passes(decorate(lambda: rows, request=GenerateRequest(prompt="Repeat: ${body}"), key="sku", carry=["body"])).finish()
 
     results = read(tmp_path / "run" / "results")
     assert [(row["key"], row["body"]) for row in results] == [("a", "red"), ("b", "blue")]
     assert all(row["body"] in row["text"] for row in results)
 
 
-def test_the_function_runs_once_however_often_the_task_waits(decorate: Decorate, emulator: Emulator) -> None:
+def test_the_function_runs_once_per_try(decorate: Decorate, emulator: Emulator) -> None:
     calls: list[str] = []
 
     def rows() -> list[str]:
         calls.append("called")
         return ["a", "b", "c", "d", "e", "f"]
 
-    legs = Legs(decorate(rows, options={"max_active_jobs": 1}))
-    legs.finish()
+    passes = Passes(decorate(rows, options={"max_active_jobs": 1}))
+    passes.finish()
 
-    assert len(legs.events) >= 3
+    assert len(passes.events) >= 3
     assert calls == ["called"]
     assert len(created(emulator)) == len(set(created(emulator))) == 3
 
 
-def test_another_try_that_makes_the_same_rows_goes_on(decorate: Decorate, emulator: Emulator) -> None:
-    Legs(decorate(lambda: table(4).to_pylist(), request=GenerateRequest(prompt="${body}"))).start()
+def test_another_try_with_the_same_rows_resumes_the_run(decorate: Decorate, emulator: Emulator) -> None:
+    Passes(decorate(lambda: table(4).to_pylist(), request=GenerateRequest(prompt="${body}"))).start()
 
-    summary = Legs(decorate(lambda: table(4).to_pandas(), request=GenerateRequest(prompt="${body}"))).finish()
+    summary = Passes(decorate(lambda: table(4).to_pandas(), request=GenerateRequest(prompt="${body}"))).finish()
 
     assert summary["balanced"]
     assert len(created(emulator)) == len(set(created(emulator))) == 2
 
 
 def test_another_try_with_other_rows_fails_before_anything_is_paid(decorate: Decorate, emulator: Emulator) -> None:
-    Legs(decorate(lambda: ["a", "b"])).start()
+    Passes(decorate(lambda: ["a", "b"])).start()
     paid = created(emulator)
 
     with pytest.raises(AirflowFailException, match=r"DestinationError: .* other rows than .*This task instance began that run"):
-        Legs(decorate(lambda: ["a", "c"])).start()
+        Passes(decorate(lambda: ["a", "c"])).start()
 
     assert created(emulator) == paid
 
 
-def test_a_day_without_rows_is_a_run_without_jobs(decorate: Decorate, emulator: Emulator) -> None:
-    summary = Legs(decorate(list, request=GenerateRequest(prompt="${body}"), key="sku")).finish()
+def test_an_empty_list_is_a_run_without_jobs(decorate: Decorate, emulator: Emulator) -> None:
+    summary = Passes(decorate(list, request=GenerateRequest(prompt="${body}"), key="sku")).finish()
 
     assert (summary["rows"], summary["balanced"]) == (0, True)
     assert created(emulator) == []
 
 
-def test_braces_and_dollars_in_a_prompt_are_left_alone(decorate: Decorate, tmp_path: Path) -> None:
-    Legs(decorate(lambda: ["Say {{ ds }} and ${body}."])).finish()
+def test_braces_and_dollars_in_a_prompt_are_not_changed(decorate: Decorate, tmp_path: Path) -> None:
+    Passes(decorate(lambda: ["Say {{ ds }} and ${body}."])).finish()
 
     assert [row["text"] for row in read(tmp_path / "run" / "results")] == ["Say {{ ds }} and ${body}."]
 
 
-def test_what_belongs_to_the_dag_run_is_rendered(decorate: Decorate, tmp_path: Path) -> None:
+def test_templates_in_the_arguments_are_rendered(decorate: Decorate, tmp_path: Path) -> None:
     def rows(ds: str, body: str) -> list[dict[str, str]]:
         return [{"body": f"{body} of {ds}"}]
 
     request = GenerateRequest(prompt="${body} on {{ ds }}")
-    Legs(decorate(rows, request=request, op_kwargs={"body": "news {{ ds }}"}, destination=str(tmp_path / "{{ ds }}"))).finish()
+    Passes(decorate(rows, request=request, op_kwargs={"body": "news {{ ds }}"}, destination=str(tmp_path / "{{ ds }}"))).finish()
 
     [row] = read(tmp_path / "2026-11-21" / "results")
     assert row["text"] == "news 2026-11-21 of 2026-11-21 on 2026-11-21"
 
 
-def test_what_is_no_table_ends_the_task_for_good(decorate: Decorate, emulator: Emulator) -> None:
+def test_a_value_that_is_not_a_table_fails_the_task_without_a_retry(decorate: Decorate, emulator: Emulator) -> None:
     def prompt() -> str:
         return "Summarise this"
 
     with pytest.raises(AirflowFailException, match=r"InputError: prompt\(\) returned a value of type str; return a pandas"):
-        Legs(decorate(prompt)).start()
+        Passes(decorate(prompt)).start()
 
     assert created(emulator) == []
 
@@ -130,15 +130,15 @@ def test_an_async_function_is_refused(decorate: Decorate) -> None:
         return ["Summarise this"]
 
     with pytest.raises(AirflowFailException, match=r"prompts\(\) is async; make it a plain function"):
-        Legs(decorate(prompts)).start()
+        Passes(decorate(prompts)).start()
 
 
-def test_an_error_of_the_function_is_airflows_to_retry(decorate: Decorate) -> None:
+def test_an_error_of_the_function_may_be_retried(decorate: Decorate) -> None:
     def rows() -> list[str]:
         raise ConnectionError("the warehouse is away")
 
     with pytest.raises(ConnectionError, match="the warehouse is away"):
-        Legs(decorate(rows)).start()
+        Passes(decorate(rows)).start()
 
 
 def test_a_source_beside_the_function_is_refused(decorate: Decorate) -> None:

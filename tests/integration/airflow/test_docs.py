@@ -23,7 +23,7 @@ from tests.integration.airflow.conftest import KEY, MODEL, table
 #: What the pages call a place of the reader's.
 BUCKET = "s3://bucket"
 
-#: A look every 30 seconds is right for jobs that take hours, and not for those of a test.
+#: Checking every 30 seconds is right for jobs that take hours, but too slow for tests.
 _SHORT_WAITS = ("@task.gemini_batch(", "@task.gemini_batch(options={'poll_interval': 0.2}, ")
 
 
@@ -68,7 +68,7 @@ def dag_file_of(page: str, bucket: Path) -> Iterator[ModuleType]:
 def test_the_dags_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page == "common-ai.md":
         operator = pytest.importorskip("airflow.providers.common.ai.operators.llm_batch", reason="needs Python 3.11")
-        # It waits a minute between two looks.
+        # It waits a minute between two checks.
         monkeypatch.setattr(operator, "time", SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(0.2)))
 
     with dag_file_of(page, tmp_path / "bucket") as module:

@@ -24,7 +24,7 @@ from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.operators._cancellation import TaskKilled
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
-from tests.integration.airflow.conftest import Legs, created, read
+from tests.integration.airflow.conftest import Passes, created, read
 
 Describe = Callable[..., GeminiBatchOperator]
 
@@ -67,46 +67,48 @@ def as_airflow_kills() -> Iterator[Callable[[Any, Callable[[], bool]], None]]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_killed_while_deferred_the_ledger_says_why_and_the_next_try_sends_again(
+def test_killed_while_deferred_the_ledger_says_why_and_the_next_try_resubmits(
     describe: Describe, tmp_path: Path, emulator: Emulator
 ) -> None:
     emulator.faults.add(JobFault(do="hang", display_name="attempt 0"))
-    legs = Legs(describe(options={"max_redrives": 0})).start()
+    passes = Passes(describe(options={"max_redrives": 0})).start()
 
-    asyncio.run(legs.trigger.on_kill())
+    asyncio.run(passes.trigger.on_kill())
     assert (states(emulator), why_cancelled(tmp_path / "run")) == ({CANCELLED}, ["killed"] * 3)
 
-    summary = Legs(describe(options={"max_redrives": 0})).finish()
+    summary = Passes(describe(options={"max_redrives": 0})).finish()
     assert (summary["results"], summary["dead_letter"], summary["balanced"]) == (12, 0, True)
     assert sorted(name.split(" ", 1)[1] for name in created(emulator)) == [
         f"shard {shard} attempt {attempt}" for shard in range(3) for attempt in range(2)
     ]
 
 
-def test_what_somebody_else_cancelled_is_not_sent_again(describe: Describe, emulator: Emulator) -> None:
+def test_rows_of_a_job_cancelled_from_outside_are_not_resubmitted(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="cancel", display_name="shard 1"))
 
-    summary = Legs(describe()).finish()
+    summary = Passes(describe()).finish()
 
     assert (summary["results"], summary["reasons"]) == (7, {"JOB_CANCELLED": 5})
     assert len(created(emulator)) == 3
 
 
-def test_a_triggerer_that_cannot_see_the_run_cancels_all_the_same(describe: Describe, tmp_path: Path, emulator: Emulator) -> None:
+def test_a_triggerer_that_cannot_read_the_run_still_cancels_its_jobs(
+    describe: Describe, tmp_path: Path, emulator: Emulator
+) -> None:
     emulator.faults.add(JobFault(do="hang"))
-    legs = Legs(describe()).start()
+    passes = Passes(describe()).start()
     shutil.move(tmp_path / "run", tmp_path / "on another machine")
 
-    asyncio.run(legs.trigger.on_kill())
+    asyncio.run(passes.trigger.on_kill())
 
     assert states(emulator) == {CANCELLED}
 
 
-def test_the_triggerer_says_it_again_and_again_and_the_jobs_are_cancelled_all_the_same(
+def test_repeated_kill_requests_of_the_triggerer_do_not_stop_the_cancellation(
     describe: Describe, tmp_path: Path, emulator: Emulator
 ) -> None:
     emulator.faults.add(JobFault(do="hang"), HttpFault(do="delay", seconds=0.7, path=":cancel"))
-    trigger = Legs(describe()).start().trigger
+    trigger = Passes(describe()).start().trigger
 
     async def as_the_triggerer_does() -> None:
         kill = asyncio.ensure_future(asyncio.wait_for(trigger.on_kill(), timeout=30))
@@ -123,7 +125,7 @@ def test_the_triggerer_says_it_again_and_again_and_the_jobs_are_cancelled_all_th
 
 def test_a_trigger_of_an_earlier_release_still_cancels(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang"))
-    _, arguments = Legs(describe()).start().trigger.serialize()
+    _, arguments = Passes(describe()).start().trigger.serialize()
     of_then = {name: value for name, value in arguments.items() if name not in ("destination", "until")}
 
     asyncio.run(GeminiBatchTrigger(**of_then).on_kill())
@@ -140,17 +142,17 @@ def test_killed_on_the_worker_the_task_stops_before_it_cancels(
     as_airflow_kills(task, when=lambda: len(created(emulator)) == 2)
 
     with pytest.raises(TaskKilled):
-        task.execute(Legs(task).context)
+        task.execute(Passes(task).context)
 
     # The second was created and never answered; the third was not created any more.
     assert (len(created(emulator)), states(emulator)) == (2, {CANCELLED})
     assert why_cancelled(tmp_path / "run") == ["killed", "killed", None]
     emulator.faults.clear()
-    assert Legs(describe()).finish()["results"] == 12
+    assert Passes(describe()).finish()["results"] == 12
     assert len(created(emulator)) == len(set(created(emulator))) == 5
 
 
-def test_killed_without_the_wish_to_cancel_the_task_stops_and_its_jobs_run_on(
+def test_killed_without_cancel_on_kill_the_task_stops_and_its_jobs_keep_running(
     describe: Describe, tmp_path: Path, emulator: Emulator, as_airflow_kills: Any
 ) -> None:
     emulator.faults.add(JobFault(do="hang"))
@@ -158,7 +160,7 @@ def test_killed_without_the_wish_to_cancel_the_task_stops_and_its_jobs_run_on(
     as_airflow_kills(task, when=lambda: len(created(emulator)) == 3)
 
     with pytest.raises(TaskKilled):
-        task.execute(Legs(task).context)
+        task.execute(Passes(task).context)
 
     assert CANCELLED not in states(emulator)
     assert why_cancelled(tmp_path / "run") == [None] * 3
@@ -168,26 +170,26 @@ def test_killed_without_the_wish_to_cancel_the_task_stops_and_its_jobs_run_on(
 def test_an_execution_timeout_is_a_timeout(cancel: bool, describe: Describe, tmp_path: Path, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang"))
     task = describe(options={"cancel_on_timeout": cancel})
-    Legs(task).start()
+    Passes(task).start()
 
     try:
         raise AirflowTaskTimeout
     except AirflowTaskTimeout:
-        task.on_kill()  # as Airflow does it, when the leg is over
+        task.on_kill()  # as Airflow does it, when the pass is over
 
     assert states(emulator) == {CANCELLED if cancel else "BATCH_STATE_PENDING"}
     assert why_cancelled(tmp_path / "run") == ["timeout" if cancel else None] * 3
 
 
-def test_a_timeout_that_cancels_lets_a_cleared_task_send_the_rest_again(
+def test_after_a_timeout_that_cancels_a_cleared_task_resubmits_the_rest(
     describe: Describe, tmp_path: Path, emulator: Emulator
 ) -> None:
     emulator.faults.add(JobFault(do="hang", display_name="shard 1 attempt 0"))
     patience = {"timeout": timedelta(seconds=1.5), "cancel_on_timeout": True}
     with pytest.raises(Exception, match="These jobs were cancelled: batches/"):
-        Legs(describe(options=patience)).finish()
+        Passes(describe(options=patience)).finish()
 
-    summary = Legs(describe(options=patience)).finish()
+    summary = Passes(describe(options=patience)).finish()
 
     assert summary["results"] == len(read(tmp_path / "run" / "results")) == 12
     assert len(created(emulator)) == len(set(created(emulator))) == 4
@@ -195,17 +197,17 @@ def test_a_timeout_that_cancels_lets_a_cleared_task_send_the_rest_again(
 
 @pytest.mark.parametrize("cancel", [True, False])
 @pytest.mark.parametrize("where", ["triggerer", "worker"])
-def test_a_killed_sensor_cancels_its_own_job_alone_and_only_when_asked_to(
+def test_a_killed_sensor_cancels_only_its_own_job_and_only_if_configured(
     cancel: bool, where: str, describe: Describe, tmp_path: Path, emulator: Emulator
 ) -> None:
     emulator.faults.add(JobFault(do="hang"))
-    Legs(describe()).start()
+    Passes(describe()).start()
     reference = {"destination": str(tmp_path / "run"), "shard": 1, "rows": 5, "requests": 5}
-    job = Legs(GeminiBatchSubmitOperator(task_id="submit", shard=reference)).finish()
+    job = Passes(GeminiBatchSubmitOperator(task_id="submit", shard=reference)).finish()
     sensor = GeminiBatchSensor(task_id="wait", job=job, options={"poll_interval": 0.1, "cancel_on_kill": cancel})
 
     if where == "triggerer":
-        asyncio.run(Legs(sensor).start().trigger.on_kill())
+        asyncio.run(Passes(sensor).start().trigger.on_kill())
     else:
         sensor.on_kill()
 

@@ -23,7 +23,7 @@ from tests.integration.airflow.conftest import KEY, MODEL
 
 @pytest.fixture
 def jobs(emulator: Emulator, connect: Callable[..., None], tmp_path: Path) -> Callable[[int], list[str]]:
-    """Make jobs that run until they are told to end."""
+    """Create jobs that run until the test ends them."""
 
     def make(count: int) -> list[str]:
         line = b'{"key": "a", "request": {"contents": [{"parts": [{"text": "hello"}]}]}}\n'
@@ -58,8 +58,8 @@ async def events_of(triggers: list[GeminiBatchTrigger]) -> list[dict[str, Any]]:
     return await asyncio.gather(*map(event, triggers))
 
 
-def looks(emulator: Emulator) -> Counter[str]:
-    """Calls that look at jobs, by kind."""
+def fetches(emulator: Emulator) -> Counter[str]:
+    """Calls that fetch jobs, by kind."""
     kinds = {"/v1beta/batches": "list", "/v1beta/batches/*": "get"}
     counted: Counter[str] = Counter()
     for call in emulator.calls():
@@ -75,9 +75,9 @@ def test_fifty_waiting_jobs_cost_one_listing_for_each_interval(emulator: Emulato
     events = asyncio.run(events_of(triggers))
 
     assert {event["why"] for event in events} == {"timeout"}
-    # Six intervals of half a second, each shortened by up to a tenth, and a last look at the deadline.
-    assert 5 <= looks(emulator)["list"] <= 9
-    assert looks(emulator)["get"] == 0
+    # Six intervals of half a second, each shortened by up to a tenth, and a last check at the deadline.
+    assert 5 <= fetches(emulator)["list"] <= 9
+    assert fetches(emulator)["get"] == 0
 
 
 def test_one_job_is_listed_too_since_get_would_bring_the_answers_of_an_inline_one(
@@ -88,8 +88,8 @@ def test_one_job_is_listed_too_since_get_would_bring_the_answers_of_an_inline_on
 
     asyncio.run(events_of(triggers))
 
-    assert 2 <= looks(emulator)["list"] <= 4
-    assert looks(emulator)["get"] == 0
+    assert 2 <= fetches(emulator)["list"] <= 4
+    assert fetches(emulator)["get"] == 0
 
 
 def test_each_trigger_fires_when_one_of_its_jobs_has_ended(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
@@ -109,7 +109,7 @@ def test_jobs_that_the_listing_does_not_show_yet_are_not_missing(emulator: Emula
     events = asyncio.run(events_of(triggers))
 
     assert {event["why"] for event in events} == {"timeout"}
-    assert looks(emulator)["get"] >= 5
+    assert fetches(emulator)["get"] >= 5
 
 
 def test_a_job_on_a_late_page_is_found(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
@@ -117,32 +117,34 @@ def test_a_job_on_a_late_page_is_found(emulator: Emulator, jobs: Callable[[int],
     emulator.faults.add(ListingFault(page_size=2, empty_pages=(2,)))
     names = jobs(9)
 
-    async def look() -> dict[str, Any]:
+    async def fetch() -> dict[str, Any]:
         async with shared_poller(Endpoint(api_key=KEY, base_url=emulator.url)) as shared:
             return await shared.fetch(names, within=0)
 
-    seen = asyncio.run(look())
+    seen = asyncio.run(fetch())
 
     assert [seen[name].name for name in names] == names
-    assert looks(emulator)["list"] + looks(emulator)["get"] < 2 * len(names)
+    assert fetches(emulator)["list"] + fetches(emulator)["get"] < 2 * len(names)
 
 
-def test_a_job_that_is_gone_is_told_as_such(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+def test_a_job_that_is_not_found_is_reported_as_such(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
     hang(emulator)
-    names = [*jobs(4), "batches/neverheardof"]
+    names = [*jobs(4), "batches/unknown"]
 
-    async def look() -> dict[str, Any]:
+    async def fetch() -> dict[str, Any]:
         async with shared_poller(Endpoint(api_key=KEY, base_url=emulator.url)) as shared:
             return await shared.fetch(names, within=0)
 
-    seen = asyncio.run(look())
+    seen = asyncio.run(fetch())
 
-    assert seen["batches/neverheardof"] is None
+    assert seen["batches/unknown"] is None
     assert all(seen[name] is not None for name in names[:4])
 
 
 @pytest.mark.parametrize("fault", [{"do": "drop"}, {"do": "status", "status": 403}], ids=["outage", "refusal"])
-def test_one_answer_is_told_to_all_who_wait(fault: dict[str, Any], emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+def test_one_fetch_answers_all_waiting_triggers(
+    fault: dict[str, Any], emulator: Emulator, jobs: Callable[[int], list[str]]
+) -> None:
     names = jobs(5)
     emulator.faults.add(HttpFault(**fault, method="GET", path="/batches", count=1))
 
@@ -151,7 +153,7 @@ def test_one_answer_is_told_to_all_who_wait(fault: dict[str, Any], emulator: Emu
     assert {event["why"] for event in events} == {"settled" if fault["do"] == "drop" else "error"}
 
 
-def test_the_client_is_closed_when_the_last_one_has_left(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+def test_the_client_is_closed_after_its_last_user(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
     names = jobs(2)
     endpoint = Endpoint(api_key=KEY, base_url=emulator.url)
 
@@ -168,14 +170,14 @@ def test_the_client_is_closed_when_the_last_one_has_left(emulator: Emulator, job
     asyncio.run(come_and_go())
 
 
-def test_who_is_cancelled_leaves_the_others_waiting(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
+def test_cancelling_one_trigger_leaves_the_others_waiting(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
     """A triggerer that shuts down, or moves a trigger to another one, cancels it; the jobs and the other triggers go on."""
     hang(emulator)
     triggers = waits(jobs(2), seconds=1.0, poll_interval=0.2)
 
     async def cancel_the_first() -> dict[str, Any]:
         first, second = (asyncio.create_task(events_of([trigger])) for trigger in triggers)
-        while not await asyncio.to_thread(looks, emulator):
+        while not await asyncio.to_thread(fetches, emulator):
             await asyncio.sleep(0.02)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
@@ -186,7 +188,7 @@ def test_who_is_cancelled_leaves_the_others_waiting(emulator: Emulator, jobs: Ca
     assert {job["state"] for job in emulator.jobs()} == {"BATCH_STATE_RUNNING"}
 
 
-def test_a_client_is_built_beside_the_event_loop(
+def test_a_client_is_built_without_blocking_the_event_loop(
     emulator: Emulator, jobs: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes a tenth of a second, for which hundreds of other triggers would stand still."""

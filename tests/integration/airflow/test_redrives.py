@@ -1,4 +1,4 @@
-"""The one operator sends again what may succeed: letters, stuck jobs, lost jobs; and it is patient with outputs."""
+"""The operator resubmits what may succeed (dead letters, stuck jobs, lost jobs), and waits for late outputs."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from airflow_gemini_batch import GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
-from tests.integration.airflow.conftest import KEY, Legs, created
+from tests.integration.airflow.conftest import KEY, Passes, created
 
 Describe = Callable[..., GeminiBatchOperator]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_retryable_letters_are_sent_again_once(deferrable: bool, describe: Describe, emulator: Emulator) -> None:
+def test_retryable_dead_letters_are_resubmitted_once(deferrable: bool, describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do="error", code=14, lines=[1, 2], display_name="attempt 0"))
 
-    summary = Legs(describe(deferrable=deferrable)).finish()
+    summary = Passes(describe(deferrable=deferrable)).finish()
 
     assert (summary["results"], summary["dead_letter"], summary["balanced"]) == (12, 0, True)
     assert sorted(job["attempt"] for job in summary["jobs"]) == [0, 0, 0, 1, 1, 1]
 
 
-def test_without_redrives_they_stay_letters(describe: Describe, emulator: Emulator) -> None:
+def test_without_redrives_retryable_rows_are_dead_letters(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do="error", code=14, lines=[1], display_name="attempt 0"))
 
-    summary = Legs(describe(options={"max_redrives": 0})).finish()
+    summary = Passes(describe(options={"max_redrives": 0})).finish()
 
     assert (summary["results"], summary["reasons"]) == (9, {"REQUEST_ERROR": 3})
     assert len(created(emulator)) == 3
 
 
 @pytest.mark.parametrize(("limit", "results"), [(None, 0), (500, 12)])
-def test_truncated_answers_are_worth_another_try_with_a_higher_limit(
+def test_truncated_rows_are_resubmitted_with_a_higher_limit(
     limit: int | None, results: int, describe: Describe, emulator: Emulator
 ) -> None:
     asked = GenerateRequest(prompt="Repeat: ${body}", config={"max_output_tokens": 1})
 
-    summary = Legs(describe(request=asked, options={"redrive_max_output_tokens": limit})).finish()
+    summary = Passes(describe(request=asked, options={"redrive_max_output_tokens": limit})).finish()
 
     assert summary["results"] == results
     assert summary["reasons"] == ({} if results else {"TRUNCATED": 12})
 
 
-def test_a_stuck_job_is_cancelled_and_its_rows_go_again(describe: Describe, emulator: Emulator) -> None:
+def test_a_stuck_job_is_cancelled_and_its_rows_are_resubmitted(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="hang", display_name="shard 1 attempt 0"))
 
-    legs = Legs(describe(options={"resubmit_stuck_after": timedelta(seconds=1.2)}))
-    summary = legs.finish()
+    passes = Passes(describe(options={"resubmit_stuck_after": timedelta(seconds=1.2)}))
+    summary = passes.finish()
 
     assert (summary["results"], summary["balanced"]) == (12, True)
     assert [job["state"] for job in summary["jobs"]].count("CANCELLED") == 1
@@ -59,50 +59,50 @@ def test_a_stuck_job_is_cancelled_and_its_rows_go_again(describe: Describe, emul
 
 
 @pytest.mark.parametrize("resubmit", [False, True])
-def test_a_lost_job_is_sent_again_only_on_the_users_word(resubmit: bool, describe: Describe, emulator: Emulator) -> None:
-    legs = Legs(describe(options={"resubmit_lost": resubmit})).start()
+def test_a_lost_job_is_resubmitted_only_if_configured(resubmit: bool, describe: Describe, emulator: Emulator) -> None:
+    passes = Passes(describe(options={"resubmit_lost": resubmit})).start()
     with GeminiClient(Endpoint(api_key=KEY, base_url=emulator.url)) as client:
         client.delete_job(emulator.jobs()[0]["name"])
 
     if resubmit:
-        while not legs.ended:
-            legs.resume()
-        assert legs.result["results"] == 12
+        while not passes.ended:
+            passes.resume()
+        assert passes.result["results"] == 12
     else:
         with pytest.raises(AirflowFailException, match="resubmit_lost=True"):
-            legs.resume()
+            passes.resume()
     assert len(created(emulator)) == (4 if resubmit else 3)
 
 
-def test_collecting_may_outlast_the_timeout_and_leaves_it_as_it_was(
+def test_collecting_may_outlast_the_timeout_without_changing_it(
     describe: Describe, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 1.0)
-    legs = Legs(describe(options={"timeout": timedelta(seconds=3), "max_active_jobs": 3})).start()
+    passes = Passes(describe(options={"timeout": timedelta(seconds=3), "max_active_jobs": 3})).start()
     emulator.advance(60)
     assert emulator.wait_idle()
     emulator.faults.add(HttpFault(do="status", status=429, path=":download", count=6))
 
-    deadlines: set[float] = {legs.trigger.deadline}
-    while not legs.ended:
-        legs.resume()
-        if legs.deferred is not None:
-            deadlines.add(legs.trigger.deadline)
-            assert legs.trigger.until >= legs.trigger.deadline
+    deadlines: set[float] = {passes.trigger.deadline}
+    while not passes.ended:
+        passes.resume()
+        if passes.deferred is not None:
+            deadlines.add(passes.trigger.deadline)
+            assert passes.trigger.until >= passes.trigger.deadline
 
     assert len(deadlines) == 1
-    assert legs.result["results"] == 12
+    assert passes.result["results"] == 12
 
 
-def test_an_output_that_is_not_named_yet_is_waited_for_beyond_the_timeout(describe: Describe, emulator: Emulator) -> None:
+def test_the_wait_for_an_unnamed_output_may_outlast_the_timeout(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(responses_file_late_seconds=3600))
-    legs = Legs(describe(options={"timeout": timedelta(seconds=3)})).start()
+    passes = Passes(describe(options={"timeout": timedelta(seconds=3)})).start()
 
-    while len(legs.trigger.late) < 3:
-        legs.resume()
+    while len(passes.trigger.late) < 3:
+        passes.resume()
 
-    assert legs.trigger.until > legs.trigger.deadline
+    assert passes.trigger.until > passes.trigger.deadline
     emulator.advance(2 * 3600)
-    while not legs.ended:
-        legs.resume()
-    assert legs.result["results"] == 12
+    while not passes.ended:
+        passes.resume()
+    assert passes.result["results"] == 12

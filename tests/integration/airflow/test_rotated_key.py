@@ -24,9 +24,9 @@ BAD_KEY = {
 }
 
 
-@pytest.mark.parametrize(("key_by_then", "why", "looks"), [("new-key", "settled", 2), ("old-key", "error", 1)])
-def test_a_refused_key_is_read_once_more_and_given_up_only_when_it_is_the_same(
-    key_by_then: str, why: str, looks: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("key_by_then", "why", "requests"), [("new-key", "settled", 2), ("old-key", "error", 1)])
+def test_a_refused_key_is_read_again_and_is_an_error_only_if_unchanged(
+    key_by_then: str, why: str, requests: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def connect(key: str, url: str) -> None:
         connection = {"conn_type": "gemini", "password": key, "host": url}
@@ -48,4 +48,4 @@ def test_a_refused_key_is_read_once_more_and_given_up_only_when_it_is_the_same(
         )
 
         assert asyncio.run(event(trigger))["why"] == why
-        assert len(script.seen) == looks
+        assert len(script.seen) == requests

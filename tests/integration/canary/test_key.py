@@ -20,7 +20,7 @@ import pytest
 
 from airflow_gemini_batch import GeminiBatchOperator, GeminiHook
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
-from tests.integration.airflow.conftest import KEY, Legs
+from tests.integration.airflow.conftest import KEY, Passes
 from tests.integration.canary.search import found_in_folder, is_in_text, text_of
 
 pytestmark = pytest.mark.timeout(240)
@@ -183,11 +183,11 @@ def test_a_killed_wait_does_not_reveal_the_key(
     describe: Callable[..., GeminiBatchOperator], searched: Callable[..., None], emulator: Emulator, airflow_db: None
 ) -> None:
     emulator.faults.add(JobFault(do="hang"), HttpFault(do="status", status=403, path=":cancel"))
-    legs = Legs(describe()).start()
+    passes = Passes(describe()).start()
 
-    asyncio.run(legs.trigger.on_kill())
+    asyncio.run(passes.trigger.on_kill())
 
-    searched(text=json.dumps(legs.trigger.serialize()) + repr(legs.trigger))
+    searched(text=json.dumps(passes.trigger.serialize()) + repr(passes.trigger))
 
 
 def test_a_killed_worker_does_not_reveal_the_key(
@@ -200,7 +200,7 @@ def test_a_killed_worker_does_not_reveal_the_key(
 
     try:
         with pytest.raises(SystemExit) as killed:
-            task.execute(Legs(task).context)
+            task.execute(Passes(task).context)
     finally:
         signal.signal(signal.SIGALRM, before)
 

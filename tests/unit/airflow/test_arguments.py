@@ -90,7 +90,7 @@ def test_a_bad_argument_names_its_value_and_what_is_allowed(kind: type[BaseOpera
         kind(task_id="t", **{**TABLE, **arguments})
 
 
-def test_templates_paths_and_outputs_of_other_tasks_pass() -> None:
+def test_templates_paths_and_outputs_of_other_tasks_are_accepted() -> None:
     with DAG("d", schedule=None):
         first = GeminiBatchOperator(
             task_id="a", **{**TABLE, "model": "{{ params.model }}", "destination": ObjectStoragePath("file:///out")}
@@ -101,14 +101,14 @@ def test_templates_paths_and_outputs_of_other_tasks_pass() -> None:
 
 
 @pytest.mark.parametrize("argument", ["timeout", "poke_interval"])
-def test_the_sensor_takes_its_times_from_the_options(argument: str) -> None:
+def test_the_sensor_takes_its_timeout_and_interval_from_the_options(argument: str) -> None:
     with pytest.raises(InputError, match=f"does not accept {argument}; set "):
         GeminiBatchSensor(task_id="t", job={}, **{argument: 5})  # type: ignore[arg-type, typeddict-item]
     with pytest.raises(InputError, match=f"does not accept {argument}; set "):
         GeminiBatchSensor.partial(task_id="t", **{argument: 5})
 
 
-def test_the_sensor_hands_its_times_to_airflow() -> None:
+def test_the_sensor_passes_its_timeout_and_interval_to_airflow() -> None:
     sensor = GeminiBatchSensor(task_id="t", job={}, options={"timeout": 60, "poll_interval": 5})  # type: ignore[typeddict-item]
 
     assert (sensor.timeout, sensor.poke_interval) == (60, 5)

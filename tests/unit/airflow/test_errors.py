@@ -32,7 +32,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("error", FOR_A_PERSON, ids=lambda error: type(error).__name__)
-def test_what_needs_a_person_is_not_retried(error: Exception) -> None:
+def test_errors_that_need_a_person_are_not_retried(error: Exception) -> None:
     with pytest.raises(AirflowFailException, match=rf"{type(error).__name__}: .*x") as failed, as_airflow_errors():
         raise error
 
@@ -40,14 +40,14 @@ def test_what_needs_a_person_is_not_retried(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
-def test_what_passes_by_itself_is_left_to_the_retries(error: Exception) -> None:
+def test_errors_that_pass_by_themselves_may_be_retried(error: Exception) -> None:
     with pytest.raises(type(error)) as failed, as_airflow_errors():
         raise error
 
     assert failed.value is error
 
 
-def test_every_error_of_the_engine_is_one_or_the_other() -> None:
+def test_every_error_of_the_engine_is_retryable_or_not() -> None:
     known = {type(error) for error in [*FOR_A_PERSON, *PASSING]} | {errors.GeminiBatchError, errors.ServiceError}
 
     assert {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)} <= known

@@ -21,7 +21,7 @@ from airflow_gemini_batch.plugin import GeminiBatchPlugin
         ("", ""),
     ],
 )
-def test_a_run_is_opened_where_a_browser_can_see_it(uri: str, url: str) -> None:
+def test_the_link_opens_the_console_of_the_object_store(uri: str, url: str) -> None:
     assert console_url(uri) == url
 
 

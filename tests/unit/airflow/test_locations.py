@@ -14,7 +14,7 @@ from airflow_gemini_batch.engine.errors import InputError
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}", "file://{}/"])
-def test_local_places_are_written_as_files(form: str, tmp_path: Path) -> None:
+def test_local_paths_and_file_uris_are_written_as_files(form: str, tmp_path: Path) -> None:
     place = locate(form.format(tmp_path / "a run #1?"))
 
     (place / "summary.json").write(b"{}")
@@ -23,13 +23,13 @@ def test_local_places_are_written_as_files(form: str, tmp_path: Path) -> None:
     assert (tmp_path / "a run #1?" / "summary.json").read_bytes() == b"{}"
 
 
-def test_an_object_storage_path_is_the_same_place(tmp_path: Path) -> None:
+def test_an_object_storage_path_is_the_same_location(tmp_path: Path) -> None:
     place = locate(ObjectStoragePath(f"file://{tmp_path}/run"))
 
     assert (place.path, place.uri, place.is_local) == (f"{tmp_path}/run", f"file://{tmp_path}/run", True)
 
 
-def test_a_scheme_that_airflow_does_not_know_is_left_to_fsspec() -> None:
+def test_a_scheme_that_airflow_does_not_know_is_opened_by_fsspec() -> None:
     place = locate("memory://bucket/run")
 
     (place / "summary.json").write(b"{}")
@@ -55,17 +55,17 @@ def test_the_connection_opens_the_file_system_and_stays_in_the_uri(monkeypatch: 
     assert "lake" not in place.path
 
 
-def test_a_connection_without_its_provider_says_so() -> None:
+def test_a_uri_with_a_connection_but_without_its_provider_is_refused() -> None:
     with pytest.raises(InputError, match=r"names the connection 'lake', but no installed Airflow provider opens gs://"):
         locate("gs://lake@bucket/run")
 
 
-def test_a_scheme_that_nothing_opens_says_so() -> None:
+def test_a_scheme_that_nothing_opens_is_refused() -> None:
     with pytest.raises(InputError, match="No installed package opens floppy://a/run"):
         locate("floppy://a/run")
 
 
-def test_paths_in_a_source_become_uris_and_tables_stay() -> None:
+def test_paths_in_a_source_become_uris_and_tables_are_not_changed() -> None:
     table = object()
 
     assert plain_source(table) is table

@@ -42,7 +42,7 @@ def test_a_later_reference_serves_an_earlier_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (as_json(SHARD), "missing required field `job`"),
         ([as_json(JOB)], r"It is a list: map over it with .expand\(job=...\)"),
@@ -52,6 +52,6 @@ def test_a_later_reference_serves_an_earlier_step() -> None:
         ({**as_json(JOB), "job": "batches/a?key=x"}, r"expected batches/<id>"),
     ],
 )
-def test_what_is_no_reference_is_said_plainly(value: Any, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_a_value_that_is_not_a_reference_is_refused(value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_reference(value, JobReference, argument="job")

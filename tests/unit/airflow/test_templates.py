@@ -90,7 +90,7 @@ def test_a_request_that_several_tasks_share_is_not_changed() -> None:
 
 
 @pytest.mark.parametrize("request_", [RawRequest("request"), as_row, lambda row: {}], ids=["raw", "function", "lambda"])
-def test_other_requests_pass_as_they_are(request_: Any) -> None:
+def test_other_requests_are_not_changed(request_: Any) -> None:
     task = operator(request=request_)
 
     task.render_template_fields(CONTEXT)
@@ -99,7 +99,7 @@ def test_other_requests_pass_as_they_are(request_: Any) -> None:
 
 
 @pytest.mark.parametrize("table", [pd.DataFrame, pa.table], ids=["pandas", "arrow"])
-def test_what_is_in_the_rows_is_never_rendered(table: Any) -> None:
+def test_rows_are_never_rendered(table: Any) -> None:
     rows = {"text": ["{{ ds }}", "${text}", "{% raw %}"]}
     task = operator(source=table(rows))
 
@@ -108,8 +108,8 @@ def test_what_is_in_the_rows_is_never_rendered(table: Any) -> None:
     assert [str(text) for text in task.source["text"]] == rows["text"]
 
 
-def test_what_an_upstream_task_returned_is_never_rendered() -> None:
-    """References and tables come out of XCom as they went in, even where they look like templates."""
+def test_the_output_of_an_upstream_task_is_never_rendered() -> None:
+    """References and tables come out of XCom unchanged, even if they resemble templates."""
 
     class Upstream:
         def resolve(self, context: Any) -> Any:
@@ -142,7 +142,7 @@ def test_a_dag_with_any_request_is_serialized(request_: Any) -> None:
     assert dag_with(request=request_, options=options) == dag_with(request=request_, options=options)
 
 
-def test_the_templates_are_seen_in_the_serialized_dag() -> None:
+def test_the_templates_are_in_the_serialized_dag() -> None:
     task = dag_with()
 
     assert task["prompt"] == REQUEST.prompt
@@ -150,7 +150,7 @@ def test_the_templates_are_seen_in_the_serialized_dag() -> None:
     assert "request" not in task
 
 
-def test_a_table_given_in_the_dag_file_does_not_go_into_the_serialized_dag() -> None:
+def test_a_table_in_the_dag_file_is_not_in_the_serialized_dag() -> None:
     table = pd.DataFrame({"text": ["x" * 100] * 50_000})
 
     assert len(json.dumps(dag_with(source=table))) < 10_000

@@ -1,4 +1,4 @@
-"""What lies in the metadata database, and what the trigger makes of a look."""
+"""What is stored in the metadata database, and what the trigger decides after a check."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_the_arguments_hold_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         ([WRONG_KEY, SETTLED], Wake("settled")),
     ],
 )
-def test_a_job_that_can_be_collected_outweighs_one_that_could_not_be_fetched(answers: list[Any], decision: Any) -> None:
+def test_a_job_that_can_be_collected_wakes_the_task_although_another_could_not_be_fetched(
+    answers: list[Any], decision: Any
+) -> None:
     watch = Watch((), poll_interval=30.0, deadline=1_000.0)
 
     decided = watch.on_fetched(answers, now=0.0)
@@ -88,7 +90,7 @@ def test_without_jobs_it_waits_for_a_time_and_needs_no_connection() -> None:
     assert event == {"why": "time", "message": "", "deadline": deadline, "refusals": 3}
 
 
-def test_a_wait_that_may_last_longer_than_the_deadline_hands_the_deadline_back_unchanged() -> None:
+def test_a_wait_beyond_the_deadline_returns_the_deadline_unchanged() -> None:
     deadline = time.time() - 60
 
     event = only_event(trigger(jobs=[], wake_at=time.time() + 0.2, deadline=deadline, until=time.time() + 60))
@@ -105,7 +107,7 @@ def test_arguments_of_an_earlier_release_are_understood() -> None:
     assert (again.destination, again.until) == (None, again.deadline)
 
 
-def test_patience_ends_at_the_deadline() -> None:
+def test_the_wait_ends_at_the_deadline() -> None:
     assert only_event(trigger(jobs=[], wake_at=time.time() + 60, deadline=time.time() + 0.1))["why"] == "timeout"
 
 

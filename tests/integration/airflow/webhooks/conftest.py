@@ -52,7 +52,7 @@ def receiver() -> Iterator[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "knocks"
+    return tmp_path / "notifications"
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def watch(
     return fired
 
 
-def test_each_end_is_one_event_over_restarts_too(emulator, registered, submit):
+def test_each_ended_job_fires_one_event_also_across_restarts(emulator, registered, submit):
     watch(0.5)
     jobs = submit(2)
     deliveries(emulator, 2)
@@ -69,7 +69,7 @@ def test_each_end_is_one_event_over_restarts_too(emulator, registered, submit):
     assert watch(1) == []
 
 
-def test_other_watchers_fire_for_themselves(emulator, registered, submit):
+def test_other_watchers_fire_events_of_their_own(emulator, registered, submit):
     for events in (["batch.succeeded"], ["batch.failed"], ["batch.failed", "batch.succeeded"]):
         watch(0.3, events=events)
     emulator.faults.add(JobFault(do="fail", display_name="job 0"))
@@ -81,7 +81,7 @@ def test_other_watchers_fire_for_themselves(emulator, registered, submit):
     assert {event["job"] for event in watch(0, expected=2, events=["batch.failed", "batch.succeeded"])} == {failed, succeeded}
 
 
-def test_what_was_knocked_for_before_the_first_watch_is_no_event(emulator, registered, submit, folder):
+def test_a_notification_from_before_the_first_watch_fires_no_event(emulator, registered, submit, folder):
     submit()
     deliveries(emulator)
 
@@ -89,17 +89,17 @@ def test_what_was_knocked_for_before_the_first_watch_is_no_event(emulator, regis
     assert watch(1) == []
 
 
-def test_a_webhook_alone_makes_no_event(emulator, registered, submit, folder):
+def test_a_webhook_alone_does_not_fire_an_event(emulator, registered, submit, folder):
     emulator.faults.add(JobFault(do="hang"))
     [running] = submit()
     folder.mkdir()
-    for name in (running.removeprefix("batches/"), "neverheardof"):
+    for name in (running.removeprefix("batches/"), "unknown"):
         (folder / f"{name}.succeeded").touch()
 
     assert watch(1) == []
 
 
-def test_a_lost_webhook_makes_the_event_late(emulator, registered, submit):
+def test_a_lost_webhook_delays_the_event(emulator, registered, submit):
     emulator.faults.add(WebhookFault(do="lost"))
     watch(0.5)
     jobs = submit()
@@ -108,7 +108,7 @@ def test_a_lost_webhook_makes_the_event_late(emulator, registered, submit):
     assert [event["job"] for event in watch(0, expected=1, list_interval=0.5)] == jobs
 
 
-def test_what_ended_before_the_first_watch_is_no_event(emulator, connect, submit, folder):
+def test_a_job_that_ended_before_the_first_watch_fires_no_event(emulator, connect, submit, folder):
     connect(extra=json.dumps({"webhook_folder": str(folder)}))
     submit()
     ended(emulator)
@@ -117,7 +117,7 @@ def test_what_ended_before_the_first_watch_is_no_event(emulator, connect, submit
 
 
 @pytest.mark.parametrize(("status", "count"), [(500, 5), (403, 2)])  # the SDK itself asks four times after a 500
-def test_outages_and_refusals_pass(status, count, emulator, registered, submit):
+def test_the_watch_continues_after_outages_and_refusals(status, count, emulator, registered, submit):
     watch(0.3)
     jobs = submit()
     deliveries(emulator)
@@ -144,7 +144,7 @@ def test_it_continues_once_the_connection_is_fixed(broken, message, registered, 
     assert message in capsys.readouterr().out
 
 
-def test_a_folder_that_cannot_be_written_makes_the_event_late(emulator, registered, submit, folder):
+def test_a_folder_that_cannot_be_written_delays_the_event(emulator, registered, submit, folder):
     watch(0.3)
     jobs = submit()
     deliveries(emulator)

@@ -60,7 +60,7 @@ def test_its_errors_are_the_engines(emulator, connect, status, kind):
     assert KEY not in str(raised.value)
 
 
-def test_a_dropped_connection_and_a_wrong_key_are_told_apart(emulator, connect):
+def test_a_dropped_connection_and_a_wrong_key_are_different_errors(emulator, connect):
     from airflow_gemini_batch.engine.errors import ApiKeyError, OutcomeUnknownError
     from airflow_gemini_batch.engine.gemini.webhooks import Webhooks
 
