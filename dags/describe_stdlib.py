@@ -1,7 +1,7 @@
 """One table in, two tables out, in one deferrable task: Python's standard library, each of its names described by Gemini.
 
-Start it with ``airflow dags trigger describe_stdlib``, or with another place for the tables:
-``--conf '{"folder": "s3://my-bucket/describe-stdlib"}'``. What it finds without documentation ends in the dead letters.
+Start it with ``airflow dags trigger describe_stdlib``, or with another folder for the tables:
+``--conf '{"folder": "s3://my-bucket/describe-stdlib"}'``. Names without documentation become dead letters.
 """
 
 from datetime import timedelta

@@ -8,7 +8,7 @@ import inspect
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from airflow_gemini_batch import BatchOptions
 from airflow_gemini_batch.engine import options as module
@@ -71,7 +71,7 @@ def docstrings() -> dict[str, str]:
 
 def _type(name: str) -> str:
     """The type as written, but ``str`` for the names of literals: what they allow has a column of its own."""
-    return "str" if hasattr(module, name) else name
+    return "str" if get_origin(getattr(module, name, None)) is Literal else name
 
 
 def _default(value: Any) -> str:

@@ -68,7 +68,7 @@ class GeminiBatchAdapter(BatchAdapter):
 
     :param api_key: default: ``GOOGLE_API_KEY``, then ``GEMINI_API_KEY`` from the environment.
     :param base_url: default: Google's.
-    :param client: a ready ``GeminiClient``, in place of one made of the other two.
+    :param client: a ``GeminiClient`` to use instead of one made from the other two arguments.
     """
 
     name = "google"
@@ -77,7 +77,7 @@ class GeminiBatchAdapter(BatchAdapter):
     max_payload_bytes = BatchOptions().max_shard_bytes
     allows_per_request_model = False
 
-    #: ``listing_lag`` and ``claim_lease`` say how long to look for a job before concluding that there is none.
+    #: ``listing_lag`` and ``claim_lease`` say how long to search for a job before concluding that it does not exist.
     options = BatchOptions()
 
     def __init__(self, *, api_key: str | None = None, base_url: str | None = None, client: GeminiClient | None = None) -> None:

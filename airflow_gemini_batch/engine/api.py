@@ -39,29 +39,35 @@ def run_batch(
     endpoint: Endpoint | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Summary:
-    """Send a table through Gemini and wait for the two tables that come out.
+    """Send a table through the Gemini Batch API and wait until its results and dead letters are written.
 
-    If interrupted, call it again with the same arguments to resume: jobs that were submitted are found, and nothing is paid
-    twice.
+    It blocks for minutes to hours. If interrupted, call it again with the same arguments to resume: submitted jobs are found, and
+    nothing is paid for twice.
 
-    :param source: the input table: a URI or local path of Parquet, CSV or JSON Lines (file, folder or glob), a list of them, a
-        pandas DataFrame, an Arrow table or a stream of record batches.
-    :param request: what to ask for each row: a ``GenerateRequest``, an ``EmbedRequest``, a ``RawRequest``, or a function that
-        makes a REST request of a row given as dict.
-    :param model: the model's name, such as ``gemini-3.6-flash``.
-    :param destination: URI or local path of the folder that receives the run: ``results/``, ``dead_letter/``, ``summary.json``.
-    :param key: the column that identifies rows, unique in the table. Default: the row's number, counted from 0.
-    :param carry: columns repeated in both tables. Default: none.
-    :param if_exists: what to do when the destination holds a run: ``resume`` it if it is the same (default), or ``replace`` it.
-    :param options: how the run is carried through: shards, jobs at once, waiting, redrives, output columns. A ``BatchOptions``
-        or a dict of its fields; default: all defaults.
-    :param endpoint: where the service is and which API key to use. Default: Google's, with the key from ``GOOGLE_API_KEY`` or
+    :param source: the input table: a URI or local path of Parquet, CSV or JSON Lines (file, folder or glob), a list of these, a
+        pandas DataFrame, an Arrow table or a stream of Arrow record batches.
+    :param request: the request for each row: a ``GenerateRequest``, an ``EmbedRequest``, a ``RawRequest``, or a function that
+        takes the row as a dict and returns a REST request as a dict.
+    :param model: the model's name, such as ``gemini-3.6-flash``, with or without ``models/``.
+    :param destination: URI or local path of the folder that receives the run: ``results/*.parquet``, ``dead_letter/*.parquet``
+        and, when it is finished, ``summary.json``.
+    :param key: the column that identifies a row, unique in the table. Default: None, the row's number, counted from 0.
+    :param carry: names of input columns that are copied into both tables. Default: none.
+    :param if_exists: what to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
+        otherwise (default, because its answers are paid for), or ``replace`` it.
+    :param options: how the run is carried out: shard sizes, active jobs, polling and timeouts, redrives, output. A
+        ``BatchOptions`` or a dict of its fields; docs/options.md lists them. Default: None, all defaults.
+    :param endpoint: base URL, API key and HTTP settings. Default: None, Google's URL with the key from ``GOOGLE_API_KEY`` or
         ``GEMINI_API_KEY``.
-    :param storage_options: passed to the fsspec file system of source and destination. Default: none.
+    :param storage_options: passed to the fsspec file system of source and destination, such as ``{"key": …, "secret": …}`` for
+        ``s3://``. Default: none.
 
-    Returns the run's summary. Raises InputError or DestinationError before anything is sent; ServiceError for what the service
-    refuses; WaitTimeoutError after ``options.timeout``, with the jobs still running; DeadLetterRatioError after everything has
-    been written.
+    Returns the run's ``Summary``: counts of rows, results and dead letters, tokens and jobs.
+
+    Raises, before anything is sent, InputError for unusable arguments or input, ApiKeyError without a key, and DestinationError
+    when the destination holds another run. Later: ServiceError or a subclass when the service refuses a request or an output is
+    not available; WaitTimeoutError when ``options.timeout`` has passed, with the jobs still running; DeadLetterRatioError above
+    ``options.max_dead_letter_ratio``, after both tables have been written.
     """
 
     place = _opener(storage_options)

@@ -35,12 +35,12 @@ class BatchOptions:
     """
 
     max_shard_bytes: int = 1_900_000_000
-    """Bytes of one request file at most, which is one job. Default: somewhat below the service's limit of 2,000,000,000,
-    since it is not documented whether the service counts as we do."""
+    """Maximum size of one request file in bytes; each file becomes one job. Default: somewhat below the service's limit of
+    2,000,000,000, because it is not documented how the service counts."""
 
     max_shard_requests: int = 50_000
-    """Requests of one job at most. The service names no limit. Default: small enough that a job that expires or is lost costs
-    little, and that the index of its keys, which landing holds in memory, stays below 10 MB."""
+    """Maximum number of requests per job. The service documents no limit. Default: small enough that a job that expires or is
+    lost costs little, and that the index of its keys, which landing holds in memory, stays below 10 MB."""
 
     transport: Transport = "file"
     """How requests reach the service: ``file`` uploads them; ``inline`` puts them into the create call, which takes less than
@@ -48,25 +48,25 @@ class BatchOptions:
     itself and make each check of it heavy."""
 
     max_active_jobs: int | None = 20
-    """Jobs of this run in flight at once, over all tasks that submit for it; None: no limit but the service's own. Default:
-    20 of the 100 that the service allows a project, to leave room for others."""
+    """Maximum number of active jobs of this run, across all tasks that submit for it; None: only the service's own limit.
+    Default: 20 of the 100 that the service allows per project, so that other runs can submit too."""
 
     poll_interval: float = 30.0
-    """Seconds between two checks of the jobs, at least 0.01. Default: 30; jobs take minutes to hours, and all jobs of one
-    connection share one request."""
+    """Seconds between two checks of the jobs, at least 0.01. Default: 30, because jobs take minutes to hours; all waiting tasks
+    of one connection share one request."""
 
     timeout: timedelta = timedelta(hours=48)
     """How long one try (or one call of ``run_batch``) waits for its jobs, from its own start, before it fails without a retry.
-    The jobs keep running; a cleared task or a second call goes on waiting for them. Default: 48 hours, when the service
-    expires a job."""
+    The jobs keep running, and a cleared task or a second call waits for them again. It is not the limit of one HTTP request,
+    which is the connection's ``request_timeout``. Default: 48 hours, when the service expires a job."""
 
     collect_timeout: timedelta = timedelta(hours=12)
-    """How long to keep asking for an output that the service does not give, or does not name, from when its job was first seen
-    to have ended. May outlast ``timeout``. Default: 12 hours, well within the 48 that the service keeps an output."""
+    """How long to keep requesting an output that the service does not return, or does not name, from when its job was first
+    seen to have ended. May outlast ``timeout``. Default: 12 hours, well within the 48 that the service keeps an output."""
 
     cancel_on_timeout: bool = False
     """Whether jobs still running are cancelled at ``timeout``, or at Airflow's own ``execution_timeout``. Default: False, because
-    what they have done so far has to be paid for either way."""
+    what they have done so far is billed either way."""
 
     cancel_on_kill: bool | None = None
     """Whether jobs are cancelled when a user clears the task or sets its state, or when its worker is shut down. Default (None):
@@ -74,12 +74,12 @@ class BatchOptions:
     ``GeminiBatchSensor``, which cannot resubmit."""
 
     resubmit_stuck_after: timedelta | None = None
-    """A job whose state and counts have not changed for so long is cancelled, and its unanswered rows are resubmitted. Default
+    """A job whose state and counts have not changed for this long is cancelled, and its unanswered rows are resubmitted. Default
     (None): never, because queueing for many hours is normal."""
 
     resubmit_lost: bool = False
-    """Whether the rows of a job or output that the service no longer finds are resubmitted, and paid again. Default: False, which
-    is an error instead: the job may be visible to another key only, and still run."""
+    """Whether the rows of a job or output that the service no longer finds are resubmitted, and paid for again. Default: False,
+    which raises an error instead: the job may be visible to another key only, and may still be running."""
 
     listing_lag: float = 60.0
     """Seconds after which the service's listing shows every job that has been created. After an interrupted create, no second one
@@ -87,12 +87,12 @@ class BatchOptions:
 
     claim_lease: float = 360.0
     """Seconds that one try may take from claiming a shard to the end of its create request, at least 3; a third of it is the
-    timeout of that request. Other tries wait so long before they take over. Default: 360, because the service reads a whole
+    timeout of that request. Other tries wait this long before they take over. Default: 360, because the service reads a whole
     2 GB input file before it answers."""
 
     max_redrives: int = 1
-    """How often a row that failed for a passing reason is resubmitted within the run; 0: never. Attempts cancelled by this
-    package do not count. Default: 1."""
+    """How often a row that failed for a transient reason is resubmitted within the run; 0: never. Attempts that this package
+    cancelled do not count. Default: 1; each resubmission is paid for."""
 
     redrive_max_output_tokens: int | None = None
     """``max_output_tokens`` of resubmitted requests; setting it makes TRUNCATED rows worth resubmitting. Default (None): as

@@ -152,8 +152,7 @@ class GeminiHook(BaseHook):
     ) -> list[Job]:
         """The batch jobs of the key's project that match all arguments, newest first. By default: all of them.
 
-        The service cannot filter. The whole listing is read, one request per hundred
-        jobs, and filtered here.
+        The service cannot filter, so the whole listing is read, one request per hundred jobs, and filtered here.
 
         :param state: one state or several, in any case: PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED, EXPIRED, UNKNOWN (a
             state that this version does not know), or ACTIVE for every job that has not ended.
@@ -163,7 +162,8 @@ class GeminiHook(BaseHook):
             inclusive. A job without a creation time does not match.
         :param created_before: the same, exclusive.
 
-        Raises InputError for an unknown state or a time that cannot be parsed, ServiceError when the listing cannot be read.
+        Returns an empty list when nothing matches. Raises InputError for an unknown state or a time that cannot be parsed, and
+        ServiceError when the listing cannot be read to its end.
         """
         from airflow_gemini_batch.engine.gemini.inventory import JobFilter, find_jobs
 
@@ -200,7 +200,8 @@ class GeminiHook(BaseHook):
             cancelling loses the answers that the job would still have given.
 
         Returns ``DELETED``, ``GONE`` when the service does not find the job, or ``ENDING`` when the cancelled job has not ended
-        in time; it then still exists. Raises InputError for an active job without ``cancel``, or ServiceError.
+        in time; it then still exists. Raises InputError for an invalid name or an active job without ``cancel``, and ServiceError
+        when the service refuses or does not answer.
         """
         from airflow_gemini_batch.engine.gemini.inventory import delete_job
 
@@ -216,7 +217,7 @@ class GeminiHook(BaseHook):
         return find_files(self.client, display_name)
 
     def delete_file(self, name: str) -> DeleteOutcome:
-        """Delete a file, so that it no longer counts against the project's 20 GB.
+        """Delete a file, so that it no longer counts against the project's 20 GB of storage.
 
         :param name: ``files/<id>``.
 
@@ -245,8 +246,10 @@ class GeminiHook(BaseHook):
             page).
         :param display_name: shown in listings only. Default: none.
 
-        Returns the name, ``cachedContents/…``, for ``config={"cached_content": name}``. Raises InputError when there is nothing
-        to cache or the ttl is too short. The request is sent once: after an OutcomeUnknownError a billed cache may exist.
+        Returns the name, ``cachedContents/<id>``, for ``config={"cached_content": name}`` of a ``GenerateRequest``. The create is
+        sent once, because a second one would be billed too. Raises InputError when there is nothing to cache or the ttl is too
+        short; RefusedError when the service refuses, for example because the prefix is too short; OutcomeUnknownError when it
+        does not answer: a cache may exist then, which is billed until it expires.
         """
         from airflow_gemini_batch.engine.gemini.caches import DEFAULT_TTL, Caches
 

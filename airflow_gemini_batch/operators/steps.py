@@ -117,7 +117,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     Raises InputError while the DAG is parsed, and AirflowFailException for a definite refusal, such as an unknown model or a
-    wrong key. If the service does not answer, raises OutcomeUnknownError; the retry looks for the job before it creates one.
+    wrong key. If the service does not answer, raises OutcomeUnknownError; the retry searches for the job before it creates one.
     """
 
     template_fields: Sequence[str] = ("shard", *GeminiOperator.template_fields)

@@ -36,19 +36,19 @@ class GeminiBatchTrigger(BaseTrigger):
     """Wait until one of several jobs needs attention, a time comes, or the deadline passes; fire one event and end.
 
     The event is ``{"why": "settled" | "time" | "timeout" | "error", "message": str, "deadline": float, "refusals": int}``: what
-    the task needs to go on where it stopped, apart from what the run and the service know.
+    the task needs to resume, apart from what the run and the service hold.
 
     :param gemini_conn_id: The connection's id; the key is read from it here and stored nowhere.
     :param jobs: Names of the jobs (``batches/…``). None: only wait for ``wake_at``.
     :param poll_interval: Seconds between two checks while the service answers.
-    :param deadline: When to give up, in seconds since the epoch: by the wall clock, because the trigger may go on in another
-        process. It is handed back in the event.
+    :param deadline: When to give up, in seconds since the epoch: by the wall clock, because the trigger may resume in
+        another process. The event returns it.
     :param late: The jobs that are known to have ended without naming their output. Default: none.
     :param until: When to give up, where that is later than the deadline: the last wait for what has been paid for may be longer.
     :param wake_at: When there is something else to do, in seconds since the epoch. Default: never.
-    :param refusals: How often in a row a submission has been refused for quota; handed back in the event.
+    :param refusals: How often in a row a submission has been refused for quota; the event returns it.
     :param cancel_on_kill: Whether to cancel the jobs when a user clears the task or sets its state while it is deferred.
-        Needs Airflow 3.3, which tells triggers of it; before, the jobs run on.
+        Needs Airflow 3.3; with earlier releases the jobs keep running.
     :param destination: URI of the run whose ledger records the cancellation before its jobs are cancelled. Default: none.
     """
 
@@ -125,7 +125,7 @@ class GeminiBatchTrigger(BaseTrigger):
             outcomes = await asyncio.gather(*map(poller.cancel_job, self.jobs), return_exceptions=True)
         for job, outcome in zip(self.jobs, outcomes, strict=True):
             if isinstance(outcome, BaseException):
-                self.log.warning("%s It may run on and be billed.", outcome)
+                self.log.warning("%s The job may keep running and be billed.", outcome)
             else:
                 self.log.info("Cancelled %s.", job)
 
@@ -156,9 +156,7 @@ class GeminiBatchTrigger(BaseTrigger):
                     renewed = await self._endpoint()
                     if renewed == endpoint:
                         return Wake("error", refused)
-                    self.log.info(
-                        "The key was refused, but connection %s has a new one, which is used from now on.", self.gemini_conn_id
-                    )
+                    self.log.info("The key was refused, but connection %s has a new one, which is used now.", self.gemini_conn_id)
                     endpoint, decision = renewed, Sleep(0.0)
 
     async def _watch_with(self, poller: Poller, notifications: JobNotifications, watch: Watch, decision: Sleep | Wake) -> Wake:
