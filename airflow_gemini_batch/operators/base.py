@@ -73,7 +73,7 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
     def wait_in_triggerer(
         self, *, jobs: Sequence[str], poll_interval: float, deadline: float, until: float | None = None, **trigger: Any
     ) -> NoReturn:
-        """Release the worker slot until ``execute_complete`` has something to do. The arguments are the trigger's."""
+        """Release the worker slot until ``execute_complete`` is called. The arguments are those of ``GeminiBatchTrigger``."""
         until = deadline if until is None else until
         self.defer(
             trigger=GeminiBatchTrigger(

@@ -62,7 +62,7 @@ class Poller:
         return await asyncio.to_thread(self._client.page_of_jobs, token)
 
     async def cancel_job(self, name: str) -> None:
-        """Ask for a job to end; no error when it is gone. Raises ServiceError."""
+        """Cancel a job. A job that does not exist is not an error. Raises ServiceError."""
         await asyncio.to_thread(self._client.cancel_job, name)
 
     async def close(self) -> None:

@@ -29,25 +29,25 @@ def test_a_file_holds_the_dag_of_its_name(dags: dict[str, Any], name: str) -> No
 
 
 @pytest.mark.parametrize("name", [file.stem for file in FILES])
-def test_a_lost_worker_costs_no_run(dags: dict[str, Any], name: str) -> None:
+def test_every_task_has_retries(dags: dict[str, Any], name: str) -> None:
     assert all(task.retries >= 1 for task in dags[name].tasks)
 
 
-def test_the_whole_trip_is_one_task_after_the_table(dags: dict[str, Any]) -> None:
+def test_the_whole_run_is_one_task_after_the_table(dags: dict[str, Any]) -> None:
     dag = dags["describe_stdlib"]
 
     assert dag.get_task("describe").upstream_task_ids == {"collect_stdlib"}
     assert len(dag.tasks) == 2
 
 
-def test_the_steps_follow_the_way_of_the_data(dags: dict[str, Any]) -> None:
+def test_the_steps_follow_the_path_of_the_data(dags: dict[str, Any]) -> None:
     dag = dags["describe_stdlib_in_steps"]
 
-    way = ["collect_stdlib", "build", "submit", "wait", "download", "finish"]
-    assert [dag.get_task(after).upstream_task_ids for after in way[1:]] == [{before} for before in way[:-1]]
+    path = ["collect_stdlib", "build", "submit", "wait", "download", "finish"]
+    assert [dag.get_task(after).upstream_task_ids for after in path[1:]] == [{before} for before in path[:-1]]
 
 
-def test_both_ask_the_same_question(dags: dict[str, Any]) -> None:
+def test_both_dags_have_the_same_request(dags: dict[str, Any]) -> None:
     one_task = dags["describe_stdlib"].get_task("describe")
     in_steps = dags["describe_stdlib_in_steps"].get_task("build")
 

@@ -1,7 +1,7 @@
 """Operators against the emulator: pass by pass without a database, and as real DAG runs with one.
 
 Passes run in this process exactly as Airflow runs them: templates rendered, trigger arguments through JSON, a fresh copy of the
-operator for each pass. That is fast and can be stopped anywhere; what only Airflow itself can show is left to ``dag.test()``.
+operator for each pass. That is fast and can be stopped anywhere. Tests of Airflow's own behaviour use ``dag.test()``.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Passes:
 
     @property
     def trigger(self) -> GeminiBatchTrigger:
-        """As the triggerer makes it: from what lies in the metadata database."""
+        """Made as the triggerer does, from what is stored in the metadata database."""
         assert self.deferred is not None
         _, arguments = self.deferred.trigger.serialize()
         return GeminiBatchTrigger(**json.loads(json.dumps(arguments)))
@@ -153,7 +153,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def airflow_db() -> None:
-    """A migrated database in the session's own AIRFLOW_HOME; made once, it takes some fifteen seconds."""
+    """A migrated database in the session's own AIRFLOW_HOME. It is made once, which takes about fifteen seconds."""
     from airflow.utils.db import initdb
 
     initdb()
@@ -167,7 +167,7 @@ class DagRunResult:
     errors: list[BaseException]
 
     def __getitem__(self, task_id: str) -> Any:
-        """What a task returned; of a mapped one, what its first instance did."""
+        """The return value of a task; for a mapped task, of its first instance."""
         return self.returned[task_id][0]
 
 

@@ -1,4 +1,4 @@
-"""common-ai's own operator, with ``google:`` in front of the model: its state, its retries, our adapter, the emulator."""
+"""common-ai's own operator with a ``google:`` model: its state and retries, our adapter, the emulator."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def submit(adapter: GeminiBatchAdapter, prompts: list[Any], **more: Any) -> str:
 
 
 class TestOperator:
-    """With the connection of the rest of this package."""
+    """common-ai's operator, with the connection that the other tests use."""
 
     @pytest.fixture(autouse=True)
     def short_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ class TestStates:
         with pytest.raises(NotFoundError) as lost:
             adapter.get_batch("batches/unknown")
 
-        # What common-ai takes for "gone, submit a new one".
+        # With this error common-ai would submit a new batch.
         assert not hasattr(lost.value, "status_code")
 
     def test_results_cannot_be_read_before_the_job_has_ended(self, adapter: GeminiBatchAdapter, emulator: Emulator) -> None:

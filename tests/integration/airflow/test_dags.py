@@ -1,4 +1,4 @@
-"""What only Airflow itself can show: real serialization, mapping, trigger rules and retries, through ``dag.test()``."""
+"""Real serialization, mapping, trigger rules and retries of Airflow, with ``dag.test()``."""
 
 from __future__ import annotations
 

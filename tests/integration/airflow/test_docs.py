@@ -1,4 +1,4 @@
-"""What the pages about tasks show runs as it stands there: each page is a DAG file, and its DAGs run to their end."""
+"""The snippets of the pages about tasks run unchanged: each page is a DAG file, and its DAGs succeed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_gemini_batch.engine.specs import GenerateRequest
 from tests.doc_snippets import DOCS
 from tests.integration.airflow.conftest import KEY, MODEL, table
 
-#: What the pages call a place of the reader's.
+#: The bucket in the pages, replaced by a local folder.
 BUCKET = "s3://bucket"
 
 #: Checking every 30 seconds is right for jobs that take hours, but too slow for tests.

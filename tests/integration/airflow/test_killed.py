@@ -1,4 +1,4 @@
-"""Killed, timed out, cleared: what becomes of the jobs, and how the task goes on when it runs again."""
+"""After a kill, a timeout or a clear: what happens to the jobs, and how the task resumes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def states(emulator: Emulator) -> set[str]:
 
 @pytest.fixture
 def as_airflow_kills() -> Iterator[Callable[[Any, Callable[[], bool]], None]]:
-    """SIGTERM as Airflow's task runner takes it, at the moment when something has come true."""
+    """SIGTERM, handled as Airflow's task runner does, as soon as a condition is true."""
     before = signal.getsignal(signal.SIGTERM)
     waiting: list[threading.Thread] = []
 
@@ -144,7 +144,7 @@ def test_killed_on_the_worker_the_task_stops_before_it_cancels(
     with pytest.raises(TaskKilled):
         task.execute(Passes(task).context)
 
-    # The second was created and never answered; the third was not created any more.
+    # The second was created but not answered. The third was not created.
     assert (len(created(emulator)), states(emulator)) == (2, {CANCELLED})
     assert why_cancelled(tmp_path / "run") == ["killed", "killed", None]
     emulator.faults.clear()

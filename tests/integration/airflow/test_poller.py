@@ -1,4 +1,4 @@
-"""Many triggers in one triggerer: what they ask of the service, counted by the service."""
+"""Many triggers in one triggerer: their requests, counted by the service."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_the_client_is_closed_after_its_last_user(emulator: Emulator, jobs: Call
 
 
 def test_cancelling_one_trigger_leaves_the_others_waiting(emulator: Emulator, jobs: Callable[[int], list[str]]) -> None:
-    """A triggerer that shuts down, or moves a trigger to another one, cancels it; the jobs and the other triggers go on."""
+    """A triggerer that shuts down, or moves a trigger to another one, cancels it; the jobs and the other triggers continue."""
     hang(emulator)
     triggers = waits(jobs(2), seconds=1.0, poll_interval=0.2)
 
@@ -191,7 +191,7 @@ def test_cancelling_one_trigger_leaves_the_others_waiting(emulator: Emulator, jo
 def test_a_client_is_built_without_blocking_the_event_loop(
     emulator: Emulator, jobs: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes a tenth of a second, for which hundreds of other triggers would stand still."""
+    """It takes a tenth of a second, which would delay hundreds of other triggers."""
     hang(emulator)
     waiting = waits(jobs(1), seconds=0.5, poll_interval=0.2)
     built_in: list[threading.Thread] = []

@@ -1,4 +1,4 @@
-"""A key that is exchanged while a task is deferred, which may last for days."""
+"""A key is replaced while a task is deferred, which may last for days."""
 
 from __future__ import annotations
 

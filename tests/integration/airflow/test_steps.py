@@ -185,7 +185,7 @@ def test_unanswered_rows_become_dead_letters_that_the_operator_resubmits(
     summary = Passes(describe(carry=[])).finish()
 
     assert (done["state"], part["reasons"]) == (state, {f"JOB_{state}": 5})
-    assert summary["results"] == (12 if state == "EXPIRED" else 7)  # what somebody cancelled, only they may want again
+    assert summary["results"] == (12 if state == "EXPIRED" else 7)  # rows cancelled from outside are not resubmitted
 
 
 def test_the_steps_find_a_resubmitted_shard(

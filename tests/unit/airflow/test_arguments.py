@@ -1,4 +1,4 @@
-"""A mistake in an argument is an error of the DAG file, and not of a task that runs hours later."""
+"""A mistake in an argument is an import error of the DAG file, not of a task that runs hours later."""
 
 from __future__ import annotations
 

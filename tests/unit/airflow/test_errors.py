@@ -1,4 +1,4 @@
-"""Which errors burn no retries."""
+"""Which errors Airflow may retry."""
 
 from __future__ import annotations
 

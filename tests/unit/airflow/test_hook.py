@@ -1,4 +1,4 @@
-"""An Airflow connection becomes an endpoint, and its key is shown nowhere."""
+"""An Airflow connection becomes an endpoint, and its key is never shown."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_known_extra_fields_cause_no_warning(connect: Any, capsys: pytest.Captur
 
 
 def _warnings(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The lines of Airflow's log, which goes to the standard streams, that warn."""
+    """The warnings in Airflow's log, which goes to the standard streams."""
     out, err = capsys.readouterr()
     return [line for line in f"{out}\n{err}".splitlines() if "warning" in line.lower()]
 

@@ -1,4 +1,4 @@
-"""The button on a task."""
+"""The link from a task to its run's folder."""
 
 from __future__ import annotations
 

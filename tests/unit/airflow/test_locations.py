@@ -1,4 +1,4 @@
-"""URIs as Airflow understands them."""
+"""URIs are opened as Airflow opens them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_connection_opens_the_file_system_and_stays_in_the_uri(monkeypatch: 
         asked.append((scheme, conn_id))
         return fsspec.filesystem("memory")
 
-    # Airflow's registry of file systems, which providers fill: none for object stores is installed here.
+    # Airflow's registry of file systems. No provider for object stores is installed here.
     monkeypatch.setattr("airflow.sdk.io.get_fs", get_fs)
     monkeypatch.setattr("airflow_gemini_batch._locations.has_fs", lambda scheme: scheme == "s3")
 

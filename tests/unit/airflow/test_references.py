@@ -1,4 +1,4 @@
-"""What the steps hand on: plain, small, and checked when it comes back."""
+"""References between steps are plain JSON, small, and checked when they are read."""
 
 from __future__ import annotations
 

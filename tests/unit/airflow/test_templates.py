@@ -1,4 +1,4 @@
-"""Jinja for the DAG run, ``${column}`` for the row, and nothing at all for what is in the rows."""
+"""Jinja is rendered for the DAG run, ``${column}`` for the row, and row data is never rendered."""
 
 from __future__ import annotations
 

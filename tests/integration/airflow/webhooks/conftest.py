@@ -1,4 +1,4 @@
-"""The emulator's webhooks, the plugin's receiver, and connections that know of them."""
+"""The emulator's webhooks, the plugin's receiver, and connections with webhook settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.unit.webhooks import signing
 
 SECRET = f"whsec_{signing.SECRET}"
 
-#: With webhooks the service is asked every ten times as many seconds: never within a test.
+#: With webhooks the service is polled ten times less often: never within a test.
 SLOW = 30.0
 
 
@@ -57,14 +57,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def registered(connect: Callable[..., None], receiver: str, folder: Path) -> None:
-    """A registered webhook, whose secret the connection knows."""
+    """A registered webhook, whose secret is in the connection."""
     webhook = GeminiHook().webhooks.create(receiver, name="airflow")
     connect(extra=json.dumps({"webhook_signing_secret": webhook.secret, "webhook_folder": str(folder)}))
 
 
 @pytest.fixture
 def own(connect: Callable[..., None], receiver: str, folder: Path) -> None:
-    """No registered webhook: each job brings its own."""
+    """No registered webhook: each job has its own."""
     connect(extra=json.dumps({"webhook_uri": receiver, "webhook_folder": str(folder)}))
 
 

@@ -1,4 +1,4 @@
-"""What a DAG that is scheduled on the ends of jobs sees."""
+"""The events that a DAG scheduled on ended jobs receives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_gemini_batch.emulator import HttpFault, JobFault, WebhookFault
 from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
 from tests.integration.airflow.webhooks.conftest import deliveries, ended
 
-#: Seconds in which a watcher has fired, whatever else the machine does.
+#: Seconds within which a watcher fires, also on a busy machine.
 _PATIENCE = 30.0
 
 

@@ -1,4 +1,4 @@
-"""Webhooks are registered, listed, rotated and deleted; the page that says how."""
+"""Webhooks are registered, listed, rotated and deleted, as docs/webhooks.md shows."""
 
 from __future__ import annotations
 

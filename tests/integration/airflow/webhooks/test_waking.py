@@ -18,7 +18,7 @@ from tests.integration.airflow.webhooks.conftest import SECRET, SLOW, deliveries
 
 
 def wait_for(jobs: list[str], *, poll_interval: float = SLOW, seconds: float = 20.0) -> tuple[dict[str, Any], float]:
-    """The trigger's event, and after how many seconds it came."""
+    """The trigger's event, and the seconds until it fired."""
     trigger = GeminiBatchTrigger(
         gemini_conn_id="gemini_default", jobs=jobs, poll_interval=poll_interval, deadline=time.time() + seconds
     )
@@ -70,7 +70,7 @@ def test_a_webhook_with_an_invalid_signature_wakes_no_trigger(do, emulator, regi
 
     _, seconds = wait_for(jobs, seconds=3)
 
-    # The deadline is what ended the wait; the last check finds the job ended.
+    # The deadline ended the wait; the last check finds that the job has ended.
     assert seconds > 2.9
     assert not list(folder.glob("*.*"))
     assert emulator.deliveries()[0]["answered"] == "401"
