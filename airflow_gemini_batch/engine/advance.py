@@ -9,6 +9,7 @@ answers from landing, and the error comes at the end of the pass, before anythin
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from airflow_gemini_batch.engine.collect.download import collect, lost_job, unnamed_output
+from airflow_gemini_batch.engine.collect.download import collect, download, lost_job, unnamed_output
 from airflow_gemini_batch.engine.errors import (
     BalanceError,
     CorruptRunError,
@@ -255,7 +256,9 @@ class _Pass:
             case "error":
                 raise error
             case "lost":
-                log.warning("%s The rows of shard %s are resubmitted.", error, shard.id)
+                log.warning("%s The unanswered rows of shard %s are resubmitted.", error, shard.id)
+                with contextlib.suppress(ServiceError):  # what can be had of the output is paid for
+                    download(self.run, self.client, shard, job, accept_partial=True)
                 return self._give_up(shard, job.name, why=error)
         if is_settled(job):
             log.warning("%s The job of shard %s has ended; asking for its output again later.", error, shard.id)

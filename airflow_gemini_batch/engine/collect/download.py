@@ -9,24 +9,23 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from airflow_gemini_batch.engine.collect.land import Ending, land
+from airflow_gemini_batch.engine.collect.output_check import doubt
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.response.reasons import Reason, is_retryable
-from airflow_gemini_batch.engine.response.responses import Garbage, classify
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
-from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
-from airflow_gemini_batch.engine.submit.inline import receive_inline
+from airflow_gemini_batch.engine.run.shard_inputs import Inputs, open_inputs
+from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.engine.submit.inline import inline_answers
 
 log = logging.getLogger(__name__)
-
-#: An output with fewer lines than the job has counted is downloaded so many times before it is believed.
-_MOST_DOWNLOADS = 3
 
 #: What becomes of the rows for which a job has no answer, by the job's state.
 _REASONS: dict[JobState, Reason] = {
@@ -59,20 +58,17 @@ def collect(
     landed = ledger.landed(shard.id)
     if landed is not None:
         return landed
-    cancelled_by_us = False
-    if job is not None:
-        ledger.record_end(shard.id, job)
-        cancelled_by_us = ledger.cancellation(shard.id) is not None
-        # An inline job that ended badly may hold answers all the same, which no listing shows.
-        if job.output_file is not None or job.ended_well or job.input_file is None:
-            try:
-                download(run, client, shard, job)
-            except NotFoundError as error:
-                if (job.ended_well or job.output_file is not None) and not options.resubmit_lost:
-                    raise
-                log.warning("%s Its rows count as unanswered.", error)
-    ending = ending_of(job, cancelled_by_us=cancelled_by_us)
-    counts = land(run, shard, ending, keep_response=options.keep_response, media_to=options.media_to, manifest=manifest)
+    with contextlib.ExitStack() as stack:
+        inputs = _inputs_if_readable(run, shard, stack)
+        cancelled_by_us = False
+        if job is not None:
+            ledger.record_end(shard.id, job)
+            cancelled_by_us = ledger.cancellation(shard.id) is not None
+            _bring_output(run, client, shard, job, inputs, resubmit_lost=options.resubmit_lost)
+        ending = ending_of(job, cancelled_by_us=cancelled_by_us)
+        counts = land(
+            run, shard, ending, keep_response=options.keep_response, media_to=options.media_to, manifest=manifest, inputs=inputs
+        )
     log.info(
         "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else ""
     )
@@ -81,69 +77,99 @@ def collect(
     return counts
 
 
-def download(run: Run, client: GeminiClient, shard: Shard, job: Job) -> None:
-    """Bring the job's output into the run, whole. A copy of the right size is not fetched again.
+def _inputs_if_readable(run: Run, shard: Shard, stack: contextlib.ExitStack) -> Inputs | None:
+    """None for torn inputs: landing will say so, once the output is safe."""
+    try:
+        return stack.enter_context(open_inputs(run, shard))
+    except CorruptRunError:
+        return None
 
-    Raises OutcomeUnknownError when the service does not give it yet.
+
+def _bring_output(run: Run, client: GeminiClient, shard: Shard, job: Job, inputs: Inputs | None, *, resubmit_lost: bool) -> None:
+    # An inline job that ended badly may hold answers all the same, which no listing shows.
+    if job.output_file is None and not job.ended_well and job.input_file is not None:
+        return
+    try:
+        download(run, client, shard, job, keys=None if inputs is None else inputs.numbers)
+    except NotFoundError as error:
+        if (job.ended_well or job.output_file is not None) and not resubmit_lost:
+            raise
+        log.warning("%s Its rows count as unanswered.", error)
+
+
+def download(
+    run: Run,
+    client: GeminiClient,
+    shard: Shard,
+    job: Job,
+    *,
+    keys: Collection[str] | None = None,
+    accept_partial: bool = False,
+) -> None:
+    """Bring the job's output into the run, whole. A copy that has been kept is not fetched again.
+
+    :param keys: the keys that were sent. Default: not known, any key is one of them.
+    :param accept_partial: keep what the service gives, although rows lack that the job has counted.
+
+    Raises OutcomeUnknownError when the service does not give it yet, or gives something else.
     """
     target = run.responses_file(shard.id)
-    if job.output_file is None:
-        if not target.exists():
-            try:
-                operation = client.get_operation(job.name)
-            except NotFoundError as error:
-                raise _gone(job, error) from error
-            receive_inline(run, shard, operation, ended_well=job.ended_well)
-        return
-    fetch_output(client, job, target, requests=shard.requests)
+    expected = 0 if accept_partial else _answers_expected(job, shard.requests)
+    if job.output_file is not None:
+        fetch_output(client, job, target, expected=expected, keys=keys)
+    elif not target.exists():
+        try:
+            operation = client.get_operation(job.name)
+        except NotFoundError as error:
+            raise _gone(job, error) from error
+        answers = inline_answers(operation, job.name, ended_well=job.ended_well)
+        if answers:
+            with target.receiving() as path:
+                path.write_bytes(b"".join(answer + b"\n" for answer in answers))
+                _require_output(path, f"The answers of {job.name}", size=path.stat().st_size, expected=expected, keys=keys)
 
 
-def fetch_output(client: GeminiClient, job: Job, target: Location, *, requests: int = 0) -> None:
+def fetch_output(
+    client: GeminiClient, job: Job, target: Location, *, expected: int | None = None, keys: Collection[str] | None = None
+) -> None:
     """Bring a job's output file to a place of ours, whole. A copy of the right size is not fetched again.
 
-    :param requests: how many lines to expect of a job that ended well and says nothing of its counts.
+    :param expected: rows that the output must answer where the service does not give its size. Default: by the job's counts.
+    :param keys: the keys that were sent. Default: not known, any key is one of them.
+
+    Raises OutcomeUnknownError when something else arrives, a login page for example; nothing is kept of it.
     """
     assert job.output_file is not None
-    expected = _size(client, job.output_file)
-    if target.exists() and expected in (None, target.size()):
+    size = _size(client, job.output_file)
+    if target.exists() and size in (None, target.size()):
         return
-    counted = job.stats.succeeded + job.stats.failed or (requests if job.ended_well else 0)
-    for _ in range(_MOST_DOWNLOADS):
+    expected = _answers_expected(job, 0) if expected is None else expected
+    for last in (False, True):
         try:
-            lines = _fetch(client, job.output_file, target, expected)
+            with target.receiving() as path:
+                client.download(job.output_file, path)
+                _require_output(path, job.output_file, size=size, expected=expected, keys=keys)
+                log.info("Downloaded %s: %.1f MB.", job.output_file, path.stat().st_size / 1e6)
+            return
         except RefusedError as error:
             if error.code in (403, 404):
                 raise _gone(job, error) from error
             raise
-        if lines >= counted:
-            return
-        log.warning("%s has %d whole lines, its job counts %d. Downloading it again.", job.output_file, lines, counted)
-    log.warning("%s stays short: rows without an answer go to dead_letter.", job.output_file)
+        except OutcomeUnknownError as error:
+            if last:
+                raise
+            log.warning("%s Downloading it again.", error)
 
 
-def _fetch(client: GeminiClient, name: str, target: Location, expected: int | None) -> int:
-    """The number of lines that arrived."""
-    with target.receiving() as path:
-        client.download(name, path)
-        received = path.stat().st_size
-        if expected is not None and received != expected:
-            raise OutcomeUnknownError(f"{name} came with {received} of {expected} bytes. Nothing was kept; run the same again.")
-        lines = _count_lines(path)
-    log.info("Downloaded %s: %d lines, %.1f MB.", name, lines, received / 1e6)
-    return lines
+def _require_output(body: Path, what: str, *, size: int | None, expected: int, keys: Collection[str] | None) -> None:
+    if (why := doubt(body, size=size, expected=expected, keys=keys)) is not None:
+        raise OutcomeUnknownError(f"{what} {why}. Nothing of it was kept, and nothing is resubmitted because of it.")
 
 
-def _count_lines(path: Path) -> int:
-    """Lines that are not empty, without looking into them; but one without an end may be torn, and then does not count."""
-    lines, ended = 0, 0
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            lines += block.count(b"\n") - block.count(b"\n\n")
-            if (at := block.rfind(b"\n")) >= 0:
-                ended = file.tell() - len(block) + at + 1
-        file.seek(ended)
-        rest = file.read()
-    return lines + (bool(rest.strip()) and not isinstance(classify(rest), Garbage))
+def _answers_expected(job: Job, requests: int) -> int:
+    """How many rows the output answers by the job's own counts; if it has none, all of a job that ended well."""
+    counted = job.stats.succeeded + job.stats.failed or (requests if job.ended_well else 0)
+    return min(counted, requests) if requests else counted
 
 
 def _input_file(run: Run, shard: Shard) -> str | None:

@@ -11,6 +11,7 @@ Memory holds the keys of one shard and some megabytes of lines, never the output
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -65,12 +66,13 @@ def land(
     keep_response: bool = True,
     media_to: MediaTo = "column",
     manifest: Manifest | None = None,
+    inputs: Inputs | None = None,
 ) -> Landed:
     """Write the shard's part of both tables from the output lines that the run holds.
 
     :param keep_response: whether the results keep each raw answer.
     :param media_to: whether media go into the results, or into files beside them.
-    :param manifest: the run's, where it has been read already.
+    :param manifest, inputs: the run's and the shard's, where they have been read already.
 
     Raises CorruptRunError when the shard's inputs or requests are absent or were changed.
     """
@@ -80,8 +82,8 @@ def land(
     run.landed_file(shard.id).delete()
     if any(column.name == "media" for column in extras.columns):
         media_folder.delete()
-    with open_inputs(run, shard) as inputs, open_output(run, shard) as output:
-        join = Join(inputs.numbers(), inputs.rows)
+    with _opened(run, shard, inputs) as inputs, open_output(run, shard) as output:
+        join = Join(inputs.numbers, inputs.rows)
         results = _ResultsTable(shard, ending, inputs, extras, keep_response)
         with PartWriter(run.results_part(shard.id), results.schema) as part:
             for answers in _answers(output, join, inputs):
@@ -109,6 +111,10 @@ def land(
     )
     run.landed_file(shard.id).write(msgspec.json.encode(landed))
     return landed
+
+
+def _opened(run: Run, shard: Shard, inputs: Inputs | None) -> contextlib.AbstractContextManager[Inputs]:
+    return open_inputs(run, shard) if inputs is None else contextlib.nullcontext(inputs)
 
 
 # --- deciding about each row ----------------------------------------------------------------------------------------------

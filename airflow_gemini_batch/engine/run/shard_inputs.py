@@ -7,6 +7,7 @@ input order.
 from __future__ import annotations
 
 import contextlib
+import functools
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
@@ -34,6 +35,7 @@ class Inputs:
             self._row_bytes.append(batch.nbytes // max(batch.num_rows, 1))
             self.rows += batch.num_rows
 
+    @functools.cached_property
     def numbers(self) -> dict[str, int]:
         """Key -> row number, for the rows that became requests."""
         numbers: dict[str, int] = {}

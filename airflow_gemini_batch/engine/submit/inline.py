@@ -39,19 +39,18 @@ def inline_requests(run: Run, shard: Shard) -> list[dict[str, Any]]:
     return [_inlined(json.loads(line)) for line in lines if line]
 
 
-def receive_inline(run: Run, shard: Shard, operation: bytes, *, ended_well: bool = True) -> None:
-    """Bring the answers of a finished operation into the run, as an output file.
+def inline_answers(operation: bytes, job: str, *, ended_well: bool = True) -> list[bytes]:
+    """The answers in a finished operation, each on one line, as in an output file.
 
+    :param job: the job's name, which the operation must have.
     :param ended_well: whether there must be some.
 
     Raises OutcomeUnknownError when it holds none and must: the service has been seen to give them later than the state.
     """
-    answers = _answers(operation)
-    if not answers:
-        if ended_well:
-            raise OutcomeUnknownError(f"The job of shard {shard.id} has succeeded, but the service does not return its answers.")
-        return
-    run.responses_file(shard.id).write(b"".join(_on_one_line(answer) + b"\n" for answer in answers))
+    answers = _answers(operation, job)
+    if not answers and ended_well:
+        raise OutcomeUnknownError(f"{job} has succeeded, but the service does not return its answers.")
+    return [_on_one_line(answer) for answer in answers]
 
 
 def _inlined(line: dict[str, Any]) -> dict[str, Any]:
@@ -81,29 +80,37 @@ class _Metadata(msgspec.Struct):
 
 
 class _Operation(msgspec.Struct):
+    name: str = ""
     metadata: _Metadata | None = None
     response: _Output | None = None
 
 
-def _answers(operation: bytes) -> list[bytes]:
+def _answers(operation: bytes, job: str) -> list[bytes]:
     """Both places hold the output; either may be left out."""
     try:
         read = msgspec.json.decode(operation, type=_Operation)
     except (ValueError, RecursionError):
-        return _read_leniently(operation)
+        return _read_leniently(operation, job)
+    _require_name(read.name, job)
     for output in (read.metadata.output if read.metadata else None, read.response):
         for rows in (output.inlined_responses, output.inlined_embed_content_responses) if output else ():
             if rows is not None and rows.inlined_responses:
                 return [bytes(row) for row in rows.inlined_responses]
-    return _read_leniently(operation)
+    return _read_leniently(operation, job)
 
 
-def _read_leniently(operation: bytes) -> list[bytes]:
+def _require_name(found: object, job: str) -> None:
+    if found != job:
+        raise OutcomeUnknownError(f"The service was asked for {job} and answered with {str(found)[:100] or 'no job'!r}.")
+
+
+def _read_leniently(operation: bytes, job: str) -> list[bytes]:
     """For what only a lenient parser takes, such as lone surrogates and NaN, and for other spellings."""
     try:
         content = as_dict(read_any(operation))
     except (ValueError, RecursionError) as error:
         raise OutcomeUnknownError(f"The service answered with {len(operation)} bytes that are not readable JSON.") from error
+    _require_name(content.get("name"), job)
     for output in (as_dict(as_dict(content.get("metadata")).get("output")), as_dict(content.get("response"))):
         for name in ("inlinedResponses", "inlinedEmbedContentResponses"):
             rows = field(output, name)

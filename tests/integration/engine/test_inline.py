@@ -12,10 +12,9 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.errors import InputError, NotFoundError, OutcomeUnknownError
 from airflow_gemini_batch.engine.finish.summary import Summary
-from airflow_gemini_batch.engine.run.layout import Run, Shard
-from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.run.layout import Shard
 from airflow_gemini_batch.engine.specs import GenerateRequest, RawRequest
-from airflow_gemini_batch.engine.submit.inline import MAX_INLINE_BYTES, goes_inline, receive_inline
+from airflow_gemini_batch.engine.submit.inline import MAX_INLINE_BYTES, goes_inline, inline_answers
 from tests.integration.engine.conftest import creates, read, table
 
 pytestmark = pytest.mark.integration
@@ -127,24 +126,29 @@ def test_what_an_inline_job_had_answered_before_it_ended_badly_is_kept(
     ],
 )
 @pytest.mark.parametrize("spoilt", [b"", b', "x": NaN', b', "x": "\\ud800"', b', "x": "\xe9"', b', "x": ' + b"9" * 5000])
-def test_answers_are_found_wherever_they_stand_and_whatever_stands_beside(
-    output: dict[str, Any], spoilt: bytes, tmp_path: Path
-) -> None:
-    operation = {"metadata": {"output": {"inlinedResponses": {}}}, "response": output}
-    run, shard = Run(locate(str(tmp_path / "run"))), Shard(0, 1, 1, 100, "")
+def test_answers_are_found_wherever_they_stand_and_whatever_stands_beside(output: dict[str, Any], spoilt: bytes) -> None:
+    operation = {"name": "batches/a", "metadata": {"output": {"inlinedResponses": {}}}, "response": output}
 
-    receive_inline(run, shard, json.dumps(operation)[:-1].encode() + spoilt + b"}")
+    [answer] = inline_answers(json.dumps(operation)[:-1].encode() + spoilt + b"}", "batches/a")
 
-    assert json.loads(run.responses_file(shard.id).read()) == ANSWER
+    assert json.loads(answer) == ANSWER
 
 
-def test_an_output_without_any_answer_is_asked_for_again(tmp_path: Path) -> None:
-    run, shard = Run(locate(str(tmp_path / "run"))), Shard(0, 1, 1, 100, "")
-
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"name": "batches/a", "done": True, "response": {"inlinedResponses": {}}},
+        {"name": "batches/b", "done": True, "response": {"inlinedResponses": [ANSWER]}},
+        {"done": True, "response": {"inlinedResponses": [ANSWER]}},
+        {"error": "sign in first"},
+        ["batches/a"],
+        "",
+    ],
+)
+@pytest.mark.parametrize("spoilt", [b"", b"\xe9"])
+def test_what_is_not_the_jobs_answers_is_asked_for_again(operation: Any, spoilt: bytes) -> None:
     with pytest.raises(OutcomeUnknownError):
-        receive_inline(run, shard, b'{"done": true, "response": {"inlinedResponses": {}}}')
-
-    assert not run.responses_file(shard.id).exists()
+        inline_answers(json.dumps(operation).encode() + spoilt, "batches/a")
 
 
 def test_raw_answers_stay_as_they_came(go: Go, tmp_path: Path, emulator: Emulator) -> None:
