@@ -219,9 +219,13 @@ class _Pass:
             return self._redrive(shard, landed)
         if shard in fetched:
             return self._settle_job(shard, *fetched[shard])
-        if shard.requests == 0:
+        if len(self._refused(shard)) >= shard.requests:  # none was made, or the service takes none of them
             return self._collect(shard, None)
         return _ShardState(shard, "unsubmitted"), ()
+
+    def _refused(self, shard: Shard) -> dict[str, str]:
+        """The rows that the service refused to take, with its words."""
+        return self.snapshot.ledger.refused(shard.id) if self.snapshot.has(shard.id, "refused") else {}
 
     def _settle_job(self, shard: Shard, name: str, fetched: Fetched) -> tuple[_ShardState, tuple[Shard, ...]]:
         if self.patient and isinstance(fetched, PASSING):  # whatever waits for the job checks it again
@@ -241,7 +245,8 @@ class _Pass:
 
     def _collect(self, shard: Shard, job: Job | None) -> tuple[_ShardState, tuple[Shard, ...]]:
         try:
-            landed = collect(self.run, self.client, shard, job, self.options, manifest=self.snapshot.manifest)
+            refused = self._refused(shard)
+            landed = collect(self.run, self.client, shard, job, self.options, manifest=self.snapshot.manifest, refused=refused)
         except PASSING as error:
             if job is None:
                 raise
@@ -309,10 +314,15 @@ class _Pass:
         options = replace(self.options, max_active_jobs=None)
         submission = Submission(self.run, self.snapshot.manifest, self.client, options, snapshot=self.snapshot)
         jobs: list[str] = []
+        all_refused = False
         for shard in shards[: max(limit, 0)]:
             try:
-                jobs.append(submission.submit(shard).job)
-                self.snapshot.remember_job(shard.id, jobs[-1])
+                record = submission.submit(shard)
+                if record is None:  # the next pass writes its dead letters
+                    all_refused = True
+                    continue
+                jobs.append(record.job)
+                self.snapshot.remember_job(shard.id, record.job)
             except PASSING as error:
                 if not (self.patient or isinstance(error, QuotaError)):
                     raise
@@ -325,6 +335,8 @@ class _Pass:
             refusals = 0
         stuck = self.options.resubmit_stuck_after
         wake_in = stuck.total_seconds() / 4 if jobs and stuck is not None else None
+        if all_refused:
+            wake_in = 0.0
         return _Submitted(tuple(jobs), len(shards) - len(jobs), refusals, wake_in)
 
     def _size(self, active: int, left: int) -> str:

@@ -100,7 +100,14 @@ class ApiKeyError(ServiceError):
 
 
 class RefusedError(ServiceError):
-    """A definite 4xx: the service understood the request and did nothing. Repeating it unchanged does not help."""
+    """A definite 4xx: the service understood the request and did nothing. Repeating it unchanged does not help.
+
+    :param service_message: the service's own words, whole; the error's text shortens them.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, status: str = "", service_message: str = "") -> None:
+        super().__init__(message, code=code, status=status)
+        self.service_message = service_message
 
 
 class NotFoundError(RefusedError):

@@ -163,7 +163,8 @@ class GeminiBatchSubmitOperator(GeminiOperator):
             submission = Submission(run, run.built(), client, self.options)
             while True:
                 try:
-                    return _with_job(reference, submission.submit(shard).job)
+                    record = submission.submit(shard)
+                    return _with_job(reference, None if record is None else record.job)
                 except QuotaError as error:
                     refusals += 1
                     self._after_refusal(error, deadline, refusals)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+
+import msgspec
 
 from airflow_gemini_batch.engine.collect.land import Ending, land
 from airflow_gemini_batch.engine.collect.output_check import doubt
@@ -44,12 +46,15 @@ def collect(
     options: BatchOptions,
     *,
     manifest: Manifest | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> Landed:
     """Download a settled job's output and write the shard's parts of both tables. Finished work is found and not repeated.
 
     :param job: None for a shard without a request, which has no job.
     :param options: ``keep_response`` and ``media_to`` say what the parts hold; with ``resubmit_lost``, the rows of an output that
         the service no longer has become retryable dead letters.
+
+    :param refused: the rows that the service refused to take, with its words. Default: read from the ledger.
 
     Returns the counts. Raises NotFoundError when the output is gone, OutcomeUnknownError when the service does not give it yet,
     CorruptRunError when files of the run are absent or were changed.
@@ -58,16 +63,24 @@ def collect(
     landed = ledger.landed(shard.id)
     if landed is not None:
         return landed
+    refused = ledger.refused(shard.id) if refused is None else refused
     with contextlib.ExitStack() as stack:
         inputs = _inputs_if_readable(run, shard, stack)
         cancelled_by_us = False
         if job is not None:
             ledger.record_end(shard.id, job)
             cancelled_by_us = ledger.cancellation(shard.id) is not None
-            _bring_output(run, client, shard, job, inputs, resubmit_lost=options.resubmit_lost)
-        ending = ending_of(job, cancelled_by_us=cancelled_by_us)
+            sent = msgspec.structs.replace(shard, requests=shard.requests - len(refused))
+            _bring_output(run, client, sent, job, inputs, resubmit_lost=options.resubmit_lost)
         counts = land(
-            run, shard, ending, keep_response=options.keep_response, media_to=options.media_to, manifest=manifest, inputs=inputs
+            run,
+            shard,
+            ending_of(job, cancelled_by_us=cancelled_by_us),
+            keep_response=options.keep_response,
+            media_to=options.media_to,
+            manifest=manifest,
+            inputs=inputs,
+            refused=refused,
         )
     log.info(
         "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else ""

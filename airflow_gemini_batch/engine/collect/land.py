@@ -14,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from operator import attrgetter
 
@@ -25,11 +26,12 @@ from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.options import MediaTo
 from airflow_gemini_batch.engine.response.extras import Extras, extra_columns
 from airflow_gemini_batch.engine.response.joining import ANSWERED, AWAITED, NOT_SENT, Join
-from airflow_gemini_batch.engine.response.lines import OutputLines, RequestLines, open_output
+from airflow_gemini_batch.engine.response.lines import OutputLines, open_output
 from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH, Reason, is_retryable
 from airflow_gemini_batch.engine.response.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
-from airflow_gemini_batch.engine.run.ledger import Landed
+from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
+from airflow_gemini_batch.engine.run.request_lines import RequestLines
 from airflow_gemini_batch.engine.run.shard_inputs import Inputs, open_inputs
 from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS, PartWriter, dead_letter_schema, results_schema
 
@@ -67,12 +69,14 @@ def land(
     media_to: MediaTo = "column",
     manifest: Manifest | None = None,
     inputs: Inputs | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> Landed:
     """Write the shard's part of both tables from the output lines that the run holds.
 
     :param keep_response: whether the results keep each raw answer.
     :param media_to: whether media go into the results, or into files beside them.
     :param manifest, inputs: the run's and the shard's, where they have been read already.
+    :param refused: the rows that the service refused to take, with its words. Default: read from the ledger.
 
     Raises CorruptRunError when the shard's inputs or requests are absent or were changed.
     """
@@ -89,11 +93,12 @@ def land(
             for answers in _answers(output, join, inputs):
                 part.write(results.batch(answers, join))
         dead_letter = _DeadLetterTable(shard, ending, inputs)
+        reasons = _Reasons(ending, extras, Ledger(run).refused(shard.id) if refused is None else refused)
         with (
             PartWriter(run.dead_letter_part(shard.id), dead_letter.schema) as part,
             RequestLines(run.requests_file(shard.id)) as requests,
         ):
-            for batch in _dead_letters(output, join, inputs, requests, ending, extras):
+            for batch in _dead_letters(output, join, inputs, requests, reasons):
                 part.write(dead_letter.batch(batch))
         _write_aside(run, shard, output, join)
     landed = Landed(
@@ -163,7 +168,7 @@ def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_
 
 
 def _dead_letters(
-    output: OutputLines, join: Join, inputs: Inputs, requests: RequestLines, ending: Ending, extras: Extras
+    output: OutputLines, join: Join, inputs: Inputs, requests: RequestLines, reasons: _Reasons
 ) -> Iterator[list[_DeadLetter]]:
     """The rows without a result, in input order, some megabytes at a time."""
     for position, (start, batch) in enumerate(zip(inputs.starts, inputs.batches, strict=True)):
@@ -181,7 +186,7 @@ def _dead_letters(
             number, key = start + place, keys[place]
             request = None if state == NOT_SENT else requests.next(key)
             line = output.line(join.line_at[number]) if state not in (NOT_SENT, AWAITED) else None
-            row = _DeadLetter(number, _reason(state, key, line, problems[place], ending, extras), request, line)
+            row = _DeadLetter(number, reasons.of(state, key, line, problems[place]), request, line)
             weight = len(request or b"") + len(line or b"") + inputs.row_bytes(number)
             if batch_rows and size + weight > _BATCH_BYTES:
                 yield batch_rows
@@ -191,28 +196,46 @@ def _dead_letters(
         yield batch_rows
 
 
-def _reason(state: int, key: str, line: bytes | None, problem: str | None, ending: Ending, extras: Extras) -> Refusal:
-    """Why the row has no result."""
-    if state == NOT_SENT:
-        return _refusal(key, Reason.INVALID_INPUT, problem or "")
-    return _unanswered(key, ending) if line is None else _refused(key, line, extras)
+@dataclass(frozen=True, slots=True)
+class _Reasons:
+    """Why a row has no result.
 
+    :param refused: key -> what the service said when it refused to take the row.
+    """
 
-def _unanswered(key: str, ending: Ending) -> Refusal:
-    retryable = ending.retryable
-    if retryable is None:
-        retryable = is_retryable(ending.reason, ending.code, ending.status)
-    message = ending.message or f"{ending.job} ended without a line for this row"
-    return Refusal(key, ending.reason, ending.code, ending.status, message, retryable, b"")
+    ending: Ending
+    extras: Extras
+    refused: Mapping[str, str]
 
+    def of(self, state: int, key: str, line: bytes | None, problem: str | None) -> Refusal:
+        """
+        :param state: what the join knows of the row.
+        :param line: its line of the output, where there is one.
+        :param problem: why no request was made of it.
+        """
+        if state == NOT_SENT:
+            return _refusal(key, Reason.INVALID_INPUT, problem or "")
+        if line is not None:
+            return self._of_line(key, line)
+        if key in self.refused:
+            return Refusal(key, Reason.INVALID_INPUT, 400, "INVALID_ARGUMENT", self.refused[key], False, b"")
+        return self._unanswered(key)
 
-def _refused(key: str, line: bytes, extras: Extras) -> Refusal:
-    read = classify(line)
-    if isinstance(read, Refusal):
-        return read
-    if isinstance(read, Answer):
-        return _refusal(key, Reason.INVALID_OUTPUT, extras.complaint(read) or "", read.finish_reason)
-    return _refusal(key, Reason.MALFORMED_LINE, f"the line of this row is torn: {read.message}")
+    def _unanswered(self, key: str) -> Refusal:
+        ending = self.ending
+        retryable = ending.retryable
+        if retryable is None:
+            retryable = is_retryable(ending.reason, ending.code, ending.status)
+        message = ending.message or f"{ending.job} ended without a line for this row"
+        return Refusal(key, ending.reason, ending.code, ending.status, message, retryable, b"")
+
+    def _of_line(self, key: str, line: bytes) -> Refusal:
+        read = classify(line)
+        if isinstance(read, Refusal):
+            return read
+        if isinstance(read, Answer):
+            return _refusal(key, Reason.INVALID_OUTPUT, self.extras.complaint(read) or "", read.finish_reason)
+        return _refusal(key, Reason.MALFORMED_LINE, f"the line of this row is torn: {read.message}")
 
 
 def _refusal(key: str, reason: Reason, message: str, status: str | None = None) -> Refusal:

@@ -14,6 +14,7 @@ import msgspec
 from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError
 from airflow_gemini_batch.engine.finish.balance import Balance, check_run
+from airflow_gemini_batch.engine.finish.damage import find_damage
 from airflow_gemini_batch.engine.finish.redrive import prune
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
@@ -81,7 +82,8 @@ def summary_of(run: Run) -> Summary | None:
 
 
 def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
-    """Check that the run's tables balance, and write its summary. A finished run's summary is returned as it is.
+    """Check that the run's tables balance, and write its summary. A finished run is believed if its parts are
+    still there with the rows that the summary counts; otherwise they are rewritten from ``_run/``.
 
     :param max_dead_letter_ratio: highest accepted share of rows in ``dead_letter``, from 0 to 1. Default: 1, all are accepted.
 
@@ -94,6 +96,7 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
         summary = _finish(run, run.built())
     else:
         _prune_finished(run)
+        summary = _undamaged(run, summary)
     _check_ratio(run, summary, max_dead_letter_ratio)
     return summary
 
@@ -124,6 +127,21 @@ def _check_ratio(run: Run, summary: Summary, allowed: float) -> None:
             f"{summary.dead_letter} of {summary.rows} rows ({ratio:.1%}) are dead letters, {allowed:.1%} allowed: "
             f"{reasons}. All tables are written; see {run.destination}/dead_letter."
         )
+
+
+def _undamaged(run: Run, summary: Summary) -> Summary:
+    """The summary of a finished run whose tables are whole; otherwise they are rewritten from ``_run/`` first."""
+    damage = find_damage(run, results=summary.results, dead_letter=summary.dead_letter)
+    if damage is None:
+        return summary
+    manifest = run.manifest()
+    if manifest is None:
+        raise BalanceError(
+            f"{run.destination} was finished and has changed since: {damage} It cannot be rewritten, because {run.manifest_file} "
+            "is absent. Restore the tables from a copy."
+        )
+    log.warning("%s was finished and has changed since: %s It is checked again.", run.destination, damage)
+    return _finish(run, manifest)
 
 
 def _prune_finished(run: Run) -> None:

@@ -157,11 +157,16 @@ class GeminiClient:
         with translated(f"create a batch job for model {model}"), captured() as raw:
             raw.run(create)
         try:
-            return parse_job(raw.json())
+            job = parse_job(raw.json())
         except ValueError as error:
             raise NamelessJobError(
                 f"The service answered a create with 200, but that answer is {error}. There may be a job {display_name!r}."
             ) from error
+        if not _answers_create(job, display_name, input_file):
+            raise NamelessJobError(
+                f"The service answered the create of {display_name!r} with another job: {job.name}, {job.display_name!r}."
+            )
+        return job
 
     def get_job(self, name: str) -> Job:
         """Look at one job. Raises NotFoundError for 404: gone, or another project's."""
@@ -310,6 +315,13 @@ class GeminiClient:
         with translated("list batch jobs"), captured() as raw:
             raw.run(lambda: self._sdk.batches.list(config=page_config(token)))
         return raw.json()
+
+
+def _answers_create(job: Job, display_name: str, input_file: str | None) -> bool:
+    """Whether this is the job that was asked for, as far as the answer says."""
+    if input_file is not None and job.input_file == input_file:
+        return True
+    return job.display_name == display_name if job.display_name else job.input_file is None
 
 
 def jobs_of_page(page: dict[str, Any]) -> Iterator[Job]:

@@ -143,6 +143,9 @@ def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
     code, status, message = error.code, error.status or "", error.message or str(error)
     text = f"Could not {doing}: {code} {status}: {message[:_MESSAGE_CHARACTERS]}"
     details = _details(error.details)
+    if not _is_of_the_service(error.details):
+        # A proxy or a load balancer; the service behind it may have done the work.
+        return OutcomeUnknownError(f"{text} The answer is not the service's own.", code=code, status=status)
     if code == 401 or "API_KEY_INVALID" in {detail.get("reason") for detail in details} or _wants_key(code, message):
         return ApiKeyError(f"{text} Check the API key of the connection.", code=code, status=status)
     if code == 404:
@@ -154,7 +157,7 @@ def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
     # 499: a proxy has given up waiting for the answer.
     if code in (408, 499) or not 400 <= code < 500:
         return OutcomeUnknownError(text, code=code, status=status)
-    return RefusedError(text, code=code, status=status)
+    return RefusedError(text, code=code, status=status, service_message=message)
 
 
 def _of_transport(error: Exception, doing: str) -> ServiceError | None:
@@ -191,6 +194,14 @@ def _likely_quota(message: str, doing: str) -> str:
 
 def _wants_key(code: int, message: str) -> bool:
     return code == 403 and ("unregistered callers" in message or "API key" in message or "API Key" in message)
+
+
+def _is_of_the_service(body: Any) -> bool:
+    """Whether an error's body has the form of the service's: ``{"error": {"code": …, "message": …}}``, or a list of one."""
+    if isinstance(body, list) and body:
+        body = body[0]
+    error = body.get("error") if isinstance(body, Mapping) else None
+    return isinstance(error, Mapping) and ("message" in error or "status" in error or "code" in error)
 
 
 def _details(body: Any) -> list[Mapping[str, Any]]:

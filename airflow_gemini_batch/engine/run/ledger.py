@@ -23,6 +23,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -166,6 +167,16 @@ class Ledger:
     def repair_job(self, part: ShardAttempt, record: Submitted) -> None:
         """Replace a torn record with the job that was found at the service."""
         self._file(part, "job").write(msgspec.json.encode(record))
+
+    def refused(self, part: ShardAttempt) -> dict[str, str]:
+        """The rows that the service refused to take, by key, with its words. They are not sent again."""
+        return read_json(self._file(part, "refused"), dict[str, str]) or {}
+
+    def record_refused(self, part: ShardAttempt, rows: Mapping[str, str]) -> dict[str, str]:
+        """Add rows that the service has refused. Returns all of them."""
+        refused = {**rows, **self.refused(part)}
+        self._file(part, "refused").write(msgspec.json.encode(refused))
+        return refused
 
     def ended(self, part: ShardAttempt) -> Job | None:
         """How the job ended, or None while its end has not been seen (or the record is torn: the service can say it again)."""

@@ -14,7 +14,7 @@ import msgspec
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError
 from airflow_gemini_batch.engine.json.lenient import as_dict, as_list, field, read_any
 from airflow_gemini_batch.engine.options import Transport
-from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.layout import Shard
 
 #: The service takes less than 20 MB inline (Batch API page); keys and brackets around each request need some of it.
 MAX_INLINE_BYTES = 18_000_000
@@ -33,10 +33,9 @@ def goes_inline(shard: Shard, transport: Transport) -> bool:
     return transport == "inline" or (transport == "auto" and shard.bytes <= AUTO_INLINE_BYTES)
 
 
-def inline_requests(run: Run, shard: Shard) -> list[dict[str, Any]]:
-    """The shard's requests as the create call takes them."""
-    lines = run.requests_file(shard.id).read().split(b"\n")
-    return [_inlined(json.loads(line)) for line in lines if line]
+def inline_requests(requests: bytes) -> list[dict[str, Any]]:
+    """The lines of a request file as the create call takes them."""
+    return [_inlined(json.loads(line)) for line in requests.split(b"\n") if line]
 
 
 def inline_answers(operation: bytes, job: str, *, ended_well: bool = True) -> list[bytes]:

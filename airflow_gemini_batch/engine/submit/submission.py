@@ -11,9 +11,10 @@ One window stays open: a claimant that is paused (not killed) between its last l
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from airflow_gemini_batch.engine.errors import (
@@ -38,6 +39,7 @@ from airflow_gemini_batch.engine.run.tokens import display_name, input_file_name
 from airflow_gemini_batch.engine.submit.inline import goes_inline, inline_requests
 from airflow_gemini_batch.engine.submit.job_search import choose, patience, search_job
 from airflow_gemini_batch.engine.submit.media_upload import send_media
+from airflow_gemini_batch.engine.submit.refused_rows import Outgoing, refused_rows
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +67,50 @@ class Submission:
     def ledger(self) -> Ledger:
         return Ledger(self.run)
 
-    def submit(self, shard: Shard) -> Submitted:
+    def submit(self, shard: Shard) -> Submitted | None:
         """The one job of this shard and attempt: the recorded one, one that an earlier try created, or a new one.
+
+        Rows that the service refuses by name are recorded in the ledger and left out; None when no row is left to send.
 
         Raises QuotaError (nothing was created; try later), RefusedError (nothing was created; repeating the call does not help),
         OutcomeUnknownError (call again: the next call searches before it creates), NamelessJobError (a job may have been
         created, and the listing does not show it).
         """
+        refused = self._refused_before(shard)
+        while True:
+            outgoing = Outgoing(self.run, shard, refused)
+            if outgoing.is_empty:
+                return None
+            try:
+                return self._submit(shard, outgoing)
+            except RefusedError as error:
+                rows = refused_rows(error, outgoing.keys()) if error.code == 400 else {}
+                if not rows:
+                    raise type(error)(
+                        f"Shard {shard.id}: {error}", code=error.code, status=error.status, service_message=error.service_message
+                    ) from error
+                refused = self._leave_out(shard, rows)
+
+    def _refused_before(self, shard: Shard) -> dict[str, str]:
+        if self.snapshot is not None and not self.snapshot.has(shard.id, "refused"):
+            return {}
+        return self.ledger.refused(shard.id)
+
+    def _leave_out(self, shard: Shard, rows: Mapping[str, str]) -> dict[str, str]:
+        """Record the rows that a refusal names, so that the others can be sent. Returns all that were refused."""
+        log.warning(
+            "Shard %s: the service refuses %d of %d requests, which become dead letters; the others are sent. %s",
+            shard.id,
+            len(rows),
+            shard.requests,
+            "; ".join(f"{key!r}: {words[:200]}" for key, words in list(rows.items())[:5]),
+        )
+        refused = self.ledger.record_refused(shard.id, rows)
+        with contextlib.suppress(ServiceError):  # the refused input file expires by itself
+            self.client.delete_file(input_file_name(token_of(self.manifest, shard)))
+        return refused
+
+    def _submit(self, shard: Shard, outgoing: Outgoing) -> Submitted:
         token = token_of(self.manifest, shard)
         try:
             known = self.ledger.submitted(shard.id)
@@ -87,7 +126,7 @@ class Submission:
         self._require_room(shard)
         require_lasting(self.manifest.request, self.manifest.model, self.client.endpoint, now=self.clock())
         send_media(self.run, shard, self.client, now=self.clock)
-        input_file = None if goes_inline(shard, self.options.transport) else self._upload(shard, token)
+        input_file = None if goes_inline(shard, self.options.transport) else self._upload(outgoing, token)
         failure: ServiceError | None = None
         generation = intent.generation if intent else 0
         for _ in range(_MOST_CREATES):
@@ -96,7 +135,7 @@ class Submission:
             if claim is not None:
                 try:
                     self._require_room(shard, claim)
-                    return self._create(shard, token, input_file, claim)
+                    return self._create(outgoing, token, input_file, claim)
                 except (OutcomeUnknownError, NamelessJobError) as error:
                     log.warning("%s. Searching for the job before anything else.", error)
                     failure = error
@@ -187,7 +226,9 @@ class Submission:
         elif fetched is not None:
             active.add(part)
 
-    def _create(self, shard: Shard, token: str, input_file: str | None, claim: Intent) -> Submitted:
+    def _create(self, outgoing: Outgoing, token: str, input_file: str | None, claim: Intent) -> Submitted:
+        shard = outgoing.shard
+        requests = inline_requests(outgoing.read()) if input_file is None else None
         share = self.options.claim_lease / 3
         if self.clock() - claim.claimed_at > share:
             raise OutcomeUnknownError(f"The process was paused for {share:.0f} s while holding the claim on shard {shard.id}")
@@ -196,7 +237,7 @@ class Submission:
                 model=self.manifest.model,
                 display_name=display_name(token, shard),
                 input_file=input_file,
-                requests=inline_requests(self.run, shard) if input_file is None else None,
+                requests=requests,
                 embeds=self.manifest.embeds,
                 timeout=share,
             )
@@ -233,33 +274,38 @@ class Submission:
             return recorded[0]
         return self._record(shard, token, found, adopted=True) if isinstance(found, Job) else None
 
-    def _upload(self, shard: Shard, token: str) -> str:
-        """The name of the uploaded input file: sent by an earlier try, or now."""
-        name = input_file_name(token)
-        if self._is_there(name, shard):
+    def _upload(self, outgoing: Outgoing, token: str) -> str:
+        """The name of the uploaded input file: sent by an earlier try, or now.
+
+        Whatever an upload is answered with, the service is asked what it has: the last part may have been stored, and only its
+        repetition refused.
+        """
+        shard, name = outgoing.shard, input_file_name(token)
+        size, sha256 = outgoing.identity()
+        if self._is_there(name, size, sha256):
             log.info("Shard %s is uploaded already as %s.", shard.id, name)
             return name
-        requests = self.run.requests_file(shard.id)
-        if (found := requests.sha256()) != shard.sha256:
-            raise CorruptRunError(
-                f"{requests} has sha256 {found[:12]}…, the manifest says {shard.sha256[:12]}…: it was changed after the build. "
-                "Nothing was sent. Restore it, or start over with if_exists='replace'."
-            )
-        log.info("Uploading shard %s: %d requests, %.1f MB.", shard.id, shard.requests, shard.bytes / 1e6)
-        with requests.open() as file:
+        log.info("Uploading shard %s: %d requests, %.1f MB.", shard.id, shard.requests - len(outgoing.refused), size / 1e6)
+        chosen: str | None = name
+        for last in (False, True):
             try:
-                return self.client.upload(file, name=name, display_name=display_name(token, shard)).name
+                with outgoing.open() as file:
+                    return self.client.upload(file, name=chosen, display_name=display_name(token, shard)).name
             except RefusedError as error:
-                if error.code != 409:
-                    raise
-                if self._is_there(name, shard):  # another try was faster
+                if self._is_there(name, size, sha256):
                     return name
-                log.warning("The file name %s is taken by a file that cannot be used; the service chooses another name.", name)
-                return self.client.upload(file, name=None, display_name=display_name(token, shard)).name
+                if last:
+                    raise
+                if error.code == 409:
+                    log.warning("The name %s is taken by a file that cannot be used; the service chooses another name.", name)
+                    chosen = None
+                else:
+                    log.warning("%s Trying once more from the beginning.", error)
+        raise AssertionError("unreachable")
 
-    def _is_there(self, name: str, shard: Shard) -> bool:
+    def _is_there(self, name: str, size: int, sha256: str) -> bool:
         file = self.client.get_file(name)
-        return file is not None and file.is_usable and file.size == shard.bytes and file.sha256 in (None, shard.sha256)
+        return file is not None and file.is_usable and file.size == size and file.sha256 in (None, sha256)
 
 
 def _not_again(error: NamelessJobError) -> NamelessJobError:

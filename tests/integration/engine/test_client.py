@@ -186,7 +186,7 @@ def test_an_answer_that_is_not_as_documented_is_told_in_one_line() -> None:
 def test_a_page_of_html_is_not_told_whole() -> None:
     page = b"<html>" + b"x" * 100_000
     with serving(lambda method, path: Answer(400, page)) as script, client(script.url) as gemini:
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(OutcomeUnknownError) as caught:
             gemini.get_job(NAME)
 
         assert len(str(caught.value)) < 3000

@@ -15,10 +15,11 @@ from airflow_gemini_batch.engine.errors import NamelessJobError, OutcomeUnknownE
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import JobState
 from airflow_gemini_batch.engine.run.layout import Run, Shard
-from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.ledger import Ledger, Submitted
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.run.tokens import display_name, input_file_name, token_of
 from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.submit.refused_rows import Outgoing
 from airflow_gemini_batch.engine.submit.submission import Submission
 from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, table
 from tests.integration.engine.scripted_server import Answer, serving
@@ -43,7 +44,7 @@ def shard(submission: Submission) -> Shard:
 def a_lost_create(submission: Submission, shard: Shard) -> str:
     """What a worker leaves that was killed between the create and its record: an intent, and a job that nobody knows."""
     token = token_of(submission.manifest, shard)
-    file = submission._upload(shard, token)
+    file = submission._upload(Outgoing(submission.run, shard, ()), token)
     Ledger(submission.run).claim(shard.id, token, 1)
     return submission.client.create_job(model=MODEL, input_file=file, display_name=display_name(token, shard)).name
 
@@ -252,7 +253,7 @@ def test_no_connection_leaves_no_claim(submission: Submission, shard: Shard) -> 
 
 
 def test_an_input_file_that_is_there_already_is_not_sent_again(submission: Submission, shard: Shard, emulator: Emulator) -> None:
-    submission._upload(shard, token_of(submission.manifest, shard))
+    submission._upload(Outgoing(submission.run, shard, ()), token_of(submission.manifest, shard))
 
     submission.submit(shard)
 
@@ -279,3 +280,81 @@ def _together(call: Callable[[], None], times: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def job_of(record: Submitted | None) -> str:
+    assert record is not None
+    return record.job
+
+
+PROXY_PAGES = ["<html>Forbidden</html>", "", "denied", {"message": "denied"}, {"error": "denied"}, ["denied"]]
+
+
+@pytest.mark.parametrize("body", PROXY_PAGES, ids=str)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 409, 413, 429, 451])
+def test_a_create_that_somebody_else_refused_is_looked_up_not_repeated(
+    status: int, body: object, submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    emulator.faults.add(HttpFault(do="status", status=status, body=body, when="after", path=CREATE, count=1))
+
+    assert submission.submit(shard) is not None
+    assert len(creates(emulator)) == 1
+
+
+def test_a_create_that_names_another_job_is_looked_up(submission: Submission, shard: Shard, emulator: Emulator) -> None:
+    other = {"name": "batches/other", "metadata": {"displayName": "another shard's", "state": "BATCH_STATE_PENDING"}}
+    emulator.faults.add(HttpFault(do="status", status=200, body=other, when="after", path=CREATE, count=1))
+
+    assert job_of(submission.submit(shard)) != "batches/other"
+    assert len(creates(emulator)) == 1
+
+
+def test_another_job_that_is_named_for_a_create_is_never_recorded(
+    submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    other = {"name": "batches/other", "metadata": {"displayName": "another shard's", "state": "BATCH_STATE_PENDING"}}
+    emulator.faults.add(HttpFault(do="status", status=200, body=other, when="before", path=CREATE))
+
+    with pytest.raises(NamelessJobError, match=r"another job: batches/other"):
+        submission.submit(shard)
+
+    assert Ledger(submission.run).submitted(shard.id) is None
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 413])
+@pytest.mark.parametrize("lost", ["drop", "status"])
+def test_an_upload_that_was_stored_and_then_refused_is_used(
+    lost: str, status: int, submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    submission = replace(submission, options=replace(submission.options, transport="file"))
+    emulator.faults.add(
+        HttpFault(do=lost, status=503, when="after", path="/upload/", nth=2, count=1),  # type: ignore[arg-type]
+        HttpFault(do="status", status=status, path="/upload/", nth=3, count=1000),
+    )
+
+    assert submission.submit(shard) is not None
+    assert len(creates(emulator)) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 413])
+def test_an_upload_that_is_refused_once_is_tried_again(
+    status: int, submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    submission = replace(submission, options=replace(submission.options, transport="file"))
+    emulator.faults.add(HttpFault(do="status", status=status, path="/upload/", nth=2, count=1))
+
+    assert submission.submit(shard) is not None
+
+
+def test_a_second_job_is_cancelled_when_another_try_has_recorded_the_first(
+    submission: Submission, shard: Shard, client: GeminiClient, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    first = a_lost_create(submission, shard)
+    token = token_of(submission.manifest, shard)
+    second = client.create_job(model=MODEL, input_file=input_file_name(token), display_name=display_name(token, shard))
+    submission.ledger.record(shard.id, token, client.get_job(first), adopted=True)
+
+    assert submission._record(shard, token, second, adopted=False).job == first
+    assert client.get_job(second.name).state is JobState.CANCELLED
+    assert client.get_job(first).state is not JobState.CANCELLED

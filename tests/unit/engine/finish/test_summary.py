@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.engine.collect.download import ending_of, reland
@@ -16,11 +20,14 @@ from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.storage import Location
 from tests.unit.engine.shard_files import answer, error, receive, rows_of, run_at, write_shard
 
 
 def end(run: Run, shard: Shard, *lines: bytes) -> None:
-    job = Job(name=f"batches/{shard.id}", state=JobState.SUCCEEDED, create_time="2026-11-01T00:00:00Z")
+    job = Job(
+        name=f"batches/{shard.id}", state=JobState.SUCCEEDED, create_time="2026-11-01T00:00:00Z", end_time="2026-11-01T01:00:00Z"
+    )
     receive(run, shard, lines)
     Ledger(run).record_end(shard.id, job)
     land(run, shard, ending_of(job))
@@ -120,3 +127,76 @@ def test_the_ratio_is_checked_after_everything_has_been_written(whole: Run) -> N
         finish_run(whole, max_dead_letter_ratio=0.24)
 
     assert summary_of(whole) is not None
+
+
+def delete(part: Location) -> None:
+    part.delete()
+
+
+def cut(part: Location) -> None:
+    part.write(part.read()[:-8])
+
+
+def empty(part: Location) -> None:
+    part.write(b"")
+
+
+def keep_one_row(part: Location) -> None:
+    with part.open() as file:
+        table = pq.read_table(file)
+    content = io.BytesIO()
+    pq.write_table(table.slice(0, table.num_rows - 1), content)
+    part.write(content.getvalue())
+
+
+def double_rows(part: Location) -> None:
+    with part.open() as file:
+        table = pq.read_table(file)
+    content = io.BytesIO()
+    pq.write_table(pa.concat_tables([table, table]), content)
+    part.write(content.getvalue())
+
+
+@pytest.mark.parametrize("damage", [delete, cut, empty, keep_one_row, double_rows])
+@pytest.mark.parametrize("table", ["results", "dead_letter"])
+def test_a_part_that_was_damaged_after_the_finish_is_rewritten(
+    table: str, damage: Callable[[Location], None], whole: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    summary = finish_run(whole)
+    part = whole.results_part(ShardAttempt(0)) if table == "results" else whole.dead_letter_part(ShardAttempt(0))
+    before = rows_of(part)
+    damage(part)
+
+    again = finish_run(whole)
+
+    assert rows_of(part) == before
+    assert (again.results, again.dead_letter, again.tokens) == (summary.results, summary.dead_letter, summary.tokens)
+    assert "has changed since" in caplog.text
+
+
+def test_a_whole_finished_run_is_not_written_again(whole: Run) -> None:
+    finish_run(whole)
+    before = {file.name: file.read() for file in (whole.destination / "results").children()}
+    written = whole.summary_file.read()
+
+    finish_run(whole)
+
+    assert whole.summary_file.read() == written
+    assert {file.name: file.read() for file in (whole.destination / "results").children()} == before
+
+
+def test_a_file_that_was_put_beside_the_parts_is_named(whole: Run) -> None:
+    finish_run(whole)
+    (whole.destination / "results" / "copy.parquet").write(whole.results_part(ShardAttempt(0)).read())
+
+    with pytest.raises(BalanceError, match=r"copy\.parquet"):
+        finish_run(whole)
+
+
+def test_a_damaged_run_that_cannot_be_rewritten_is_an_error(whole: Run) -> None:
+    finish_run(whole)
+    (whole.destination / "_run").delete()
+    whole.results_part(ShardAttempt(0)).delete()
+
+    with pytest.raises(BalanceError, match=r"part-00000-0\.parquet is absent.*Restore"):
+        finish_run(whole)
