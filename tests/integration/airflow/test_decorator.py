@@ -81,14 +81,18 @@ def test_another_try_with_the_same_rows_resumes_the_run(decorate: Decorate, emul
     assert len(created(emulator)) == len(set(created(emulator))) == 2
 
 
-def test_another_try_with_other_rows_fails_before_anything_is_paid(decorate: Decorate, emulator: Emulator) -> None:
+def test_another_try_with_other_rows_finishes_the_run_as_it_was_built(
+    decorate: Decorate, emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     Passes(decorate(lambda: ["a", "b"])).start()
     paid = created(emulator)
 
-    with pytest.raises(AirflowFailException, match=r"DestinationError: .* other rows than .*This task instance began that run"):
-        Passes(decorate(lambda: ["a", "c"])).start()
+    summary = Passes(decorate(lambda: ["a", "c"])).finish()
 
+    assert summary["rows"] == 2
+    assert sorted(row["text"] for row in read(tmp_path / "run" / "results")) == ["a", "b"]
     assert created(emulator) == paid
+    assert "continued as it was built" in caplog.text
 
 
 def test_an_empty_list_is_a_run_without_jobs(decorate: Decorate, emulator: Emulator) -> None:

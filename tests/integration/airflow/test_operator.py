@@ -158,7 +158,7 @@ def test_a_refusal_in_the_triggerer_fails_the_task(describe: Describe, connect: 
     ("arguments", "message"),
     [
         ({"gemini_conn_id": "nowhere"}, "InputError: Airflow has no connection 'nowhere'. Create it"),
-        ({"model": "no-such-model"}, "NotFoundError: Could not .*no-such-model"),
+        ({"model": "no-such-model"}, "NotFoundError: .*Could not .*no-such-model"),
         ({"source": "/nowhere/rows.parquet"}, "InputError: .*/nowhere/rows.parquet"),
         ({"request": GenerateRequest(prompt="${headline}")}, "InputError: .*headline"),
         ({"key": "sku"}, "InputError: .*sku"),
