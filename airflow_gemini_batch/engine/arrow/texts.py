@@ -1,72 +1,117 @@
-"""The plain text of Arrow values, as it is put into prompts and keys.
+"""The plain text of Arrow values, as it is put into prompts, keys and carried columns.
 
 Exact where the value is exact: integers and decimals with all their digits, times in ISO 8601, floats as Python prints
-them, lists and structs as JSON. Bytes have no text form and are refused by their type, before any row is read.
+them, lists and structs as JSON, in which each value reads as it does by itself. Bytes have no text form and are refused by their
+type, before any row is read. A type that ``why_no_text`` accepts never raises: a value without a text form is a ``NoText``.
 """
 
 from __future__ import annotations
 
-import decimal
-import re
-from collections.abc import Callable, Iterator
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
-#: The text of one value, None for a null, or the error for a value that has none (invalid UTF-8).
-Text = str | None | UnicodeDecodeError
+from airflow_gemini_batch.engine.arrow import extensions, times
+from airflow_gemini_batch.engine.arrow.layouts import (
+    is_binary,
+    is_encoded,
+    is_text,
+    items,
+    plain_type,
+    referred,
+    taken,
+)
+from airflow_gemini_batch.engine.arrow.values import NoText, Text, value_of
 
-_json = msgspec.json.Encoder(decimal_format="number")
+_json = msgspec.json.Encoder()
 _types = pa.types
+_Writer = Callable[[pa.Array], "list[Text]"]
 
 
-def why_no_text(type: pa.DataType) -> str | None:
-    """Why values of this type cannot be written as text; None when they can."""
-    if _is_bytes(type):
+# --- types
+
+
+def why_no_text(field: pa.Field | pa.DataType) -> str | None:
+    """Why values of this type cannot be written as text; None when they can.
+
+    :param field: better than its type alone: its metadata can name an extension type that is not registered.
+    """
+    if isinstance(field, pa.DataType):
+        field = pa.field("", field)
+    if reason := extensions.why_unknown(field):
+        return reason
+    type = field.type
+    if (name := extensions.extension_of(type)) is not None:
+        return why_no_text(type.storage_type) if name == extensions.INTERVAL else None
+    if is_binary(type):
         return "holds bytes"
-    if _types.is_union(type) or _types.is_interval(type):
+    if _types.is_union(type):
         return f"holds {type} values, which have no text form"
+    if _types.is_timestamp(type) and not times.is_known_zone(type.tz):
+        return f"holds times in the time zone {type.tz!r}, which is not known here"
+    if _types.is_struct(type) and (twice := twice_named(type)):
+        return f"holds structs with more than one field called {twice!r}"
     for child in _children(type):
         if reason := why_no_text(child):
             return reason
     return None
 
 
+def twice_named(type: pa.DataType) -> str | None:
+    """The first name that two fields of the struct have."""
+    counts = Counter(type.field(index).name for index in range(type.num_fields))
+    return next((name for name, count in counts.items() if count > 1), None)
+
+
+def _children(type: pa.DataType) -> Iterator[pa.Field]:
+    if is_encoded(type):
+        yield pa.field("", type.value_type)
+    else:
+        for index in range(type.num_fields):
+            yield type.field(index)
+
+
+# --- columns
+
+
 def texts(column: pa.Array) -> list[Text]:
     """One text for each row. Never raises for a type that ``why_no_text`` accepts."""
-    if isinstance(column, pa.UuidArray):
-        return [None if value is None else str(value) for value in column.to_pylist()]
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
-    if _types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if _types.is_run_end_encoded(column.type):
-        column = pc.run_end_decode(column)
-    return _writer(column.type)(column)
+    return _write(column, nested=False)
 
 
-def _writer(type: pa.DataType) -> Callable[[pa.Array], list[Text]]:
-    for matches, writer in _WRITERS:
+def _write(column: pa.Array, *, nested: bool) -> list[Text]:
+    """:param nested: as JSON, to stand in a list or an object; None still stands for null."""
+    type = column.type
+    if is_encoded(type):
+        values, places = referred(column)
+        return _write(taken(values, places), nested=nested)
+    if (name := extensions.extension_of(type)) is not None:
+        written = _EXTENSIONS[name](column)
+        return _IN_JSON.get(name, _quoted)(written) if nested else written
+    for matches, writer, is_quoted in _LEAVES:
         if matches(type):
-            return writer
-    return _nested
+            written = writer(column)
+            return _quoted(written) if nested and is_quoted else written
+    if _types.is_floating(type):
+        written = _doubles(column) if _types.is_float64(type) else _short_floats(column)
+        return [None if text in _NOT_JSON else text for text in written] if nested else written
+    if _types.is_struct(type):
+        return _structs(column)
+    return _maps(column) if _types.is_map(type) else _lists(column)
 
 
-def values_of(column: pa.Array) -> list[Any]:
-    """The values as Python objects; an error in place of a value with invalid UTF-8."""
+def _strings(column: pa.Array) -> list[Text]:
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
-        return [_value(value) for value in column]
+        return [value_of(value) for value in column]
 
 
-def _value(value: Any) -> Any:
-    try:
-        return value.as_py()
-    except UnicodeDecodeError as error:
-        return error
+# --- numbers and times
 
 
 def _integers(column: pa.Array) -> list[Text]:
@@ -86,84 +131,151 @@ def _short_floats(column: pa.Array) -> list[Text]:
     return [None if text is None else repr(float(text)) for text in column.cast(pa.string()).to_pylist()]
 
 
+#: JSON has no such numbers; a null stands for them.
+_NOT_JSON = {"nan", "inf", "-inf"}
+
+
 def _decimals(column: pa.Array) -> list[Text]:
     return [None if value is None else format(value, "f") for value in column.to_pylist()]
 
 
-def _dates(column: pa.Array) -> list[Text]:
-    return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+# --- extension types
 
 
-def _times(column: pa.Array) -> list[Text]:
-    return [None if text is None else _iso(text) for text in column.cast(pa.string()).to_pylist()]
+def _bool8s(column: pa.Array) -> list[Text]:
+    return [None if value is None else ("true" if value else "false") for value in column.storage.to_pylist()]
 
 
-def _iso(text: str) -> str:
-    """Arrow's ``2026-01-02 03:04:05.000000+0100`` in ISO 8601: ``2026-01-02T03:04:05+01:00``."""
-    text = text.replace(" ", "T")
-    text = re.sub(r"\.(\d*?)0+(?=\D|$)", lambda match: f".{match[1]}" if match[1] else "", text)
-    return re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text) if "T" in text else text
+def _uuids(column: pa.Array) -> list[Text]:
+    return [None if value is None else str(value) for value in column.to_pylist()]
 
 
-def _durations(column: pa.Array) -> list[Text]:
-    digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[column.type.unit]
-    counts = column.cast(pa.int64()).to_pylist()
-    return [None if count is None else _iso_duration(count, digits) for count in counts]
+def _periods(column: pa.Array) -> list[Text]:
+    import pandas
+
+    written: dict[int | None, Text] = {None: None}
+    ordinals = column.storage.to_pylist()
+    for ordinal in set(ordinals) - {None}:
+        try:
+            written[ordinal] = str(pandas.Period(ordinal=ordinal, freq=column.type.freq))
+        except (ValueError, OverflowError):
+            written[ordinal] = times.TOO_FAR
+    return [written[ordinal] for ordinal in ordinals]
 
 
-def _iso_duration(count: int, digits: int) -> str:
-    seconds = format(decimal.Decimal(abs(count)).scaleb(-digits), "f")
-    seconds = seconds.rstrip("0").rstrip(".") if "." in seconds else seconds
-    return f"{'-' if count < 0 else ''}PT{seconds}S"
+def _pandas_intervals(column: pa.Array) -> list[Text]:
+    """As pandas prints them: ``(0, 1]``."""
+    closed = column.type.closed
+    opening = "[" if closed in ("left", "both") else "("
+    closing = "]" if closed in ("right", "both") else ")"
+    ends = zip(*(texts(column.storage.field(name)) for name in ("left", "right")), strict=True)
+    pairs = zip(column.is_valid().to_pylist(), ends, strict=True)
+    return [_no_text(pair) or f"{opening}{pair[0]}, {pair[1]}{closing}" if valid else None for valid, pair in pairs]
 
 
-def _nested(column: pa.Array) -> list[Text]:
+_EXTENSIONS: dict[str, _Writer] = {
+    extensions.BOOL8: _bool8s,
+    extensions.UUID: _uuids,
+    extensions.JSON: lambda column: _write(column.storage, nested=False),
+    extensions.PERIOD: _periods,
+    extensions.INTERVAL: _pandas_intervals,
+}
+
+
+# --- nested values, as JSON
+
+
+def _quoted(written: Sequence[Text]) -> list[Text]:
+    return [_json.encode(text).decode() if isinstance(text, str) else text for text in written]
+
+
+def _nested_json(written: Sequence[Text]) -> list[Text]:
+    """The texts of a JSON column: as they are where they are JSON."""
+    return [text if isinstance(text, str) and _is_json(text) else _quoted([text])[0] for text in written]
+
+
+#: How the text of an extension type stands in JSON, where not as a string.
+_IN_JSON: dict[str, Callable[[list[Text]], list[Text]]] = {extensions.BOOL8: list, extensions.JSON: _nested_json}
+
+
+def _is_json(text: str) -> bool:
     try:
-        return [None if value is None else _json.encode(value).decode() for value in column.to_pylist(**_MAPS)]
-    except (UnicodeDecodeError, KeyError, ValueError):
-        return [_json_text(value) for value in column]
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
-def _json_text(value: Any) -> Text:
-    try:
-        content = value.as_py(**_MAPS)
-    except UnicodeDecodeError as error:
-        return error
-    except (KeyError, ValueError):  # a map that holds one key twice
-        content = value.as_py()
-    return None if content is None else _json.encode(content).decode()
+def _no_text(parts: Sequence[Text]) -> NoText | None:
+    return next((part for part in parts if isinstance(part, NoText)), None)
 
 
-#: A map becomes a JSON object, and an error where it holds a key twice.
-_MAPS = {"maps_as_pydicts": "strict"}
-
-_WRITERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[Text]]], ...] = (
-    (lambda type: _types.is_string(type) or _types.is_large_string(type) or _types.is_string_view(type), values_of),
-    (_types.is_integer, _integers),
-    (_types.is_boolean, _booleans),
-    (_types.is_float64, _doubles),
-    (_types.is_floating, _short_floats),
-    (_types.is_decimal, _decimals),
-    (_types.is_date, _dates),
-    (lambda type: _types.is_timestamp(type) or _types.is_time(type), _times),
-    (_types.is_duration, _durations),
-    (_types.is_null, lambda column: [None] * len(column)),
-)
+def _lists(column: pa.Array) -> list[Text]:
+    values, lengths = items(column)
+    written = _write(values, nested=True)
+    return [_array(row) for row in _rows(column, written, lengths)]
 
 
-def _is_bytes(type: pa.DataType) -> bool:
-    return bool(
-        _types.is_binary(type) or _types.is_large_binary(type) or _types.is_binary_view(type) or _types.is_fixed_size_binary(type)
-    )
+def _rows(column: pa.Array, written: list[Any], lengths: Any) -> Iterator[list[Any] | None]:
+    """The items of each row; None for a null."""
+    start = 0
+    for length, valid in zip(lengths.tolist(), column.is_valid().to_pylist(), strict=True):
+        yield written[start : start + length] if valid else None
+        start += length
 
 
-def _children(type: pa.DataType) -> Iterator[pa.DataType]:
-    if isinstance(type, pa.UuidType):
-        return
-    if isinstance(type, pa.BaseExtensionType):
-        yield type.storage_type
-    elif _types.is_dictionary(type) or _types.is_run_end_encoded(type):
-        yield type.value_type
+def _array(row: Sequence[Text] | None) -> Text:
+    if row is None:
+        return None
+    return _no_text(row) or "[" + ",".join([text if isinstance(text, str) else "null" for text in row]) + "]"
+
+
+def _structs(column: pa.Array) -> list[Text]:
+    type = column.type
+    names = [_json.encode(type.field(index).name).decode() for index in range(type.num_fields)]
+    children = [_write(column.field(index), nested=True) for index in range(type.num_fields)]
+    rows = zip(*children, strict=True) if children else itertools.repeat((), len(column))
+    valid = column.is_valid().to_pylist()
+    return [_object(names, row) if is_valid else None for is_valid, row in zip(valid, rows, strict=True)]
+
+
+def _object(names: Sequence[str], row: Sequence[Text]) -> Text:
+    values = zip(names, row, strict=True)
+    return _no_text(row) or "{" + ",".join([f"{name}:{'null' if text is None else text}" for name, text in values]) + "}"
+
+
+def _maps(column: pa.Array) -> list[Text]:
+    """A map becomes a JSON object, and a list of pairs where its keys are not texts or numbers, or hold one twice."""
+    entries, lengths = items(column)
+    keys, values = entries.field(0), _write(entries.field(1), nested=True)
+    in_lists = _rows(column, _write(keys, nested=True), lengths)
+    if _types.is_nested(plain_type(keys.type)):
+        in_objects: Iterator[list[Any] | None] = itertools.repeat(None)
     else:
-        for index in range(type.num_fields):
-            yield type.field(index).type
+        in_objects = _rows(column, _quoted(_write(keys, nested=False)), lengths)
+    return [_map(*row) for row in zip(in_objects, in_lists, _rows(column, values, lengths), strict=False)]
+
+
+def _map(names: list[Text] | None, keys: list[Text] | None, values: list[Text] | None) -> Text:
+    if keys is None or values is None:
+        return None
+    if no_text := _no_text(keys):
+        return no_text
+    if names is not None and len(set(names)) == len(names):
+        return _object([str(name) for name in names], values)
+    return _array([_array(pair) for pair in zip(keys, values, strict=True)])
+
+
+#: Type, writer, and whether the text is a string where it stands in JSON.
+_LEAVES: tuple[tuple[Callable[[pa.DataType], bool], _Writer, bool], ...] = (
+    (is_text, _strings, True),
+    (_types.is_integer, _integers, False),
+    (_types.is_boolean, _booleans, False),
+    (_types.is_decimal, _decimals, False),
+    (_types.is_date, times.dates, True),
+    (_types.is_timestamp, times.timestamps, True),
+    (_types.is_time, times.times, True),
+    (_types.is_duration, times.durations, True),
+    (_types.is_interval, times.intervals, True),
+    (_types.is_null, lambda column: [None] * len(column), False),
+)

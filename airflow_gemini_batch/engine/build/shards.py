@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from types import TracebackType
 from typing import IO, Any
@@ -22,16 +22,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.arrow.names import require_columns
+from airflow_gemini_batch.engine.build.carry import Carry, carried_names
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
-from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
 from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
-from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
+from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS, dead_letter_schema, require_parquet, results_schema
 from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
-from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS, readable
+from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS
 from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
 from airflow_gemini_batch.engine.source.open import Source
 
@@ -56,17 +55,20 @@ def build_shards(
     :param key: the column that holds each row's key; None: the row's number, counted from 0.
     :param carry: columns that are repeated in the tables that come out.
     """
-    taken = RESERVED_COLUMNS.union(field.name for field in extra_fields(encoder.spec))
-    carried = carried_schema(source.schema, key=key, carry=carry, taken=taken)
+    extra = extra_fields(encoder.spec, media_as_files=options.media_to == "files")
+    taken = RESERVED_COLUMNS.union(field.name for field in extra)
+    carried = Carry(source, carried_names(source.schema, key=key, carry=carry, taken=taken))
+    require_parquet(results_schema(carried.schema, extra=extra), dead_letter_schema(carried.schema))
     with contextlib.closing(KeyIndex()) as index:
         shards = []
         rows = _rows(source, encoder, key, carried, options.max_shard_bytes, index)
         for number, pieces in _grouped(_cut(rows, options)):
-            with ShardWriter(run, ShardAttempt(number), carried) as writer:
+            with ShardWriter(run, ShardAttempt(number), carried.schema) as writer:
                 for piece in pieces:
                     writer.write(piece)
             shards.append(writer.shard)
         index.refuse_doubles(key, lambda: _written_keys(run, shards))
+    carried.finish(run, shards)
     return tuple(shards)
 
 
@@ -83,8 +85,7 @@ def digest_shards(
     :param cut: the rows of each shard of the run to compare with; rows beyond them all make one more shard.
     :param max_bytes: as when that run was built.
     """
-    no_carry = pa.schema([])
-    rows = _rows(source, encoder, key, no_carry, max_bytes, None)
+    rows = _rows(source, encoder, key, Carry(source, ()), max_bytes, None)
     digests = []
     for _, pieces in _grouped(_cut_as(rows, cut)):
         count, digest = 0, sha256()
@@ -93,28 +94,6 @@ def digest_shards(
             digest.update(piece.content)
         digests.append((count, digest.hexdigest()))
     return digests
-
-
-def carried_schema(schema: pa.Schema, *, key: str | None, carry: Sequence[str], taken: Collection[str]) -> pa.Schema:
-    """The columns to carry, with their types. Raises InputError when one is missing or would collide in the tables.
-
-    :param taken: the names of the tables' own columns.
-    """
-    if isinstance(carry, str) or not all(isinstance(name, str) for name in carry):
-        raise InputError(f"carry is {carry!r}; expected a list of column names.")
-    require_columns(carry, schema.names, by="carry")
-    if key == "key":
-        carry = [name for name in carry if name != "key"]  # the tables have it in their own column of that name
-    twice = sorted({name for name in carry if list(carry).count(name) > 1})
-    if twice:
-        raise InputError(f"carry names {', '.join(map(repr, twice))} more than once.")
-    colliding = [name for name in carry if name in taken]
-    if colliding:
-        raise InputError(
-            f"carry names {', '.join(map(repr, colliding))}, which results or dead_letter have as a column of their own. "
-            "Rename the column in the source, or leave it out and join it by key afterwards."
-        )
-    return pa.schema([schema.field(name) for name in carry])
 
 
 class ShardWriter:
@@ -174,14 +153,14 @@ def _rows(
     source: Source,
     encoder: RequestEncoder,
     key: str | None,
-    carried: pa.Schema,
+    carried: Carry,
     max_bytes: int,
     index: KeyIndex | None,
 ) -> Iterator[Rows]:
     """The whole table, block by block. Keys go to ``index``, unless the rows were numbered."""
     check_key_column(key, source.schema)
     own_key = () if key is None else (key,)
-    needed = tuple(dict.fromkeys((*encoder.columns, *own_key, *carried.names)))
+    needed = tuple(dict.fromkeys((*encoder.columns, *own_key, *carried.schema.names)))
     first_row = 0
     blocks = source.batches(needed or source.schema.names[:1])
     for block in blocks:
@@ -191,7 +170,7 @@ def _rows(
         if index is not None and key is not None:
             index.add(keys)
         requests = encoder.encode(block.select(encoder.columns) if encoder.columns else block)
-        yield Rows.of(keys, requests, readable(block.select(carried.names)) if carried.names else None, max_bytes)
+        yield Rows.of(keys, requests, carried.batch(block) if carried else None, max_bytes)
         first_row += block.num_rows
 
 

@@ -17,8 +17,9 @@ import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow.columns import large_binaries
+from airflow_gemini_batch.engine.arrow.layouts import plain_type
 from airflow_gemini_batch.engine.arrow.names import require_columns
-from airflow_gemini_batch.engine.arrow.texts import values_of
+from airflow_gemini_batch.engine.arrow.values import NoText, values_of
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.gemini.names import is_file_in_column
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow, joined
@@ -27,7 +28,6 @@ from airflow_gemini_batch.engine.request.placeholders import Template
 from airflow_gemini_batch.engine.request.templates import TemplateEncoder
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, uri_of
 from airflow_gemini_batch.engine.run.storage import Location
-from airflow_gemini_batch.engine.source.blocks import plain_type
 from airflow_gemini_batch.engine.specs import Media
 
 #: MIME types by file name ending. Not Python's table, which depends on the machine: the same rows must make the same requests.
@@ -220,8 +220,8 @@ def _row(column: CheckedMedia, value: Any, kind: Any, fingerprints: Fingerprints
 def _part(column: CheckedMedia, item: Any, kind: Any, fingerprints: Fingerprints) -> _Part:
     if item is None:
         raise _Unusable("is null")
-    if isinstance(item, UnicodeDecodeError):
-        raise _Unusable(f"is not valid UTF-8: {item.reason} at byte {item.start}")
+    if isinstance(item, NoText):
+        raise _Unusable(item.reason)
     if not item:
         raise _Unusable("is empty")
     media = column.media
@@ -262,8 +262,8 @@ def _mime_type(media: Media, kind: Any, name: str) -> str: ...
 def _mime_type(media: Media, kind: Any, name: str, *, required: bool) -> str | None: ...
 def _mime_type(media: Media, kind: Any, name: str, *, required: bool = True) -> str | None:
     """From the row's own column, else the argument, else the ending of the name."""
-    if isinstance(kind, UnicodeDecodeError):
-        raise _Unusable(f"has a MIME type in {media.mime_type_column!r} that is not valid UTF-8")
+    if isinstance(kind, NoText):
+        raise _Unusable(f"has a MIME type in {media.mime_type_column!r} that {kind.reason}")
     path = name.partition("?")[0].partition("#")[0] if "://" in name else name
     suffix = _SUFFIX.search(path.rpartition("/")[2].lower())
     found = kind or media.mime_type or (suffix and MIME_TYPES.get(suffix[0]))

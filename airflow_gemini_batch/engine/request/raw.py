@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.layouts import plain_type
 from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import no_constant
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.shapes.dimensions import dimensions_for
-from airflow_gemini_batch.engine.source.blocks import plain_type
 from airflow_gemini_batch.engine.specs import RawRequest
 
 

@@ -16,13 +16,14 @@ import pyarrow as pa
 from google import genai
 
 from airflow_gemini_batch.engine.arrow.columns import int64s
+from airflow_gemini_batch.engine.arrow.layouts import plain_type
 from airflow_gemini_batch.engine.arrow.names import require_columns
-from airflow_gemini_batch.engine.arrow.texts import Text, texts, why_no_text
+from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
+from airflow_gemini_batch.engine.arrow.values import NoText, Text
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request import sdk_request
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
-from airflow_gemini_batch.engine.source.blocks import plain_type
 from airflow_gemini_batch.engine.specs import GenerateRequest
 
 #: Distinct configs whose written requests are kept; writing one takes some milliseconds.
@@ -57,8 +58,8 @@ class RowConfigEncoder:
         requests: list[bytes | InvalidRow] = [InvalidRow("")] * batch.num_rows
         media: list[tuple[MediaFile, ...]] = [()] * batch.num_rows
         for row, config in enumerate(_configs(batch.column(self._column))):
-            if isinstance(config, UnicodeDecodeError):
-                requests[row] = self._refused(f"is not valid UTF-8: {config.reason} at byte {config.start}")
+            if isinstance(config, NoText):
+                requests[row] = self._refused(config.reason)
             else:
                 rows_by_config.setdefault(config, []).append(row)
         for config, rows in rows_by_config.items():
@@ -110,7 +111,7 @@ def _check(column: str, schema: pa.Schema) -> None:
         pa.types.is_struct, pa.types.is_map, pa.types.is_null,
         pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
     )  # fmt: skip
-    if not any(kind(type) for kind in kinds) or why_no_text(type):
+    if not any(kind(type) for kind in kinds) or why_no_text(schema.field(column)):
         raise InputError(f"config_column {column!r} is of type {type}; expected a struct, a map, or JSON objects as text.")
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
+from airflow_gemini_batch.engine.arrow.values import NoText
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request import placeholders
 from airflow_gemini_batch.engine.request.encoded import Encoded, escaped, joined
@@ -52,8 +53,8 @@ def _inside(name: str, column: pa.Array, problems: dict[int, str]) -> pa.Array:
     if not _is_sound_text(column):
         values = texts(column)
         for row, value in enumerate(values):
-            if isinstance(value, UnicodeDecodeError):
-                reasons[row] = f"is not valid UTF-8: {value.reason} at byte {value.start}"
+            if isinstance(value, NoText):
+                reasons[row] = value.reason
         column = columns.strings([value if isinstance(value, str) else None for value in values])
     if column.null_count:
         for row, is_null in enumerate(column.is_null().to_pylist()):
@@ -89,7 +90,7 @@ def read_template(text: Any, argument: str, schema: pa.Schema) -> Template:
     template = placeholders.parse(text, argument=argument)
     require_columns(template.columns, schema.names, by=argument, hint=" Write $$ for a literal dollar sign.")
     for name in template.columns:
-        if reason := why_no_text(schema.field(name).type):
+        if reason := why_no_text(schema.field(name)):
             raise InputError(
                 f"{argument} names the column {name!r}, which {reason} (type {schema.field(name).type}). "
                 "Only values with a text form can be inserted: cast or decode the column first."

@@ -82,6 +82,36 @@ def _schema(carry: pa.Schema, own: tuple[pa.Field, ...]) -> pa.Schema:
     return pa.schema([_KEY, *(carry.field(position) for position in range(len(carry))), *own])
 
 
+def require_parquet(*schemas: pa.Schema) -> None:
+    """Raise InputError when a table of one of the schemas would not come back from Parquet as it was written.
+
+    Called before anything is created at the service: answers that are paid for must find tables that can be written.
+    """
+    for schema in schemas:
+        found = _from_parquet(schema)
+        for field in () if isinstance(found, pa.Schema) and found == schema else schema:
+            alone = _from_parquet(pa.schema([field]))
+            if not isinstance(alone, pa.Schema) or alone.field(0) != field:
+                what = f"comes back as {alone.field(0).type}" if isinstance(alone, pa.Schema) else str(alone)
+                raise InputError(
+                    f"The column {field.name!r} (type {field.type}) cannot be kept in Parquet: {what}. "
+                    "Cast it to another type, for example to text."
+                )
+
+
+def _from_parquet(schema: pa.Schema) -> pa.Schema | Exception:
+    """What a row of nulls comes back as."""
+    file = pa.BufferOutputStream()
+    try:
+        with pq.ParquetWriter(file, schema) as writer:
+            writer.write_table(pa.Table.from_arrays([pa.nulls(1, field.type) for field in schema], schema=schema))
+        with pq.ParquetFile(pa.BufferReader(file.getvalue())) as parquet:
+            found: pa.Schema = parquet.read().schema
+            return found
+    except (pa.ArrowException, OSError) as error:
+        return error
+
+
 class PartWriter:
     """One Parquet part, compressed and written in a thread of its own; whole or absent.
 

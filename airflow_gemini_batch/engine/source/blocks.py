@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.arrow.columns import strings
+from airflow_gemini_batch.engine.arrow.layouts import converted, is_encoded, items, referred
 
 #: Enough that the cost of a batch is small beside that of its rows; the inputs file is read back in these units.
 MAX_BLOCK_ROWS = 4096
@@ -20,35 +20,6 @@ MAX_BLOCK_ROWS = 4096
 MAX_BLOCK_BYTES = 8 << 20
 
 _types = pa.types
-
-
-def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema that blocks have: no dictionaries, views or runs, whose layout would depend on how the rows came."""
-    return pa.schema([_plain_field(field) for field in schema])
-
-
-def plain_type(type: pa.DataType) -> pa.DataType:
-    if _types.is_dictionary(type) or _types.is_run_end_encoded(type):
-        return plain_type(type.value_type)
-    if _types.is_string_view(type):
-        return pa.string()
-    if _types.is_binary_view(type):
-        return pa.binary()
-    if _types.is_struct(type):
-        return pa.struct([_plain_field(type.field(index)) for index in range(type.num_fields)])
-    if _types.is_map(type):
-        return pa.map_(_plain_field(type.key_field), _plain_field(type.item_field), type.keys_sorted)
-    if _types.is_fixed_size_list(type):
-        return pa.list_(_plain_field(type.value_field), type.list_size)
-    if _types.is_large_list(type):
-        return pa.large_list(_plain_field(type.value_field))
-    if _types.is_list(type):
-        return pa.list_(_plain_field(type.value_field))
-    return type
-
-
-def _plain_field(field: pa.Field) -> pa.Field:
-    return pa.field(field.name, plain_type(field.type), field.nullable)
 
 
 def blocks(
@@ -86,34 +57,15 @@ def copied(batch: pa.RecordBatch) -> pa.RecordBatch:
     return _joined([batch], batch.schema)
 
 
-def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows, with U+FFFD in place of invalid UTF-8, which readers of tables refuse."""
-    columns = []
-    for column in batch.columns:
-        if _types.is_string(column.type) or _types.is_large_string(column.type):
-            try:
-                column.validate(full=True)
-            except pa.ArrowInvalid:
-                values = column.cast(pa.large_binary()).to_pylist()
-                texts = [None if value is None else value.decode(errors="replace") for value in values]
-                column = strings(texts).cast(column.type)
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
-
-
 def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     for index, field in enumerate(schema):
-        pieces = [_as(batch.column(index), field.type) for batch in batches]
+        pieces = [converted(batch.column(index), field.type) for batch in batches]
         # The empty piece makes Arrow copy even a single one: slices keep unrelated bits and bytes around them.
         columns.append(pa.concat_arrays([*pieces, pieces[0].slice(0, 0)]))
     if not columns:
         return pa.RecordBatch.from_struct_array(pa.nulls(sum(batch.num_rows for batch in batches), pa.struct([])))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _as(column: pa.Array, type: pa.DataType) -> pa.Array:
-    return column if column.type == type else column.cast(type)
 
 
 def row_bytes(batch: pa.RecordBatch) -> Any:
@@ -131,9 +83,10 @@ def _value_bytes(column: pa.Array) -> Any:
         return np.zeros(0, dtype=np.int64)
     if isinstance(column, pa.ExtensionArray):
         return _value_bytes(column.storage)
-    if _types.is_dictionary(type):
-        sizes = np.append(_value_bytes(column.dictionary), 0)  # a null points to the last one
-        indices = column.indices.cast(pa.int64()).fill_null(len(sizes) - 1)
+    if is_encoded(type):
+        values, places = referred(column)
+        sizes = np.append(_value_bytes(values), 0)  # a null points to the last one
+        indices = places.cast(pa.int64()).fill_null(len(sizes) - 1)
         return sizes[np.frombuffer(indices.buffers()[1], np.int64)[indices.offset : indices.offset + length]]
     if _types.is_string(type) or _types.is_binary(type):
         return np.diff(_offsets(column, np.int32)).astype(np.int64)
@@ -147,6 +100,9 @@ def _value_bytes(column: pa.Array) -> Any:
         return _spans(offsets, column.keys) + _spans(offsets, column.items)
     if _types.is_list(type) or _types.is_large_list(type):
         return _spans(_offsets(column, np.int32 if _types.is_list(type) else np.int64), column.values)
+    if _types.is_list_view(type) or _types.is_large_list_view(type):
+        values, lengths = items(column)
+        return _spans(np.concatenate([[0], np.cumsum(lengths)]), values)
     if _types.is_fixed_size_list(type):
         values = column.values.slice(column.offset * type.list_size, length * type.list_size)
         return _value_bytes(values).reshape(length, type.list_size).sum(axis=1)

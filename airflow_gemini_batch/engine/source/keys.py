@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
+from airflow_gemini_batch.engine.arrow.values import NoText
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
 
 #: Keys named in an error: enough to see the pattern.
@@ -33,7 +34,7 @@ def check_key_column(key: str | None, schema: pa.Schema) -> None:
         raise InputError(f"key must be the name of a column or None, not {key!r}.")
     require_columns([key], schema.names, by="key")
     type = schema.field(key).type
-    reason = why_no_text(type)
+    reason = why_no_text(schema.field(key))
     if reason is None and pa.types.is_floating(type):
         reason = "holds floats, and equal numbers may differ as text"
     if reason is None and pa.types.is_nested(type):
@@ -60,8 +61,8 @@ def refuse_missing_keys(key: str | None, blocks: Iterable[tuple[int, pa.RecordBa
         for row, value in enumerate(texts(block.column(key))):
             if isinstance(value, str) and value:
                 continue
-            what = "null" if value is None else "an empty string" if value == "" else "not valid UTF-8"
-            named.append(f"row {first_row + row} is {what}")
+            what = "is null" if value is None else value.reason if isinstance(value, NoText) else "is an empty string"
+            named.append(f"row {first_row + row} {what}")
             if len(named) == MAX_NAMED:
                 _raise_missing(key, named, "the first ten are named here")
     if named:

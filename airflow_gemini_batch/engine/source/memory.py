@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.layouts import plain_schema
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.source.blocks import blocks, plain_schema
+from airflow_gemini_batch.engine.source.blocks import blocks
 
 
 class Source(ABC):
@@ -33,6 +34,11 @@ class Source(ABC):
             )
         self.schema = plain_schema(schema)
         self.description = description
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the table can be read more than once."""
+        return True
 
     @abstractmethod
     def fingerprint(self) -> str | None:
@@ -76,6 +82,10 @@ class StreamSource(Source):
         super().__init__(schema, kind)
         self._arrow_schema = schema
         self._batches: Iterator[pa.RecordBatch] | None = iter(batches)
+
+    @property
+    def is_repeatable(self) -> bool:
+        return False
 
     def fingerprint(self) -> None:
         return None

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
+from airflow_gemini_batch.engine.arrow.values import NoText
 
 WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, 120_000)
 UTC = dt.timezone.utc
@@ -77,7 +78,8 @@ def test_invalid_utf8_is_the_error_of_its_own_row_alone(nested: bool) -> None:
     good, bad = texts(column)
 
     assert good == ('{"a":"good"}' if nested else "good")
-    assert isinstance(bad, UnicodeDecodeError)
+    assert isinstance(bad, NoText)
+    assert "not valid UTF-8" in bad.reason
 
 
 @given(st.lists(st.floats(width=32)))

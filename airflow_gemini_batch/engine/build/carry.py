@@ -1,0 +1,116 @@
+"""The carried columns of a run: their types in the tables, decided once, and their values in these types."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.arrow.carried import CannotCarryError, carried, carried_type, loses_digits
+from airflow_gemini_batch.engine.arrow.names import require_columns
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.shard_inputs import opened
+from airflow_gemini_batch.engine.source.open import Source
+
+
+class Carry:
+    """Turns rows of the source into carried columns.
+
+    Whether times need their nanoseconds depends on all rows. A source that can be read again is asked first. For the others the
+    inputs files keep nanoseconds, and ``finish`` writes them again without when no row needed them.
+
+    :param names: checked columns of the source.
+    """
+
+    def __init__(self, source: Source, names: Sequence[str]) -> None:
+        self._fields = [source.schema.field(name) for name in names]
+        self._narrow = pa.schema([_table_field(field, nanoseconds=False) for field in self._fields])
+        self._wide = pa.schema([_table_field(field, nanoseconds=True) for field in self._fields])
+        self._undecided = [name for name in names if self._narrow.field(name) != self._wide.field(name)]
+        if self._undecided and source.is_repeatable:
+            for batch in source.batches(self._undecided):
+                self._watch(batch)
+            self.schema = self._decided()
+        else:
+            self.schema = self._wide
+
+    def __bool__(self) -> bool:
+        return bool(self._fields)
+
+    def batch(self, block: pa.RecordBatch) -> pa.RecordBatch:
+        """The carried columns of these rows. Raises InputError for a value that their types cannot hold."""
+        if self.schema == self._wide:
+            self._watch(block)
+        columns = [_column(block.column(field.name), field) for field in self.schema]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def finish(self, run: Run, shards: Sequence[Shard]) -> None:
+        """Write the inputs files again when all rows have been read and their nanoseconds are not needed."""
+        decided = self._decided()
+        if decided == self.schema:
+            return
+        for shard in shards:
+            file = run.inputs_file(shard.id)
+            with opened(file) as inputs:
+                own = [field for field in inputs.schema if field.name not in decided.names]
+                schema = pa.schema([*own, *decided])
+                with file.writing() as out, pa.ipc.new_file(out, schema) as writer:
+                    for number in range(inputs.num_record_batches):
+                        batch = inputs.get_batch(number)
+                        columns = [_column(batch.column(place), field) for place, field in enumerate(schema)]
+                        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    def _watch(self, batch: pa.RecordBatch) -> None:
+        """Forget the columns that need their nanoseconds."""
+        self._undecided = [
+            name for name in self._undecided if not loses_digits(batch.column(name), self._narrow.field(name).type)
+        ]
+
+    def _decided(self) -> pa.Schema:
+        return pa.schema(
+            [(self._narrow if field.name in self._undecided else self._wide).field(field.name) for field in self._fields]
+        )
+
+
+def carried_names(schema: pa.Schema, *, key: str | None, carry: Sequence[str], taken: Collection[str]) -> list[str]:
+    """The columns to carry. Raises InputError when one is missing or would collide in the tables.
+
+    :param taken: the names of the tables' own columns.
+    """
+    if isinstance(carry, str) or not all(isinstance(name, str) for name in carry):
+        raise InputError(f"carry is {carry!r}; expected a list of column names.")
+    require_columns(carry, schema.names, by="carry")
+    if key == "key":
+        carry = [name for name in carry if name != "key"]  # the tables have it in their own column of that name
+    twice = sorted({name for name in carry if list(carry).count(name) > 1})
+    if twice:
+        raise InputError(f"carry names {', '.join(map(repr, twice))} more than once.")
+    colliding = [name for name in carry if name in taken]
+    if colliding:
+        raise InputError(
+            f"carry names {', '.join(map(repr, colliding))}, which results or dead_letter have as a column of their own. "
+            "Rename the column in the source, or leave it out and join it by key afterwards."
+        )
+    return list(carry)
+
+
+def _table_field(field: pa.Field, *, nanoseconds: bool) -> pa.Field:
+    try:
+        return pa.field(field.name, carried_type(field, nanoseconds=nanoseconds))
+    except CannotCarryError as error:
+        raise _refused(field, error) from error
+
+
+def _column(column: pa.Array, field: pa.Field) -> pa.Array:
+    try:
+        return carried(column, field.type)
+    except CannotCarryError as error:
+        raise _refused(pa.field(field.name, column.type), error) from error
+
+
+def _refused(field: pa.Field, error: CannotCarryError) -> InputError:
+    return InputError(
+        f"carry names the column {field.name!r}, which {error} (type {field.type}). "
+        "Cast it to another type, for example to text, or leave it out of carry."
+    )
