@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_gemini_batch._references import JobReferenceDict, PartReferenceDict, ShardReferenceDict
-    from airflow_gemini_batch.engine.api import collect, run_batch
+    from airflow_gemini_batch.engine.api import collect, redrive, run_batch
     from airflow_gemini_batch.engine.errors import (
         ApiKeyError,
         BalanceError,
@@ -122,6 +122,7 @@ __all__ = [
     "Webhook",
     "Webhooks",
     "collect",
+    "redrive",
     "run_batch",
 ]
 
@@ -183,6 +184,7 @@ _HOMES = {
     "Webhook": "engine.gemini.webhooks",
     "Webhooks": "engine.gemini.webhooks",
     "collect": "engine.api",
+    "redrive": "engine.api",
     "run_batch": "engine.api",
 }
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
     "files": ("airflow_gemini_batch.cli.files:add_files_command", "list and delete the files stored at the service"),
     "jobs": ("airflow_gemini_batch.cli.jobs:add_jobs_command", "list, show, cancel and delete batch jobs"),
+    "redrive": ("airflow_gemini_batch.cli.redrive:add_redrive_command", "resubmit dead letters of a finished run"),
     "webhooks": ("airflow_gemini_batch.cli.webhooks:add_webhooks_command", "register, list and delete webhooks"),
 }
 

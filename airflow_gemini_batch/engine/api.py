@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from airflow_gemini_batch.engine.advance import Waiting, advance
 from airflow_gemini_batch.engine.build.building import IfExists, RunSpec, build_run
 from airflow_gemini_batch.engine.errors import WaitTimeoutError
+from airflow_gemini_batch.engine.finish.reopening import Selection, reopen
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.job_fetching import fetch_jobs
@@ -107,6 +109,38 @@ def collect(
     run = Run(place(destination), place)
     run.built()
     options = BatchOptions.of(options)
+    deadline = time.time() + options.timeout.total_seconds()
+    with GeminiClient(endpoint or Endpoint()) as client:
+        return drive(run, client, options, deadline=deadline)
+
+
+def redrive(
+    destination: str,
+    *,
+    reasons: Collection[str] | None = None,
+    keys: Collection[str] | None = None,
+    options: BatchOptions | Mapping[str, Any] | None = None,
+    endpoint: Endpoint | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> Summary:
+    """Resubmit dead letters of a finished run, into the same tables, and wait for them.
+
+    The requests are sent as they were built, so schema, carried columns and keys stay; results replace the dead letters. If this
+    is interrupted, ``collect`` finishes the run.
+
+    :param destination: URI or local path of the run's folder.
+    :param reasons: dead letters with one of these reasons, such as ``JOB_CANCELLED``. Default: see ``keys``.
+    :param keys: dead letters with one of these keys. Default, if ``reasons`` is not given either: all that are retryable.
+    :param options: as for ``run_batch``; ``keep_response`` and ``media_to`` are always those of the run.
+    :param endpoint, storage_options: as for ``run_batch``.
+
+    Returns the new summary; the old one when no dead letter is selected. Raises InputError for an unknown reason, for keys that
+    are not dead letters, and for a run that is not finished; the other errors are those of ``run_batch``.
+    """
+    place = _opener(storage_options)
+    run = Run(place(destination), place)
+    options = BatchOptions.of(options)
+    options = reopen(run, Selection.of(reasons, keys), options, token=uuid.uuid4().hex)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:
         return drive(run, client, options, deadline=deadline)

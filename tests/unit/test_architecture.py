@@ -30,6 +30,7 @@ USED_AT_RUN_TIME = {
     "Webhook",
     "Webhooks",
     "collect",
+    "redrive",
     "run_batch",
 }
 

@@ -72,6 +72,7 @@ PUBLIC = [
     "Webhook",
     "Webhooks",
     "collect",
+    "redrive",
     "run_batch",
 ]
 

@@ -140,7 +140,7 @@ def _selected(rows: pa.RecordBatch, shard: Shard, options: BatchOptions, *, canc
 
 def _count(run: Run, shard: Shard, options: BatchOptions, *, cancelled_by_us: bool) -> tuple[int, int]:
     counted = uncounted = 0
-    for rows in _dead_letters(run, shard, ["reason", "retryable", "request"]):
+    for rows in dead_letter_batches(run, shard, ["reason", "retryable", "request"]):
         masks = _selected(rows, shard, options, cancelled_by_us=cancelled_by_us)
         counted += pc.sum(masks[0]).as_py() or 0
         uncounted += pc.sum(masks[1]).as_py() or 0
@@ -159,20 +159,21 @@ def _write(
     with contextlib.ExitStack() as stack:
         for writer in writers:
             stack.enter_context(writer)
-        for batch in _dead_letters(run, shard, None):
+        for batch in dead_letter_batches(run, shard, None):
             masks = _selected(batch, shard, options, cancelled_by_us=cancelled_by_us)
             chosen = batch.filter(pc.or_(*masks))
             start = 0
             while start < chosen.num_rows:
                 piece = written // size
                 count = min(chosen.num_rows - start, (piece + 1) * size - written)
-                writers[piece].write(_rows(chosen.slice(start, count), carry, options, media))
+                writers[piece].write(rows_to_send(chosen.slice(start, count), carry, options, media))
                 start += count
                 written += count
     return tuple(writer.shard for writer in writers)
 
 
-def _rows(rows: pa.RecordBatch, carry: pa.Schema, options: BatchOptions, media: dict[str, MediaFile]) -> Rows:
+def rows_to_send(rows: pa.RecordBatch, carry: pa.Schema, options: BatchOptions, media: dict[str, MediaFile]) -> Rows:
+    """Dead letters as the rows of a shard, with the requests that were sent before."""
     requests = rows.column("request").cast(pa.large_binary())
     if options.redrive_max_output_tokens is not None:
         requests = large_binaries([_with_limit(request, options.redrive_max_output_tokens) for request in requests.to_pylist()])
@@ -193,7 +194,8 @@ def _with_limit(request: bytes, max_output_tokens: int) -> bytes:
     return msgspec.json.encode(fields)
 
 
-def _dead_letters(run: Run, shard: Shard, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+def dead_letter_batches(run: Run, shard: Shard, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+    """The dead letters of a shard and attempt, some at a time; of all columns, or of these."""
     with run.dead_letter_part(shard.id).open() as file, pq.ParquetFile(file) as parquet:
         yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=names)
 

@@ -236,11 +236,13 @@ class Ledger:
 
     def shard(self, manifest: Manifest, part: ShardAttempt) -> Shard | None:
         """One shard of the run, found without reading the others' files; None when the run has no such shard."""
-        generation = [shard for shard in manifest.shards if shard.number == root_of(part.shard, len(manifest.shards))]
-        for _ in range(part.attempt):
-            redrives = [self.redrive(shard.id) for shard in generation]
-            generation = [shard for redrive in redrives if redrive is not None for shard in redrive.shards]
-        return next((shard for shard in generation if shard.id == part), None)
+        family = [shard for shard in manifest.shards if shard.number == root_of(part.shard, len(manifest.shards))]
+        for shard in family:  # which grows
+            if shard.id == part:
+                return shard
+            redrive = self.redrive(shard.id) if shard.attempt < part.attempt else None
+            family += redrive.shards if redrive is not None else ()
+        return None
 
     def seen(self, part: ShardAttempt) -> Seen | None:
         """How far the job had come when it was last checked."""

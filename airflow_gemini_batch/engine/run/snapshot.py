@@ -128,6 +128,10 @@ class Snapshot:
             self._known_file.write(content)
             self._saved = content
 
+    def forget(self) -> None:
+        """Leave nothing for the next pass: facts that were final have changed."""
+        self._known_file.delete()
+
     @property
     def _known_file(self) -> Location:
         return self.run.ledger_folder / "known.json"

@@ -1,0 +1,55 @@
+"""What the commands that finish a run share: their options, the log on stderr, and how a summary is printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from airflow_gemini_batch.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.engine.finish.summary import Summary
+    from airflow_gemini_batch.engine.options import BatchOptions
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--option`` and ``--json``."""
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a field of BatchOptions, such as --option timeout=3600 (repeatable); give the ones that the run was started with",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def options_of(arguments: argparse.Namespace) -> BatchOptions:
+    """The options that the arguments give. Raises InputError for a wrong one."""
+    from airflow_gemini_batch.engine.options import BatchOptions
+
+    return BatchOptions.of_texts(dict(map(_name_and_value, arguments.option)))
+
+
+def log_to_stderr() -> None:
+    """Show the progress, without a line for each HTTP request."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def print_summary(summary: Summary, *, as_json: bool) -> None:
+    """One line for people, or JSON."""
+    if as_json:
+        print(json.dumps(summary.as_dict(), indent=1))
+    else:
+        print(f"{summary.rows} rows: {summary.results} results, {summary.dead_letter} dead letters, in {summary.destination}")
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--option is {text!r}; expected NAME=VALUE, such as timeout=3600.")
+    return name, value
