@@ -17,6 +17,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from airflow_gemini_batch.engine.arrow.extensions import register_pandas
+from airflow_gemini_batch.engine.arrow.layouts import plain_schema, plain_type
+from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
@@ -78,11 +81,8 @@ class FileSource(Source):
         schemas = [_reading(file, _reader(kind).schema) for file in files]
         schema = _unified(schemas, files)
         for field in _partition_fields(files):
-            if field.name in schema.names:
-                raise InputError(
-                    f"{uri}: {field.name!r} is a column of {files[0].location} and also a folder ({field.name}=…). Rename one."
-                )
-            schema = schema.append(field)
+            if field.name not in schema.names:
+                schema = schema.append(field)
         super().__init__(schema, uri)
         self._schemas = schemas
 
@@ -110,9 +110,11 @@ class FileSource(Source):
         for name in columns:
             type = self.schema.field(name).type
             if name in batch.schema.names:
+                if name in file.partitions:
+                    _refuse_contradiction(file, name, batch.column(name))
                 arrays.append(batch.column(name))
             elif (value := file.partitions.get(name)) is not None:
-                arrays.append(pa.repeat(pa.scalar(int(value) if pa.types.is_integer(type) else value, type), batch.num_rows))
+                arrays.append(pa.repeat(_partition_value(file, name, value, type), batch.num_rows))
             else:
                 arrays.append(pa.nulls(batch.num_rows, type))
         if not arrays:
@@ -127,7 +129,11 @@ class _Parquet:
     @staticmethod
     def schema(location: Location) -> pa.Schema:
         with location.open() as file:
-            return pq.read_schema(file).remove_metadata()
+            schema = pq.read_schema(file)
+            if register_pandas(schema):
+                file.seek(0)
+                schema = pq.read_schema(file)
+            return schema.remove_metadata()
 
     @staticmethod
     def read(location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -153,9 +159,9 @@ def _reader(kind: str) -> Any:
     if kind == RAW_JSON_LINES:
         return RawJsonLines
     # Imported here, because pyarrow's datasets import pandas: seconds that reading Parquet does not need.
-    from airflow_gemini_batch.engine.source import text_files
+    from airflow_gemini_batch.engine.source import json_lines, text_files
 
-    return {"CSV": text_files.Csv, "JSON Lines": text_files.JsonLines}[kind]
+    return {"CSV": text_files.Csv, "JSON Lines": json_lines.JsonLines}[kind]
 
 
 # --- finding files
@@ -219,6 +225,37 @@ def _partition_fields(files: Sequence[File]) -> list[pa.Field]:
     ]
 
 
+def _partition_value(file: File, name: str, text: str, type: pa.DataType) -> pa.Scalar:
+    try:
+        return pa.scalar(text, pa.string()).cast(plain_type(type))
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{file.location}: its folder says {name}={text}, and {name!r} is of type {type} in other files. "
+            "Rename the folder or the column."
+        ) from error
+
+
+def _refuse_contradiction(file: File, name: str, column: pa.Array) -> None:
+    """Raise InputError when the column that a file holds itself has another value than the file's folder."""
+    text = file.partitions[name]
+    type = plain_type(column.type)
+    for found in set(texts(column)) if why_no_text(type) is None else ():
+        if found == text or (text is None and found == "") or (text is not None and _is_same(found, text, type)):
+            continue
+        raise InputError(
+            f"{file.location}: its folder says {name}={_NULL_PARTITION if text is None else text}, and its column {name!r} holds "
+            f"{found!r}. Move the file, or drop one of the two."
+        )
+
+
+def _is_same(found: Any, text: str, type: pa.DataType) -> bool:
+    """Whether the folder's text is another way of writing the value."""
+    try:
+        return bool(texts(pa.array([text], pa.string()).cast(type)) == [found])
+    except pa.ArrowException:
+        return False
+
+
 def _is_integer(text: str) -> bool:
     return re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) is not None
 
@@ -263,13 +300,14 @@ def _cannot_read(file: File, error: Exception) -> NoReturn:
     if "straddling" in str(error):
         remedy = " A line is too long to be read; write such rows as Parquet."
     elif _format(file.location) == "JSON Lines":
-        remedy = " Expected one JSON object a line, with the same types throughout."
+        remedy = " Expected one JSON object a line."
     kind = _format(file.location)
     reason = str(error).rstrip(".")
     raise InputError(f"Cannot read {file.location} as {kind}: {type(error).__name__}: {reason}.{remedy}") from error
 
 
 def _unified(schemas: Sequence[pa.Schema], files: Sequence[File]) -> pa.Schema:
+    schemas = [plain_schema(schema) for schema in schemas]  # a dictionary here and plain values there are the same
     schema = schemas[0]
     for other, file in zip(schemas[1:], files[1:], strict=True):
         try:

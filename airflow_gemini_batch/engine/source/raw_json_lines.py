@@ -143,6 +143,11 @@ def _column(values: Sequence[bytes], type: pa.DataType) -> pa.Array:
         return arrow.int64s([None if raw == b"null" else int(raw) for raw in values])
     if type == _DOUBLE:
         return arrow.doubles([None if raw == b"null" else float(raw) for raw in values])
+    return text_column(values)
+
+
+def text_column(values: Sequence[bytes]) -> pa.Array:
+    """The content of JSON strings, and the JSON of other values; null for null."""
     return arrow.utf8([_text(raw) for raw in values])
 
 
@@ -154,5 +159,10 @@ def _text(raw: bytes) -> bytes | None:
     try:
         return _string(raw).encode()
     except msgspec.DecodeError:
-        text: str = json.loads(raw)
-        return text.encode("utf-8", "surrogatepass")
+        text: str = json.loads(raw.decode("utf-8", "surrogateescape"), strict=False)
+        return b"".join(map(_encoded, text))
+
+
+def _encoded(character: str) -> bytes:
+    """UTF-8, or the byte or the lone surrogate that the JSON holds instead."""
+    return character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")

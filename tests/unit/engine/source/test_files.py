@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from airflow_gemini_batch.engine.arrow.texts import texts
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.source.open import Source, open_source
@@ -82,35 +84,19 @@ def test_a_list_is_read_in_its_own_order_and_each_file_once(tmp_path: Path) -> N
     assert [row["a"] for row in rows(open_source([str(b), a, tmp_path]))] == ["b", "a"]
 
 
-@pytest.mark.parametrize("where", ["", "/lang=*/*/*.parquet"])
-def test_hive_folders_make_columns(tmp_path: Path, where: str) -> None:
-    for lang, month in (("de", "01"), ("en", "02")):
-        write_parquet(tmp_path / f"lang={lang}" / f"month={month}" / "p.parquet", a=[1])
+def test_a_dictionary_in_one_file_and_plain_text_in_another_are_one_column(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "1.parquet", a=pa.array(["x"]).dictionary_encode())
+    write_parquet(tmp_path / "2.parquet", a=["y"])
 
-    assert rows(open_source(f"{tmp_path}{where}")) == [
-        {"a": 1, "lang": "de", "month": "01"},
-        {"a": 1, "lang": "en", "month": "02"},
-    ]
+    assert rows(open_source(tmp_path)) == [{"a": "x"}, {"a": "y"}]
 
 
-def test_hive_values_are_unquoted_null_and_integers_where_nothing_is_lost(tmp_path: Path) -> None:
-    for year, name in (("2025", "a%2Fb%20c"), ("2026", "__HIVE_DEFAULT_PARTITION__")):
-        write_parquet(tmp_path / f"year={year}" / f"name={name}" / "p.parquet", a=[1])
+def test_a_pandas_period_in_a_file_is_one_here(tmp_path: Path) -> None:
+    pandas.DataFrame({"p": pandas.period_range("2026-01", periods=1, freq="M")}).to_parquet(tmp_path / "a.parquet")
 
-    assert rows(open_source(tmp_path), ["year", "name"]) == [{"year": 2025, "name": "a/b c"}, {"year": 2026, "name": None}]
+    [batch] = open_source(tmp_path / "a.parquet").batches(["p"])
 
-
-def test_a_hive_column_alone_has_a_value_for_every_row(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "lang=de" / "p.parquet", a=[1, 2, 3])
-
-    assert rows(open_source(tmp_path), ["lang"]) == [{"lang": "de"}] * 3
-
-
-def test_a_hive_folder_called_like_a_column_is_an_error(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a=1" / "p.parquet", a=[1])
-
-    with pytest.raises(InputError, match=r"'a' is a column of .* and also a folder"):
-        open_source(tmp_path)
+    assert texts(batch.column(0)) == ["2026-01"]
 
 
 def test_files_are_unified_where_types_allow(tmp_path: Path) -> None:
