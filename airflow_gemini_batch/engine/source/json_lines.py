@@ -33,7 +33,7 @@ class JsonLines:
         for first_line, block in _blocks(location):
             for name, type in _types_of(block, location, first_line).items():
                 types[name] = _column_type(types.get(name, pa.null()), type)
-        return pa.schema(list(types.items()))
+        return pa.schema([(name, _without_null_items(type)) for name, type in types.items()])
 
     @classmethod
     def read(cls, location: Location, columns: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -128,7 +128,7 @@ class _ConflictError(Exception):
 def _types_of(block: bytes, location: Location, first_line: int) -> dict[str, pa.DataType]:
     try:
         return {field.name: _without_guesses(field.type) for field in _parsed(block, None).schema}
-    except pa.ArrowInvalid:  # values of one column have different types, or a line is not JSON
+    except (pa.ArrowInvalid, IndexError):  # values of one column have different types, or a line is not JSON
         types: dict[str, pa.DataType] = {}
         for _, row in _objects(block, location, first_line):
             for name, value in row.items():
@@ -204,6 +204,15 @@ def _members(line: bytes, location: Location, number: int) -> dict[str, tuple[by
     except (ValueError, RecursionError) as error:
         raise no_object(location, number, error) from error
     return {name: (texts[name].encode("utf-8", "surrogateescape"), value) for name, value in values.items()}
+
+
+def _without_null_items(type: pa.DataType) -> pa.DataType:
+    """Arrow's parser fails for two nulls in a list of nulls (IndexError, seen in pyarrow 26): such a list is one of strings."""
+    if _types.is_list(type):
+        return pa.list_(pa.string() if _types.is_null(type.value_type) else _without_null_items(type.value_type))
+    if _types.is_struct(type):
+        return pa.struct([pa.field(field.name, _without_null_items(field.type)) for field in type])
+    return type
 
 
 def _without_guesses(type: pa.DataType) -> pa.DataType:
