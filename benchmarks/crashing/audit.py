@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from crashing.calls import CARRIED
+
 
 @dataclass
 class Findings:
@@ -83,16 +85,27 @@ def _count_jobs(findings: Findings, display_names: list[str]) -> None:
 
 
 def _table(folder: Path) -> pa.Table:
-    columns = ["key", "body", "text" if folder.name == "results" else "request"]
+    columns = ["key", *CARRIED, "text" if folder.name == "results" else "request"]
     parts = [pq.ParquetFile(part).read(columns=columns) for part in sorted(folder.glob("[!._]*.parquet"))]
     return pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
 
 
+def _carried(expected: pa.Table, rows: pa.Array, table: pa.Table) -> pa.Array:
+    """Whether all carried columns of each row are those of the source; compared as Python values."""
+    same = [True] * table.num_rows
+    for name in CARRIED:
+        was, now = (column.to_pylist() for column in (pc.take(expected[name].combine_chunks(), rows), table[name]))
+        if pa.types.is_time(expected[name].type):  # a table holds times of day as text
+            was = [None if time is None else time.isoformat() for time in was]
+        same = [one and old == new for one, old, new in zip(same, was, now, strict=True)]
+    return pa.array(same, pa.bool_())
+
+
 def _mismatched(expected: pa.Table, table: pa.Table, column: str) -> int:
-    """The number of rows whose carried text, or whose ``column``, does not belong to their key."""
-    index = pc.index_in(table["key"], value_set=expected["id"].combine_chunks())
-    body = pc.take(expected["body"].combine_chunks(), pc.fill_null(index, 0).combine_chunks())
-    carried = pc.equal(table["body"].combine_chunks(), body)
+    """The number of rows whose carried columns, or whose ``column``, do not belong to their key."""
+    rows = pc.fill_null(pc.index_in(table["key"], value_set=expected["id"].combine_chunks()), 0).combine_chunks()
+    body = pc.take(expected["body"].combine_chunks(), rows)
+    carried = _carried(expected, rows, table)
     # The row's text may be surrounded by the JSON of the request, or by what another implementation of the service adds.
     matches = pa.array([text in (value or "") for text, value in zip(body.to_pylist(), table[column].to_pylist(), strict=True)])
     matches = pc.fill_null(pc.and_(carried, matches.cast(pa.bool_())), False)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import datetime as dt
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ from airflow_gemini_batch import (
     GeminiBatchSensor,
     GeminiBatchSubmitOperator,
     GenerateRequest,
+    RawRequest,
 )
 from airflow_gemini_batch.engine.api import run_batch
 from airflow_gemini_batch.engine.gemini.client import Endpoint
@@ -33,7 +36,28 @@ from crashing.boundaries import BoundaryWatcher, KillRule
 from crashing.child_process import ReportPipe
 from crashing.short_waits import shorten_waits
 
-REQUEST = GenerateRequest(prompt="Repeat: ${body}")
+#: Of the rows with this remainder by seven, the raw requests have a field that the service refuses.
+_REFUSED = 3
+
+#: Columns that are carried, one of each kind of type: the value of a row follows from its number.
+CARRIED: dict[str, tuple[pa.DataType, Callable[[int], Any]]] = {
+    "body": (pa.string(), lambda row: body_of(row)),
+    "flag": (pa.bool_(), lambda row: row % 3 == 0),
+    "small": (pa.int8(), lambda row: row % 100),
+    "unsigned": (pa.uint64(), lambda row: 2**63 + row),
+    "single": (pa.float32(), lambda row: row / 4),
+    "double": (pa.float64(), lambda row: None if row % 5 == 0 else row / 7),
+    "money": (pa.decimal128(20, 4), lambda row: Decimal(row) / 4),
+    "day": (pa.date32(), lambda row: dt.date(2026, 1, 1) + dt.timedelta(days=row)),
+    "clock": (pa.time64("us"), lambda row: dt.time(row % 24, row % 60, row % 59)),
+    "moment": (pa.timestamp("us"), lambda row: dt.datetime(2026, 1, 1) + dt.timedelta(seconds=row)),
+    "zoned": (pa.timestamp("us", "UTC"), lambda row: dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc) + dt.timedelta(hours=row)),
+    "bytes": (pa.binary(), lambda row: row.to_bytes(4, "big")),
+    "kind": (pa.dictionary(pa.int32(), pa.string()), lambda row: f"kind {row % 4}"),
+    "numbers": (pa.list_(pa.int64()), lambda row: list(range(row % 4))),
+    "pair": (pa.struct([("left", pa.int32()), ("right", pa.string())]), lambda row: {"left": row, "right": str(row)}),
+    "lookup": (pa.map_(pa.string(), pa.int64()), lambda row: [("row", row)]),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,7 @@ class Waits:
 class RunTarget:
     """The service, the source and the destination of a run.
 
+    :param raw_requests: take the requests from the source's column; the service refuses some of them.
     :param sabotage: do not look for an earlier job before a create, so that the harness must find duplicate jobs.
     """
 
@@ -67,6 +92,7 @@ class RunTarget:
     shard_rows: int
     waits: Waits
     transport: Literal["file", "inline"] = "file"
+    raw_requests: bool = False
     sabotage: bool = False
 
 
@@ -105,15 +131,19 @@ def in_child(target: RunTarget, call: Call, rule: KillRule) -> Callable[[ReportP
 def _run_batch(target: RunTarget, call: Call) -> tuple[str, Any]:
     summary = run_batch(
         target.source,
-        REQUEST,
+        _request(target),
         model=target.model,
         destination=target.destination,
         key="id",
-        carry=["body"],
+        carry=list(CARRIED),
         options=_options(target),
         endpoint=Endpoint(api_key=target.key, base_url=target.url, request_timeout=target.waits.timeout),
     )
     return "finished", {"rows": summary.rows, "balanced": summary.balanced}
+
+
+def _request(target: RunTarget) -> GenerateRequest | RawRequest:
+    return RawRequest(column="request") if target.raw_requests else GenerateRequest(prompt="Repeat: ${body}")
 
 
 def _options(target: RunTarget) -> BatchOptions:
@@ -152,11 +182,11 @@ def _task(target: RunTarget, call: Call) -> tuple[str, Any]:
 def _arguments(target: RunTarget, call: Call) -> dict[str, Any]:
     arguments = {
         "source": target.source,
-        "request": REQUEST,
+        "request": _request(target),
         "model": target.model,
         "destination": target.destination,
         "key": "id",
-        "carry": ["body"],
+        "carry": list(CARRIED),
     }
     by_operator: dict[str, dict[str, Any]] = {
         "batch": arguments,
@@ -175,7 +205,14 @@ def _trigger(target: RunTarget, call: Call) -> tuple[str, Any]:
 
 def write_source(path: str, rows: int) -> None:
     """Write a Parquet file of rows ``k0``, ``k1``, …; each has a text of its own, which the answer repeats."""
-    pq.write_table(pa.table({"id": [f"k{row}" for row in range(rows)], "body": [body_of(row) for row in range(rows)]}), path)
+    columns = {name: pa.array(map(value, range(rows)), kind) for name, (kind, value) in CARRIED.items()}
+    keys = pa.array([f"k{row}" for row in range(rows)])
+    pq.write_table(pa.table({"id": keys, "request": [_raw_request(row) for row in range(rows)], **columns}), path)
+
+
+def _raw_request(row: int) -> str:
+    request = {"contents": [{"parts": [{"text": f"Repeat: {body_of(row)}"}]}]}
+    return json.dumps({**request, "temperature": 1} if row % 7 == _REFUSED else request)
 
 
 def body_of(row: int) -> str:

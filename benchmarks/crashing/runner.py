@@ -13,7 +13,7 @@ from typing import Any, Literal
 from crashing.audit import Findings, audit
 from crashing.boundaries import KillRule
 from crashing.call_sequences import call_sequence
-from crashing.calls import Call, RunTarget, Waits, in_child
+from crashing.calls import Call, RunTarget, Waits, in_child, write_source
 from crashing.child_process import ChildProcess, ReportPipe, run_in_child, start_child, wait_for_all, wait_for_one
 from crashing.scenarios import Scenario
 from crashing.services import Service
@@ -95,22 +95,26 @@ class Runner:
         dice = random.Random(order.seed)
         self._service.prepare(scenario, dice)
         waits = _WAITS_OF_LARGE_TABLES if scenario.rows > 10_000 and self._waits == Waits() else self._waits
+        if scenario.source_changes:
+            own = folder / "source.parquet"
+            shutil.copy(source, own)
         target = RunTarget(
             url=self._service.url,
             key=self._service.key,
             model=self._service.model,
-            source=source,
+            source=str(own) if scenario.source_changes else source,
             destination=str(folder / "run"),
             shard_rows=scenario.shard_rows,
             waits=waits,
             transport=scenario.transport,
+            raw_requests=scenario.raw_requests,
             sabotage=self._sabotage,
         )
         outcome = _Run(self._service, scenario, order, dice, target, folder / "log").until_finished()
         outcome.faults = self._service.faults_fired()
         names = self._service.created(target)
         if not outcome.not_finished:
-            outcome.findings = run_in_child(_audited(target, names), log=folder / "log")
+            outcome.findings = run_in_child(_audited(target, source, names), log=folder / "log")
         if not outcome.not_finished and Findings(**outcome.findings).errors == 0:
             shutil.rmtree(folder)
         else:
@@ -118,9 +122,9 @@ class Runner:
         return outcome
 
 
-def _audited(target: RunTarget, names: list[str]) -> Any:
+def _audited(target: RunTarget, source: str, names: list[str]) -> Any:
     def function(pipe: ReportPipe) -> tuple[str, Any]:
-        return "finished", asdict(audit(target.destination, target.source, names))
+        return "finished", asdict(audit(target.destination, source, names))
 
     return function
 
@@ -151,6 +155,7 @@ class _Run:
     def _make(self, call: Call) -> tuple[str | None, Any]:
         """Make a call, with one or two tries; returns the better ending."""
         self.service.ensure_running()
+        self._change_source()
         may_crash = self.outcome.crashes < self.order.crashes
         if self.scenario.tries == "single" or call.kind == "trigger" or not may_crash:
             children = [self._single(call, may_crash)]
@@ -162,6 +167,17 @@ class _Run:
             self._record(child)
         best = min(children, key=lambda child: _RANKS[child.ending])
         return best.ending, best.value
+
+    def _change_source(self) -> None:
+        """Once the run is built, its source gets one row less, or is deleted."""
+        if not self.scenario.source_changes or not (Path(self.target.destination) / "_run" / "manifest.json").exists():
+            return
+        source = Path(self.target.source)
+        if source.exists():
+            if self.dice.random() < 0.5:
+                source.unlink()
+            else:
+                write_source(str(source), self.scenario.rows - 1)
 
     def _single(self, call: Call, may_crash: bool) -> ChildProcess:
         if self.order.sweep:

@@ -27,6 +27,8 @@ class Scenario:
     :param kills_service: whether the service is killed and restarted too.
     :param weight: how often it is drawn, relative to the others.
     :param duration: about how many seconds one try takes; random kills happen within them.
+    :param raw_requests: the source has the requests; the service refuses some of them.
+    :param source_changes: whether the source changes, or is deleted, once the run is built.
     :param transport: how requests reach the service: in a file, or inside the create request.
     """
 
@@ -42,6 +44,8 @@ class Scenario:
     weight: int = 1
     duration: float = 0.7
     transport: Literal["file", "inline"] = "file"
+    raw_requests: bool = False
+    source_changes: bool = False
 
 
 #: Output lines are shuffled, so a join by position would be found.
@@ -90,6 +94,34 @@ def _bad_network(dice: random.Random) -> tuple[Fault, ...]:
     )
 
 
+def _proxy(dice: random.Random) -> tuple[Fault, ...]:
+    """Somebody between us and the service answers in its place, before or after the service has done the work."""
+
+    def some(**fields: object) -> HttpFault:
+        return HttpFault(seed=dice.randrange(1 << 30), **fields)  # type: ignore[arg-type]
+
+    page = "<html>Sign in to continue</html>"
+    other_job = {"name": "batches/other", "metadata": {"displayName": "another shard's", "state": "BATCH_STATE_PENDING"}}
+    return (
+        *_SHUFFLED,
+        *dice.sample(
+            [
+                some(do="status", status=403, body=page, when="after", path=_CREATE, probability=0.5, count=2),
+                some(do="status", status=429, body="", when="after", path=_CREATE, probability=0.5, count=2),
+                some(do="status", status=200, body=other_job, when="after", path=_CREATE, probability=0.5, count=2),
+                some(do="status", status=413, body=page, when="before", path=_CREATE, probability=0.5, count=2),
+            ],
+            3,
+        ),
+        some(do="status", status=503, when="after", path="/upload/.*upload_id", probability=0.3, count=2),
+        some(do="status", status=400, body=page, path="/upload/", probability=0.1, count=2),
+        some(do="status", status=200, body=page, path=":download", probability=0.4, count=2),
+        some(do="status", status=200, body="", path=":download", probability=0.4, count=2),
+        some(do="status", status=400, path="/files/batch-[^:]*$", method="GET", probability=0.5),
+        some(do="status", status=404, body=page, path="/batches/", method="GET", probability=0.1, count=3),
+    )
+
+
 def _late_listing(dice: random.Random) -> tuple[Fault, ...]:
     return (
         *_SHUFFLED,
@@ -126,6 +158,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         "paused-redrive", "the same, and rows are resubmitted", tries="paused", faults=_failing_rows, duration=2.5, weight=2
     ),
     Scenario("service", "the service is killed and restarted", kills_service=True, weight=2),
+    Scenario("proxy", "login pages, empty bodies and refusals that are not the service's own", faults=_proxy, weight=2),
+    Scenario("proxy-operator", "the same with the one-task operator", form="operator", faults=_proxy, weight=2),
+    Scenario("refused-rows", "the service refuses some requests of every shard", raw_requests=True, weight=2),
+    Scenario("refused-rows-inline", "the same, inside the create request", raw_requests=True, transport="inline", weight=1),
+    Scenario("source-changes", "the source changes or is deleted once the run is built", source_changes=True, weight=2),
+    Scenario("source-changes-operator", "the same with the one-task operator", form="operator", source_changes=True, weight=1),
     Scenario("large", "larger tables", rows=60_000, shard_rows=15_000, duration=6.0, weight=0),
 )
 

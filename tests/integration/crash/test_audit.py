@@ -11,10 +11,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from crashing.audit import Findings, audit
-from crashing.calls import body_of, write_source
+from crashing.calls import CARRIED, body_of, write_source
 
 ROWS = 9
 Row = dict[str, Any]
+
+
+def carried(row: int) -> Row:
+    """The carried columns of a row as a table holds them: times of day are text there."""
+    values = {name: value(row) for name, (_, value) in CARRIED.items()}
+    return values | {"clock": values["clock"].isoformat()}
+
+
+def schema(table: str) -> pa.Schema:
+    types = {name: kind for name, (kind, _) in CARRIED.items()} | {"clock": pa.string(), "kind": pa.string()}
+    own = "text" if table == "results" else "request"
+    return pa.schema([("key", pa.string()), *types.items(), (own, pa.string())])
 
 
 @pytest.fixture
@@ -24,12 +36,12 @@ def audited(tmp_path: Path) -> Callable[..., Findings]:
     def audit_changed(
         change: Callable[[list[Row], list[Row]], None] = lambda *_: None, jobs: tuple[str, ...] = (), **summary: Any
     ) -> Findings:
-        results = [{"key": f"k{row}", "body": body_of(row), "text": body_of(row)} for row in range(ROWS - 1)]
-        dead_letter = [{"key": f"k{ROWS - 1}", "body": body_of(ROWS - 1), "request": json.dumps({"text": body_of(ROWS - 1)})}]
+        results = [{"key": f"k{row}", **carried(row), "text": body_of(row)} for row in range(ROWS - 1)]
+        dead_letter = [{"key": f"k{ROWS - 1}", **carried(ROWS - 1), "request": json.dumps({"text": body_of(ROWS - 1)})}]
         change(results, dead_letter)
         for name, rows in (("results", results), ("dead_letter", dead_letter)):
             (tmp_path / "run" / name).mkdir(parents=True)
-            pq.write_table(pa.Table.from_pylist(rows), tmp_path / "run" / name / "part-00000-0.parquet")
+            pq.write_table(pa.Table.from_pylist(rows, schema(name)), tmp_path / "run" / name / "part-00000-0.parquet")
         content = {"rows": ROWS, "results": len(results), "dead_letter": len(dead_letter), "balanced": True}
         (tmp_path / "run" / "summary.json").write_text(json.dumps(content | summary))
         write_source(str(tmp_path / "source.parquet"), ROWS)
@@ -54,7 +66,7 @@ def duplicate(results: list[Row], dead_letter: list[Row]) -> None:
 
 
 def put_into_both_tables(results: list[Row], dead_letter: list[Row]) -> None:
-    dead_letter.append({"key": "k3", "body": body_of(3), "request": body_of(3)})
+    dead_letter.append({"key": "k3", **carried(3), "request": body_of(3)})
 
 
 def swap_answers(results: list[Row], dead_letter: list[Row]) -> None:
@@ -70,7 +82,11 @@ def change_the_request(results: list[Row], dead_letter: list[Row]) -> None:
 
 
 def add_an_unknown_key(results: list[Row], dead_letter: list[Row]) -> None:
-    results.append({"key": "k99", "body": body_of(99), "text": body_of(99)})
+    results.append({"key": "k99", **carried(99), "text": body_of(99)})
+
+
+def change_a_carried_value(results: list[Row], dead_letter: list[Row]) -> None:
+    results[4]["money"] = results[5]["money"]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +98,7 @@ def add_an_unknown_key(results: list[Row], dead_letter: list[Row]) -> None:
         (swap_answers, {"mismatched": 2}),
         (swap_keys, {"mismatched": 2}),
         (change_the_request, {"mismatched": 1}),
+        (change_a_carried_value, {"mismatched": 1}),
         (add_an_unknown_key, {"unknown_keys": 1, "mismatched": 1}),
     ],
 )
