@@ -36,6 +36,7 @@ from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH, STATU
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """A row's result.
 
+    :param tool_tokens: of what tools returned to the model, such as pages and search results; not a part of ``prompt_tokens``.
     :param text: never empty; None where the answer holds something else (a function call, media, an embedding).
     :param response: the response's JSON, byte for byte as received, valid UTF-8.
     """
@@ -48,6 +49,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int | None = None
     thoughts_tokens: int | None = None
     cached_tokens: int | None = None
+    tool_tokens: int | None = None
     total_tokens: int | None = None
     model_version: str | None = None
     response_id: str | None = None
@@ -120,6 +122,7 @@ class _Usage(msgspec.Struct, rename="camel", gc=False):
     candidates_token_count: _Count | None = None
     thoughts_token_count: _Count | None = None
     cached_content_token_count: _Count | None = None
+    tool_use_prompt_token_count: _Count | None = None
     total_token_count: _Count | None = None
 
 
@@ -150,8 +153,8 @@ def _plain_answer(line: bytes) -> Answer | None:
         return _plain_embedding(line, outer, response)
     candidate = response.candidates[0]
     usage = response.usage_metadata
-    # Without these two the answer may use snake_case names, and may be cut or blocked.
-    if not candidate.finish_reason or usage is None:
+    # Without these the answer may use snake_case names, and may be cut or blocked.
+    if not candidate.finish_reason or usage is None or usage.total_token_count is None:
         return None
     if REASON_BY_FINISH.get(candidate.finish_reason) is not None or candidate.content is None:
         return None
@@ -169,6 +172,7 @@ def _plain_answer(line: bytes) -> Answer | None:
         usage.candidates_token_count,
         usage.thoughts_token_count,
         usage.cached_content_token_count,
+        usage.tool_use_prompt_token_count,
         usage.total_token_count,
         response.model_version or None,
         response.response_id or None,
@@ -259,6 +263,7 @@ def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer 
         output_tokens=as_count(field(usage, "candidatesTokenCount")),
         thoughts_tokens=as_count(field(usage, "thoughtsTokenCount")),
         cached_tokens=as_count(field(usage, "cachedContentTokenCount")),
+        tool_tokens=as_count(field(usage, "toolUsePromptTokenCount")),
         total_tokens=embedded_tokens if total_tokens is None else total_tokens,
         model_version=as_text(field(response, "modelVersion")),
         response_id=as_text(field(response, "responseId")),

@@ -31,7 +31,8 @@ _WAITING_BATCHES = 4
 _DISTINCT_TEXTS = {"key", "text", "message", "request", "response", "response_id", "request_sha256", "grounding", "citations",
                    "function_calls", "thoughts"}  # fmt: skip
 
-TOKEN_COLUMNS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "total_tokens")
+#: Token counts as the service reports them. ``total`` is prompt + output + thoughts + tool; ``cached`` is a part of ``prompt``.
+TOKEN_COLUMNS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "tool_tokens", "total_tokens")
 
 _KEY = pa.field("key", pa.string())
 _RESPONSE = pa.field("response", pa.string())

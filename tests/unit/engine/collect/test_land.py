@@ -264,7 +264,8 @@ def test_tokens_are_summed_over_the_results(run: Run) -> None:
     landed = land(run, shard, WELL)
 
     assert landed.tokens == {
-        "prompt_tokens": 3, "output_tokens": 0, "thoughts_tokens": 0, "cached_tokens": 0, "total_tokens": 5,
+        "prompt_tokens": 3, "output_tokens": 0, "thoughts_tokens": 0, "cached_tokens": 0, "tool_tokens": 0,
+        "total_tokens": 5,
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.genai import types
+from pydantic.alias_generators import to_camel, to_snake
 
 from airflow_gemini_batch.engine.response.reasons import (
     REASON_BY_FINISH,
@@ -17,6 +18,7 @@ from airflow_gemini_batch.engine.response.reasons import (
     is_retryable,
 )
 from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal, classify
+from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS
 
 SUCCESS = (
     b'{"response":{"responseId":"6VFkaIDwEPXVjMcP4-XW6Qo","usageMetadata":{"totalTokenCount":848,"promptTokensDetails":'
@@ -160,6 +162,45 @@ class TestAnswers:
         raw = json.dumps({**json.loads(SUCCESS), **extra}).encode()
 
         assert answer(raw).text == "AI learns …"
+
+
+#: Member of usageMetadata -> the column with its count.
+COLUMN_BY_COUNT = {
+    "promptTokenCount": "prompt_tokens",
+    "candidatesTokenCount": "output_tokens",
+    "thoughtsTokenCount": "thoughts_tokens",
+    "cachedContentTokenCount": "cached_tokens",
+    "toolUsePromptTokenCount": "tool_tokens",
+    "totalTokenCount": "total_tokens",
+}
+
+
+class TestTokens:
+    def test_every_count_that_the_sdk_knows_has_a_column(self) -> None:
+        counts = {to_camel(name) for name in types.GenerateContentResponseUsageMetadata.model_fields if name.endswith("_count")}
+
+        assert counts == set(COLUMN_BY_COUNT)
+        assert set(COLUMN_BY_COUNT.values()) == set(TOKEN_COLUMNS)
+
+    @pytest.mark.parametrize("form", ["plain", "as text", "snake_case", "media"])
+    @pytest.mark.parametrize(("member", "column"), COLUMN_BY_COUNT.items())
+    def test_each_count_arrives_in_its_column(self, member: str, column: str, form: str) -> None:
+        count: Any = "7" if form == "as text" else 7
+        name = to_snake(member) if form == "snake_case" else member
+        part = {"inlineData": {"mimeType": "image/png", "data": "AA=="}} if form == "media" else {"text": "t"}
+
+        read = answer(answered(part, usage={name: count}))
+
+        assert {name: getattr(read, name) for name in TOKEN_COLUMNS} == {**dict.fromkeys(TOKEN_COLUMNS), column: 7}
+
+    def test_the_columns_explain_the_total(self) -> None:
+        usage = {"promptTokenCount": 100, "cachedContentTokenCount": 60, "toolUsePromptTokenCount": 2360,
+                 "candidatesTokenCount": 40, "thoughtsTokenCount": 500, "totalTokenCount": 3000}  # fmt: skip
+
+        read = answer(answered({"text": "t"}, usage=usage))
+
+        parts = (read.prompt_tokens, read.tool_tokens, read.output_tokens, read.thoughts_tokens)
+        assert sum(part or 0 for part in parts) == read.total_tokens
 
 
 class TestKeys:
