@@ -12,12 +12,13 @@ import dataclasses
 import difflib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason
 
 Transport: TypeAlias = Literal["file", "inline", "auto"]
 MediaTo: TypeAlias = Literal["column", "files"]
@@ -94,6 +95,11 @@ class BatchOptions:
     """How often a row that failed for a transient reason is resubmitted within the run; 0: never. Attempts that this package
     cancelled do not count. Default: 1; each resubmission is paid for."""
 
+    redrive_reasons: Collection[str] = frozenset()
+    """Dead-letter reasons (such as ``INVALID_OUTPUT``) or finish reasons (such as ``MALFORMED_FUNCTION_CALL``) whose rows are
+    resubmitted too, within ``max_redrives``. Default: none, so only rows with ``retryable``; the others usually fail again, and
+    each resubmission is paid for."""
+
     redrive_max_output_tokens: int | None = None
     """``max_output_tokens`` of resubmitted requests; setting it makes TRUNCATED rows worth resubmitting. Default (None): as
     before, and TRUNCATED rows are not resubmitted."""
@@ -142,7 +148,13 @@ class BatchOptions:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, durations in seconds, which ``of`` takes back."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value.total_seconds() if isinstance(value, timedelta) else value for name, value in values.items()}
+        return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def _value_of_text(text: str) -> Any:
@@ -190,6 +202,20 @@ def _some_time(value: Any) -> timedelta:
     return duration
 
 
+def _names(known: Collection[str]) -> _Read:
+    """A set of known names; one name, or several with commas between them, may be given as text."""
+
+    def read(value: Any) -> frozenset[str]:
+        if isinstance(value, str):
+            value = [name.strip() for name in value.split(",") if name.strip()]
+        names = frozenset(name.value if isinstance(name, Reason) else name for name in value)
+        if not names <= set(known):
+            raise ValueError
+        return names
+
+    return read
+
+
 def _switch(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError
@@ -208,6 +234,10 @@ def _one_of(*choices: str) -> _Read:
 def _optional(read: _Read) -> _Read:
     return lambda value: None if value is None else read(value)
 
+
+#: Rows with one of these have been sent, so they can be resubmitted.
+_DEAD_LETTER_REASONS = tuple(reason.value for reason in Reason if reason is not Reason.INVALID_INPUT)
+_FINISH_REASONS = tuple(name for name, reason in REASON_BY_FINISH.items() if reason is not None)
 
 #: Field -> how its value is read, and what is allowed, in words that complete "expected ...".
 _RULES: dict[str, tuple[_Read, str]] = {
@@ -228,6 +258,10 @@ _RULES: dict[str, tuple[_Read, str]] = {
     "listing_lag": (_number(0.0), "seconds, 0 or more"),
     "claim_lease": (_number(3.0), "seconds, at least 3"),
     "max_redrives": (_whole(0), "a whole number from 0"),
+    "redrive_reasons": (
+        _names((*_DEAD_LETTER_REASONS, *_FINISH_REASONS)),
+        f"a set of dead-letter reasons ({', '.join(_DEAD_LETTER_REASONS)}) or finish reasons ({', '.join(_FINISH_REASONS)})",
+    ),
     "redrive_max_output_tokens": (_optional(_whole(1)), "a whole number from 1, or None"),
     "max_dead_letter_ratio": (_number(0.0, 1.0), "a number from 0 to 1"),
     "keep_response": (_switch, "True or False"),

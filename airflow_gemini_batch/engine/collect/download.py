@@ -20,7 +20,7 @@ from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, O
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.response.reasons import Reason, is_retryable
+from airflow_gemini_batch.engine.reasons import Reason, is_retryable
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
 from airflow_gemini_batch.engine.run.shard_inputs import Inputs, open_inputs

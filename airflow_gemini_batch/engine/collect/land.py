@@ -24,10 +24,10 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.options import MediaTo
+from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable
 from airflow_gemini_batch.engine.response.extras import Extras, extra_columns
 from airflow_gemini_batch.engine.response.joining import ANSWERED, AWAITED, NOT_SENT, Join
 from airflow_gemini_batch.engine.response.lines import OutputLines, open_output
-from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH, Reason, is_retryable
 from airflow_gemini_batch.engine.response.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger

@@ -23,8 +23,8 @@ from airflow_gemini_batch.engine.build.shards import ShardWriter
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
 from airflow_gemini_batch.engine.options import SERVICE_MAX_BYTES, BatchOptions
+from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.request.encoded import Encoded
-from airflow_gemini_batch.engine.response.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Cancellation, Landed, Ledger, Redrive
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
@@ -134,13 +134,18 @@ def _selected(rows: pa.RecordBatch, shard: Shard, options: BatchOptions, *, canc
     worthwhile = rows.column("retryable")
     if options.redrive_max_output_tokens is not None:
         worthwhile = pc.or_(worthwhile, pc.equal(reason, Reason.TRUNCATED.value))
+    if options.redrive_reasons:
+        wanted = pa.array(sorted(options.redrive_reasons), pa.string())
+        # The status of an answer that is not a result is its finish reason. No finish reason has the name of an error's status.
+        for named in (reason, rows.column("status")):
+            worthwhile = pc.or_(worthwhile, pc.is_in(named, value_set=wanted))
     worthwhile = pc.and_(worthwhile, pa.scalar(shard.redrives < options.max_redrives))
     return pc.and_(pc.and_not(worthwhile, uncounted), has_request), pc.and_(uncounted, has_request)
 
 
 def _count(run: Run, shard: Shard, options: BatchOptions, *, cancelled_by_us: bool) -> tuple[int, int]:
     counted = uncounted = 0
-    for rows in dead_letter_batches(run, shard, ["reason", "retryable", "request"]):
+    for rows in dead_letter_batches(run, shard, ["reason", "status", "retryable", "request"]):
         masks = _selected(rows, shard, options, cancelled_by_us=cancelled_by_us)
         counted += pc.sum(masks[0]).as_py() or 0
         uncounted += pc.sum(masks[1]).as_py() or 0

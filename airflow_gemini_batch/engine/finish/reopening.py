@@ -22,7 +22,7 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.finish.redrive import dead_letter_batches, rows_to_send
 from airflow_gemini_batch.engine.finish.summary import summary_of
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.response.reasons import Reason
+from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json, root_of
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.media_manifest import read_media

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from airflow_gemini_batch.engine.arrow.columns import fits_int64
 
@@ -24,8 +24,23 @@ _json = json.JSONDecoder(strict=False, parse_int=_integer)
 _skip_space = re.compile(r"[ \t\r\n]*").match
 
 
-def read_object(text: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The members of a JSON object, and the text of each as received. Raises ValueError for anything else."""
+class Member(NamedTuple):
+    """
+    :param text: the value as received.
+    """
+
+    name: str
+    value: Any
+    text: str
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """A JSON object; of members with the same name the last counts. Raises ValueError for anything else."""
+    return {member.name: member.value for member in read_members(text)}
+
+
+def read_members(text: str) -> list[Member]:
+    """The members of a JSON object, also those with the same name. Raises ValueError for anything else."""
 
     def space(position: int) -> int:
         match = _skip_space(text, position)
@@ -34,8 +49,7 @@ def read_object(text: str) -> tuple[dict[str, Any], dict[str, str]]:
     def unexpected(position: int) -> NoReturn:
         raise json.JSONDecodeError("unexpected character or end", text, position)
 
-    members: dict[str, Any] = {}
-    texts: dict[str, str] = {}
+    members: list[Member] = []
     position = space(0)
     if text[position : position + 1] != "{":
         unexpected(position)
@@ -48,7 +62,7 @@ def read_object(text: str) -> tuple[dict[str, Any], dict[str, str]]:
             unexpected(position)
         start = space(position + 1)
         value, end = _json.raw_decode(text, start)
-        members[name], texts[name] = value, text[start:end]
+        members.append(Member(name, value, text[start:end]))
         position = space(end)
         closed = text[position : position + 1] == "}"
         if not closed:
@@ -57,7 +71,7 @@ def read_object(text: str) -> tuple[dict[str, Any], dict[str, str]]:
             position = space(position + 1)
     if space(position + 1) != len(text):
         unexpected(position + 1)
-    return members, texts
+    return members
 
 
 def read_any(text: bytes) -> Any:

@@ -64,7 +64,7 @@ def first_candidate(response: bytes) -> Candidate:
 
 def _read(response: bytes) -> Candidate:
     try:
-        members, _ = read_object(response.decode())
+        members = read_object(response.decode())
     except (ValueError, RecursionError):
         return Candidate()
     candidates = as_list(members.get("candidates"))

@@ -20,17 +20,17 @@ from typing import Annotated, Any
 import msgspec
 
 from airflow_gemini_batch.engine.json.lenient import (
-    as_code,
+    Member,
     as_count,
     as_dict,
     as_list,
     as_text,
     field,
-    read_object,
-    shown,
+    read_members,
     with_valid_unicode,
 )
-from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH, STATUSES, Reason, is_retryable, status_of
+from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable, status_of
+from airflow_gemini_batch.engine.response.row_errors import RowError, read_bare, read_error
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -143,8 +143,14 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
 
 
+#: A letter of "key" as an escape, in a name that the count of ``"key"`` does not see.
+_ESCAPED_KEY = re.compile(rb"\\u00(?:6[bB]|65|79)")
+
+
 def _plain_answer(line: bytes) -> Answer | None:
     """The answer, if the line is of the ordinary kind; None (or a ValueError) if it needs the lenient reader."""
+    if line.count(b'"key"') > 1 or _ESCAPED_KEY.search(line):  # two keys, of which msgspec would take the last
+        return None
     outer = _decode_line(line)
     if outer.key is None or not outer.response or outer.error or outer.status:
         return None
@@ -203,27 +209,47 @@ def _plain_embedding(line: bytes, outer: _Line, response: _Response) -> Answer |
 
 def _read(line: bytes) -> Answer | Refusal | Garbage:
     try:
-        members, texts = read_object(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return Garbage(_certain_key(line), f"not UTF-8: {error.reason} at byte {error.start}", line)
+        # An invalid byte becomes a lone surrogate here and U+FFFD in the tables; a key with one is not used.
+        members = read_members(line.decode("utf-8-sig", "surrogateescape"))
+        key = _key(members)
     except RecursionError:
         return Garbage(_certain_key(line), "nested too deeply to be read", line)
     except ValueError as error:
         return Garbage(_certain_key(line), f"not a JSON object: {error}", line)
 
-    key = _key(members)
     if key is None:
-        return Garbage(None, "a JSON object without a usable key", line)
+        return Garbage(None, "a JSON object without exactly one key that is a string", line)
 
-    status = _error(members.get("error")) or _error(members.get("status"), named=True)
-    if status is not None:
-        return _refused(key, line, *status)
-    if "response" not in members:
-        return _failed(key, line, Reason.EMPTY, "the line holds neither a response nor an error")
-    response = members["response"]
-    if not isinstance(response, dict) or not response:
-        return _failed(key, line, Reason.EMPTY, "the response is null or empty")
-    return _judge(key, response, texts["response"], line)
+    values = {member.name: member.value for member in members}
+    said = {name: value for name, value in values.items() if name not in ("key", "metadata", "response")}
+    if (found := _error_beside(values)) is not None:
+        return _refused(key, line, read_bare(said) or found)
+    response = values.get("response")
+    read: Answer | Refusal
+    if isinstance(response, dict) and response:
+        read = _judge(key, response, next(member.text for member in reversed(members) if member.name == "response"), line)
+    else:
+        words = "the response is null or empty" if "response" in values else "the line holds neither a response nor an error"
+        read = _failed(key, line, Reason.EMPTY, words)
+    if isinstance(read, Refusal) and read.reason is Reason.EMPTY and (found := read_bare(said) or _in_place_of(response)):
+        return _refused(key, line, found)
+    return read
+
+
+def _error_beside(values: dict[str, Any]) -> RowError | None:
+    """An error that counts even beside an answer. A member called "status" may be any word ("ARCHIVED")."""
+    if error := read_error(values.get("error")) or read_error(values.get("errors")):
+        return error
+    status = read_error(values.get("status"))
+    return status if status is not None and status.is_definite else None
+
+
+def _in_place_of(response: Any) -> RowError | None:
+    """The error in the place of a response: "a response or a status object", says the Batch API page, without showing where."""
+    if isinstance(response, dict):
+        candidate = as_dict(next(iter(as_list(response.get("candidates"))), None))
+        return read_bare(response) or read_error(candidate.get("error"))
+    return read_error(response) if isinstance(response, (str, list)) else None
 
 
 def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer | Refusal:
@@ -243,10 +269,6 @@ def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer 
         if block_reason := as_text(field(feedback, "blockReason")):
             message = as_text(field(feedback, "blockReasonMessage")) or f"the service blocked this prompt: {block_reason}"
             return _failed(key, line, Reason.BLOCKED, message, block_reason)
-        # "a response or a status object", says the Batch API page, without showing where the latter is placed.
-        status = None if candidates else _error(response.get("error")) or _bare_status(response)
-        if status is not None:
-            return _refused(key, line, *status)
         return _failed(key, line, Reason.EMPTY, "an answer without content", finish_reason)
 
     usage = as_dict(field(response, "usageMetadata"))
@@ -256,7 +278,7 @@ def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer 
     total_tokens = as_count(field(usage, "totalTokenCount"))
     return Answer(
         key=key,
-        response=raw.encode(),
+        response=with_valid_unicode(raw).encode(),
         text=with_valid_unicode(text) or None,
         finish_reason=finish_reason,
         prompt_tokens=embedded_tokens if prompt_tokens is None else prompt_tokens,
@@ -270,55 +292,29 @@ def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer 
     )
 
 
-def _refused(key: str, line: bytes, code: int | None, status: str | None, message: str | None) -> Refusal:
-    retryable = is_retryable(Reason.REQUEST_ERROR, code, status)
-    return Refusal(key, Reason.REQUEST_ERROR, code, status_of(code, status), message, retryable, line)
+def _refused(key: str, line: bytes, error: RowError) -> Refusal:
+    retryable = is_retryable(Reason.REQUEST_ERROR, error.code, error.status)
+    status = status_of(error.code, error.status)
+    return Refusal(key, Reason.REQUEST_ERROR, error.code, status, error.message, retryable, line)
 
 
 def _failed(key: str, line: bytes, reason: Reason, message: str, status: str | None = None) -> Refusal:
     return Refusal(key, reason, None, status, message, is_retryable(reason), line)
 
 
-_Error = tuple["int | None", "str | None", "str | None"]
+def _key(members: list[Member]) -> str | None:
+    """The row's key: on top in file jobs, in ``metadata`` in inline jobs; None where it is not one string.
 
-
-def _error(value: Any, *, named: bool = False) -> _Error | None:
-    """Code, status and message of a google.rpc.Status; None where it is empty, or means success.
-
-    :param named: a member called "status" may be any string ("SUCCEEDED"); only the name of a canonical status is an error then.
+    Every key that was sent is a string. Another type cast to text, or one of two different keys, could be the key of another row.
     """
-    if isinstance(value, dict):
-        code, status = as_code(value.get("code")), as_text(value.get("status"))
-        message = as_text(value.get("message"))
-        says_ok = (code == 0 and status in ("OK", None)) or (status == "OK" and not code)
-        if not value or says_ok:
-            return None
-        return code, status, message or (None if code or status else shown(value))
-    if isinstance(value, str):
-        canonical = value.strip().upper()
-        if canonical in STATUSES:
-            return None if canonical == "OK" else (STATUSES[canonical].code, canonical, None)
-        return None if named or not value else (None, None, with_valid_unicode(value))
-    if not value:
-        return None
-    code = as_code(value)
-    return (code, None, None) if code is not None else (None, None, shown(value))
-
-
-def _bare_status(response: dict[str, Any]) -> _Error | None:
-    """A google.rpc.Status in the place of a response."""
-    return _error(response) if isinstance(response.get("message"), str) and "code" in response else None
-
-
-def _key(members: dict[str, Any]) -> str | None:
-    """The row's key: on top in file jobs, in ``metadata`` in inline jobs. A number is cast to text."""
-    for value in (members.get("key"), as_dict(members.get("metadata")).get("key")):
-        # No key that was sent holds a lone surrogate, and replacing it could turn it into one that was.
-        if isinstance(value, str) and with_valid_unicode(value) == value:
-            return value
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return str(value)
-    return None
+    keys = [member.value for member in members if member.name == "key"]
+    for member in members:
+        if member.name == "metadata" and isinstance(member.value, dict):
+            keys += [inner.value for inner in read_members(member.text) if inner.name == "key"]
+    found = {repr(key): key for key in keys if key is not None}
+    key = found.popitem()[1] if len(found) == 1 else None
+    # No key that was sent holds a lone surrogate, and replacing it could turn it into one that was.
+    return key if isinstance(key, str) and with_valid_unicode(key) == key else None
 
 
 _HEAD_KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*,')

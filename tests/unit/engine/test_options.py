@@ -11,6 +11,7 @@ import pytest
 from airflow_gemini_batch.engine import options
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason
 
 
 def test_every_field_has_a_rule_and_its_default_obeys_it() -> None:
@@ -49,6 +50,14 @@ def test_every_field_has_a_rule_and_its_default_obeys_it() -> None:
         ("listing_lag", -0.1),
         ("claim_lease", 2),
         ("max_redrives", -3),
+        ("redrive_reasons", {"MALFORMED"}),
+        ("redrive_reasons", {"TRUNCATED", "STOP"}),
+        ("redrive_reasons", ["INVALID_INPUT"]),
+        ("redrive_reasons", "TRUNCATED,nope"),
+        ("redrive_reasons", [7]),
+        ("redrive_reasons", [["TRUNCATED"]]),
+        ("redrive_reasons", 7),
+        ("redrive_reasons", None),
         ("redrive_max_output_tokens", 0),
         ("max_dead_letter_ratio", 1.01),
         ("max_dead_letter_ratio", "0.5"),
@@ -112,3 +121,20 @@ def test_options_cannot_be_changed_but_can_be_replaced() -> None:
         given.max_redrives = 2  # type: ignore[misc]
     with pytest.raises(InputError, match="max_redrives is -1"):
         dataclasses.replace(given, max_redrives=-1)
+
+
+@pytest.mark.parametrize("reasons", [{"TRUNCATED", "MALFORMED_FUNCTION_CALL"}, ["MALFORMED_FUNCTION_CALL", "TRUNCATED"],
+                                     "TRUNCATED, MALFORMED_FUNCTION_CALL",
+                                     (Reason.TRUNCATED, "MALFORMED_FUNCTION_CALL")])  # fmt: skip
+def test_reasons_may_be_given_in_any_collection_and_return_as_json(reasons: Any) -> None:
+    given = BatchOptions(redrive_reasons=reasons)
+
+    assert given.redrive_reasons == {"TRUNCATED", "MALFORMED_FUNCTION_CALL"}
+    assert given.as_dict()["redrive_reasons"] == ["MALFORMED_FUNCTION_CALL", "TRUNCATED"]
+    assert BatchOptions.of(given.as_dict()) == given
+
+
+def test_every_reason_and_finish_reason_of_a_dead_letter_may_be_redriven_but_for_rows_that_were_not_sent() -> None:
+    names = {reason.value for reason in Reason} | {name for name, reason in REASON_BY_FINISH.items() if reason is not None}
+
+    assert BatchOptions(redrive_reasons=names - {"INVALID_INPUT"}).redrive_reasons == names - {"INVALID_INPUT"}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from airflow_gemini_batch.engine.collect import land as landing
 from airflow_gemini_batch.engine.collect.land import Ending, Landed, land
 from airflow_gemini_batch.engine.errors import CorruptRunError
-from airflow_gemini_batch.engine.response.reasons import Reason
+from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.tables import dead_letter_schema, results_schema
 from tests.unit.engine.shard_files import answer, error, receive, rows_of, run_at, write_shard

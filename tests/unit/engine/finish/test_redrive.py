@@ -194,3 +194,49 @@ def test_pruning_removes_exactly_what_was_resubmitted(run: Run) -> None:
 
         assert [row["key"] for row in rows_of(run.dead_letter_part(manifest.shards[0].id))] == ["k1"]
         assert [row["key"] for row in rows_of(run.dead_letter_part(pieces[0].id))] == ["k0", "k2"]
+
+
+def cut(key: str, finish_reason: str) -> bytes:
+    candidate = {"content": {"parts": [{"text": "t"}]}, "finishReason": finish_reason}
+    return json.dumps({"key": key, "response": {"candidates": [candidate]}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "resubmitted"),
+    [
+        ((), ["k3"]),
+        (("MALFORMED_FUNCTION_CALL",), ["k0", "k3"]),
+        (("INVALID_OUTPUT",), ["k0", "k1", "k3"]),
+        (("SAFETY", "TOO_MANY_TOOL_CALLS"), ["k1", "k2", "k3"]),
+        (("REQUEST_ERROR",), ["k3", "k4"]),
+        (("MISSING", "BLOCKED"), ["k2", "k3"]),
+    ],
+)
+def test_rows_of_the_reasons_that_are_named_are_resubmitted_too(
+    reasons: tuple[str, ...], resubmitted: list[str], run: Run
+) -> None:
+    manifest = built(run, rows=5)
+    [shard] = manifest.shards
+    lines = [
+        cut("k0", "MALFORMED_FUNCTION_CALL"),
+        cut("k1", "TOO_MANY_TOOL_CALLS"),
+        cut("k2", "SAFETY"),
+        error("k3", 13),
+        error("k4", 3),
+    ]
+    received(run, shard, *lines)
+    land(run, shard, ending_of(Job("batches/x", JobState.SUCCEEDED)))
+
+    [again] = redrive(run, manifest, shard, BatchOptions(redrive_reasons=reasons))
+
+    requests = [json.loads(line)["key"] for line in run.requests_file(again.id).read().splitlines()]
+    assert requests == resubmitted
+
+
+def test_reasons_that_are_named_stay_within_the_limit(run: Run) -> None:
+    manifest = built(run, rows=1)
+    [shard] = manifest.shards
+    received(run, shard, cut("k0", "SAFETY"))
+    land(run, shard, ending_of(Job("batches/x", JobState.SUCCEEDED)))
+
+    assert redrive(run, manifest, shard, BatchOptions(redrive_reasons={"SAFETY"}, max_redrives=0)) == ()

@@ -1,4 +1,4 @@
-"""One output line is an answer, a refusal or garbage: every form the service is known to write, and what nobody would."""
+"""One output line is an answer, a refusal or garbage: every form the service is known to write, and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from google.genai import types
 from pydantic.alias_generators import to_camel, to_snake
 
-from airflow_gemini_batch.engine.response.reasons import (
+from airflow_gemini_batch.engine.reasons import (
     REASON_BY_FINISH,
     RETRYABLE_BY_REASON,
     STATUS_BY_CODE,
@@ -203,19 +203,6 @@ class TestTokens:
         assert sum(part or 0 for part in parts) == read.total_tokens
 
 
-class TestKeys:
-    def test_the_key_of_an_inline_job_is_in_the_metadata(self) -> None:
-        assert answer(SUCCESS.replace(b'"key":"request_1"', b'"metadata":{"key":"r1"}')).key == "r1"
-
-    @pytest.mark.parametrize(("key", "text"), [(b"17", "17"), (b"1.5", "1.5"), (b'"\\u00e9"', "é"), (b'""', "")])
-    def test_a_key_is_text(self, key: bytes, text: str) -> None:
-        assert answer(SUCCESS.replace(b'"request_1"', key)).key == text
-
-    @pytest.mark.parametrize("key", [b"null", b"true", b"[]", b'{"a":1}', rb'"\ud800"', b"9" * 5000])
-    def test_what_cannot_be_a_key_makes_the_line_garbage(self, key: bytes) -> None:
-        assert garbage(SUCCESS.replace(b'"request_1"', key)).key is None
-
-
 class TestRefusals:
     def test_the_reported_error_line(self) -> None:
         read = refusal(ERROR)
@@ -356,14 +343,6 @@ class TestGarbage:
     )
     def test_a_torn_line_has_a_key_only_where_it_is_certain(self, raw: bytes, key: str | None) -> None:
         assert garbage(raw).key == key
-
-    def test_invalid_utf8_is_garbage_with_the_key_that_is_whole(self) -> None:
-        read = garbage(b'{"key":"a","response":{"candidates":[{"content":{"parts":[{"text":"\xff"}]}}]}}')
-
-        assert (read.key, read.message) == ("a", "not UTF-8: invalid start byte at byte 67")
-
-    def test_invalid_utf8_in_what_is_skipped_is_seen_too(self) -> None:
-        assert isinstance(classify(SUCCESS.replace(b'"index":0', b'"x":"\xff"')), Garbage)
 
     def test_deep_nesting_is_garbage_not_a_crash(self) -> None:
         depth = 200_000

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.response.reasons import REASON_BY_FINISH
+from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH
 from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal, _plain_answer, _read, classify
 from tests.unit.engine.shard_files import answer
 

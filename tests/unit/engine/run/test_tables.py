@@ -43,8 +43,8 @@ def test_results_have_the_public_columns_in_their_order() -> None:
     assert [(field.name, str(field.type)) for field in results_schema(CARRY)] == [
         ("key", "string"), ("n", "int8"), ("tags", "list<item: string>"), ("text", "string"), ("finish_reason", "string"),
         ("prompt_tokens", "int64"), ("output_tokens", "int64"), ("thoughts_tokens", "int64"), ("cached_tokens", "int64"),
-        ("tool_tokens", "int64"), ("total_tokens", "int64"), ("model_version", "string"), ("response_id", "string"), ("response", "string"),
-        ("request_sha256", "string"), ("job", "string"), ("shard", "int32"), ("attempt", "int32"),
+        ("tool_tokens", "int64"), ("total_tokens", "int64"), ("model_version", "string"), ("response_id", "string"),
+        ("response", "string"), ("request_sha256", "string"), ("job", "string"), ("shard", "int32"), ("attempt", "int32"),
     ]  # fmt: skip
     assert "response" not in results_schema(CARRY, keep_response=False).names
 
