@@ -197,13 +197,13 @@ def _objects(block: bytes, location: Location, first_line: int) -> Iterator[tupl
 
 
 def _members(line: bytes, location: Location, number: int) -> dict[str, tuple[bytes, Any]]:
-    from airflow_gemini_batch.engine.json.lenient import read_object
+    from airflow_gemini_batch.engine.json.lenient import read_members
 
     try:
-        values, texts = read_object(line.decode("utf-8", "surrogateescape"))
+        members = read_members(line.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
         raise no_object(location, number, error) from error
-    return {name: (texts[name].encode("utf-8", "surrogateescape"), value) for name, value in values.items()}
+    return {member.name: (member.text.encode("utf-8", "surrogateescape"), member.value) for member in members}
 
 
 def _without_null_items(type: pa.DataType) -> pa.DataType:
