@@ -27,6 +27,8 @@ class Part(msgspec.Struct, rename="camel", gc=False):
     thought: bool | None = None
     inline_data: Blob | None = None
     function_call: msgspec.Raw = msgspec.Raw()
+    executable_code: msgspec.Raw = msgspec.Raw()
+    code_execution_result: msgspec.Raw = msgspec.Raw()
 
 
 class _Content(msgspec.Struct, gc=False):
@@ -39,10 +41,27 @@ class Candidate(msgspec.Struct, rename="camel", gc=False):
     content: _Content | None = None
     grounding_metadata: msgspec.Raw = msgspec.Raw()
     citation_metadata: msgspec.Raw = msgspec.Raw()
+    url_context_metadata: msgspec.Raw = msgspec.Raw()
 
     @property
     def parts(self) -> list[Part]:
         return (self.content.parts if self.content else None) or []
+
+    @property
+    def texts(self) -> list[str]:
+        """The answer's texts that are not empty, in order: one for each stretch of text parts without another part in between.
+
+        Thoughts are left out. Whatever is not text separates: code and its result, a function call, media, kinds not known yet.
+        """
+        stretches = [""]
+        for part in self.parts:
+            if part.thought:
+                continue
+            if part.text is None:
+                stretches.append("")
+            else:
+                stretches[-1] += part.text
+        return [text for text in stretches if text.strip()]
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -51,7 +70,7 @@ class _Response(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Response).decode
 #: Where one of these occurs, names may be in snake_case.
-_SNAKE_CASE = (b"_metadata", b"_data", b"_call")
+_SNAKE_CASE = (b"_metadata", b"_data", b"_call", b"executable_code", b"code_execution_result")
 
 
 def first_candidate(response: bytes) -> Candidate:
@@ -74,6 +93,7 @@ def _read(response: bytes) -> Candidate:
         _Content([_part(as_dict(part)) for part in parts]),
         _json(field(candidate, "groundingMetadata")),
         _json(field(candidate, "citationMetadata")),
+        _json(field(candidate, "urlContextMetadata")),
     )
 
 
@@ -84,6 +104,8 @@ def _part(part: dict[str, Any]) -> Part:
         thought=bool(part.get("thought")),
         inline_data=Blob(as_text(field(blob, "mimeType")), _bytes(blob.get("data"))) if blob else None,
         function_call=_json(field(part, "functionCall")),
+        executable_code=_json(field(part, "executableCode")),
+        code_execution_result=_json(field(part, "codeExecutionResult")),
     )
 
 

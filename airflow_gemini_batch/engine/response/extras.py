@@ -13,7 +13,14 @@ from airflow_gemini_batch.engine.response.embeddings import EmbeddingColumn
 from airflow_gemini_batch.engine.response.media import GeneratedMediaColumn
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.response.structured import ParsedColumn, Problems
-from airflow_gemini_batch.engine.response.tools import CITATIONS, FUNCTION_CALLS, GROUNDING, THOUGHTS
+from airflow_gemini_batch.engine.response.tools import (
+    CITATIONS,
+    CODE_EXECUTION,
+    FUNCTION_CALLS,
+    GROUNDING,
+    THOUGHTS,
+    URL_CONTEXT,
+)
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 
@@ -40,6 +47,8 @@ _READERS: dict[str, Callable[[dict[str, Any], Location | None], ExtraColumn]] = 
     "grounding": lambda *_: GROUNDING,
     "citations": lambda *_: CITATIONS,
     "function_calls": lambda *_: FUNCTION_CALLS,
+    "code_execution": lambda *_: CODE_EXECUTION,
+    "url_context": lambda *_: URL_CONTEXT,
     "thoughts": lambda *_: THOUGHTS,
 }
 

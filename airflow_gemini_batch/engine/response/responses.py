@@ -218,7 +218,7 @@ def _read(line: bytes) -> Answer | Refusal | Garbage:
         return Garbage(_certain_key(line), f"not a JSON object: {error}", line)
 
     if key is None:
-        return Garbage(None, "a JSON object without exactly one key that is a string", line)
+        return Garbage(None, "a JSON object without exactly one key that is a string or an integer", line)
 
     values = {member.name: member.value for member in members}
     said = {name: value for name, value in values.items() if name not in ("key", "metadata", "response")}
@@ -305,16 +305,24 @@ def _failed(key: str, line: bytes, reason: Reason, message: str, status: str | N
 def _key(members: list[Member]) -> str | None:
     """The row's key: on top in file jobs, in ``metadata`` in inline jobs; None where it is not one string.
 
-    Every key that was sent is a string. Another type cast to text, or one of two different keys, could be the key of another row.
+    Every key that was sent is a string. A JSON integer is read as its digits, which are exact. Another type cast to text, or one
+    of two different keys, could be the key of another row.
     """
-    keys = [member.value for member in members if member.name == "key"]
+    keys = [_key_value(member) for member in members if member.name == "key"]
     for member in members:
         if member.name == "metadata" and isinstance(member.value, dict):
-            keys += [inner.value for inner in read_members(member.text) if inner.name == "key"]
+            keys += [_key_value(inner) for inner in read_members(member.text) if inner.name == "key"]
     found = {repr(key): key for key in keys if key is not None}
     key = found.popitem()[1] if len(found) == 1 else None
     # No key that was sent holds a lone surrogate, and replacing it could turn it into one that was.
     return key if isinstance(key, str) and with_valid_unicode(key) == key else None
+
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+
+
+def _key_value(member: Member) -> Any:
+    return member.text if _INTEGER.fullmatch(member.text) else member.value
 
 
 _HEAD_KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*,')

@@ -1,7 +1,8 @@
 """Structured output: the answer's text is JSON that satisfies the request's schema, and becomes the ``parsed`` column.
 
 Strict about the content, tolerant about the wrapping: one Markdown fence around the whole answer is taken off, and raw line
-breaks inside of strings are accepted; an answer that is then not valid for the schema is not a result.
+breaks inside of strings are accepted; an answer that is then not valid for the schema is not a result. Where the model used tools
+on the way and the whole text is not JSON, the text after the last tool part is judged.
 A bad answer slows down only itself: good ones are decoded, validated and written by loops that run in C.
 """
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.json.lenient import with_valid_unicode
 from airflow_gemini_batch.engine.json.strict import no_constant
+from airflow_gemini_batch.engine.response.candidates import first_candidate
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.shapes.answer_schema import ENUM, AnswerSchema, finding, shortened
 
@@ -55,25 +57,26 @@ class ParsedColumn:
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, Problems]:
         """One value for each answer, null for those with a problem."""
-        texts = [answer.text for answer in answers]
         problems: Problems = {}
-        decode = _decode if self._is_json else _bare
-        values = _each(decode, texts, problems, self._unreadable)
-        valid = _each(self._validator.is_valid, values, problems, lambda value, error: (False, shortened(str(error))))
+        decode: Callable[[Any], Any] = _decode
+        texts = [answer.text for answer in answers]
+        if not self._is_json:
+            decode, texts = _bare, [_last_text(answer) or answer.text for answer in answers]
+        values = _each(decode, texts, problems, lambda row, error: self._unreadable(answers[row]))
+        valid = _each(self._validator.is_valid, values, problems, lambda row, error: (False, shortened(str(error))))
         for row, is_valid in enumerate(valid):
             if not is_valid:
                 values[row], problems[row] = None, problems.get(row) or self._complaint(values[row])
         return self._built(values, problems), problems
 
-    def _unreadable(self, text: str | None, error: Exception) -> tuple[Any, str | None]:
-        if text is None:
+    def _unreadable(self, answer: Answer) -> tuple[Any, str | None]:
+        """The value of an answer whose text as it stands is not JSON, or why it has none."""
+        if answer.text is None:
             return None, "the answer holds no text, so no JSON"
-        try:
-            return (_lenient(text) if self._is_json else None), None
-        except RecursionError:
-            return None, "the answer is JSON that is nested too deeply to be read"
-        except ValueError as second:
-            return None, f"the answer is not JSON: {second}"
+        value, problem = _leniently(answer.text)
+        if problem is not None and (last := _last_text(answer)) is not None:
+            value, problem = _leniently(last)
+        return value, problem
 
     def _complaint(self, value: Any) -> str:
         findings = []
@@ -110,9 +113,9 @@ def _each(
     function: Callable[[Any], Any],
     values: Sequence[Any],
     problems: Problems,
-    rescue: Callable[[Any, Exception], tuple[Any, str | None]],
+    rescue: Callable[[int, Exception], tuple[Any, str | None]],
 ) -> list[Any]:
-    """``map`` with a fallback for values at which the function raises: a value in their place, and their problem if any."""
+    """``map`` with a fallback for rows at which the function raises: a value in their place, and their problem if any."""
     done: list[Any] = []
     left: Iterator[Any] = iter(values)
     while len(done) < len(values):
@@ -120,7 +123,7 @@ def _each(
             done.extend(map(function, left))  # continues after the last error
         except (ValueError, TypeError, RecursionError) as error:
             row = len(done)
-            value, problem = rescue(values[row], error)
+            value, problem = rescue(row, error)
             done.append(value)
             if problem is not None:
                 problems[row] = problem
@@ -137,7 +140,22 @@ def _bare(text: str | None) -> str | None:
     return text.strip() if text is not None else _decode(None)  # type: ignore[arg-type]
 
 
+def _last_text(answer: Answer) -> str | None:
+    """The text after the answer's last part that is not text; None where all its text stands together."""
+    texts = first_candidate(answer.response).texts
+    return texts[-1] if len(texts) > 1 else None
+
+
 _forgiving = json.JSONDecoder(strict=False, parse_constant=no_constant)
+
+
+def _leniently(text: str) -> tuple[Any, str | None]:
+    try:
+        return _lenient(text), None
+    except RecursionError:
+        return None, "the answer is JSON that is nested too deeply to be read"
+    except ValueError as error:
+        return None, f"the answer is not JSON: {error}"
 
 
 def _lenient(text: str) -> Any:

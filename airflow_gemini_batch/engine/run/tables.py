@@ -29,7 +29,7 @@ _WAITING_BATCHES = 4
 
 #: Long texts that rarely repeat: dictionaries and statistics for them cost time and space without helping readers.
 _DISTINCT_TEXTS = {"key", "text", "message", "request", "response", "response_id", "request_sha256", "grounding", "citations",
-                   "function_calls", "thoughts"}  # fmt: skip
+                   "function_calls", "code_execution", "url_context", "thoughts"}  # fmt: skip
 
 #: Token counts as the service reports them. ``total`` is prompt + output + thoughts + tool; ``cached`` is a part of ``prompt``.
 TOKEN_COLUMNS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "tool_tokens", "total_tokens")

@@ -15,6 +15,9 @@ import pyarrow as pa
 from airflow_gemini_batch.engine.shapes import schemas
 from airflow_gemini_batch.engine.shapes.dimensions import embedding_type
 
+#: Tools whose answers are function calls: the computer's actions come as calls too (computer use page).
+_CALLING = {"function_declarations", "computer_use"}
+
 #: A manifest's request with one of these leaves to each row what it asks for.
 _DECIDED_BY_ROWS = {"config_column", "column", "callable"}
 
@@ -33,6 +36,8 @@ class _Asked:
     media: bool
     functions: bool
     other_tools: bool
+    code_execution: bool
+    url_context: bool
     thoughts: bool
 
     @classmethod
@@ -48,8 +53,10 @@ class _Asked:
             # Embeddings have a vector and nothing else; the converted OpenAI requests ask for text, functions and thoughts only.
             anything=not _DECIDED_BY_ROWS.isdisjoint(request) and not embeddings and not openai,
             media=not {*config.get("response_modalities", ())} <= {"TEXT"},
-            functions="function_declarations" in tools,
-            other_tools=bool(tools - {"function_declarations"}),
+            functions=not tools.isdisjoint(_CALLING),
+            other_tools=bool(tools - _CALLING),
+            code_execution="code_execution" in tools,
+            url_context="url_context" in tools,
             thoughts=bool(config.get("thinking_config", {}).get("include_thoughts")),
         )
 
@@ -58,10 +65,13 @@ class _Asked:
 _ADDED: dict[str, Callable[[_Asked], bool]] = {
     "embedding": lambda asked: asked.embeddings,
     "parsed": lambda asked: asked.schema,
-    "media": lambda asked: asked.anything or asked.media,
+    # Code that the model executes answers with images too, such as plots (code execution page).
+    "media": lambda asked: asked.anything or asked.media or asked.code_execution,
     "grounding": lambda asked: asked.anything or asked.other_tools,
     "citations": lambda asked: asked.anything or asked.other_tools,
     "function_calls": lambda asked: asked.anything or asked.openai or asked.functions,
+    "code_execution": lambda asked: asked.anything or asked.code_execution,
+    "url_context": lambda asked: asked.anything or asked.url_context,
     "thoughts": lambda asked: asked.anything or asked.openai or asked.thoughts,
 }
 

@@ -36,7 +36,7 @@ CALL = {
         }
     ]
 }
-ALL = {"grounding", "citations", "function_calls", "thoughts", "media"}
+ALL = {"grounding", "citations", "function_calls", "code_execution", "url_context", "thoughts", "media"}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,8 @@ ALL = {"grounding", "citations", "function_calls", "thoughts", "media"}
         (None, set()),
         ({"response_modalities": ["TEXT"]}, set()),
         (SEARCH, {"grounding", "citations"}),
-        ({"tools": [{"url_context": {}}]}, {"grounding", "citations"}),
+        ({"tools": [{"url_context": {}}]}, {"grounding", "citations", "url_context"}),
+        ({"tools": [{"code_execution": {}}]}, {"grounding", "citations", "code_execution", "media"}),
         (THINK, {"thoughts"}),
         (CALL, {"function_calls"}),
     ],

@@ -34,10 +34,10 @@ def test_a_broken_byte_costs_one_character_and_no_row(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [b"NaN", b"null", b"7", b"[]", b'{"a":1}', b"1e999", b'"a","key":"b"', b'"a","metadata":{"key":"b"}']
+    "key", [b"NaN", b"null", b"7.0", b"[]", b'{"a":1}', b"1e999", b'"a","key":"b"', b'"a","metadata":{"key":"b"}']
 )
 def test_a_line_without_one_certain_key_decides_about_no_row(key: bytes, run: Run) -> None:
-    keys = ["a", "b", "nan", "NaN", "None", "null", "7", "[]", "inf", "Infinity", '{"a":1}', "{'a': 1}"]
+    keys = ["a", "b", "nan", "NaN", "None", "null", "7", "7.0", "[]", "inf", "Infinity", '{"a":1}', "{'a': 1}"]
     shard = write_shard(run, keys)
     receive(run, shard, [answer("?").replace(b'"?"', key)])
 

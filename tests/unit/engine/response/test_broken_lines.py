@@ -41,10 +41,19 @@ class TestKeys:
     def test_a_key_is_a_string(self, key: bytes, text: str) -> None:
         assert answer(SUCCESS.replace(b'"request_1"', key)).key == text
 
+    @pytest.mark.parametrize("key", [b"17", b"0", b"-5", b"18446744073709551616", b"9" * 5000])
+    @pytest.mark.parametrize(
+        "place", [b'"key":%b', b'"key" : %b ', b'"metadata":{"key":%b}', b'"key":%b,"metadata":{"key":"%b"}']
+    )
+    def test_an_integer_is_read_as_its_digits(self, place: bytes, key: bytes) -> None:
+        line = place.replace(b"%b", key)
+
+        assert answer(SUCCESS.replace(b'"key":"request_1"', line)).key == key.decode()
+
     @pytest.mark.parametrize(
         "key",
-        [b"null", b"true", b"[]", b'["a"]', b'{"a":1}', b"17", b"1.5", b"-0", b"1e3", b"NaN", b"Infinity", b"1e999", rb'"\ud800"',
-         b"9" * 5000, b'"request_\xff"', b'"\xf0\x9f"', rb'"\ud83d' + b'\xb0"'],
+        [b"null", b"true", b'["a"]', b'{"a":1}', b"1.5", b"1.0", b"-0", b"1e3", b"NaN", b"Infinity", b"1e999", rb'"\ud800"',
+         b"[]", b'"request_\xff"', b'"\xf0\x9f"', rb'"\ud83d' + b'\xb0"'],
     )  # fmt: skip
     @pytest.mark.parametrize("place", [b'"key":%b', b'"metadata":{"key":%b}'])
     def test_what_cannot_be_a_key_sets_the_line_aside(self, place: bytes, key: bytes) -> None:

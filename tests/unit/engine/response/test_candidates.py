@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from airflow_gemini_batch.engine.response.candidates import first_candidate
 from airflow_gemini_batch.engine.response.media import GeneratedMediaColumn, file_name
 from airflow_gemini_batch.engine.response.responses import Answer
-from airflow_gemini_batch.engine.response.tools import CITATIONS, FUNCTION_CALLS, GROUNDING, THOUGHTS
+from airflow_gemini_batch.engine.response.tools import (
+    CITATIONS,
+    CODE_EXECUTION,
+    FUNCTION_CALLS,
+    GROUNDING,
+    THOUGHTS,
+    URL_CONTEXT,
+)
 from airflow_gemini_batch.engine.run.storage import locate
 
 
@@ -107,17 +114,57 @@ def test_names_are_safe_and_tell_keys_apart(key: str, other: str) -> None:
 
 @pytest.mark.parametrize("spelling", ["camel", "snake"])
 def test_metadata_and_calls_are_json_text(spelling: str) -> None:
-    names = {"groundingMetadata": {"a": 1}, "citationMetadata": {"b": 2}, "functionCall": {"name": "f", "args": {"x": 1.10}}}
+    names = {
+        "groundingMetadata": {"a": 1},
+        "citationMetadata": {"b": 2},
+        "urlContextMetadata": {"c": 3},
+        "functionCall": {"name": "f", "args": {"x": 1.10}},
+    }
     if spelling == "snake":
         names = {"".join(f"_{c.lower()}" if c.isupper() else c for c in name): value for name, value in names.items()}
     *metadata, (call_name, call) = names.items()
     one = answer({call_name: call}, {call_name: call}, **dict(metadata))
 
-    assert [json.loads(column(extra, one)[0][0]) for extra in (GROUNDING, CITATIONS, FUNCTION_CALLS)] == [
+    assert [json.loads(column(extra, one)[0][0]) for extra in (GROUNDING, CITATIONS, URL_CONTEXT, FUNCTION_CALLS)] == [
         {"a": 1},
         {"b": 2},
+        {"c": 3},
         [call, call],
     ]
+
+
+@pytest.mark.parametrize("code_name", ["executableCode", "executable_code"])
+@pytest.mark.parametrize("result_name", ["codeExecutionResult", "code_execution_result"])
+def test_code_and_its_results_are_one_list_in_order(code_name: str, result_name: str) -> None:
+    code, result = {"language": "PYTHON", "code": "print(1)"}, {"outcome": "OUTCOME_OK", "output": "1\n"}
+    one = answer({"text": "See: "}, {code_name: code}, {result_name: result}, {code_name: code}, {"text": "1"})
+
+    [[text], problems] = column(CODE_EXECUTION, one)
+
+    assert json.loads(text) == [{"executableCode": code}, {"codeExecutionResult": result}, {"executableCode": code}]
+    assert problems == {}
+
+
+@pytest.mark.parametrize("value", [None, "print(1)", 7, [], [{}]])
+def test_code_that_is_not_an_object_is_left_out(value: Any) -> None:
+    rows, problems = column(CODE_EXECUTION, answer({"executableCode": value}), answer({"text": "executableCode"}))
+
+    assert (rows, problems) == ([None, None], {})
+
+
+@pytest.mark.parametrize(
+    ("parts", "texts"),
+    [
+        ([], []),
+        ([{"text": "a"}, {"text": "b"}], ["ab"]),
+        ([{"text": "a"}, {"text": "hm", "thought": True}, {"text": "b"}], ["ab"]),
+        ([{"text": "a"}, {"executableCode": {}}, {"codeExecutionResult": {}}, {"text": "b"}], ["a", "b"]),
+        ([{"text": "a"}, {"kindNotKnownYet": {}}, {"text": " \n"}], ["a"]),
+        ([{"text": "a"}, image(), {"text": "b"}, {"functionCall": {}}], ["a", "b"]),
+    ],
+)
+def test_what_is_not_text_separates_texts(parts: list[Any], texts: list[str]) -> None:
+    assert first_candidate(answer(*parts).response).texts == texts
 
 
 def test_thoughts_are_joined_and_the_rest_is_left_out() -> None:
@@ -127,9 +174,10 @@ def test_thoughts_are_joined_and_the_rest_is_left_out() -> None:
 
 
 @given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
-    st.sampled_from(["candidates", "content", "parts", "text", "thought", "inlineData", "functionCall", "data"]), inner
+    st.sampled_from(["candidates", "content", "parts", "text", "thought", "inlineData", "functionCall", "executableCode"]),
+    inner
 ), max_leaves=10).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_nothing_raises(response: bytes) -> None:
     first_candidate(response)
-    for extra in (GeneratedMediaColumn(), GROUNDING, CITATIONS, FUNCTION_CALLS, THOUGHTS):
+    for extra in (GeneratedMediaColumn(), GROUNDING, CITATIONS, FUNCTION_CALLS, CODE_EXECUTION, URL_CONTEXT, THOUGHTS):
         column(extra, Answer("k", response))

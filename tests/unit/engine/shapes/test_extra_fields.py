@@ -12,7 +12,7 @@ from airflow_gemini_batch.engine.response.extras import extra_columns
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 
-EVERYTHING = ["media", "grounding", "citations", "function_calls", "thoughts"]
+EVERYTHING = ["media", "grounding", "citations", "function_calls", "code_execution", "url_context", "thoughts"]
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 WITH_SCHEMA = {"generation_config": {"response_mime_type": "application/json"}}
 
@@ -23,6 +23,9 @@ REQUESTS: list[tuple[dict[str, Any], list[str]]] = [
     ({"request": {"tools": [{"google_search": {}}]}}, ["grounding", "citations"]),
     ({"request": {"tools": [{"function_declarations": []}]}}, ["function_calls"]),
     ({"request": {"tools": [{"google_search": {}, "function_declarations": []}]}}, ["grounding", "citations", "function_calls"]),
+    ({"request": {"tools": [{"code_execution": {}}]}}, ["media", "grounding", "citations", "code_execution"]),
+    ({"request": {"tools": [{"url_context": {}}]}}, ["grounding", "citations", "url_context"]),
+    ({"request": {"tools": [{"computer_use": {}}]}}, ["function_calls"]),
     ({"request": {"generation_config": {"thinking_config": {"thinking_budget": 0}}}}, []),
     ({"request": {"generation_config": {"thinking_config": {"include_thoughts": True}}}}, ["thoughts"]),
     ({"request": WITH_SCHEMA, "response_schema": SCHEMA}, ["parsed"]),
