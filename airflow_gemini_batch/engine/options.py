@@ -104,9 +104,9 @@ class BatchOptions:
     """``max_output_tokens`` of resubmitted requests; setting it makes TRUNCATED rows worth resubmitting. Default (None): as
     before, and TRUNCATED rows are not resubmitted."""
 
-    max_dead_letter_ratio: float = 1.0
-    """Dead letters per row, from 0 to 1; above it the run fails, after both tables and the summary have been written. Default:
-    1.0, which never fails."""
+    max_dead_letter_ratio: float | None = None
+    """Dead letters per row, from 0 to 1; above it the run fails, after both tables and the summary have been written. Default
+    (None): it fails if requests were made and none of them has a result, which is never what was wanted. 1.0 never fails."""
 
     keep_response: bool = True
     """Whether ``results`` keeps each raw response. Default: True; without it the results are a fraction of the size."""
@@ -263,7 +263,7 @@ _RULES: dict[str, tuple[_Read, str]] = {
         f"a set of dead-letter reasons ({', '.join(_DEAD_LETTER_REASONS)}) or finish reasons ({', '.join(_FINISH_REASONS)})",
     ),
     "redrive_max_output_tokens": (_optional(_whole(1)), "a whole number from 1, or None"),
-    "max_dead_letter_ratio": (_number(0.0, 1.0), "a number from 0 to 1"),
+    "max_dead_letter_ratio": (_optional(_number(0.0, 1.0)), "a number from 0 to 1, or None"),
     "keep_response": (_switch, "True or False"),
     "media_to": (_one_of("column", "files"), "'column' or 'files'"),
 }

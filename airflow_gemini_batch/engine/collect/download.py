@@ -82,9 +82,10 @@ def collect(
             inputs=inputs,
             refused=refused,
         )
-    log.info(
-        "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else ""
-    )
+    log.log(
+        logging.WARNING if counts.dead_letter and not counts.results else logging.INFO,
+        "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else "",
+    )  # fmt: skip
     if job is not None and (input_file := job.input_file or _input_file(run, shard)) is not None:
         delete_input(client, input_file)
     return counts
@@ -235,7 +236,7 @@ def ending_of(job: Job | None, *, cancelled_by_us: bool = False) -> Ending:
         job=job.name,
         reason=reason,
         code=job.error_code,
-        message=job.error_message or f"{job.name} ended as {job.wire_state or job.state.value} without an answer for this row",
+        message=job.explanation or f"{job.name} ended as {job.wire_state or job.state.value} without an answer for this row",
         retryable=cancelled_by_us or is_retryable(reason, job.error_code),
         ended_at=time_of(job.end_time or job.update_time),
     )

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
+from airflow_gemini_batch.engine.finish.messages import MessageCounter, Messages
 from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt, attempt_of_part, root_of
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs
 from airflow_gemini_batch.engine.run.storage import Location
@@ -30,6 +31,7 @@ class Balance(msgspec.Struct, frozen=True):
 
     :param rows: input rows.
     :param reasons: dead letters by reason.
+    :param messages: the most frequent messages of the dead letters, by reason.
     :param problem: why the tables do not balance, with the first keys or files; empty when they do.
     """
 
@@ -37,12 +39,16 @@ class Balance(msgspec.Struct, frozen=True):
     results: int
     dead_letter: int
     reasons: dict[str, int]
+    messages: Messages = {}
     problem: str = ""
 
     @property
     def balanced(self) -> bool:
         return not self.problem
 
+
+#: Messages that are read at a time.
+_MESSAGE_ROWS = 8192
 
 #: What is read of each table.
 _COLUMNS = {"results": ("key",), "dead_letter": ("key", "reason")}
@@ -73,16 +79,18 @@ def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
         results=counts.rows["results"],
         dead_letter=counts.rows["dead_letter"],
         reasons=dict(sorted(counts.reasons.items())),
+        messages=counts.messages.most_frequent(),
         problem=_join(problems),
     )
 
 
 @dataclass(slots=True)
 class _Counts:
-    """Rows by table, and dead letters by reason."""
+    """Rows by table, and dead letters by reason and by message."""
 
     rows: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    messages: MessageCounter = field(default_factory=MessageCounter)
 
 
 def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: Mapping[str, _Parts], counts: _Counts) -> str:
@@ -97,7 +105,7 @@ def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: 
         if file is None:
             absent.append(f"{table}/part-{part}.parquet")
             continue
-        content = _read(run, part, file, _COLUMNS[table])
+        content = _read(run, part, file, _COLUMNS[table], counts.messages if table == "dead_letter" else None)
         keys.append(content.column("key"))
         counts.rows[table] += content.num_rows
         if table == "dead_letter":
@@ -134,11 +142,18 @@ def _join(problems: Sequence[str]) -> str:
     return " ".join(problems[:_NAMED]) + more
 
 
-def _read(run: Run, part: ShardAttempt, file: Location, names: Sequence[str]) -> pa.Table:
+def _read(run: Run, part: ShardAttempt, file: Location, names: Sequence[str], messages: MessageCounter | None = None) -> pa.Table:
+    """Some columns of a part.
+
+    :param messages: counts the messages of dead letters, some at a time: they are long.
+    """
     try:
         with file.open() as opened, pq.ParquetFile(opened) as parquet:
             absent = set(names) - set(parquet.schema_arrow.names)
             if not absent:
+                if messages is not None:
+                    for batch in parquet.iter_batches(batch_size=_MESSAGE_ROWS, columns=["reason", "message"]):
+                        messages.add(batch)
                 return parquet.read(columns=list(names))
         found = f"a table without {', '.join(sorted(absent))}"
     except pa.ArrowInvalid as error:

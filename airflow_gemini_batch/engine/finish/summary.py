@@ -15,8 +15,10 @@ from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError
 from airflow_gemini_batch.engine.finish.balance import Balance, check_run
 from airflow_gemini_batch.engine.finish.damage import find_damage
+from airflow_gemini_batch.engine.finish.messages import Messages, in_words
 from airflow_gemini_batch.engine.finish.redrive import prune
 from airflow_gemini_batch.engine.gemini.jobs import Job
+from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
@@ -46,6 +48,7 @@ class Summary(msgspec.Struct, frozen=True):
     :param aside: answer lines that belong to no row of this run; kept under ``_run/responses``.
     :param tokens: sums over all results, as the service counted them.
     :param cost_usd: None while unknown.
+    :param dead_letter_messages: reason -> its most frequent messages, with the number of rows that have each.
     :param balanced: every key of the input is in one of the two tables, exactly once; checked key by key.
     """
 
@@ -65,6 +68,7 @@ class Summary(msgspec.Struct, frozen=True):
     started_at: str
     finished_at: str
     version: int = SUMMARY_VERSION
+    dead_letter_messages: Messages = {}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -81,11 +85,12 @@ def summary_of(run: Run) -> Summary | None:
         return None
 
 
-def finish_run(run: Run, *, max_dead_letter_ratio: float = 1.0) -> Summary:
+def finish_run(run: Run, *, max_dead_letter_ratio: float | None = None) -> Summary:
     """Check that the run's tables balance, and write its summary. A finished run is believed if its parts are
     still there with the rows that the summary counts; otherwise they are rewritten from ``_run/``.
 
-    :param max_dead_letter_ratio: highest accepted share of rows in ``dead_letter``, from 0 to 1. Default: 1, all are accepted.
+    :param max_dead_letter_ratio: highest accepted share of rows in ``dead_letter``, from 0 to 1. Default (None): a run fails if
+        requests were made and none of them has a result. 1 accepts that too.
 
     Raises BalanceError when a shard has not been collected or the tables do not hold every key exactly once, DestinationError
     when the destination holds no run, CorruptRunError for a file that cannot be read or rewritten, and, after everything has been
@@ -116,17 +121,39 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
         summary.results,
         summary.dead_letter,
     )
+    if summary.dead_letter:
+        log.warning(
+            "%d of %d rows are dead letters (%s). Most frequent messages: %s. See %s/dead_letter.",
+            summary.dead_letter,
+            summary.rows,
+            _reasons(summary),
+            in_words(summary.dead_letter_messages),
+            run.destination,
+        )
     return summary
 
 
-def _check_ratio(run: Run, summary: Summary, allowed: float) -> None:
+def _check_ratio(run: Run, summary: Summary, allowed: float | None) -> None:
     ratio = summary.dead_letter / summary.rows if summary.rows else 0.0
-    if ratio > allowed:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]))
-        raise DeadLetterRatioError(
-            f"{summary.dead_letter} of {summary.rows} rows ({ratio:.1%}) are dead letters, {allowed:.1%} allowed: "
-            f"{reasons}. All tables are written; see {run.destination}/dead_letter."
-        )
+    if allowed is None:
+        asked = summary.rows - summary.reasons.get(Reason.INVALID_INPUT.value, 0)
+        if not asked or summary.results:
+            return
+        found, rule = f"None of {asked} requests has a result", "Set max_dead_letter_ratio=1.0 if that may be"
+    elif ratio > allowed:
+        found = f"{summary.dead_letter} of {summary.rows} rows ({ratio:.1%}) are dead letters, {allowed:.1%} allowed"
+        rule = "The limit is max_dead_letter_ratio"
+    else:
+        return
+    raise DeadLetterRatioError(
+        f"{found}: {_reasons(summary)}. Most frequent messages: {in_words(summary.dead_letter_messages)}. "
+        f"All tables are written; see {run.destination}/dead_letter. {rule}."
+    )
+
+
+def _reasons(summary: Summary) -> str:
+    """``MISSING 3, BLOCKED 1``"""
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]))
 
 
 def _undamaged(run: Run, summary: Summary) -> Summary:
@@ -203,6 +230,7 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
         cost_usd=None,
         jobs=jobs,
         balanced=balance.balanced,
+        dead_letter_messages=balance.messages,
         started_at=manifest.created_at,
         finished_at=dt.datetime.now(dt.timezone.utc).isoformat(),
     )

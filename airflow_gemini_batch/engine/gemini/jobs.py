@@ -20,6 +20,8 @@ from airflow_gemini_batch.engine.gemini.names import is_file_name, is_job_name
 
 log = logging.getLogger(__name__)
 
+_NO_REASON = re.compile(r"\bfailed without error\b")
+
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -103,10 +105,16 @@ class Job(msgspec.Struct, frozen=True):
         partial = self.state is JobState.UNKNOWN and self.done and (not failed or self.has_output or self.stats.succeeded > 0)
         return self.state is JobState.SUCCEEDED or partial
 
+    @property
+    def explanation(self) -> str:
+        """Why it failed; empty where the service says only that it "failed without error", as it does of cancelled jobs."""
+        return "" if _NO_REASON.search(self.error_message) else self.error_message
+
     def __str__(self) -> str:
         stats = self.stats
-        counts = f", {stats.succeeded + stats.failed} of {stats.total} requests done" if stats.total else ""
-        error = f": {self.error_message}" if self.error_message else ""
+        failed = f", {stats.failed} of them failed" if stats.failed else ""
+        counts = f", {stats.succeeded + stats.failed} of {stats.total} requests done{failed}" if stats.total else ""
+        error = f": {self.explanation.rstrip('.')}" if self.explanation else ""  # it stands within our sentences
         return f"{self.name} {self.wire_state or self.state.value}{counts}{error}"
 
 

@@ -43,5 +43,6 @@ def in_short(jobs: Iterable[Job]) -> str:
     states = Counter(job.state.value for job in seen)
     total = sum(job.stats.total for job in seen)
     done = sum(job.stats.succeeded + job.stats.failed for job in seen)
-    requests = f"; {done} of {total} requests done" if total else ""
+    failed = sum(job.stats.failed for job in seen)
+    requests = f"; {done} of {total} requests done{f', {failed} of them failed' if failed else ''}" if total else ""
     return f"{len(seen)} jobs: {', '.join(f'{count} {state}' for state, count in sorted(states.items()))}{requests}"

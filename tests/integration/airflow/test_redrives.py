@@ -41,7 +41,7 @@ def test_truncated_rows_are_resubmitted_with_a_higher_limit(
 ) -> None:
     asked = GenerateRequest(prompt="Repeat: ${body}", config={"max_output_tokens": 1})
 
-    summary = Passes(describe(request=asked, options={"redrive_max_output_tokens": limit})).finish()
+    summary = Passes(describe(request=asked, options={"redrive_max_output_tokens": limit, "max_dead_letter_ratio": 1.0})).finish()
 
     assert summary["results"] == results
     assert summary["reasons"] == ({} if results else {"TRUNCATED": 12})

@@ -100,7 +100,7 @@ def test_the_rows_of_an_expired_job_are_resubmitted_in_two_smaller_ones(go: Go, 
 def test_a_job_with_a_permanent_error_is_not_resubmitted(go: Go, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="fail", error_code=3, error_message="unsupported"))
 
-    summary = go(max_redrives=1)
+    summary = go(max_redrives=1, max_dead_letter_ratio=1.0)
 
     assert summary.reasons == {"JOB_FAILED": 12}
     assert len(creates(emulator)) == 3

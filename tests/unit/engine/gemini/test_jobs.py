@@ -108,7 +108,7 @@ def test_a_failed_job_keeps_its_error_which_the_sdk_drops() -> None:
     job = parse_job(operation("BATCH_STATE_FAILED", done=True, error={"code": 13, "message": "Batch failed without error."}))
 
     assert (job.error_code, job.error_message) == (13, "Batch failed without error.")
-    assert "Batch failed without error." in str(job)
+    assert str(job).endswith("BATCH_STATE_FAILED"), "a message without a reason is not repeated"
 
 
 @pytest.mark.parametrize("name", ["batches/x", "batches/v1.us~a_B-9", f"batches/{'0' * 300}"])

@@ -37,5 +37,13 @@ def test_many_jobs_are_told_in_one_line() -> None:
     assert in_short(jobs) == "3 jobs: 1 PENDING, 2 RUNNING; 5 of 30 requests done"
 
 
+def test_requests_that_failed_are_counted() -> None:
+    stats = JobStats(total=1000, succeeded=0, failed=1000)
+    failed = Job("batches/a", JobState.SUCCEEDED, wire_state="BATCH_STATE_SUCCEEDED", stats=stats)
+
+    assert in_short([failed]) == "batches/a BATCH_STATE_SUCCEEDED, 1000 of 1000 requests done, 1000 of them failed"
+    assert in_short([failed, job("b", JobState.RUNNING, done=1)]).endswith("requests done, 1000 of them failed")
+
+
 def test_nothing_seen_is_nothing_to_say() -> None:
     assert Progress().lines([], now=0) == []
