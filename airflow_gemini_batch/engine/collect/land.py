@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.options import MediaTo
+from airflow_gemini_batch.engine.printable import printable
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable
 from airflow_gemini_batch.engine.response.extras import Extras, extra_columns
 from airflow_gemini_batch.engine.response.joining import ANSWERED, AWAITED, NOT_SENT, Join
@@ -312,7 +313,7 @@ class _DeadLetterTable:
             "reason": columns.strings([refusal.reason.value for refusal in content]),
             "code": columns.int32s([refusal.code for refusal in content]),
             "status": columns.strings([refusal.status for refusal in content]),
-            "message": columns.strings([refusal.message for refusal in content]),
+            "message": columns.strings([refusal.message and printable(refusal.message) for refusal in content]),
             "retryable": columns.bools([refusal.retryable for refusal in content]),
             "request": columns.utf8([row.request for row in dead_letters]),
             "response": columns.utf8([_line_text(row.line) for row in dead_letters]),

@@ -19,7 +19,7 @@ from google.genai import types
 
 from airflow_gemini_batch.engine.errors import InputError, RefusedError
 from airflow_gemini_batch.engine.gemini.client import Endpoint
-from airflow_gemini_batch.engine.gemini.transport import translated
+from airflow_gemini_batch.engine.gemini.transport import hooked_client, translated
 
 #: The service aims to finish a job within 24 hours (Batch API page).
 WINDOW = dt.timedelta(hours=24)
@@ -111,8 +111,10 @@ class Caches:
 
     @contextmanager
     def _sdk(self) -> Iterator[genai.Client]:
-        with genai.Client(api_key=self.endpoint.key(), vertexai=False, http_options=self.endpoint.http_options()) as sdk:
-            yield sdk
+        with hooked_client(self.endpoint.url()) as http:
+            options = self.endpoint.http_options(httpx_client=http)
+            with genai.Client(api_key=self.endpoint.key(), vertexai=False, http_options=options) as sdk:
+                yield sdk
 
 
 def require_lasting(request: Mapping[str, Any], model: str, endpoint: Endpoint, *, now: float | None = None) -> None:

@@ -34,8 +34,9 @@ from airflow_gemini_batch.engine.gemini.jobs import Job, parse_job
 from airflow_gemini_batch.engine.gemini.names import is_job_name
 from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.gemini.sdk import expected_warnings
-from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, translated
+from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, mask_keys, translated
 from airflow_gemini_batch.engine.json.lenient import as_list
+from airflow_gemini_batch.engine.printable import masked_bytes, remember_key
 
 #: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.
 DEFAULT_API_VERSION = "v1beta"
@@ -96,7 +97,12 @@ class Endpoint:
             )
         if not key.isascii() or not key.isprintable() or key != key.strip():
             raise ApiKeyError("The Gemini API key holds a character that no key has (a space, a line break?): enter it again.")
+        remember_key(key)
         return key
+
+    def url(self) -> str:
+        """The base URL that calls go to: this endpoint's, else ``GOOGLE_GEMINI_BASE_URL`` as the SDK reads it, else Google's."""
+        return self.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or GOOGLE
 
     def http_options(self, **clients: Any) -> types.HttpOptions:
         return types.HttpOptions(
@@ -108,12 +114,34 @@ class Endpoint:
         )
 
 
+class PageTokens:
+    """The page tokens of one listing. A token that comes a second time, however much later, would make the listing endless.
+
+    :param listed: what is listed, for the error.
+    """
+
+    def __init__(self, listed: str) -> None:
+        self.latest: str | None = None
+        self._listed = listed
+        self._seen: set[str] = set()
+
+    def go_on(self, token: str | None) -> bool:
+        """Whether there is another page; ``latest`` is then its token. Raises OutcomeUnknownError for a token seen before."""
+        if token is None:
+            return False
+        if token in self._seen:
+            raise OutcomeUnknownError(f"The listing of {self._listed} does not end: the service gave the same page token twice.")
+        self._seen.add(token)
+        self.latest = token
+        return True
+
+
 class GeminiClient:
     """Synchronous calls. Keep one and reuse it (making one costs about 100 ms); close it or use it in a ``with``."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._http = hooked_client()
+        self._http = hooked_client(endpoint.url())
         self._sdk = genai.Client(
             api_key=endpoint.key(), vertexai=False, http_options=endpoint.http_options(httpx_client=self._http)
         )
@@ -174,21 +202,21 @@ class GeminiClient:
 
     def get_operation(self, name: str) -> bytes:
         """The raw operation of a job, with the answers of an inline one."""
-        return RETRIES.repeat(functools.partial(self._get, name)).body or b""
+        return masked_bytes(RETRIES.repeat(functools.partial(self._get, name)).body or b"")
 
     def list_jobs(self) -> Iterator[Job]:
         """Every job that this key may see, page by page, to the end: a listing cut short has cost others paid work."""
-        token: str | None = None
+        tokens = PageTokens("batch jobs")
         while True:
-            jobs, token = self.page_of_jobs(token)
+            jobs, token = self.page_of_jobs(tokens.latest)
             yield from jobs
-            if token is None:
+            if not tokens.go_on(token):
                 return
 
     def page_of_jobs(self, token: str | None = None) -> tuple[list[Job], str | None]:
         """One page of the listing and the token of the next, None at the end."""
         page = RETRIES.repeat(functools.partial(self._page, token))
-        return list(jobs_of_page(page)), next_page(page, after=token)
+        return list(jobs_of_page(page)), page.get("nextPageToken") or None
 
     def cancel_job(self, name: str) -> None:
         """Ask for a job to end. It may still succeed, so fetch it afterwards. No error when it does not exist."""
@@ -250,15 +278,12 @@ class GeminiClient:
 
     def list_files(self) -> Iterator[RemoteFile]:
         """Every file of this key's project, page by page, to the end."""
-        token: str | None = None
+        tokens = PageTokens("files")
         while True:
-            files, following = RETRIES.repeat(functools.partial(self._page_of_files, token))
+            files, token = RETRIES.repeat(functools.partial(self._page_of_files, tokens.latest))
             yield from files
-            if following is None:
+            if not tokens.go_on(token):
                 return
-            if following == token:
-                raise OutcomeUnknownError("The listing of files does not end: the service gave the same page token twice.")
-            token = following
 
     def delete_file(self, name: str) -> None:
         """Give storage back. No error when it is gone, which may be said by a 403; outputs cannot be deleted: RefusedError."""
@@ -282,10 +307,11 @@ class GeminiClient:
                     self._sdk.files.download(file=name, destination=path)
                 else:
                     endpoint = self.endpoint
-                    url = f"{(endpoint.base_url or GOOGLE).rstrip('/')}/{endpoint.api_version}/{name}:download?alt=media"
+                    url = f"{endpoint.url().rstrip('/')}/{endpoint.api_version}/{name}:download?alt=media"
                     fetch_to(path, url, http=self._http, api_key=endpoint.key(), timeout=endpoint.request_timeout)
 
         RETRIES.repeat(fetch, over=_TRANSIENT)
+        mask_keys(path)
 
     def _page_of_files(self, token: str | None) -> tuple[list[RemoteFile], str | None]:
         with translated("list files"):
@@ -331,13 +357,6 @@ def jobs_of_page(page: dict[str, Any]) -> Iterator[Job]:
             yield parse_job(operation)
         except (ValueError, AttributeError):
             continue
-
-
-def next_page(page: dict[str, Any], *, after: str | None) -> str | None:
-    token = page.get("nextPageToken") or None
-    if token is not None and token == after:
-        raise OutcomeUnknownError("The listing of batch jobs does not end: the service gave the same page token twice.")
-    return token
 
 
 def page_config(token: str | None) -> types.ListBatchJobsConfig:

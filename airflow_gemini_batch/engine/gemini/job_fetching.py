@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import TypeAlias
 
 from airflow_gemini_batch.engine.errors import NotFoundError, RefusedError, ServiceError
-from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.gemini.client import GeminiClient, PageTokens
 from airflow_gemini_batch.engine.gemini.jobs import Job
 
 #: The job; None when the service does not find it; or why nothing is known of it: its own refusal, or an outage.
@@ -34,15 +34,15 @@ def fetch_jobs(client: GeminiClient, names: Collection[str]) -> dict[str, Fetche
 
 
 def _from_listing(client: GeminiClient, wanted: set[str], fetched: dict[str, Fetched]) -> None:
-    token: str | None = None
+    tokens = PageTokens("batch jobs")
     pages = 0
     while wanted:
-        jobs, token = client.page_of_jobs(token)
+        jobs, token = client.page_of_jobs(tokens.latest)
         pages += 1
         found = {job.name: job for job in jobs if job.name in wanted}
         fetched.update(found)
         wanted -= found.keys()
-        if token is None or pages >= len(wanted):
+        if pages >= len(wanted) or not tokens.go_on(token):
             return
 
 

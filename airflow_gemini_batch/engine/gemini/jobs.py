@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from airflow_gemini_batch.engine.gemini.names import is_file_name, is_job_name
+from airflow_gemini_batch.engine.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ class JobStats(msgspec.Struct, frozen=True):
     succeeded: int = 0
     failed: int = 0
     pending: int = 0
+
+
+#: Of a 64-bit integer. A count above it is a wrong one, and no table could hold it.
+_LARGEST = 2**63 - 1
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -115,7 +120,7 @@ class Job(msgspec.Struct, frozen=True):
         failed = f", {stats.failed} of them failed" if stats.failed else ""
         counts = f", {stats.succeeded + stats.failed} of {stats.total} requests done{failed}" if stats.total else ""
         error = f": {self.explanation.rstrip('.')}" if self.explanation else ""  # it stands within our sentences
-        return f"{self.name} {self.wire_state or self.state.value}{counts}{error}"
+        return f"{self.name} {printable(self.wire_state) or self.state.value}{counts}{error}"
 
 
 def parse_job(operation: Mapping[str, Any]) -> Job:
@@ -151,7 +156,7 @@ def parse_job(operation: Mapping[str, Any]) -> Job:
         output_file=output_file,
         has_inline_output=any(_has_inline(output) for output in outputs),
         error_code=_integer(error.get("code")),
-        error_message=_text(error.get("message")),
+        error_message=printable(_text(error.get("message"))),
         stats=_stats(_mapping(_either(metadata, "batchStats", "batch_stats"))),
         create_time=_text(_either(metadata, "createTime", "create_time")),
         update_time=_text(_either(metadata, "updateTime", "update_time")),
@@ -174,7 +179,9 @@ def time_of(text: str) -> dt.datetime | None:
 @functools.lru_cache(maxsize=1024)
 def _warn_once(name: str, wire_state: str) -> None:
     """Jobs are fetched thousands of times, other users' jobs too."""
-    log.warning("Job %s is in state %s, unknown to this version; judged by whether its operation is done.", name, wire_state)
+    log.warning(
+        "Job %s is in state %s, unknown to this version; judged by whether its operation is done.", name, printable(wire_state)
+    )
 
 
 def _output_file(output: Mapping[str, Any]) -> str | None:
@@ -213,6 +220,7 @@ def _text(value: Any) -> str:
 def _integer(value: Any) -> int | None:
     """Proto JSON writes 64-bit integers as strings."""
     try:
-        return int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+        number = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
     except ValueError:
         return None
+    return None if number is None or abs(number) > _LARGEST else number

@@ -8,8 +8,11 @@ memory.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import mmap
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,8 +32,10 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
+from airflow_gemini_batch.engine.gemini.origins import Origin, keep_to
 from airflow_gemini_batch.engine.gemini.sdk import http_library
 from airflow_gemini_batch.engine.json.lenient import as_code, as_dict, read_any
+from airflow_gemini_batch.engine.printable import keys_in_files, printable
 
 #: The answers that are kept: of batch calls, and of uploads, which may hold a refusal. Both are of a size for memory.
 _KEPT_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch|/upload/")
@@ -40,6 +45,13 @@ _BLOCK_BYTES = 1024 * 1024
 
 #: Characters of a service's message that are shown: a proxy's may be a web page, a refused file's has one line for each line.
 _MESSAGE_CHARACTERS = 2000
+
+#: The body of an answer may take so many times the time that may pass without a byte. A POST has that time once, since a create
+#: must end within the lease of its claim.
+_PATIENCE = 10
+
+#: Bytes per second; a body that arrives faster may take as long as it needs.
+_SLOWEST = 10_000
 
 #: RetryInfo of 2^63 seconds has been seen; waiting for quota is limited to a day.
 _LONGEST_RETRY_AFTER = 86_400.0
@@ -59,7 +71,7 @@ class Captured:
         """Make the call; an answer that only the SDK cannot read (its types, its JSON parser) is not a failure."""
         try:
             call()
-        except sdk_errors.APIError:
+        except (sdk_errors.APIError, GeminiBatchError):
             raise
         except Exception:
             if not self.is_good:
@@ -97,10 +109,51 @@ def captured() -> Iterator[Captured]:
         _capturing.reset(token)
 
 
-def hooked_client() -> Any:
-    """An HTTP client whose batch answers can be captured. Redirects are followed, as the SDK's own client does."""
+def hooked_client(base_url: str) -> Any:
+    """An HTTP client whose batch answers can be captured, and which stays at the origin of the base URL."""
     module = http_library()
-    return module.Client(follow_redirects=True, event_hooks={"response": [_keep]})
+    hooks = keep_to(Origin.of(module.URL(base_url)), module.URL)
+    hooks["response"] += [functools.partial(_limit, module.SyncByteStream), _keep]
+    return module.Client(follow_redirects=True, event_hooks=hooks)
+
+
+def _limit(stream_type: type, response: Any) -> None:
+    """Bound the whole time of reading a body: the HTTP library bounds only the time between two pieces of it."""
+    timeout = (response.request.extensions.get("timeout") or {}).get("read")
+    if timeout is None:
+        return
+    seconds = timeout * (1 if response.request.method == "POST" else _PATIENCE)
+    body = response.stream
+
+    class Limited(stream_type):  # type: ignore[misc] # each HTTP library wants its own base class
+        def __iter__(self) -> Iterator[bytes]:
+            begin, received = time.monotonic(), 0
+            for block in body:
+                received += len(block)
+                if time.monotonic() - begin > seconds + received / _SLOWEST:
+                    raise OutcomeUnknownError(
+                        f"The answer to {response.request.method} {printable(response.request.url.path)} comes too slowly: "
+                        f"{received:,} bytes in {time.monotonic() - begin:.0f} s. It was cut off."
+                    )
+                yield block
+
+        def close(self) -> None:
+            body.close()
+
+    response.stream = Limited()
+
+
+def mask_keys(path: Path) -> None:
+    """Replace API keys in a downloaded file by asterisks of the same length, so that its size still is what the service says."""
+    keys = keys_in_files()
+    if not keys or path.stat().st_size == 0:
+        return
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        for key in keys:
+            at = content.find(key)
+            while at >= 0:
+                content[at : at + len(key)] = b"*" * len(key)
+                at = content.find(key, at + len(key))
 
 
 def _keep(response: Any) -> None:
@@ -140,8 +193,9 @@ def translated(doing: str) -> Iterator[None]:
 
 
 def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
-    code, status, message = error.code, error.status or "", error.message or str(error)
-    text = f"Could not {doing}: {code} {status}: {message[:_MESSAGE_CHARACTERS]}"
+    code, message = error.code, str(error.message or error)
+    status = printable(str(error.status or ""))
+    text = f"Could not {doing}: {code} {status}: {printable(message[:_MESSAGE_CHARACTERS])}"
     details = _details(error.details)
     if not _is_of_the_service(error.details):
         # A proxy or a load balancer; the service behind it may have done the work.
@@ -163,7 +217,7 @@ def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
 def _of_transport(error: Exception, doing: str) -> ServiceError | None:
     """Only a connection that was never made is certain to have done nothing."""
     kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.split(".")[0] in ("httpx", "httpx2")}
-    text = f"Could not {doing}: {type(error).__name__}: {error}"
+    text = f"Could not {doing}: {type(error).__name__}: {printable(str(error))}"
     if kinds & {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "InvalidURL"}:
         return UnreachableError(f"{text}. No connection was made; check the base URL and the network.")
     if kinds & {"NetworkError", "ProtocolError"}:
@@ -172,7 +226,9 @@ def _of_transport(error: Exception, doing: str) -> ServiceError | None:
         return OutcomeUnknownError(text)
     # 200 with a body that is not JSON; an upload whose last answer names no file.
     if isinstance(error, (json.JSONDecodeError, pydantic.ValidationError, KeyError)) or "pload status" in str(error):
-        return OutcomeUnknownError(f"Could not {doing}: the service's answer is not as documented ({_in_short(error)}).")
+        return OutcomeUnknownError(
+            f"Could not {doing}: the service's answer is not as documented ({printable(_in_short(error))})."
+        )
     return None
 
 

@@ -25,8 +25,9 @@ from airflow_gemini_batch.engine.errors import (
     RefusedError,
     ServiceError,
 )
-from airflow_gemini_batch.engine.gemini.client import Endpoint
+from airflow_gemini_batch.engine.gemini.client import Endpoint, PageTokens
 from airflow_gemini_batch.engine.gemini.transport import hooked_client, translated
+from airflow_gemini_batch.engine.printable import printable
 
 #: The events for every way in which a job can end.
 BATCH_EVENTS = ("batch.succeeded", "batch.failed", "batch.expired", "batch.cancelled")
@@ -76,14 +77,13 @@ class Webhooks:
     def list(self) -> list[Webhook]:
         """All webhooks of the project."""
         found: list[Webhook] = []
-        token: str | None = None
+        tokens = PageTokens("webhooks")
         with self._calling("list the webhooks") as sdk:
             while True:
-                page = sdk.list(page_size=_PAGE_SIZE, **({"page_token": token} if token else {}))
+                page = sdk.list(page_size=_PAGE_SIZE, **({"page_token": tokens.latest} if tokens.latest else {}))
                 found += [_webhook(one) for one in page.webhooks or ()]
-                if not page.next_page_token or page.next_page_token == token:
+                if not tokens.go_on(page.next_page_token or None):
                     return found
-                token = page.next_page_token
 
     def create(self, uri: str, *, name: str, events: Sequence[str] = BATCH_EVENTS) -> Webhook:
         """Register a webhook and return it with its ``secret``, which cannot be read again later.
@@ -131,7 +131,7 @@ class Webhooks:
     def _calling(self, doing: str) -> Iterator[Any]:
         options = self.endpoint.http_options()
         options.retry_options = types.HttpRetryOptions(attempts=1)
-        http = hooked_client()
+        http = hooked_client(self.endpoint.url())
         _refuse_repeats(http, doing)
         options.httpx_client = http
         with http, genai.Client(api_key=self.endpoint.key(), vertexai=False, http_options=options) as client, _translated(doing):
@@ -173,7 +173,7 @@ def _translated(doing: str) -> Iterator[None]:
 
 
 def _meaning(code: int | None, doing: str, error: Exception) -> ServiceError:
-    text = f"Could not {doing}: {error}"
+    text = f"Could not {doing}: {printable(str(error))}"
     if code is None or code == 408 or code >= 500:
         return OutcomeUnknownError(f"{text}. It may have been done: check before repeating it.", code=code)
     if code == 401 or "API key" in str(error) or "API_KEY" in str(getattr(error, "body", "")):

@@ -54,7 +54,7 @@ def serving(reply: Callable[[str, str], Answer]) -> Iterator[Script]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = _any
+        do_GET = do_POST = do_DELETE = do_PATCH = _any
 
         def log_message(self, *_: object) -> None:
             pass
