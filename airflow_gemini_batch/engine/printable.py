@@ -61,4 +61,4 @@ def masked_bytes(content: bytes) -> bytes:
 def _escaped(character: str) -> str:
     if unicodedata.category(character) not in _ESCAPED:
         return character
-    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 0x7E else repr(character)[1:-1]
+    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 0x7F else repr(character)[1:-1]

@@ -26,6 +26,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_gemini_batch.engine.errors import GeminiBatchError, InputError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
+from airflow_gemini_batch.engine.gemini.page_tokens import PageTokens
 from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.notifications import notification_folder
@@ -162,13 +163,13 @@ class GeminiBatchEventTrigger(BaseEventTrigger):
         """Ended jobs according to the service's listing, which does not depend on webhooks."""
         earliest = max(since, time.time() - _LISTED_SINCE.total_seconds())
         ended: set[JobEnded] = set()
-        token: str | None = None
+        tokens = PageTokens("batch jobs")
         try:
             while True:
-                jobs, token = await poller.page_of_jobs(token)
+                jobs, token = await poller.page_of_jobs(tokens.latest)
                 recent = [job for job in jobs if _ended_at(job, default=0.0) >= earliest and names_a_file(job.name)]
                 ended |= {JobEnded(job.name, ending) for job in recent if (ending := self._ending(job))}
-                if token is None:
+                if not tokens.go_on(token):
                     return ended
         except ServiceError as error:
             self.log.warning("%s Listing again in %.0f s.", error, self.list_interval)

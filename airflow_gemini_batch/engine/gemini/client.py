@@ -32,6 +32,7 @@ from airflow_gemini_batch.engine.errors import (
 from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.jobs import Job, parse_job
 from airflow_gemini_batch.engine.gemini.names import is_job_name
+from airflow_gemini_batch.engine.gemini.page_tokens import PageTokens
 from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.gemini.sdk import expected_warnings
 from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, mask_keys, translated
@@ -112,28 +113,6 @@ class Endpoint:
             retry_options=RETRIES.of_the_sdk(),
             **clients,
         )
-
-
-class PageTokens:
-    """The page tokens of one listing. A token that comes a second time, however much later, would make the listing endless.
-
-    :param listed: what is listed, for the error.
-    """
-
-    def __init__(self, listed: str) -> None:
-        self.latest: str | None = None
-        self._listed = listed
-        self._seen: set[str] = set()
-
-    def go_on(self, token: str | None) -> bool:
-        """Whether there is another page; ``latest`` is then its token. Raises OutcomeUnknownError for a token seen before."""
-        if token is None:
-            return False
-        if token in self._seen:
-            raise OutcomeUnknownError(f"The listing of {self._listed} does not end: the service gave the same page token twice.")
-        self._seen.add(token)
-        self.latest = token
-        return True
 
 
 class GeminiClient:

@@ -10,8 +10,9 @@ from collections.abc import Collection
 from typing import TypeAlias
 
 from airflow_gemini_batch.engine.errors import NotFoundError, RefusedError, ServiceError
-from airflow_gemini_batch.engine.gemini.client import GeminiClient, PageTokens
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job
+from airflow_gemini_batch.engine.gemini.page_tokens import PageTokens
 
 #: The job; None when the service does not find it; or why nothing is known of it: its own refusal, or an outage.
 Fetched: TypeAlias = Job | ServiceError | None

@@ -1,7 +1,7 @@
 """Which hosts a call may reach: the one that the connection names, and no other, whatever an answer says.
 
 The HTTP libraries drop ``Authorization`` when a redirect leaves the host, but not ``x-goog-api-key``; and the service names
-the address of an upload itself. So every request and every redirect of a call is compared here, on the HTTP client that the SDK has.
+the address of an upload itself. So every request and every redirect of a call is compared here, on the SDK's HTTP client.
 """
 
 from __future__ import annotations

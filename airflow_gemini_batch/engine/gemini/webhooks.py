@@ -25,7 +25,8 @@ from airflow_gemini_batch.engine.errors import (
     RefusedError,
     ServiceError,
 )
-from airflow_gemini_batch.engine.gemini.client import Endpoint, PageTokens
+from airflow_gemini_batch.engine.gemini.client import Endpoint
+from airflow_gemini_batch.engine.gemini.page_tokens import PageTokens
 from airflow_gemini_batch.engine.gemini.transport import hooked_client, translated
 from airflow_gemini_batch.engine.printable import printable
 

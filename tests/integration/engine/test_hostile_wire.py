@@ -1,4 +1,4 @@
-"""A service, or something in its place, that means harm: listings without an end, bodies that drip, texts that act on a terminal."""
+"""A hostile service, or a proxy in its place: endless listings, bodies that drip, texts that act on a terminal."""
 
 from __future__ import annotations
 
