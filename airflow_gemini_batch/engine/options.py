@@ -70,9 +70,9 @@ class BatchOptions:
     what they have done so far is billed either way."""
 
     cancel_on_kill: bool | None = None
-    """Whether jobs are cancelled when a user clears the task or sets its state, or when its worker is shut down. Default (None):
-    True for ``GeminiBatchOperator``, which collects what they have done and resubmits the rest; False for
-    ``GeminiBatchSensor``, which cannot resubmit."""
+    """Whether jobs are cancelled when a user ends the task (marks it or its run as failed, success or skipped), when the DAG is
+    deleted, or when the DAG run times out. A task that is cleared or retried, or whose worker is shut down, keeps its jobs.
+    Default (None): True for ``GeminiBatchOperator``, False for ``GeminiBatchSensor``, whose task did not create the job."""
 
     resubmit_stuck_after: timedelta | None = None
     """A job whose state and counts have not changed for this long is cancelled, and its unanswered rows are resubmitted. Default

@@ -90,10 +90,7 @@ class GeminiHook(BaseHook):
 
     async def aendpoint(self) -> Endpoint:
         """As ``endpoint``, from inside an event loop, without blocking it."""
-        try:
-            connection = await self.aget_connection(self.gemini_conn_id)
-        except AirflowNotFoundException:
-            raise self._missing() from None
+        connection = await self._aconnection()
         # In a thread, because this imports the SDK, which takes a second.
         endpoint, key = await asyncio.to_thread(self._endpoint, connection, self._extra(connection))
         await amask_secret(key)
@@ -101,10 +98,7 @@ class GeminiHook(BaseHook):
 
     async def awebhook_settings(self) -> WebhookSettings:
         """The webhook settings of the connection; without signing secrets, and with a warning, if one of them is invalid."""
-        try:
-            connection = await self.aget_connection(self.gemini_conn_id)
-        except AirflowNotFoundException:
-            raise self._missing() from None
+        connection = await self._aconnection()
         extra = self._extra(connection)
         try:
             return WebhookSettings.of_extra(extra)
@@ -280,6 +274,21 @@ class GeminiHook(BaseHook):
         from airflow_gemini_batch.engine.gemini.caches import Caches
 
         Caches(self.endpoint).delete(name)
+
+    async def _aconnection(self) -> Connection:
+        """The connection, looked up without blocking the event loop. Raises InputError when it is missing.
+
+        A trigger that ``dag.test()`` or ``airflow tasks test`` runs has no asynchronous channel to the metadata database (Airflow
+        3.3), so the asynchronous look-up finds connections of the environment only. The synchronous one, in a thread, finds all.
+        """
+        try:
+            return await self.aget_connection(self.gemini_conn_id)
+        except AirflowNotFoundException:
+            pass
+        try:
+            return await asyncio.to_thread(self.get_connection, self.gemini_conn_id)
+        except AirflowNotFoundException:
+            raise self._missing() from None
 
     def _endpoint(self, connection: Connection, extra: dict[str, Any]) -> tuple[Endpoint, str]:
         """The endpoint, and its key, which the caller must mask."""

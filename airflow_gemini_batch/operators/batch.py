@@ -53,7 +53,8 @@ class GeminiBatchOperator(TableOperator):
         ``[operators] default_deferrable`` says: jobs take hours, and that setting is False unless it was changed.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
-    While the task is deferred, cancelling its jobs when a user clears it (``options.cancel_on_kill``) needs Airflow 3.3.
+    A cleared task keeps its jobs, and its next try waits for them. A task that is marked as failed, success or skipped cancels
+    them (``options.cancel_on_kill``); while it is deferred, this needs Airflow 3.3.
 
     Raises InputError while the DAG is parsed, for an argument that cannot be valid. When the task runs, raises
     AirflowFailException, which ends the task without retries, for what a retry cannot change: unusable input or destination, a
@@ -97,7 +98,7 @@ class GeminiBatchOperator(TableOperator):
         from airflow_gemini_batch.engine.build.building import build_run
 
         deadline = time.time() + self.options.timeout.total_seconds()
-        with self.one_pass(), self.connect() as client:
+        with self.one_pass(context), self.connect() as client:
             run = self.run_here
             build_run(run, self.question, self.options, if_exists=self.if_exists, owner=owner_of(context), client=client)
             if not self.deferrable:
@@ -111,7 +112,7 @@ class GeminiBatchOperator(TableOperator):
         """
         from airflow_gemini_batch.engine.api import give_up
 
-        with self.one_pass(), self.connect() as client:
+        with self.one_pass(context), self.connect() as client:
             match event["why"]:
                 case "error":
                     raise RefusedError(event["message"])

@@ -83,7 +83,7 @@ class GeminiBatchBuildOperator(TableOperator):
         from airflow_gemini_batch.engine.build.building import build_run
 
         # The client is made first, so that a missing connection is reported before the table is read.
-        with self.one_pass(), self.connect() as client:
+        with self.one_pass(context), self.connect() as client:
             run = self.run_here
             manifest = build_run(
                 run, self.question, self.options, if_exists=self.if_exists, owner=owner_of(context), client=client
@@ -139,7 +139,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         self.deferrable = deferrable
 
     def execute(self, context: Context) -> JobReferenceDict:
-        with self.one_pass():
+        with self.one_pass(context):
             return self._submit(time.time() + self.options.timeout.total_seconds(), refusals=0)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> JobReferenceDict:
@@ -147,7 +147,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
 
         :param event: The event of ``GeminiBatchTrigger``.
         """
-        with self.one_pass():
+        with self.one_pass(context):
             if event["why"] == "error":
                 raise RefusedError(event["message"])
             return self._submit(event["deadline"], event["refusals"])
@@ -216,7 +216,7 @@ class GeminiBatchDownloadOperator(ShardStep):
         from airflow_gemini_batch.engine.run.ledger import Ledger
         from airflow_gemini_batch.engine.wait.in_flight import current_job
 
-        with self.one_pass(), self.connect() as client:
+        with self.one_pass(context), self.connect() as client:
             reference = read_reference(self.job, JobReference, argument="job")
             run, shard = shard_of(reference)
             counts = Ledger(run).landed(shard.id)
@@ -274,7 +274,7 @@ class GeminiBatchFinishOperator(GeminiOperator):
         from airflow_gemini_batch.engine.finish.summary import finish_run
         from airflow_gemini_batch.engine.run.layout import Run
 
-        with self.one_pass():
+        with self.one_pass(context):
             run = Run(locate(self.destination))
             return finish_run(run, max_dead_letter_ratio=self.options.max_dead_letter_ratio).as_dict()
 

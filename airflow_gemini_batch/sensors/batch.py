@@ -43,8 +43,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     :param job: A job reference, from ``GeminiBatchSubmitOperator``. (templated)
     :param options: A ``BatchOptions``, or a dict of its fields. The sensor uses ``poll_interval`` and ``timeout``, which replace
         Airflow's own ``poke_interval`` and ``timeout``, and ``collect_timeout`` and ``cancel_on_kill``. ``cancel_on_kill=None``
-        means False here: this task did not create the job, and when it has been cleared it waits for the job again. While the
-        task is deferred, ``cancel_on_kill=True`` needs Airflow 3.3.
+        means False here: this task did not create the job. While the task is deferred, ``cancel_on_kill=True`` needs Airflow 3.3.
     :param deferrable: Whether to wait in the triggerer instead of in the worker slot, where ``mode`` applies. Default: True,
         whatever ``[operators] default_deferrable`` says: jobs take hours, and that setting is False unless it was changed.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
@@ -81,10 +80,10 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
-            with self.one_pass():
+            with self.one_pass(context):
                 return super().execute(context)
         deadline = time.time() + self.timeout
-        with self.one_pass():
+        with self.one_pass(context):
             return self._wait(deadline)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> JobReferenceDict:
@@ -92,7 +91,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
         :param event: The event of ``GeminiBatchTrigger``.
         """
-        with self.one_pass():
+        with self.one_pass(context):
             if event["why"] == "error":
                 raise RefusedError(event["message"])
             if event["why"] == "timeout" and self._settled_now() is None and self._collectable_until is None:

@@ -120,7 +120,9 @@ class Passes:
         """Made as the triggerer does, from what is stored in the metadata database."""
         assert self.deferred is not None
         _, arguments = self.deferred.trigger.serialize()
-        return GeminiBatchTrigger(**json.loads(json.dumps(arguments)))
+        trigger = GeminiBatchTrigger(**json.loads(json.dumps(arguments)))
+        trigger.task_instance = self.context["ti"]
+        return trigger
 
     def wait(self) -> dict[str, Any]:
         async def first_event() -> Any:
@@ -137,6 +139,22 @@ class Passes:
         except TaskDeferred as deferred:
             self.deferred = deferred
         return self
+
+
+@pytest.fixture
+def task_state(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Set the state that Airflow's supervisor gives for the task when it is asked. Otherwise it gives no answer."""
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
+
+    def set_state(state: str | None) -> None:
+        def send(request: GetTaskStates) -> TaskStatesResult:
+            assert (request.dag_id, request.task_ids, request.run_ids, request.map_index) == ("d", ["describe"], ["r"], -1)
+            return TaskStatesResult(task_states={"r": {"describe": state}})
+
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=send), raising=False)
+
+    return set_state
 
 
 def created(emulator: Emulator) -> list[str]:
@@ -172,13 +190,13 @@ class DagRunResult:
 
 
 @pytest.fixture
-def run_dag(airflow_db: None, connect: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., DagRunResult]]:
-    """Write a DAG file into the DAGs folder and run it with ``dag.test()``."""
+def write_dag(airflow_db: None, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Write a DAG file into the DAGs folder and import it. Returns the module, which has ``dag`` and ``ERRORS``."""
     from airflow.configuration import conf
 
     files: list[Path] = []
 
-    def run(body: str, **names: Any) -> DagRunResult:
+    def write(body: str, **names: Any) -> Any:
         dag_id = re.sub(r"\W", "_", request.node.name)
         file = Path(conf.get("core", "dags_folder")) / f"{dag_id}.py"
         files.append(file)
@@ -190,11 +208,22 @@ def run_dag(airflow_db: None, connect: Any, request: pytest.FixtureRequest) -> I
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return _result(module.dag.test(), module.ERRORS)
+        return module
 
-    yield run
+    yield write
     for file in files:
         file.unlink()
+
+
+@pytest.fixture
+def run_dag(write_dag: Callable[..., Any], connect: Any) -> Callable[..., DagRunResult]:
+    """Write a DAG file into the DAGs folder and run it with ``dag.test()``."""
+
+    def run(body: str, **names: Any) -> DagRunResult:
+        module = write_dag(body, **names)
+        return _result(module.dag.test(), module.ERRORS)
+
+    return run
 
 
 _HEADER = """

@@ -24,9 +24,10 @@ from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.operators._cancellation import TaskKilled
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
-from tests.integration.airflow.conftest import Passes, created, read
+from tests.integration.airflow.conftest import Passes, context, created, read
 
 Describe = Callable[..., GeminiBatchOperator]
+TaskState = Callable[[str | None], None]
 
 CANCELLED = "BATCH_STATE_CANCELLED"
 
@@ -68,8 +69,9 @@ def as_airflow_kills() -> Iterator[Callable[[Any, Callable[[], bool]], None]]:
 
 
 def test_killed_while_deferred_the_ledger_says_why_and_the_next_try_resubmits(
-    describe: Describe, tmp_path: Path, emulator: Emulator
+    describe: Describe, tmp_path: Path, task_state: TaskState, emulator: Emulator
 ) -> None:
+    task_state("failed")
     emulator.faults.add(JobFault(do="hang", display_name="attempt 0"))
     passes = Passes(describe(options={"max_redrives": 0})).start()
 
@@ -83,6 +85,69 @@ def test_killed_while_deferred_the_ledger_says_why_and_the_next_try_resubmits(
     ]
 
 
+@pytest.mark.parametrize("state", [None, "scheduled", "queued", "running", "restarting", "deferred", "up_for_retry"])
+def test_a_killed_task_that_goes_on_keeps_its_jobs_for_the_next_try(
+    state: str | None, describe: Describe, tmp_path: Path, task_state: TaskState, emulator: Emulator
+) -> None:
+    task_state(state)
+    passes = Passes(describe()).start()
+
+    asyncio.run(passes.trigger.on_kill())
+    summary = Passes(describe()).finish()
+
+    assert emulator.journal("cancel") == []
+    assert why_cancelled(tmp_path / "run") == [None] * 3
+    assert summary["results"] == 12
+    assert len(created(emulator)) == 3
+
+
+def test_a_next_try_that_waits_already_when_the_old_trigger_is_killed_keeps_the_jobs_that_it_adopted(
+    describe: Describe, tmp_path: Path, task_state: TaskState, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    old = Passes(describe()).start()
+    new = Passes(describe()).start()
+    task_state("deferred")
+
+    asyncio.run(old.trigger.on_kill())
+
+    assert new.trigger.jobs == old.trigger.jobs
+    assert (emulator.journal("cancel"), why_cancelled(tmp_path / "run")) == ([], [None] * 3)
+
+
+@pytest.mark.parametrize("where", ["triggerer", "worker"])
+def test_if_airflow_does_not_say_whether_the_task_has_ended_the_jobs_keep_running(
+    where: str, describe: Describe, emulator: Emulator
+) -> None:
+    emulator.faults.add(JobFault(do="hang"))
+    task = describe()
+    passes = Passes(task).start()
+
+    if where == "triggerer":
+        asyncio.run(passes.trigger.on_kill())
+    else:
+        with task.one_pass(context()):
+            pass
+        task.on_kill()
+
+    assert emulator.journal("cancel") == []
+
+
+@pytest.mark.parametrize(("state", "cancelled"), [("restarting", False), ("running", False), ("failed", True), ("success", True)])
+def test_a_task_killed_on_the_worker_cancels_its_jobs_only_if_it_has_ended(
+    state: str, cancelled: bool, describe: Describe, task_state: TaskState, emulator: Emulator, as_airflow_kills: Any
+) -> None:
+    task_state(state)
+    emulator.faults.add(JobFault(do="hang"))
+    task = describe(deferrable=False)
+    as_airflow_kills(task, when=lambda: len(created(emulator)) == 3)
+
+    with pytest.raises(TaskKilled):
+        task.execute(Passes(task).context)
+
+    assert bool(emulator.journal("cancel")) is cancelled
+
+
 def test_rows_of_a_job_cancelled_from_outside_are_not_resubmitted(describe: Describe, emulator: Emulator) -> None:
     emulator.faults.add(JobFault(do="cancel", display_name="shard 1"))
 
@@ -93,8 +158,9 @@ def test_rows_of_a_job_cancelled_from_outside_are_not_resubmitted(describe: Desc
 
 
 def test_a_triggerer_that_cannot_read_the_run_still_cancels_its_jobs(
-    describe: Describe, tmp_path: Path, emulator: Emulator
+    describe: Describe, tmp_path: Path, task_state: TaskState, emulator: Emulator
 ) -> None:
+    task_state("failed")
     emulator.faults.add(JobFault(do="hang"))
     passes = Passes(describe()).start()
     shutil.move(tmp_path / "run", tmp_path / "on another machine")
@@ -105,8 +171,9 @@ def test_a_triggerer_that_cannot_read_the_run_still_cancels_its_jobs(
 
 
 def test_repeated_kill_requests_of_the_triggerer_do_not_stop_the_cancellation(
-    describe: Describe, tmp_path: Path, emulator: Emulator
+    describe: Describe, tmp_path: Path, task_state: TaskState, emulator: Emulator
 ) -> None:
+    task_state("failed")
     emulator.faults.add(JobFault(do="hang"), HttpFault(do="delay", seconds=0.7, path=":cancel"))
     trigger = Passes(describe()).start().trigger
 
@@ -123,19 +190,23 @@ def test_repeated_kill_requests_of_the_triggerer_do_not_stop_the_cancellation(
     assert (states(emulator), why_cancelled(tmp_path / "run")) == ({CANCELLED}, ["killed"] * 3)
 
 
-def test_a_trigger_of_an_earlier_release_still_cancels(describe: Describe, emulator: Emulator) -> None:
+def test_a_trigger_of_an_earlier_release_still_cancels(describe: Describe, task_state: TaskState, emulator: Emulator) -> None:
+    task_state("failed")
     emulator.faults.add(JobFault(do="hang"))
     _, arguments = Passes(describe()).start().trigger.serialize()
     of_then = {name: value for name, value in arguments.items() if name not in ("destination", "until")}
 
-    asyncio.run(GeminiBatchTrigger(**of_then).on_kill())
+    trigger = GeminiBatchTrigger(**of_then)
+    trigger.task_instance = context()["ti"]
+    asyncio.run(trigger.on_kill())
 
     assert states(emulator) == {CANCELLED}
 
 
 def test_killed_on_the_worker_the_task_stops_before_it_cancels(
-    describe: Describe, tmp_path: Path, emulator: Emulator, as_airflow_kills: Any
+    describe: Describe, tmp_path: Path, task_state: TaskState, emulator: Emulator, as_airflow_kills: Any
 ) -> None:
+    task_state("failed")
     emulator.faults.add(JobFault(do="hang", display_name="attempt 0"))
     emulator.faults.add(HttpFault(do="delay", seconds=1.0, path=":batchGenerateContent", when="after", nth=2))
     task = describe(deferrable=False)
@@ -198,8 +269,9 @@ def test_after_a_timeout_that_cancels_a_cleared_task_resubmits_the_rest(
 @pytest.mark.parametrize("cancel", [True, False])
 @pytest.mark.parametrize("where", ["triggerer", "worker"])
 def test_a_killed_sensor_cancels_only_its_own_job_and_only_if_configured(
-    cancel: bool, where: str, describe: Describe, tmp_path: Path, emulator: Emulator
+    cancel: bool, where: str, describe: Describe, tmp_path: Path, task_state: TaskState, emulator: Emulator
 ) -> None:
+    task_state("failed")
     emulator.faults.add(JobFault(do="hang"))
     Passes(describe()).start()
     reference = {"destination": str(tmp_path / "run"), "shard": 1, "rows": 5, "requests": 5}
@@ -209,6 +281,8 @@ def test_a_killed_sensor_cancels_only_its_own_job_and_only_if_configured(
     if where == "triggerer":
         asyncio.run(Passes(sensor).start().trigger.on_kill())
     else:
+        with sensor.one_pass(context()):
+            pass
         sensor.on_kill()
 
     assert [entry["state"] == CANCELLED for entry in emulator.jobs() if entry["name"] == job["job"]] == [cancel]

@@ -118,7 +118,10 @@ def test_the_timeout_cancels_the_jobs_if_configured(deferrable: bool, describe: 
 
 
 @pytest.mark.parametrize("cancel", [True, False])
-def test_killed_while_deferred_the_jobs_are_cancelled_if_configured(cancel: bool, describe: Describe, emulator: Emulator) -> None:
+def test_ended_while_deferred_the_jobs_are_cancelled_if_configured(
+    cancel: bool, describe: Describe, task_state: Callable[[str], None], emulator: Emulator
+) -> None:
+    task_state("failed")
     emulator.faults.add(JobFault(do="hang"))
     passes = Passes(describe(options={"cancel_on_kill": cancel})).start()
 
@@ -127,12 +130,18 @@ def test_killed_while_deferred_the_jobs_are_cancelled_if_configured(cancel: bool
     assert {job["state"] == "BATCH_STATE_CANCELLED" for job in emulator.jobs()} == {cancel}
 
 
-def test_killed_on_the_worker_only_active_jobs_are_cancelled(describe: Describe, emulator: Emulator) -> None:
+def test_killed_on_the_worker_only_active_jobs_are_cancelled(
+    describe: Describe, task_state: Callable[[str], None], emulator: Emulator
+) -> None:
+    task_state("failed")
     emulator.faults.add(JobFault(do="hang", display_name="shard 1"))
     Passes(describe()).start()
     emulator.advance(60)
 
-    describe().on_kill()
+    ended = describe()
+    with ended.one_pass(context()):
+        pass
+    ended.on_kill()
 
     states = {job["display_name"].split("shard ")[1][0]: job["state"] for job in emulator.jobs()}
     assert states == {"0": "BATCH_STATE_SUCCEEDED", "1": "BATCH_STATE_CANCELLED", "2": "BATCH_STATE_SUCCEEDED"}
