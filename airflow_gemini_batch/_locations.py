@@ -7,6 +7,7 @@ credentials.
 from __future__ import annotations
 
 import os
+import reprlib
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,6 +57,11 @@ def uri_of(place: str | os.PathLike[str] | ObjectStoragePath) -> str:
         if conn_id and separator and not rest.startswith(f"{conn_id}@"):
             return f"{scheme}://{conn_id}@{rest}"
         return uri
+    if not isinstance(place, (str, os.PathLike)) or not str(place).strip():
+        raise InputError(
+            f"A location is {reprlib.repr(place)} ({type(place).__name__}); expected a path or a URI. If a template or an "
+            "upstream task gives it, check what that returned."
+        )
     return os.fspath(place)
 
 

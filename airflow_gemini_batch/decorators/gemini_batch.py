@@ -54,7 +54,7 @@ class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
         returned = self.python_callable(*self.op_args, **arguments)
-        with as_airflow_errors():
+        with as_airflow_errors(self.hook):
             self.source = as_source(
                 returned, by=f"{self.python_callable.__name__}()", columns=columns_named(self.request, self.key, *self.carry)
             )

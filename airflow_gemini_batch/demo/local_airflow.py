@@ -108,6 +108,18 @@ class LocalAirflow:
         end_session(process.pid)
         process.wait()
 
+    def terminate_process(self, name: str, timeout: float = 60.0) -> None:
+        """Send SIGTERM to one of the processes, as a deployment does, and wait until it has ended.
+
+        :param timeout: seconds, after which it and all that it has started are killed.
+        """
+        process = self._processes.pop(name)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout)
+        end_session(process.pid)
+        process.wait()
+
     def stop(self) -> None:
         """Kill all processes at once. A graceful end is not needed, since their home is deleted anyway."""
         self.rest.close()

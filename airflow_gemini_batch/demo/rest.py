@@ -102,7 +102,7 @@ def wait_for(check: Callable[[], T | None], what: str, timeout: float) -> T:
 def _checked(answer: httpx.Response) -> Json:
     if answer.is_error:
         raise RuntimeError(f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}")
-    return dict(answer.json())
+    return dict(answer.json() or {}) if answer.content else {}
 
 
 def _line(event: Any) -> str:

@@ -88,6 +88,17 @@ class GeminiHook(BaseHook):
         mask_secret(key)
         return endpoint
 
+    @property
+    def where(self) -> str:
+        """The connection and, once it has been read, its base URL, for messages. Never a key, or user and password of a URL."""
+        endpoint: Endpoint | None = self.__dict__.get("endpoint")
+        if endpoint is None:
+            return f"connection {self.gemini_conn_id!r}"
+        from airflow_gemini_batch.engine.gemini.client import GOOGLE
+
+        url = re.sub(r"//[^/@]*@", "//", endpoint.base_url or GOOGLE)
+        return f"connection {self.gemini_conn_id!r}, {url}"
+
     async def aendpoint(self) -> Endpoint:
         """As ``endpoint``, from inside an event loop, without blocking it."""
         connection = await self._aconnection()

@@ -44,6 +44,7 @@ class CancelsOnKill:
 
     _pass_state: str = "over"  # "running", then "ending" once the task has been killed
     _task_instance: Any = None
+    hook: Any
 
     @contextlib.contextmanager
     def one_pass(self, context: Context) -> Iterator[None]:
@@ -51,7 +52,7 @@ class CancelsOnKill:
         self._pass_state = "running"
         self._task_instance = context["ti"]
         try:
-            with as_airflow_errors():
+            with as_airflow_errors(self.hook):
                 yield
         except TaskKilled:
             self._pass_state = "ending"

@@ -71,7 +71,7 @@ class GeminiBatchListJobsOperator(GeminiOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import MAX_SHOWN, JobFilter, cut, find_jobs, job_record
 
-        with as_airflow_errors(), self.connect() as client:
+        with as_airflow_errors(self.hook), self.connect() as client:
             wanted = JobFilter.of(
                 state=self.state,
                 display_name=self.display_name,
@@ -120,7 +120,7 @@ class GeminiBatchGetJobOperator(_OneJobOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import job_record
 
-        with as_airflow_errors(), self.connect() as client:
+        with as_airflow_errors(self.hook), self.connect() as client:
             return job_record(client.get_job(self.job_name))
 
 
@@ -140,7 +140,7 @@ class GeminiBatchCancelJobOperator(_OneJobOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import job_record
 
-        with as_airflow_errors(), self.connect() as client:
+        with as_airflow_errors(self.hook), self.connect() as client:
             client.cancel_job(self.job_name)
             return job_record(client.get_job(self.job_name))
 
@@ -169,7 +169,7 @@ class GeminiBatchDeleteJobOperator(_OneJobOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import delete_job
 
-        with as_airflow_errors(), self.connect() as client:
+        with as_airflow_errors(self.hook), self.connect() as client:
             return {"job": self.job_name, "outcome": delete_job(client, self.job_name, cancel=self.cancel).value}
 
 
@@ -195,7 +195,7 @@ class GeminiBatchListFilesOperator(GeminiOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.gemini.inventory import MAX_SHOWN, cut, file_record, find_files, total_bytes
 
-        with as_airflow_errors(), self.connect() as client:
+        with as_airflow_errors(self.hook), self.connect() as client:
             files = find_files(client, self.display_name)
         limit = MAX_SHOWN if self.limit is None else self.limit
         return {"bytes": total_bytes(files), **cut([file_record(file) for file in files], kind="files", limit=limit)}
@@ -222,7 +222,7 @@ class GeminiBatchDeleteFileOperator(GeminiOperator):
         from airflow_gemini_batch.engine.gemini.inventory import delete_file
 
         name = str(self.file.get("name")) if isinstance(self.file, Mapping) else str(self.file)
-        with as_airflow_errors(), self.connect() as client:
+        with as_airflow_errors(self.hook), self.connect() as client:
             return {"file": name, "outcome": delete_file(client, name).value}
 
 
@@ -274,7 +274,7 @@ class GeminiBatchCleanupOperator(GeminiOperator):
         from airflow_gemini_batch.engine.gemini.inventory import duration
 
         places = self.destination if isinstance(self.destination, (list, tuple)) else [self.destination]
-        with as_airflow_errors(), self.connect() as client:
+        with as_airflow_errors(self.hook), self.connect() as client:
             report = clean_up(
                 client,
                 [locate(place) for place in places],

@@ -102,7 +102,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One check, in the worker slot. An outage is logged and the check is repeated, as in the triggerer."""
-        with as_airflow_errors():
+        with as_airflow_errors(self.hook):
             try:
                 settled = self._settled_now()
             except ServiceError as error:

@@ -107,6 +107,13 @@ class Scenario:
         }
         self.stack.airflow.rest.call("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
 
+    def call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """Call Airflow's REST API about this run.
+
+        :param path: below the run; empty for the run itself.
+        """
+        return self.stack.airflow.rest.call(method, f"/dags/{self.dag_id}/dagRuns/{self.run_id}{path}", **arguments)
+
     def kill_worker(self, task: dict[str, Any]) -> None:
         """Send SIGKILL to the process that runs a task instance."""
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -165,9 +172,12 @@ class Stack:
         self.scenarios.append(scenario)
         return scenario
 
-    def restart(self, process: str) -> None:
-        """Send SIGKILL to one of Airflow's processes and to all that it has started, then start it again."""
-        self.airflow.kill_process(process)
+    def restart(self, process: str, *, terminate: bool = False) -> None:
+        """Kill one of Airflow's processes and all that it has started, or send it SIGTERM, then start it again."""
+        if terminate:
+            self.airflow.terminate_process(process)
+        else:
+            self.airflow.kill_process(process)
         self.airflow.start_process(process)
 
     def end_jobs(self) -> None:
