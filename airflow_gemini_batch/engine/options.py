@@ -1,7 +1,8 @@
 """How a run is carried through: every option with its unit, default and reason, checked when it is set.
 
-What is asked (source, request, model, ...) is arguments of the operators and of ``run_batch``; all else is here. None of it
-changes which requests a table becomes, except the two shard limits, which decide where the table is cut.
+What is asked (source, request, model, ...) is arguments of the operators and of ``run_batch``; all else is here. Two kinds of
+options reach the requests: the two shard limits decide where the table is cut, and ``schema_field`` how a schema is written, so a
+run with another ``schema_field`` is another run.
 
 The module is light on purpose: Airflow parses DAG files all the time, and each of them imports it.
 """
@@ -21,6 +22,7 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason
 
 Transport: TypeAlias = Literal["file", "inline", "auto"]
+SchemaField: TypeAlias = Literal["response_json_schema", "response_schema"]
 MediaTo: TypeAlias = Literal["column", "files"]
 
 #: What the service takes for one input file (Batch API page: 2 GB).
@@ -42,6 +44,11 @@ class BatchOptions:
     max_shard_requests: int = 50_000
     """Maximum number of requests per job. The service documents no limit. Default: small enough that a job that expires or is
     lost costs little, and that the index of its keys, which landing holds in memory, stays below 10 MB."""
+
+    schema_field: SchemaField = "response_json_schema"
+    """The field of ``generation_config`` in which a ``response_schema`` is sent: ``response_json_schema`` as JSON Schema, or
+    ``response_schema`` as Google's own Schema, which can express less; what it cannot express is refused. ``parsed`` and its
+    validation are the same for both. Default: ``response_json_schema``. Try the other one if the service ignores the schema."""
 
     transport: Transport = "file"
     """How requests reach the service: ``file`` uploads them; ``inline`` puts them into the create call, which takes less than
@@ -246,6 +253,7 @@ _RULES: dict[str, tuple[_Read, str]] = {
         f"a whole number from 1 to {SERVICE_MAX_BYTES:,}, which is what the service takes in one input file",
     ),
     "max_shard_requests": (_whole(1), "a whole number from 1"),
+    "schema_field": (_one_of("response_json_schema", "response_schema"), "'response_json_schema' or 'response_schema'"),
     "transport": (_one_of("file", "inline", "auto"), "'file', 'inline' or 'auto'"),
     "max_active_jobs": (_optional(_whole(1)), "a whole number from 1, or None for no limit"),
     "poll_interval": (_number(0.01), "seconds, at least 0.01"),

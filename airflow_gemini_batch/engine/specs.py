@@ -53,8 +53,8 @@ class GenerateRequest:
         camelCase or snake_case; the same for every row. Default: none.
     :param config_column: a column with a config for each row, as a struct, a map or the text of a JSON object. Each field that it
         sets replaces the same field of ``config``. Default: none.
-    :param response_schema: a pydantic model, a ``list[Model]`` or a JSON Schema as a dict. The answer must be JSON that is valid
-        for it, and becomes the ``parsed`` column. Default: none.
+    :param response_schema: a pydantic model, a ``list[Model]`` or a JSON Schema, as a dict or as JSON text. The answer must be
+        JSON that is valid for it, and becomes the ``parsed`` column. Default: none.
     :param media: columns that hold images, documents, audio or video, by name or as :class:`Media`. Their parts come before the
         prompt's text, in this order. Default: none.
     """
@@ -93,11 +93,14 @@ class RawRequest:
         row that cannot be converted becomes a dead letter (INVALID_INPUT).
     :param dimensions: for the two embeddings formats: the length of the vectors, the same for all rows. Default (None): the
         model's own.
+    :param response_schema: as in :class:`GenerateRequest`. The answers are validated against it and become the ``parsed`` column;
+        the requests are not changed, so they must ask for it themselves. Not for embeddings. Default: none.
     """
 
     column: str = "request"
     format: Literal["gemini", "gemini-embeddings", "openai", "openai-embeddings"] = "gemini"
     dimensions: int | None = None
+    response_schema: Any | None = None
 
 
 #: A callable takes the row as a dict of all its columns and returns the REST request as a dict.

@@ -70,7 +70,8 @@ class GeminiBatchBuildOperator(TableOperator):
     :param carry: Names of input columns that are copied into both tables. Default: none.
     :param if_exists: ``resume`` the run at the destination if it has the same arguments and fail otherwise (default), or
         ``replace`` it.
-    :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_shard_bytes`` and ``max_shard_requests``.
+    :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_shard_bytes``, ``max_shard_requests``
+        and ``schema_field``.
     :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
 
     Raises InputError while the DAG is parsed, and AirflowFailException when the source, the request, the destination or the

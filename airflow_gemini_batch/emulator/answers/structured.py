@@ -131,9 +131,18 @@ class _ValueGenerator:
         return result if longest is None else result[:longest]
 
     def _plain_text(self, schema: Json, path: str) -> str:
+        if result := self._formatted(path).get(str(schema.get("format"))):
+            return result
+        name = path.rpartition(".")[2].lower()
+        if "[" in name or any(name.endswith(short) for short in _SHORT_NAMES):
+            return phrase(self.prompt, self._choice(path), 1 + self._choice(path) % 2)
+        return extract(self.prompt, 1, 20)
+
+    def _formatted(self, path: str) -> dict[str, str]:
+        """A text in each format that is known."""
         day = _FIRST_DAY + timedelta(days=self._choice(path) % 2000)
         word = re.sub(r"\W", "", content_words(self.prompt)[0].lower()) or "nothing"
-        formats = {
+        return {
             "date": day.isoformat(),
             "date-time": f"{day.isoformat()}T12:00:00Z",
             "time": "12:00:00Z",
@@ -144,12 +153,6 @@ class _ValueGenerator:
             "ipv4": "192.0.2.1",
             "hostname": "example.com",
         }
-        if result := formats.get(str(schema.get("format"))):
-            return result
-        name = path.rpartition(".")[2].lower()
-        if "[" in name or any(name.endswith(short) for short in _SHORT_NAMES):
-            return phrase(self.prompt, self._choice(path), 1 + self._choice(path) % 2)
-        return extract(self.prompt, 1, 20)
 
     def _guesses(self, path: str) -> list[str]:
         """A few texts in common formats, to be tried against a `pattern`. General patterns are not supported."""
@@ -165,6 +168,7 @@ class _ValueGenerator:
             *[("ABCDEFGH" * 2)[:size] for size in sizes],
             f"{digits[:3]}-{digits[3:7]}",
             f"AB-{digits[:4]}",
+            *self._formatted(path).values(),
         ]
 
     def _resolved(self, schema: Any) -> Json:

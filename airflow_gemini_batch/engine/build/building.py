@@ -123,14 +123,15 @@ class _Call:
         """Open the source. Where it cannot be used, the columns of the run that is there let the questions be compared."""
         try:
             source = open_source(spec.source, locate=spec.locate, json_as_text=takes_json_as_text(spec.request))
-            return cls(spec, options, source, compile_request(spec.request, source.schema, spec.model, spec.locate))
+            encoder = compile_request(spec.request, source.schema, spec.model, spec.locate, options.schema_field)
+            return cls(spec, options, source, encoder)
         except (InputError, OSError) as error:
             schema = None if there is None else there.source.arrow_schema()
             if schema is None:
                 raise
             wrong = error if isinstance(error, InputError) else InputError(f"The source cannot be read: {error}")
             try:
-                encoder = compile_request(spec.request, schema, spec.model, spec.locate)
+                encoder = compile_request(spec.request, schema, spec.model, spec.locate, options.schema_field)
             except InputError:
                 raise wrong from error
             return cls(spec, options, None, encoder, wrong)

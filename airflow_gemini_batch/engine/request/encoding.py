@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pydantic
 
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import one_line
+from airflow_gemini_batch.engine.options import SchemaField
 from airflow_gemini_batch.engine.request import sdk_request
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.request.media import MediaEncoder, media_columns, media_slot
 from airflow_gemini_batch.engine.request.openai.encoding import compile_openai
 from airflow_gemini_batch.engine.request.raw import compile_raw
+from airflow_gemini_batch.engine.request.response_schema import in_field, json_schema, with_schema
 from airflow_gemini_batch.engine.request.row_configs import RowConfigEncoder
 from airflow_gemini_batch.engine.request.templates import TemplateEncoder, cut_at, mark, read_template
 from airflow_gemini_batch.engine.run.storage import Location, locate
-from airflow_gemini_batch.engine.shapes.answer_schema import ENUM, JSON, AnswerSchema
 from airflow_gemini_batch.engine.shapes.dimensions import default_dimension
 from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest, RequestSpec
 
@@ -56,22 +55,27 @@ class RequestEncoder(Protocol):
 
 
 def compile_request(
-    spec: RequestSpec, schema: pa.Schema, model: str, locate: Callable[[str], Location] = locate
+    spec: RequestSpec,
+    schema: pa.Schema,
+    model: str,
+    locate: Callable[[str], Location] = locate,
+    schema_field: SchemaField = "response_json_schema",
 ) -> RequestEncoder:
     """The encoder for a table of that schema. Raises InputError for a request that cannot be used.
 
     :param locate: opens the media files that rows name.
+    :param schema_field: the field of the config that carries a ``response_schema``.
     """
     if isinstance(spec, GenerateRequest) and spec.config_column is not None:
-        return RowConfigEncoder(spec, schema, lambda one: compile_request(one, schema, model, locate))
+        return RowConfigEncoder(spec, schema, lambda one: compile_request(one, schema, model, locate, schema_field))
     if isinstance(spec, GenerateRequest):
-        return _compile_generate(spec, schema, locate)
+        return _compile_generate(spec, schema, locate, schema_field)
     if isinstance(spec, EmbedRequest):
         return _compile_embed(spec, schema, model)
     if isinstance(spec, RawRequest) and spec.format in ("gemini", "gemini-embeddings"):
         return compile_raw(spec, schema, model)
     if isinstance(spec, RawRequest):
-        return compile_openai(spec, schema, model)
+        return compile_openai(spec, schema, model, schema_field)
     if callable(spec) and not isinstance(spec, type):
         if any(is_odd(spec) for is_odd in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)):
             raise InputError(f"request is {_name(spec)}, which is async or a generator; expected a function that returns a dict.")
@@ -86,7 +90,7 @@ def compile_request(
 
 
 def _compile_generate(
-    spec: GenerateRequest, schema: pa.Schema, locate: Callable[[str], Location]
+    spec: GenerateRequest, schema: pa.Schema, locate: Callable[[str], Location], schema_field: SchemaField
 ) -> TemplateEncoder | MediaEncoder:
     prompt = read_template(spec.prompt, "prompt", schema)
     if prompt.is_empty:
@@ -96,13 +100,15 @@ def _compile_generate(
     system_mark = None
     if spec.system_instruction is not None:
         marks[system_mark := mark()] = read_template(spec.system_instruction, "system_instruction", schema)
-    answer_schema = None if spec.response_schema is None else _json_schema(spec.response_schema)
-    config = spec.config if answer_schema is None else _with_schema(spec.config, answer_schema)
+    answer_schema = None if spec.response_schema is None else json_schema(spec.response_schema)
+    config = spec.config if answer_schema is None else with_schema(spec.config, answer_schema)
     media, media_mark = media_columns(spec.media, schema), None
     if media:
         marks |= media_slot(media_mark := mark())
     written = sdk_request.write_request(prompt=prompt_mark, system_instruction=system_mark, config=config, media=media_mark)
     _require_cache_alone(written)
+    if answer_schema is not None:
+        written = in_field(written, schema_field)
     pieces, values, plain = cut_at(written, marks)
     asked = {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
     if answer_schema is not None:
@@ -118,40 +124,6 @@ def _require_cache_alone(written: dict[str, Any]) -> None:
             f"The request names {written['cached_content']!r} together with {', '.join(found)}: the service refuses every such "
             "request, because they are part of the cached content. Create the cache with them and leave them out here."
         )
-
-
-def _with_schema(config: Any, schema: dict[str, Any]) -> Any:
-    """config with the response schema in it, as JSON Schema, the only form that can express everything pydantic can."""
-    checked = sdk_request.checked_config(config)
-    if checked.response_schema is not None or checked.response_json_schema is not None:
-        raise InputError("The request has two response schemas: its own and config's. Leave one of them out.")
-    if checked.response_mime_type not in (None, JSON, ENUM):
-        raise InputError(
-            f"config.response_mime_type is {checked.response_mime_type!r}; with a response_schema it is {JSON!r} or {ENUM!r}."
-        )
-    checked.response_json_schema = schema
-    checked.response_mime_type = checked.response_mime_type or JSON
-    return checked
-
-
-def _json_schema(response_schema: Any) -> dict[str, Any]:
-    """response_schema as JSON Schema. Raises InputError for one that collecting could not use."""
-    if isinstance(response_schema, dict):
-        schema = response_schema
-    else:
-        try:
-            schema = pydantic.TypeAdapter(response_schema).json_schema()
-        except (pydantic.errors.PydanticUserError, TypeError) as error:
-            raise InputError(
-                "response_schema must be a pydantic model, a list[Model] or a JSON Schema as a dict, "
-                f"not {response_schema!r}: {error}"
-            ) from error
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"response_schema cannot be written as JSON: {error}.") from error
-    AnswerSchema.of(plain)
-    return plain
 
 
 # --- EmbedRequest

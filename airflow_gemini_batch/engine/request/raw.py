@@ -15,6 +15,7 @@ from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import no_constant
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.request.response_schema import json_schema
 from airflow_gemini_batch.engine.shapes.dimensions import dimensions_for
 from airflow_gemini_batch.engine.specs import RawRequest
 
@@ -24,10 +25,12 @@ class RawEncoder:
     """The column's own JSON, on one line.
 
     :param dimensions: the length of each row's vector, where the requests are for embeddings.
+    :param response_schema: what the answers are validated against.
     """
 
     column: str
     dimensions: int | None = None
+    response_schema: dict[str, Any] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -35,10 +38,13 @@ class RawEncoder:
 
     @property
     def spec(self) -> dict[str, Any]:
-        if self.dimensions is None:
-            return {"column": self.column}
-        # Tells the later steps that the answers are vectors, and of which length.
-        return {"column": self.column, "embed_request": {"output_dimensionality": self.dimensions}}
+        asked: dict[str, Any] = {"column": self.column}
+        if self.dimensions is not None:
+            # Tells the later steps that the answers are vectors, and of which length.
+            asked["embed_request"] = {"output_dimensionality": self.dimensions}
+        if self.response_schema is not None:
+            asked["response_schema"] = self.response_schema
+        return asked
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         requests = [_raw(value, self.column) for value in json_values(batch.column(self.column))]
@@ -57,8 +63,20 @@ def compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
             "Convert it to text first, or pass a function of the row, which may return a dict."
         )
     if spec.format == "gemini":
-        return RawEncoder(spec.column)
+        return RawEncoder(spec.column, response_schema=schema_of_answers(spec))
+    require_no_schema(spec)
     return RawEncoder(spec.column, dimensions_for(model, spec.dimensions))
+
+
+def schema_of_answers(spec: RawRequest) -> dict[str, Any] | None:
+    return None if spec.response_schema is None else json_schema(spec.response_schema)
+
+
+def require_no_schema(spec: RawRequest) -> None:
+    if spec.response_schema is not None:
+        raise InputError(
+            f"RawRequest has a response_schema, but the answers of format={spec.format!r} are vectors. Leave it out."
+        )
 
 
 def may_hold_json(type: pa.DataType) -> bool:

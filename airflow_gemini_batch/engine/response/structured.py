@@ -38,12 +38,12 @@ class ParsedColumn:
     """The ``parsed`` column of one schema.
 
     :param schema: JSON Schema. Raises InputError when it is not valid, or refers to something outside of itself.
-    :param is_json: False: the answer is the bare word of an enum (``text/x.enum``).
+    :param is_json: False: the answer is the bare word of an enum (``text/x.enum``). None: either.
     """
 
     name = "parsed"
 
-    def __init__(self, schema: dict[str, Any], *, is_json: bool = True) -> None:
+    def __init__(self, schema: dict[str, Any], *, is_json: bool | None = True) -> None:
         checked = AnswerSchema.of(schema)
         self._form, self._validator = checked.form, checked.validator
         self._is_json = is_json
@@ -52,6 +52,9 @@ class ParsedColumn:
     @classmethod
     def of(cls, request: dict[str, Any]) -> ParsedColumn:
         """The column for a request as the manifest keeps it."""
+        if "request" not in request:
+            # Raw requests say it row by row, and a bare word can only be one of an enum.
+            return cls(request["response_schema"], is_json=None if "enum" in request["response_schema"] else True)
         mime_type = request["request"]["generation_config"]["response_mime_type"]
         return cls(request["response_schema"], is_json=mime_type != ENUM)
 
@@ -60,7 +63,7 @@ class ParsedColumn:
         problems: Problems = {}
         decode: Callable[[Any], Any] = _decode
         texts = [answer.text for answer in answers]
-        if not self._is_json:
+        if self._is_json is False:
             decode, texts = _bare, [_last_text(answer) or answer.text for answer in answers]
         values = _each(decode, texts, problems, lambda row, error: self._unreadable(answers[row]))
         valid = _each(self._validator.is_valid, values, problems, lambda row, error: (False, shortened(str(error))))
@@ -76,6 +79,9 @@ class ParsedColumn:
         value, problem = _leniently(answer.text)
         if problem is not None and (last := _last_text(answer)) is not None:
             value, problem = _leniently(last)
+        if problem is not None and self._is_json is None:
+            word = (_last_text(answer) or answer.text).strip()
+            return (word, None) if self._validator.is_valid(word) else (None, problem)
         return value, problem
 
     def _complaint(self, value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
+import pydantic
 
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.errors import InputError
@@ -109,25 +111,56 @@ def _json_texts(values: Sequence[Any]) -> pa.Array:
 
 
 def _dates(values: Sequence[Any]) -> pa.Array:
-    return columns.dates([None if value is None else dt.date.fromisoformat(value) for value in values])
+    return columns.dates([None if value is None else _date(value) for value in values])
 
 
 def _times(values: Sequence[Any]) -> pa.Array:
     return columns.times([None if value is None else _time(value) for value in values])
 
 
+_pydantic_date = pydantic.TypeAdapter(dt.date).validate_python
+_pydantic_date_time = pydantic.TypeAdapter(dt.datetime).validate_python
+_pydantic_time = pydantic.TypeAdapter(dt.time).validate_python
+
+#: A number that can only be a Unix time: in seconds of the years 2001 to 2286, or in milliseconds. pydantic reads any number so,
+#: and with it 20260101 as a day in 1970.
+_UNIX_TIME = re.compile(r"[0-9]{10}(?:[0-9]{3})?(?:\.[0-9]+)?")
+_NUMBER = re.compile(r"[-+]?[0-9_.]*")
+
+
+def _require_time(text: str) -> None:
+    if _NUMBER.fullmatch(text) and not _UNIX_TIME.fullmatch(text):
+        raise ValueError(f"{text!r} is a number, not a time")
+
+
+def _date(text: str) -> dt.date:
+    """``2026-05-01``, or one of the forms that pydantic takes: a midnight, or its Unix time."""
+    if len(text) == 10 and text[4] == text[7] == "-":
+        return dt.date.fromisoformat(text)
+    _require_time(text)
+    return _pydantic_date(text)
+
+
 def _time(text: str) -> dt.datetime:
-    """In UTC; a time without an offset counts as UTC, because models often leave the offset out."""
-    time: dt.datetime = msgspec.convert(text, dt.datetime)
+    """In UTC, from RFC 3339 or one of the forms that pydantic takes: without seconds, a date alone, a Unix time.
+
+    A time without an offset counts as UTC, because models often leave the offset out.
+    """
+    time: dt.datetime
+    try:
+        time = msgspec.convert(text, dt.datetime)
+    except ValueError:
+        _require_time(text)
+        time = _pydantic_date_time(text)
     return time.astimezone(dt.timezone.utc) if time.tzinfo is not None else time.replace(tzinfo=dt.timezone.utc)
 
 
 def is_date(text: str) -> bool:
     try:
-        dt.date.fromisoformat(text)
+        _date(text)
     except ValueError:
         return False
-    return len(text) == 10 and text[4] == text[7] == "-"
+    return True
 
 
 def is_date_time(text: str) -> bool:
@@ -140,13 +173,13 @@ def is_date_time(text: str) -> bool:
 
 def is_time(text: str) -> bool:
     try:
-        msgspec.convert(text, dt.time)
+        _pydantic_time(text)
     except ValueError:
         return False
-    return True
+    return ":" in text  # pydantic reads a number as seconds
 
 
-#: Formats are validated as the columns read them, which is less strict than RFC 3339: a time may lack its offset.
+#: Formats are validated as the columns read them, which is less strict than RFC 3339: a time may lack its offset or its seconds.
 FORMATS: dict[str, Callable[[str], bool]] = {"date": is_date, "date-time": is_date_time, "time": is_time}
 
 TEXT = Leaf(pa.string(), columns.strings)
@@ -180,7 +213,7 @@ class _Reader:
             return JSON
         reference = schema.get("$ref")
         if reference is not None:
-            return JSON if reference in open_refs else self.form(self._target(reference), open_refs | {reference})
+            return JSON if reference in open_refs else self.form(target(self.root, reference), open_refs | {reference})
         if "const" in schema:
             return _form_of_values([schema["const"]], schema)
         if "enum" in schema:
@@ -220,18 +253,20 @@ class _Reader:
             return Map(self.form(by_pattern[0], open_refs))
         return JSON
 
-    def _target(self, reference: Any) -> Any:
-        target: Any = self.root
-        if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-            raise InputError(
-                f"response_schema refers to {reference!r}; it can refer only to places within the schema, such as '#/$defs/Name'."
-            )
-        for step in reference[2:].split("/") if len(reference) > 1 else ():
-            name = unquote(step).replace("~1", "/").replace("~0", "~")
-            if not isinstance(target, Mapping) or name not in target:
-                raise InputError(f"response_schema refers to {reference!r}, which has no {name!r} along its path.")
-            target = target[name]
-        return target
+
+def target(root: dict[str, Any], reference: Any) -> Any:
+    """What a reference within the schema refers to. Raises InputError for one that leads elsewhere."""
+    found: Any = root
+    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
+        raise InputError(
+            f"response_schema refers to {reference!r}; it can refer only to places within the schema, such as '#/$defs/Name'."
+        )
+    for step in reference[2:].split("/") if len(reference) > 1 else ():
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if not isinstance(found, Mapping) or name not in found:
+            raise InputError(f"response_schema refers to {reference!r}, which has no {name!r} along its path.")
+        found = found[name]
+    return found
 
 
 def _as_list(value: Any) -> list[Any]:

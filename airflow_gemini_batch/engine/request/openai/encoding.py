@@ -10,10 +10,13 @@ import pyarrow as pa
 from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import one_line
+from airflow_gemini_batch.engine.options import SchemaField
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.request.openai.requests import chat_request, embed_request
 from airflow_gemini_batch.engine.request.openai.values import Json, NotConvertibleError, read_json
-from airflow_gemini_batch.engine.request.raw import json_values, may_hold_json
+from airflow_gemini_batch.engine.request.raw import json_values, may_hold_json, require_no_schema, schema_of_answers
+from airflow_gemini_batch.engine.request.response_schema import in_field
+from airflow_gemini_batch.engine.shapes.answer_schema import AnswerSchema
 from airflow_gemini_batch.engine.shapes.dimensions import dimensions_for
 from airflow_gemini_batch.engine.specs import RawRequest
 
@@ -54,7 +57,9 @@ class OpenAIEncoder:
             return InvalidRow(f"OpenAI body: {error}")
 
 
-def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEncoder:
+def compile_openai(
+    spec: RawRequest, schema: pa.Schema, model: str, schema_field: SchemaField = "response_json_schema"
+) -> OpenAIEncoder:
     """Raises InputError for a table or model that cannot be used."""
     if spec.format not in _URL_ENDS:
         raise InputError(
@@ -67,8 +72,25 @@ def compile_openai(spec: RawRequest, schema: pa.Schema, model: str) -> OpenAIEnc
     columns = (spec.column, URL_COLUMN) if URL_COLUMN in schema.names and spec.column != URL_COLUMN else (spec.column,)
     asked: Json = {"column": spec.column, "format": spec.format}
     if spec.format == "openai":
-        return OpenAIEncoder(columns, asked, _URL_ENDS[spec.format], lambda body: chat_request(body, model))
+        if (answers := schema_of_answers(spec)) is not None:
+            asked["response_schema"] = answers
+        if schema_field != "response_json_schema":
+            asked["schema_field"] = schema_field
+        return OpenAIEncoder(
+            columns, asked, _URL_ENDS[spec.format], lambda body: _in_field(chat_request(body, model), schema_field)
+        )
+    require_no_schema(spec)
     dimensions = dimensions_for(model, spec.dimensions)
     # Tells the later steps that the answers are vectors, and of which length.
     asked["embed_request"] = {"output_dimensionality": dimensions}
     return OpenAIEncoder(columns, asked, _URL_ENDS[spec.format], lambda body: embed_request(body, dimensions))
+
+
+def _in_field(request: Json, schema_field: SchemaField) -> Json:
+    if schema_field == "response_json_schema" or "response_json_schema" not in request.get("generation_config", {}):
+        return request
+    try:
+        AnswerSchema.of(request["generation_config"]["response_json_schema"])  # a row's own: it may be anything
+        return in_field(request, schema_field)
+    except InputError as error:
+        raise NotConvertibleError(f"response_format.json_schema.schema: {error}") from error

@@ -98,7 +98,9 @@ def test_infinite_recursion_ends():
     assert value["a"]
 
 
-@pytest.mark.parametrize("pattern", ["^[a-z]+$", "^[A-Z]{3}$", r"^\d{4}$", "^[0-9]{3}-[0-9]{4}$"])
+@pytest.mark.parametrize(
+    "pattern", ["^[a-z]+$", "^[A-Z]{3}$", r"^\d{4}$", "^[0-9]{3}-[0-9]{4}$", "^[0-9]{4}-[01][0-9]-[0-3][0-9]$"]
+)
 def test_common_patterns_are_matched(pattern):
     jsonschema.validate(
         structured_value({"type": "string", "pattern": pattern}, PROMPT, 1), {"type": "string", "pattern": pattern}

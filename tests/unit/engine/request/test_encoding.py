@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.options import SchemaField
 from airflow_gemini_batch.engine.request.encoded import InvalidRow
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.specs import GenerateRequest, RawRequest, RequestSpec
@@ -148,6 +149,38 @@ def test_a_response_schema_asks_for_json_of_that_form(schema: Any) -> None:
     assert "response_schema" not in config
 
 
+class Level(pydantic.BaseModel):
+    height: float
+
+
+def test_the_schema_may_be_sent_in_googles_own_form() -> None:
+    spec = GenerateRequest(prompt="${a}", response_schema=list[Level], config={"temperature": 0.1})
+    batch = pa.record_batch({"a": ["x"]})
+
+    encoder = compile_request(spec, batch.schema, MODEL, schema_field="response_schema")
+
+    [line] = encoder.encode(batch).rows()
+    assert isinstance(line, bytes)
+    config = json.loads(line)["generation_config"]
+    assert (config["response_mime_type"], config["temperature"]) == ("application/json", 0.1)
+    assert (config["response_schema"]["type"], config["response_schema"]["items"]["title"]) == ("ARRAY", "Level")
+    assert "response_json_schema" not in config
+    assert encoder.spec["request"]["generation_config"] == config
+    assert encoder.spec["response_schema"] == pydantic.TypeAdapter(list[Level]).json_schema()
+
+
+FIELDS: tuple[SchemaField, ...] = ("response_json_schema", "response_schema")
+
+
+def test_a_schema_of_the_config_stays_in_its_field() -> None:
+    spec = GenerateRequest(prompt="${a}", config={"response_json_schema": {"type": "string", "not": {}}})
+    batch = pa.record_batch({"a": ["x"]})
+
+    one, other = (compile_request(spec, batch.schema, MODEL, schema_field=field).spec for field in FIELDS)
+
+    assert one == other
+
+
 async def ask_later(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
@@ -165,7 +198,7 @@ async def ask_later(row: dict[str, Any]) -> dict[str, Any]:
         (GenerateRequest(prompt="${bytes}"), "'bytes', which holds bytes"),
         (GenerateRequest(prompt="x\ud800"), "cannot be written as JSON in UTF-8"),
         (GenerateRequest(prompt="x", response_schema=Colour, config={"response_schema": Colour}), "two response schemas"),
-        (GenerateRequest(prompt="x", response_schema="Colour"), "response_schema must be a pydantic model"),
+        (GenerateRequest(prompt="x", response_schema="Colour"), "response_schema must be a pydantic model.* text and not JSON"),
         (GenerateRequest(prompt="x", system_instruction="s", config=CACHE), "together with system_instruction: the"),
         (GenerateRequest(prompt="x", config=CACHE | {"system_instruction": "s"}), "together with system_instruction"),
         (GenerateRequest(prompt="x", config=CACHE | TOOLS), "together with tools, tool_config"),

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request.encoded import InvalidRow
+from airflow_gemini_batch.engine.request.encoding import compile_request
 from airflow_gemini_batch.engine.request.raw import compile_raw
 from airflow_gemini_batch.engine.specs import RawRequest
 
@@ -35,6 +37,14 @@ def encode(requests: list[Any] | pa.Array) -> list[bytes | InvalidRow]:
 )
 def test_raw_json_is_sent_token_by_token_as_it_is(raw: str | bytes, line: bytes) -> None:
     assert encode([raw]) == [line]
+
+
+@pytest.mark.parametrize("format", ["gemini-embeddings", "openai-embeddings"])
+def test_vectors_have_no_schema(format: Any) -> None:
+    request = RawRequest(column="raw", format=format, response_schema={"type": "string"})
+
+    with pytest.raises(InputError, match=r"the answers of format=.* are vectors"):
+        compile_request(request, pa.schema([("raw", pa.string())]), "gemini-embedding-001")
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from airflow_gemini_batch.engine.collect.land import Ending, land
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request.encoding import compile_request
-from airflow_gemini_batch.engine.response.responses import Answer, classify
+from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.response.structured import ParsedColumn
 from airflow_gemini_batch.engine.run.layout import Run
-from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.specs import GenerateRequest, RawRequest
 from tests.unit.engine.shard_files import answer, ask_anew, error, receive, rows_of, run_at, write_shard
 
 
@@ -56,72 +56,6 @@ def read(texts: list[str | None], schema: dict[str, Any] = ORDER, **options: Any
 )
 def test_a_valid_answer_is_typed_however_it_is_wrapped(text: str) -> None:
     assert read([text]) == ([PARSED], {})
-
-
-CODE = {"executableCode": {"language": "PYTHON", "code": "print(1)"}}
-RESULT = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}
-
-
-def in_parts(*parts: Any) -> Answer:
-    """An answer as it comes: the text is that of its parts."""
-    found = classify(json.dumps({"key": "k", "response": {"candidates": [{"content": {"parts": parts}}]}}).encode())
-    assert isinstance(found, Answer)
-    return found
-
-
-@pytest.mark.parametrize(
-    "between",
-    [
-        [CODE],
-        [CODE, RESULT],
-        [CODE, RESULT, {"text": "Once more. "}, CODE, RESULT],
-        [{"executable_code": {"code": "1"}}, {"code_execution_result": {}}],
-        [{"text": "hm", "thought": True}, CODE, {"text": "yes", "thought": True}],
-        [{"functionCall": {"name": "f"}}],
-        [{"inlineData": {"mimeType": "image/png", "data": "AQID"}}],
-        [{"toolCall": {"toolType": "GOOGLE_SEARCH_WEB"}}, {"toolResponse": {}}],
-        [{"kindNotKnownYet": {}}],
-    ],
-)
-@pytest.mark.parametrize(
-    "end", [[{"text": GOOD}], [{"text": f"```json\n{GOOD[:9]}"}, {"text": f"{GOOD[9:]}\n```"}], [{"text": GOOD}, CODE]]
-)
-@pytest.mark.parametrize("before", ["Let me compute.", "{", '{"id": 2}'])
-def test_the_text_after_the_last_tool_part_is_judged(before: str, between: list[Any], end: list[Any]) -> None:
-    array, problems = ParsedColumn(ORDER).read([in_parts({"text": before}, *between, *end)])
-
-    assert (array.to_pylist(), problems) == ([PARSED], {})
-
-
-def test_json_that_a_tool_part_interrupts_is_whole() -> None:
-    array, problems = ParsedColumn(ORDER).read([in_parts({"text": GOOD[:9]}, CODE, {"text": GOOD[9:]})])
-
-    assert (array.to_pylist(), problems) == ([PARSED], {})
-
-
-@pytest.mark.parametrize(
-    ("parts", "complaint"),
-    [
-        ([{"text": "a"}, CODE, RESULT, {"text": "no JSON"}], "the answer is not JSON"),
-        ([{"text": "a"}, CODE, RESULT, {"text": '{"id": -1}'}], "not valid for the response schema: $.id"),
-        ([{"text": GOOD[:9]}, CODE, RESULT], "the answer is not JSON"),
-        ([{"text": "a"}, {"text": GOOD}], "the answer is not JSON"),
-        ([CODE, RESULT], "the answer holds no text"),
-    ],
-)
-def test_an_answer_with_tools_and_without_good_json_is_refused(parts: list[Any], complaint: str) -> None:
-    array, problems = ParsedColumn(ORDER).read([in_parts(*parts), in_parts({"text": GOOD})])
-
-    assert array.to_pylist() == [None, PARSED]
-    assert complaint in problems[0]
-
-
-def test_a_bare_word_may_follow_tools_too() -> None:
-    schema = {"type": "string", "enum": ["good", "bad"]}
-
-    array, problems = ParsedColumn(schema, is_json=False).read([in_parts({"text": "I count. "}, CODE, {"text": "good\n"})])
-
-    assert (array.to_pylist(), problems) == (["good"], {})
 
 
 def test_raw_line_breaks_and_lone_surrogates_in_strings_are_read() -> None:
@@ -249,6 +183,32 @@ def test_the_bare_word_of_an_enum_is_taken_as_it_is() -> None:
     assert read(["red", " blue\n", "green", None], schema, is_json=False)[0] == ["red", "blue", None, None]
 
 
+def test_the_schema_of_raw_requests_makes_the_column() -> None:
+    request = RawRequest("text", response_schema=Order)
+    spec = compile_request(request, pa.schema([("text", pa.string())]), "m").spec
+
+    array, problems = ParsedColumn.of(spec).read([Answer("k", b"{}", GOOD), Answer("k", b"{}", "no JSON")])
+
+    assert spec == {"column": "text", "response_schema": ORDER}
+    assert array.to_pylist() == [PARSED, None]
+    assert list(problems) == [1]
+
+
+def test_raw_requests_may_ask_for_the_bare_word_of_an_enum() -> None:
+    column = ParsedColumn.of({"column": "text", "response_schema": {"type": "string", "enum": ["red", "blue"]}})
+
+    array, problems = column.read([Answer("k", b"{}", text) for text in ("red", '"blue"', " red\n", "green", None)])
+
+    assert array.to_pylist() == ["red", "blue", "red", None, None]
+    assert list(problems) == [3, 4]
+
+
+def test_text_that_is_not_json_is_not_the_value_of_a_string() -> None:
+    column = ParsedColumn.of({"column": "text", "response_schema": {"type": "string"}})
+
+    assert list(column.read([Answer("k", b"{}", "a"), Answer("k", b"{}", '"a"')])[1]) == [0]
+
+
 wild_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "items", "name", "price"]), inner),
@@ -280,6 +240,7 @@ def spec_of(request: GenerateRequest) -> dict[str, Any]:
         (Order, "object"),
         (list[Order], "array"),
         (ORDER, "object"),
+        (json.dumps(ORDER), "object"),
     ],
 )
 def test_the_request_asks_in_json_schema_and_the_manifest_keeps_it(schema: Any, type: str) -> None:
@@ -300,7 +261,10 @@ def test_the_request_asks_in_json_schema_and_the_manifest_keeps_it(schema: Any, 
         ({"type": "string", "pattern": "("}, None, "regex"),
         ({"enum": [float("nan")]}, None, "JSON"),
         ({"enum": [object()]}, None, "JSON"),
-        ("Order", None, "pydantic model"),
+        ("Order", None, "pydantic model.* 'Order' is text and not JSON"),
+        ('{"enum": [NaN]}', None, "is text and not JSON: NaN"),
+        ("[1]", None, "JSON that is not an object"),
+        ('{"type": "STRING"}', None, "JSON Schema writes types in lower case"),
         (Order, {"response_schema": {"type": "STRING"}}, "two response schemas"),
         (Order, {"response_mime_type": "text/plain"}, "response_mime_type"),
     ],

@@ -19,6 +19,7 @@ from airflow_gemini_batch.engine.request.encoding import compile_request
 from airflow_gemini_batch.engine.request.openai.fields import CHAT, EMBEDDINGS, Treatment
 from airflow_gemini_batch.engine.request.openai.requests import chat_request, embed_request
 from airflow_gemini_batch.engine.request.openai.values import NotConvertibleError
+from airflow_gemini_batch.engine.shapes.google_schema import google_schema
 from airflow_gemini_batch.engine.specs import RawRequest
 
 MODEL = "gemini-3.6-flash"
@@ -274,6 +275,29 @@ def test_json_that_could_not_be_written_again_costs_its_own_row(body: str) -> No
 
     assert isinstance(good, bytes)
     assert isinstance(bad, InvalidRow)
+
+
+def test_a_rows_schema_may_be_sent_in_googles_own_form() -> None:
+    schemas: list[Any] = [SCHEMA, {"type": "array", "items": {"multipleOf": 2}}, {"properties": 5}, {"$ref": "http://x"}]
+    bodies = [
+        json.dumps({"messages": HELLO, "response_format": {"type": "json_schema", "json_schema": {"schema": schema}}})
+        for schema in schemas
+    ]
+    batch = pa.RecordBatch.from_pydict({"body": [*bodies, json.dumps({"messages": HELLO})]})
+    request = RawRequest("body", format="openai", response_schema={"type": "object"})
+
+    encoder = compile_request(request, batch.schema, MODEL, schema_field="response_schema")
+    [good, multiple, odd, outside, plain] = encoder.encode(batch).rows()
+
+    assert isinstance(good, bytes)
+    config = json.loads(good)["generation_config"]
+    assert config == {"response_mime_type": "application/json", "response_schema": google_schema(SCHEMA)}
+    for row, words in ((multiple, "'multipleOf' at $[]"), (odd, "$.properties"), (outside, "is outside of the schema")):
+        assert isinstance(row, InvalidRow)
+        assert words in row.message
+    assert isinstance(plain, bytes)
+    assert encoder.spec["schema_field"] == "response_schema"
+    assert encoder.spec["response_schema"] == {"type": "object"}
 
 
 def test_what_a_tool_said_is_kept_as_text_where_it_is_no_json() -> None:
