@@ -49,7 +49,8 @@ class _GeminiBatchDecoratedOperator(DecoratedOperator, GeminiBatchOperator):
         super().__init__(python_callable=python_callable, request=request, source=None, **kwargs)
 
     def execute(self, context: Context) -> Any:
-        from airflow_gemini_batch.engine.request.records import as_source, columns_named
+        from airflow_gemini_batch.engine.request.named_columns import columns_named
+        from airflow_gemini_batch.engine.source.records import as_source
 
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)

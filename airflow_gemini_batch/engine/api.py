@@ -47,7 +47,7 @@ def run_batch(
     nothing is paid for twice.
 
     :param source: the input table: a URI or local path of Parquet, CSV or JSON Lines (file, folder or glob), a list of these, a
-        pandas DataFrame, an Arrow table or a stream of Arrow record batches.
+        pandas DataFrame, a list of dicts, an Arrow table or a stream of Arrow record batches.
     :param request: the request for each row: a ``GenerateRequest``, an ``EmbedRequest``, a ``RawRequest``, or a function that
         takes the row as a dict and returns a REST request as a dict.
     :param model: the model's name, such as ``gemini-3.6-flash``, with or without ``models/``.

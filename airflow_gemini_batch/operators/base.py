@@ -5,6 +5,7 @@ Nothing heavy is imported while a DAG file is parsed, which Airflow does continu
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -146,7 +147,7 @@ class TableOperator(GeminiOperator):
                 "if_exists": if_exists,
             }
         )
-        self.source = source
+        self.source = _unrendered(source)
         self.request = request
         # Any: each may be an XComArg until Airflow has rendered it.
         self.model: Any = model
@@ -202,6 +203,12 @@ class TableOperator(GeminiOperator):
     def _replace_in_request(self, **texts: Any) -> None:
         # A copy: the DAG's own request may be shared by several tasks.
         self.request = dataclasses.replace(self.request, **texts)  # type: ignore[type-var]
+
+
+def _unrendered(source: Any) -> Any:
+    """A list of dicts in a form into which Airflow's rendering of templates does not descend: it holds row data."""
+    is_rows = isinstance(source, (list, tuple)) and any(isinstance(item, Mapping) for item in source)
+    return collections.UserList(source) if is_rows else source
 
 
 def owner_of(context: Context) -> str:

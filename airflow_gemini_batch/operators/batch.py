@@ -35,8 +35,8 @@ class GeminiBatchOperator(TableOperator):
     returns the summary as a plain dict.
 
     :param source: The input table: a URI of Parquet, CSV or JSON Lines (file, folder or glob) or a list of them, an
-        ``ObjectStoragePath``, a pandas DataFrame or an Arrow table. Pass the last two as an upstream task's ``.output``.
-        (templated)
+        ``ObjectStoragePath``, a list of dicts, a pandas DataFrame or an Arrow table. Pass the last two as an upstream task's
+        ``.output``. (URIs are templated; row data never is.)
     :param request: The request for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), an
         ``EmbedRequest`` (its ``text`` is templated), a ``RawRequest``, or a function that takes the row as a dict and returns a
         REST request as a dict.

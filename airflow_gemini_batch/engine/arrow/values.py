@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,26 @@ class NoText:
 
     @classmethod
     def of(cls, error: UnicodeDecodeError) -> NoText:
-        return cls(f"is not valid UTF-8: {error.reason} at byte {error.start}")
+        return cls(f"is not valid UTF-8: {explain_bytes(error)}")
+
+
+def explain_bytes(error: UnicodeDecodeError) -> str:
+    """What is wrong with the bytes of a text: a lone surrogate, or probably another encoding, which is said by name."""
+    found = error.object[error.start : error.start + 2]
+    where = f"{error.reason} at byte {error.start}"
+    if _LONE_SURROGATE.match(found):
+        return f"{where}; it is half of a surrogate pair, which an emoji that was cut leaves"
+    if (letter := found[:1].decode("cp1252", "replace")) not in _NOT_CP1252:
+        return (
+            f"{where}; in Windows-1252 (cp1252) or Latin-1 it would be {letter!r}: if the file is in that "
+            "encoding, convert it, for example with: iconv -f CP1252 -t UTF-8 IN > OUT"
+        )
+    return where
+
+
+#: What that encoding does not have, and the byte FF, which hardly any text has but much binary data.
+_NOT_CP1252 = "\ufffdÿ"
+_LONE_SURROGATE = re.compile(rb"\xed[\xa0-\xbf]")
 
 
 #: The text of one value, None for a null.

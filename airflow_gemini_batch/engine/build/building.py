@@ -24,6 +24,7 @@ from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
+from airflow_gemini_batch.engine.request.named_columns import columns_named
 from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.run.ledger import Ledger
@@ -40,7 +41,8 @@ IfExists = Literal["resume", "replace"]
 class RunSpec:
     """The specification of a run: a table, what to ask for each row, and the model.
 
-    :param source: a URI (file, folder, glob) or a list of them, a DataFrame, an Arrow table or a stream of record batches.
+    :param source: a URI (file, folder, glob) or a list of them, a DataFrame, a list of dicts, an Arrow table or a stream of
+        record batches.
     :param request: a ``GenerateRequest``, a ``RawRequest`` or a callable that makes a REST request of a row.
     :param key: the column that identifies rows; None: the row's number.
     :param carry: columns repeated in both tables.
@@ -122,7 +124,12 @@ class _Call:
     def of(cls, spec: RunSpec, options: BatchOptions, there: Manifest | None) -> _Call:
         """Open the source. Where it cannot be used, the columns of the run that is there let the questions be compared."""
         try:
-            source = open_source(spec.source, locate=spec.locate, json_as_text=takes_json_as_text(spec.request))
+            source = open_source(
+                spec.source,
+                locate=spec.locate,
+                json_as_text=takes_json_as_text(spec.request),
+                columns=columns_named(spec.request, spec.key, *spec.carry),
+            )
             encoder = compile_request(spec.request, source.schema, spec.model, spec.locate, options.schema_field)
             return cls(spec, options, source, encoder)
         except (InputError, OSError) as error:

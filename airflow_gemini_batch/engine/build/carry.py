@@ -80,7 +80,7 @@ def carried_names(schema: pa.Schema, *, key: str | None, carry: Sequence[str], t
     """
     if isinstance(carry, str) or not all(isinstance(name, str) for name in carry):
         raise InputError(f"carry is {carry!r}; expected a list of column names.")
-    require_columns(carry, schema.names, by="carry")
+    require_columns(carry, schema, by="carry")
     if key == "key":
         carry = [name for name in carry if name != "key"]  # the tables have it in their own column of that name
     twice = sorted({name for name in carry if list(carry).count(name) > 1})

@@ -162,7 +162,7 @@ def _rows(
     own_key = () if key is None else (key,)
     needed = tuple(dict.fromkeys((*encoder.columns, *own_key, *carried.schema.names)))
     first_row = 0
-    blocks = source.batches(needed or source.schema.names[:1])
+    blocks = source.batches(needed)
     for block in blocks:
         keys = read_keys(key, block, first_row)
         if None in keys:

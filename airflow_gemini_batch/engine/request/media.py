@@ -139,7 +139,7 @@ def _checked(media: Media, schema: pa.Schema) -> CheckedMedia:
     named = [name for name in (media.column, media.mime_type_column) if name is not None]
     if not all(isinstance(name, str) for name in named):
         raise InputError(f"media: a column is given by its name (str); {media!r} has something else.")
-    require_columns(named, schema.names, by="media")
+    require_columns(named, schema, by="media")
     if media.mime_type is not None and not (isinstance(media.mime_type, str) and _MIME_TYPE.fullmatch(media.mime_type)):
         raise InputError(f"media: {media.mime_type!r} is not a MIME type; expected one such as 'image/png'.")
     item = _item_type(plain_type(schema.field(media.column).type))

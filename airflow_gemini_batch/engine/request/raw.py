@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow.layouts import plain_type
 from airflow_gemini_batch.engine.arrow.names import require_columns
+from airflow_gemini_batch.engine.arrow.values import explain_bytes
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import no_constant
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
@@ -55,7 +56,7 @@ class RawEncoder:
 
 def compile_raw(spec: RawRequest, schema: pa.Schema, model: str) -> RawEncoder:
     """Raises InputError for a table or model that cannot be used."""
-    require_columns([spec.column], schema.names, by="RawRequest.column")
+    require_columns([spec.column], schema, by="RawRequest.column")
     type = schema.field(spec.column).type
     if not may_hold_json(type):
         raise InputError(
@@ -103,7 +104,7 @@ def _raw(value: str | bytes | None, column: str) -> bytes | InvalidRow:
         text = value.decode() if isinstance(value, bytes) else value
         line = _minified(text)
     except UnicodeDecodeError as error:
-        return InvalidRow(f"column {column!r} is not valid UTF-8: {error.reason} at byte {error.start}")
+        return InvalidRow(f"column {column!r} is not valid UTF-8: {explain_bytes(error)}")
     except (ValueError, RecursionError) as error:
         return InvalidRow(f"column {column!r} is not valid JSON: {error}")
     if not line.startswith("{"):

@@ -105,7 +105,7 @@ class RowConfigEncoder:
 
 
 def _check(column: str, schema: pa.Schema) -> None:
-    require_columns([column], schema.names, by="config_column")
+    require_columns([column], schema, by="config_column")
     type = plain_type(schema.field(column).type)
     kinds = (
         pa.types.is_struct, pa.types.is_map, pa.types.is_null,

@@ -88,7 +88,7 @@ def read_template(text: Any, argument: str, schema: pa.Schema) -> Template:
     if not isinstance(text, str):
         raise InputError(f"{argument} must be a string, not {type(text).__name__}.")
     template = placeholders.parse(text, argument=argument)
-    require_columns(template.columns, schema.names, by=argument, hint=" Write $$ for a literal dollar sign.")
+    require_columns(template.columns, schema, by=argument, hint=" Write $$ for a literal dollar sign.")
     for name in template.columns:
         if reason := why_no_text(schema.field(name)):
             raise InputError(

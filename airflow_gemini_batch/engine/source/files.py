@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from airflow_gemini_batch.engine.arrow.extensions import register_pandas
 from airflow_gemini_batch.engine.arrow.layouts import plain_schema, plain_type
 from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
+from airflow_gemini_batch.engine.arrow.values import explain_bytes
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
@@ -299,6 +300,8 @@ def _cannot_read(file: File, error: Exception) -> NoReturn:
     remedy = ""
     if "straddling" in str(error):
         remedy = " A line is too long to be read; write such rows as Parquet."
+    elif isinstance(error, UnicodeDecodeError):
+        remedy = f" {explain_bytes(error)}."
     elif _format(file.location) == "JSON Lines":
         remedy = " Expected one JSON object a line."
     kind = _format(file.location)

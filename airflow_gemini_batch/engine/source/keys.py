@@ -32,7 +32,7 @@ def check_key_column(key: str | None, schema: pa.Schema) -> None:
         return
     if not isinstance(key, str):
         raise InputError(f"key must be the name of a column or None, not {key!r}.")
-    require_columns([key], schema.names, by="key")
+    require_columns([key], schema, by="key")
     type = schema.field(key).type
     reason = why_no_text(schema.field(key))
     if reason is None and pa.types.is_floating(type):

@@ -67,9 +67,13 @@ class TableSource(Source):
     def fingerprint(self) -> str:
         """Of the content, however it is chunked."""
         digest = hashlib.sha256(self.schema.serialize())
-        for batch in self.batches(self.schema.names):
+        for batch in self.batches(self._named()):
             digest.update(batch.serialize())
         return digest.hexdigest()
+
+    def _named(self) -> list[str]:
+        """The columns that can be read."""
+        return list(self.schema.names)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         return iter(self._table.select(list(columns)).to_batches())

@@ -78,6 +78,21 @@ def test_the_text_of_an_embed_request_is_rendered_and_its_placeholders_survive()
     assert task.request == EmbedRequest(text="2026-11-21: ${text} for $$5", config={"title": "{{ ds }}"})
 
 
+def test_rows_given_as_dicts_are_not_rendered() -> None:
+    task = operator(source=[{"text": "{{ ds }}"}])
+
+    task.render_template_fields(CONTEXT)
+
+    assert list(task.source) == [{"text": "{{ ds }}"}]
+    DagSerialization.serialize_dag(_dag_of(operator, source=[{"text": "{{ ds }}"}]))
+
+
+def _dag_of(make: Any, **arguments: Any) -> DAG:
+    with DAG("rows") as dag:
+        make(**arguments)
+    return dag
+
+
 def test_a_request_that_several_tasks_share_is_not_changed() -> None:
     first, second = operator(), operator(task_id="other")
 

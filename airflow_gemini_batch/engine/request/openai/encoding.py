@@ -65,7 +65,7 @@ def compile_openai(
         raise InputError(
             f"RawRequest.format is {spec.format!r}; expected 'gemini', 'gemini-embeddings', {', '.join(map(repr, _URL_ENDS))}."
         )
-    require_columns([spec.column], schema.names, by="RawRequest.column")
+    require_columns([spec.column], schema, by="RawRequest.column")
     type = schema.field(spec.column).type
     if not may_hold_json(type):
         raise InputError(f"The OpenAI bodies must be JSON text; the column {spec.column!r} is of type {type}.")

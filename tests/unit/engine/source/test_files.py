@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.engine.arrow.texts import texts
+from airflow_gemini_batch.engine.arrow.values import NoText
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.source.open import Source, open_source
@@ -358,3 +359,26 @@ def test_a_store_that_refuses_is_an_input_error() -> None:
 
     with pytest.raises(InputError, match=r"Cannot read s3://bucket/a\.parquet: Refused: no credentials"):
         open_source("s3://bucket/a.parquet", locate=refuse)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+@pytest.mark.parametrize("letter", list("äéñß€’"))
+def test_text_in_cp1252_is_said_by_name(tmp_path: Path, name: str, letter: str) -> None:
+    rows = ["id,t", f"1,caf{letter}", "2,ok"] if name == "a.csv" else [f'{{"id":"1","t":"caf{letter}"}}', '{"id":"2","t":"ok"}']
+    (tmp_path / name).write_bytes("\n".join(rows).encode("cp1252"))
+
+    [batch] = open_source(str(tmp_path / name)).batches(["t"])
+    strange, fine = texts(batch.column(0))
+
+    assert fine == "ok"
+    assert isinstance(strange, NoText)
+    assert f"in Windows-1252 (cp1252) or Latin-1 it would be {letter!r}" in strange.reason
+    assert "iconv -f CP1252 -t UTF-8" in strange.reason
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_column_whose_name_is_in_cp1252_is_said_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(("größe\n1\n" if name == "a.csv" else '{"größe": 1}\n').encode("cp1252"))
+
+    with pytest.raises(InputError, match=r"iconv -f CP1252 -t UTF-8"):
+        open_source(str(tmp_path / name))

@@ -25,13 +25,14 @@ def rows(source: Source, columns: list[str] | None = None) -> list[dict[str, Any
     [
         lambda table: table,
         lambda table: table.to_pandas(),
+        lambda table: table.to_pylist(),
         lambda table: table.to_batches()[0],
         lambda table: table.to_batches(),
         lambda table: table.to_reader(),
         lambda table: iter(table.to_batches()),
         lambda table: (batch for batch in table.to_batches()),
     ],
-    ids=["table", "pandas", "batch", "list of batches", "reader", "iterator", "generator"],
+    ids=["table", "pandas", "list of dicts", "batch", "list of batches", "reader", "iterator", "generator"],
 )
 def test_a_table_in_memory_is_read_column_by_column(make: Any) -> None:
     source = open_source(make(pa.table({"a": [1, 2], "b": ["x", None], "c": [0.5, 1.5]})))
@@ -92,7 +93,11 @@ def test_missing_values_of_pandas_are_nulls() -> None:
 @pytest.mark.parametrize("frame", [pd.DataFrame({"a": [1, "x"], "b": [1, 2]}), pd.DataFrame({"a": ["x", {"y": 1}]})])
 def test_a_column_of_many_types_is_named(frame: pd.DataFrame) -> None:
     with pytest.raises(InputError, match=r"column 'a' of the DataFrame has values of different types.*df\['a'\]\.astype"):
-        open_source(frame)
+        rows(open_source(frame))
+
+
+def test_an_empty_list_is_a_table_without_rows_where_its_columns_are_known() -> None:
+    assert open_source([], columns=["id", "text"]).schema.names == ["id", "text"]
 
 
 @pytest.mark.parametrize(

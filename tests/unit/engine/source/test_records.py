@@ -8,17 +8,24 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch import GenerateRequest, RawRequest
+from airflow_gemini_batch import GenerateRequest, Media, RawRequest
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.request.records import as_source, columns_named
+from airflow_gemini_batch.engine.request.named_columns import columns_named
+from airflow_gemini_batch.engine.source.open import open_source
+from airflow_gemini_batch.engine.source.records import as_source
+
+
+def table_of(returned: Any, columns: list[str] | None = None) -> pa.Table:
+    source = open_source(as_source(returned, by="f()", columns=columns or ()))
+    return pa.Table.from_batches(source.batches(source.schema.names), source.schema)
 
 
 def test_prompts_are_a_column() -> None:
-    assert as_source(["a", "b"], by="f()").to_pydict() == {"prompt": ["a", "b"]}
+    assert table_of(["a", "b"]).to_pydict() == {"prompt": ["a", "b"]}
 
 
 def test_rows_have_all_columns_that_any_of_them_has() -> None:
-    table = as_source([{"id": 1, "body": "a"}, {"body": "b", "tags": ["x"]}], by="f()")
+    table = table_of([{"id": 1, "body": "a"}, {"body": "b", "tags": ["x"]}])
 
     assert table.to_pydict() == {"id": [1, None], "body": ["a", "b"], "tags": [None, ["x"]]}
 
@@ -31,7 +38,7 @@ def test_a_table_passes_as_it_is(table: Any) -> None:
 def test_a_day_without_rows_has_the_columns_that_are_asked_for() -> None:
     request = GenerateRequest(prompt="In ${lang}: ${body}", system_instruction="You are ${role}.")
 
-    table = as_source([], by="f()", columns=columns_named(request, "id", None, "lang"))
+    table = table_of([], columns_named(request, "id", None, "lang"))
 
     assert (table.column_names, table.num_rows) == (["id", "lang", "body", "role"], 0)
 
@@ -39,6 +46,8 @@ def test_a_day_without_rows_has_the_columns_that_are_asked_for() -> None:
 def test_the_columns_that_a_request_names() -> None:
     assert columns_named(RawRequest("json")) == ["json"]
     assert columns_named(lambda row: row) == []
+    request = GenerateRequest(prompt="$a", media=["b", Media("c", mime_type_column="d")], config_column="e")
+    assert columns_named(request) == ["a", "b", "c", "d", "e"]
 
 
 @pytest.mark.parametrize(
@@ -50,9 +59,9 @@ def test_the_columns_that_a_request_names() -> None:
         (["a", {"prompt": "b"}], r"begins with a value of type str and has a value of type dict at 1"),
         ([{"a": 1}, None], r"begins with a value of type dict and has nothing at 1"),
         ([{1: "a"}], r"a column called 1"),
-        ([{"a": 1}, {"a": "x"}], r"column 'a' has values of different types"),
+        ([{"a": 1}, {"a": "x"}], r"column 'a' of the list that f\(\) returned has values of different types"),
     ],
 )
 def test_what_is_no_table_is_told(returned: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        as_source(returned, by="f()")
+        table_of(returned)
