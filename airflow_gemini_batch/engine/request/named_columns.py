@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from airflow_gemini_batch.engine.request import placeholders
 from airflow_gemini_batch.engine.specs import GenerateRequest, Media, RawRequest, RequestSpec
+
+#: The texts of a request that hold placeholders. Others may hold dollar signs of their own, as a schema does.
+_TEMPLATES = ("prompt", "system_instruction", "text")
 
 
 def columns_named(request: RequestSpec, *more: str | None) -> list[str]:
@@ -16,11 +17,10 @@ def columns_named(request: RequestSpec, *more: str | None) -> list[str]:
     found = [name for name in more if name is not None]
     if isinstance(request, RawRequest):
         found.append(request.column)
-    elif dataclasses.is_dataclass(request):
-        for field in dataclasses.fields(request):
-            text = getattr(request, field.name)
-            if isinstance(text, str) and field.name != "config_column":
-                found += placeholders.parse(text, argument=field.name).columns
+    for argument in _TEMPLATES:
+        text = getattr(request, argument, None)
+        if isinstance(text, str):
+            found += placeholders.parse(text, argument=argument).columns
     if isinstance(request, GenerateRequest):
         given = (request.media,) if isinstance(request.media, (str, Media)) else request.media
         media = [Media(item) if isinstance(item, str) else item for item in given]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_gemini_batch.engine.collect.land import Ending, land
 from airflow_gemini_batch.engine.response.responses import Answer, classify
 from airflow_gemini_batch.engine.response.structured import ParsedColumn
+from airflow_gemini_batch.engine.run.layout import ShardAttempt
 from tests.unit.engine.response.test_structured import GOOD, ORDER, PARSED
+from tests.unit.engine.shard_files import answer, receive, rows_of, run_at, write_shard
 
 CODE = {"executableCode": {"language": "PYTHON", "code": "print(1)"}}
 RESULT = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}
@@ -67,6 +71,29 @@ def test_an_answer_with_tools_and_without_good_json_is_refused(parts: list[Any],
 
     assert array.to_pylist() == [None, PARSED]
     assert complaint in problems[0]
+
+
+def test_code_and_pages_are_in_the_results_without_the_raw_response(tmp_path: Path) -> None:
+    tools = {
+        "tools": [{"code_execution": {}}, {"url_context": {}}],
+        "generation_config": {"response_mime_type": "application/json"},
+    }
+    run = run_at(tmp_path, {"request": tools, "response_schema": ORDER})
+    shard = write_shard(run, ["a", "b", "17"])
+    pages = {"urlMetadata": [{"retrievedUrl": "https://example.com", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"}]}
+    parts = [{"text": "I compute."}, CODE, RESULT, {"text": GOOD}]
+    candidate = {"content": {"parts": parts}, "finishReason": "STOP", "urlContextMetadata": pages}
+    line = json.dumps({"key": 17, "response": {"candidates": [candidate]}}).encode()
+    receive(run, shard, [line, answer("a", GOOD), answer("b", "no JSON")])
+
+    land(run, shard, Ending("batches/x"), keep_response=False)
+
+    rows = {row["key"]: row for row in rows_of(run.results_part(ShardAttempt(0)))}
+    assert set(rows) == {"a", "17"}
+    assert [rows[key]["parsed"] for key in rows] == [PARSED, PARSED]
+    assert json.loads(rows["17"]["code_execution"]) == [CODE, RESULT]
+    assert json.loads(rows["17"]["url_context"]) == pages
+    assert (rows["a"]["code_execution"], rows["a"]["url_context"], "response" in rows["a"]) == (None, None, False)
 
 
 def test_a_bare_word_may_follow_tools_too() -> None:

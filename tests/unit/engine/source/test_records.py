@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch import GenerateRequest, Media, RawRequest
+from airflow_gemini_batch import EmbedRequest, GenerateRequest, Media, RawRequest
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request.named_columns import columns_named
 from airflow_gemini_batch.engine.source.open import open_source
@@ -48,6 +48,13 @@ def test_the_columns_that_a_request_names() -> None:
     assert columns_named(lambda row: row) == []
     request = GenerateRequest(prompt="$a", media=["b", Media("c", mime_type_column="d")], config_column="e")
     assert columns_named(request) == ["a", "b", "c", "d", "e"]
+    assert columns_named(EmbedRequest(text="${a}")) == ["a"]
+
+
+def test_a_schema_as_text_names_no_column() -> None:
+    schema = '{"$ref": "#/$defs/A", "$defs": {"A": {"type": "string", "pattern": "^${"}}}'
+
+    assert columns_named(GenerateRequest(prompt="${a}", response_schema=schema)) == ["a"]
 
 
 @pytest.mark.parametrize(
