@@ -47,12 +47,16 @@ class GenerateRequest:
     sign, and so is a ``$`` before anything that cannot begin a name, as in ``$5``. Values are inserted as they are: ``$``,
     ``{{ }}`` and quotes in the data have no meaning.
 
+    A system instruction is filled wherever it is given, in ``config`` too. In every other text of the config and of the response
+    schema a dollar is sent as it is; ``${`` is refused there, because nothing would fill it, and ``$${`` stands for it.
+
     :param prompt: the text of the user's turn.
     :param system_instruction: the system instruction. Default: none; it cannot be given both here and in ``config``.
     :param config: any field of :class:`google.genai.types.GenerateContentConfig`, as an instance or as a dict with keys in
         camelCase or snake_case; the same for every row. Default: none.
     :param config_column: a column with a config for each row, as a struct, a map or the text of a JSON object. Each field that it
-        sets replaces the same field of ``config``. Default: none.
+        sets replaces the same field of ``config``. It is data: no placeholder in it is filled, and a row whose config holds
+        ``${`` becomes a dead letter (INVALID_INPUT), unless it is written ``$${``. Default: none.
     :param response_schema: a pydantic model, a ``list[Model]`` or a JSON Schema, as a dict or as JSON text. The answer must be
         JSON that is valid for it, and becomes the ``parsed`` column. Default: none.
     :param media: columns that hold images, documents, audio or video, by name or as :class:`Media`. Their parts come before the

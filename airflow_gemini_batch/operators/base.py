@@ -20,6 +20,7 @@ from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Req
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.operators._arguments import check_arguments
 from airflow_gemini_batch.operators._cancellation import CancelsOnKill
+from airflow_gemini_batch.operators._rendering import renderable
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 
 if TYPE_CHECKING:
@@ -106,12 +107,13 @@ class ShardStep(GeminiOperator):
 class TableOperator(GeminiOperator):
     """An operator that makes a run from a table.
 
-    Jinja is rendered in ``prompt`` and ``system_instruction`` of a ``GenerateRequest`` and in ``text`` of an ``EmbedRequest``,
-    for values that belong to the DAG run; ``${column}`` stands for values that belong to the row. Row data is never rendered.
+    Jinja is rendered in the texts of a request (``prompt``, ``system_instruction``, the ``text`` of an ``EmbedRequest``, and all
+    texts of ``config`` and of a ``response_schema`` that is not a class), for values that belong to the DAG run; ``${column}``
+    stands for values that belong to the row. Row data is never rendered.
     """
 
-    #: ``prompt`` and ``system_instruction`` live in the request. The properties below present them to Airflow as fields of the
-    #: operator, so that it renders and displays them as it does all others. An EmbedRequest's ``text`` is shown as ``prompt``.
+    #: These texts live in the request. The properties below present them to Airflow as fields of the operator, so that it renders
+    #: and displays them as it does all others. An EmbedRequest's ``text`` is shown as ``prompt``.
     template_fields: Sequence[str] = (
         "source",
         "model",
@@ -119,6 +121,8 @@ class TableOperator(GeminiOperator):
         "key",
         "prompt",
         "system_instruction",
+        "config",
+        "response_schema",
         *GeminiOperator.template_fields,
     )
     checked: ClassVar[tuple[str, ...]] = ("request", "model", "destination", "key", "carry", "if_exists", "options")
@@ -178,6 +182,25 @@ class TableOperator(GeminiOperator):
         self._replace_in_request(system_instruction=rendered)
 
     @property
+    def config(self) -> Any:
+        """The request's config, in a form that Airflow can render; None for requests without one."""
+        return renderable(getattr(self.request, "config", None))
+
+    @config.setter
+    def config(self, rendered: Any) -> None:
+        self._replace_in_request(config=rendered)
+
+    @property
+    def response_schema(self) -> Any:
+        """The request's response schema as a dict or JSON text; None for a class, which Airflow cannot render, and for none."""
+        schema = getattr(self.request, "response_schema", None)
+        return renderable(schema) if isinstance(schema, (Mapping, str)) else None
+
+    @response_schema.setter
+    def response_schema(self, rendered: Any) -> None:
+        self._replace_in_request(response_schema=rendered)
+
+    @property
     def run_here(self) -> Run:
         """The run at the destination."""
         from airflow_gemini_batch._locations import locate
@@ -202,7 +225,9 @@ class TableOperator(GeminiOperator):
 
     def _replace_in_request(self, **texts: Any) -> None:
         # A copy: the DAG's own request may be shared by several tasks.
-        self.request = dataclasses.replace(self.request, **texts)  # type: ignore[type-var]
+        if dataclasses.is_dataclass(self.request) and not isinstance(self.request, type):
+            names = {field.name for field in dataclasses.fields(self.request)}
+            self.request = dataclasses.replace(self.request, **{name: text for name, text in texts.items() if name in names})
 
 
 def _unrendered(source: Any) -> Any:

@@ -20,6 +20,7 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import one_line
 from airflow_gemini_batch.engine.options import SchemaField
 from airflow_gemini_batch.engine.request import sdk_request
+from airflow_gemini_batch.engine.request.config_texts import literal_schema, marked_texts
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.request.media import MediaEncoder, media_columns, media_slot
 from airflow_gemini_batch.engine.request.openai.encoding import compile_openai
@@ -107,9 +108,10 @@ def _compile_generate(
         marks |= media_slot(media_mark := mark())
     written = sdk_request.write_request(prompt=prompt_mark, system_instruction=system_mark, config=config, media=media_mark)
     _require_cache_alone(written)
+    written, filled, shown = marked_texts(written, schema, done=marks, own_schema=answer_schema is not None)
     if answer_schema is not None:
-        written = in_field(written, schema_field)
-    pieces, values, plain = cut_at(written, marks)
+        written, answer_schema = in_field(written, schema_field), literal_schema(answer_schema)
+    pieces, values, plain = cut_at(written, marks | filled, shown)
     asked = {"prompt": spec.prompt, "system_instruction": spec.system_instruction, "request": plain}
     if answer_schema is not None:
         asked["response_schema"] = answer_schema
@@ -144,7 +146,8 @@ def _compile_embed(spec: EmbedRequest, schema: pa.Schema, model: str) -> Templat
     if title is not None:
         config.title = mark()
         marks[config.title] = read_template(title, "config.title", schema)
-    pieces, values, plain = cut_at(sdk_request.write_embed_request(text=text_mark, config=config), marks)
+    written, _, _ = marked_texts(sdk_request.write_embed_request(text=text_mark, config=config), schema, done=marks)
+    pieces, values, plain = cut_at(written, marks)
     return TemplateEncoder(pieces, values, {"text": spec.text, "title": title, "embed_request": plain})
 
 

@@ -22,6 +22,7 @@ from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
 from airflow_gemini_batch.engine.arrow.values import NoText, Text
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request import sdk_request
+from airflow_gemini_batch.engine.request.config_texts import row_config
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.specs import GenerateRequest
@@ -87,7 +88,7 @@ class RowConfigEncoder:
     def _merged(self, config: str | None) -> Any:
         """The run's config, with the fields replaced that the row's config sets."""
         merged = sdk_request.checked_config(self._request.config)
-        own = sdk_request.checked_config(_read(config))
+        own = sdk_request.checked_config(row_config(_read(config)))
         if found := sdk_request.unsendable(own):
             raise InputError(
                 f"{', '.join(found)}: google-genai {genai.__version__} knows no such value, "

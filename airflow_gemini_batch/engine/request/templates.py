@@ -99,11 +99,12 @@ def read_template(text: Any, argument: str, schema: pa.Schema) -> Template:
 
 
 def cut_at(
-    written: Mapping[str, Any], templates: Mapping[str, Template]
+    written: Mapping[str, Any], templates: Mapping[str, Template], shown: Mapping[str, str] | None = None
 ) -> tuple[tuple[bytes, ...], tuple[str, ...], dict[str, Any]]:
     """The request as constant pieces, the columns between them, and the request without what stands at the marks.
 
     :param templates: by the mark that stands where the template belongs.
+    :param shown: mark -> what the request without templates has there. Default: nothing.
     """
     try:
         content = json.dumps(written, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -111,7 +112,7 @@ def cut_at(
     except ValueError as error:  # UnicodeEncodeError is one
         raise InputError(f"The request cannot be written as JSON in UTF-8: {error}.") from error
     for one in templates:
-        content = content.replace(one.encode(), b"")
+        content = content.replace(one.encode(), _strings.encode((shown or {}).get(one, ""))[1:-1])
     return pieces, values, json.loads(content)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.definitions.mappedoperator import MappedOperator
+from google.genai import types
 
 from airflow_gemini_batch import (
     BatchOptions,
@@ -24,6 +25,7 @@ from airflow_gemini_batch import (
     GenerateRequest,
     RawRequest,
 )
+from airflow_gemini_batch.engine.request.encoding import compile_request
 
 try:
     from airflow.serialization.serialized_objects import DagSerialization
@@ -75,7 +77,64 @@ def test_the_text_of_an_embed_request_is_rendered_and_its_placeholders_survive()
 
     task.render_template_fields(CONTEXT)
 
-    assert task.request == EmbedRequest(text="2026-11-21: ${text} for $$5", config={"title": "{{ ds }}"})
+    assert task.request == EmbedRequest(text="2026-11-21: ${text} for $$5", config={"title": "2026-11-21"})
+
+
+TOOL = {"function_declarations": [{"name": "f", "description": "{{ ds }}"}]}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"system_instruction": "On {{ ds }}: ${text}", "stop_sequences": ["{{ ds }}"], "tools": [TOOL]},
+        {"system_instruction": types.Part(text="On {{ ds }}: ${text}"), "tools": [types.Tool.model_validate(TOOL)]},
+        types.GenerateContentConfig(system_instruction="On {{ ds }}: ${text}", tools=[types.Tool.model_validate(TOOL)]),
+        types.GenerateContentConfig(
+            system_instruction=types.Content(parts=[types.Part(text="On {{ ds }}: ${text}")]),
+            safety_settings=[types.SafetySetting(category="HARM_CATEGORY_HARASSMENT", threshold="OFF")],
+        ),
+        {
+            "system_instruction": ["On {{ ds }}: ${text}"],
+            "safety_settings": [
+                {"category": types.HarmCategory.HARM_CATEGORY_HARASSMENT, "threshold": types.HarmBlockThreshold.OFF}
+            ],
+        },
+    ],
+    ids=str,
+)
+def test_every_text_of_a_config_is_rendered(config: Any) -> None:
+    task = operator(request=GenerateRequest(prompt="${text}", config=config))
+
+    task.render_template_fields(CONTEXT)
+
+    encoder = compile_request(task.request, pa.schema([("text", pa.string())]), "m")
+    sent = encoder.encode(pa.record_batch({"text": ["x {{ ds }}"]})).rows()[0]
+    written = json.loads(sent)
+    assert written["system_instruction"]["parts"][0]["text"] == "On 2026-11-21: x {{ ds }}"
+    assert written["contents"][0]["parts"][0]["text"] == "x {{ ds }}"
+    assert json.dumps(written).count("{{") == 2
+    if "safety_settings" in written:
+        assert written["safety_settings"] == [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_the_texts_of_a_response_schema_are_rendered(as_text: bool) -> None:
+    schema = {"type": "object", "description": "On {{ ds }}"}
+    task = operator(request=GenerateRequest(prompt="x", response_schema=json.dumps(schema) if as_text else schema))
+
+    task.render_template_fields(CONTEXT)
+
+    assert "On 2026-11-21" in str(task.request.response_schema)
+
+
+def test_a_config_without_jinja_stays_the_object_that_it_is() -> None:
+    config = types.GenerateContentConfig(system_instruction="For ${text}")
+    task = operator(request=GenerateRequest(prompt="x", config=config, response_schema=list[str]))
+
+    task.render_template_fields(CONTEXT)
+
+    assert task.request.config is config
+    assert task.request.response_schema == list[str]
 
 
 def test_rows_given_as_dicts_are_not_rendered() -> None:

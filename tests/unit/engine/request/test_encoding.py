@@ -119,13 +119,13 @@ def test_config_is_in_every_line() -> None:
     assert json.loads(line)["tools"] == [{"url_context": {}}]
 
 
-def test_config_may_hold_the_system_instruction() -> None:
-    config = types.GenerateContentConfig(system_instruction=types.Content(parts=[types.Part(text="${a} as it is")]))
+def test_config_may_hold_the_system_instruction_which_is_filled() -> None:
+    config = types.GenerateContentConfig(system_instruction=types.Content(parts=[types.Part(text="${a} for $$5")]))
 
     (line,) = encode(GenerateRequest(prompt="${a}", config=config), {"a": ["x"]})
 
     assert isinstance(line, bytes)
-    assert json.loads(line)["system_instruction"]["parts"] == [{"text": "${a} as it is"}]
+    assert json.loads(line)["system_instruction"]["parts"] == [{"text": "x for $5"}]
 
 
 def test_one_spec_makes_the_same_bytes_and_the_same_manifest_every_time() -> None:
