@@ -15,7 +15,10 @@ _ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"
 
 
 def task_has_ended(task_instance: Any) -> bool:
-    """Ask Airflow whether the task instance has ended, whatever its latest try is. Blocks for one request (Airflow 3.3).
+    """Ask Airflow whether the task instance has ended, whatever its latest try is. Blocks for one or two requests.
+
+    An instance that was deleted goes on while its run is active, because the scheduler makes a new one; without an active run,
+    the run or the DAG has been deleted.
 
     :param task_instance: the trigger's or the worker's: anything with ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
 
@@ -29,9 +32,13 @@ def task_has_ended(task_instance: Any) -> bool:
     states = RuntimeTaskInstance.get_task_states(
         dag_id=task_instance.dag_id, task_ids=[task_instance.task_id], run_ids=[run_id], map_index=map_index
     )
-    return have_ended(states.get(run_id))
+    found = states.get(run_id)
+    if not found:
+        active = RuntimeTaskInstance.get_dr_count(dag_id=task_instance.dag_id, run_ids=[run_id], states=["queued", "running"])
+        return active == 0
+    return have_ended(found)
 
 
-def have_ended(states: Mapping[str, str | None] | None) -> bool:
-    """Whether these states of one task instance mean its end. Without any, the task, its run or its DAG has been deleted."""
-    return not states or all(state in _ENDED for state in states.values())
+def have_ended(states: Mapping[str, str | None]) -> bool:
+    """Whether these states, of one task instance, mean its end."""
+    return all(state in _ENDED for state in states.values())

@@ -60,12 +60,12 @@ def _failing_rows(dice: random.Random) -> tuple[Fault, ...]:
     seed = dice.randrange(1 << 30)
     return (
         *_SHUFFLED,
-        RowFault(do="error", code=14, fraction=0.2, seed=seed, display_name="attempt 0$"),
-        RowFault(do="missing", fraction=0.1, seed=seed + 1, display_name="attempt 0$"),
+        RowFault(do="error", code=14, fraction=0.2, seed=seed, display_name=r"attempt 0\b"),
+        RowFault(do="missing", fraction=0.1, seed=seed + 1, display_name=r"attempt 0\b"),
         RowFault(do="double", fraction=0.1, seed=seed + 2),
-        RowFault(do="foreign_key", fraction=0.05, seed=seed + 3, display_name="attempt 0$"),
+        RowFault(do="foreign_key", fraction=0.05, seed=seed + 3, display_name=r"attempt 0\b"),
         RowFault(do="safety", fraction=0.05, seed=seed + 4),
-        JobFault(do=dice.choice(("expire", "fail")), error_code=14, display_name="shard 1 attempt 0$"),
+        JobFault(do=dice.choice(("expire", "fail")), error_code=14, display_name=r"shard 1 attempt 0\b"),
     )
 
 

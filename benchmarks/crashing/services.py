@@ -11,7 +11,7 @@ from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.engine.run.tokens import display_name, token_of
+from airflow_gemini_batch.engine.run.tokens import token_of, token_of_display_name
 from crashing.calls import RunTarget
 from crashing.child_process import ReportPipe, run_in_child
 from crashing.scenarios import Scenario
@@ -110,9 +110,10 @@ class ExternalService:
             run = Run(locate(target.destination))
             manifest = run.manifest()
             shards = Snapshot(run, manifest).shards() if manifest is not None else []
-            expected = {display_name(token_of(manifest, shard), shard) for shard in shards if manifest is not None}
+            expected = {token_of(manifest, shard) for shard in shards if manifest is not None}
             with GeminiClient(Endpoint(api_key=self.key, base_url=self.url)) as client:
-                return "finished", [job.display_name for job in client.list_jobs() if job.display_name in expected]
+                names = [job.display_name for job in client.list_jobs()]
+                return "finished", [name for name in names if token_of_display_name(name) in expected]
 
         return list(run_in_child(function, log=self._home / "listing.log"))
 

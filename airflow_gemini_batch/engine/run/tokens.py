@@ -12,6 +12,10 @@ from airflow_gemini_batch.engine.run.layout import Manifest, Shard
 
 #: In front of the token in a job's display name and in an input file's name: tells ours from everyone else's.
 TOKEN_PREFIX = "gb-"
+
+#: Bytes. The service documents 512 characters for the display names of files, and nothing for those of jobs.
+_LONGEST_NAME = 512
+_LONGEST_OWNER = 250
 _DISPLAY_NAME = re.compile(rf"{TOKEN_PREFIX}([0-9a-f]{{32}})(?![0-9a-z])")
 
 
@@ -21,9 +25,30 @@ def token_of(manifest: Manifest, shard: Shard) -> str:
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
-def display_name(token: str, shard: Shard) -> str:
-    """What the job is called at the service: the token for this package, the rest for people."""
-    return f"{TOKEN_PREFIX}{token} shard {shard.number} attempt {shard.attempt}"
+def display_name(token: str, shard: Shard, *, owner: str | None = None, destination: str = "") -> str:
+    """What the job is called at the service: the token for this package, the rest for people.
+
+    ``gb-<token> shard 3 attempt 0 of <dag>/<run>/<task>/<map index> in s3://bucket/run``, at most 512 bytes: the beginning of a
+    long destination is left out, because its end tells runs apart.
+
+    :param owner: the manifest's; None outside Airflow.
+    :param destination: URI of the run. User and password in it are left out; a connection's id stays.
+    """
+    name = f"{TOKEN_PREFIX}{token} shard {shard.number} attempt {shard.attempt}"
+    if owner:
+        name += f" of {_end_of(owner, _LONGEST_OWNER)}"
+    if destination:
+        shown = re.sub(r"//[^/@]*:[^/@]*@", "//", destination)
+        name += f" in {_end_of(shown, _LONGEST_NAME - len(name.encode()) - len(' in '))}"
+    return name
+
+
+def _end_of(text: str, most: int) -> str:
+    """The text, or its end where it has more than ``most`` bytes."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= most:
+        return encoded.decode()
+    return "..." + encoded[len(encoded) - most + 3 :].decode("utf-8", "ignore")
 
 
 def input_file_name(token: str) -> str:

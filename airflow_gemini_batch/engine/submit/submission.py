@@ -235,7 +235,7 @@ class Submission:
         try:
             job = self.client.create_job(
                 model=self.manifest.model,
-                display_name=display_name(token, shard),
+                display_name=self._display_name(token, shard),
                 input_file=input_file,
                 requests=requests,
                 embeds=self.manifest.embeds,
@@ -290,7 +290,7 @@ class Submission:
         for last in (False, True):
             try:
                 with outgoing.open() as file:
-                    return self.client.upload(file, name=chosen, display_name=display_name(token, shard)).name
+                    return self.client.upload(file, name=chosen, display_name=self._display_name(token, shard)).name
             except RefusedError as error:
                 if self._is_there(name, size, sha256):
                     return name
@@ -302,6 +302,9 @@ class Submission:
                 else:
                     log.warning("%s Trying once more from the beginning.", error)
         raise AssertionError("unreachable")
+
+    def _display_name(self, token: str, shard: Shard) -> str:
+        return display_name(token, shard, owner=self.manifest.owner, destination=self.run.destination.uri)
 
     def _is_there(self, name: str, size: int, sha256: str) -> bool:
         file = self.client.get_file(name)

@@ -80,7 +80,7 @@ def test_killed_while_deferred_the_ledger_says_why_and_the_next_try_resubmits(
 
     summary = Passes(describe(options={"max_redrives": 0})).finish()
     assert (summary["results"], summary["dead_letter"], summary["balanced"]) == (12, 0, True)
-    assert sorted(name.split(" ", 1)[1] for name in created(emulator)) == [
+    assert sorted(name.split(" of ")[0].split(" ", 1)[1] for name in created(emulator)) == [
         f"shard {shard} attempt {attempt}" for shard in range(3) for attempt in range(2)
     ]
 

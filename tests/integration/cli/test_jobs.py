@@ -17,7 +17,7 @@ def test_a_list_in_a_pipe_is_tab_separated_and_its_count_goes_to_stderr(run: str
     assert code == 0
     name, state, _, done, failed, model, display_name = lines[0].split("\t")
     assert (name in job_names(), state, done, failed, model) == (True, "SUCCEEDED", "1/1", "", "gemini-3.6-flash")
-    assert display_name.endswith("shard 1 attempt 0")
+    assert display_name.endswith(f"shard 1 attempt 0 in {run}")
     assert (len(lines), stderr) == (1, "2 jobs; 1 not shown (--limit)\n")
 
 

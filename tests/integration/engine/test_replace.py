@@ -21,7 +21,7 @@ Go = Callable[..., Summary]
 
 
 def states(client: GeminiClient) -> dict[str, JobState]:
-    return {job.display_name.partition(" ")[2]: job.state for job in client.list_jobs()}
+    return {job.display_name.partition(" in ")[0].partition(" ")[2]: job.state for job in client.list_jobs()}
 
 
 def test_jobs_of_rows_that_were_sent_again_are_cancelled_too(go: Go, emulator: Emulator, client: GeminiClient) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import DRCount, GetDRCount, GetTaskStates, TaskStatesResult
 from airflow.utils.state import TaskInstanceState
 
-from airflow_gemini_batch._task_states import have_ended
+from airflow_gemini_batch._task_states import have_ended, task_has_ended
 
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
@@ -19,6 +23,12 @@ def test_a_cleared_task_that_is_not_scheduled_yet_goes_on() -> None:
     assert not have_ended({"wait": None})
 
 
-@pytest.mark.parametrize("states", [None, {}])
-def test_a_task_that_was_deleted_with_its_run_or_dag_has_ended(states: dict[str, str] | None) -> None:
-    assert have_ended(states)
+@pytest.mark.parametrize(("active_runs", "ended"), [(0, True), (1, False)], ids=["run or DAG deleted", "instance deleted"])
+def test_a_deleted_task_instance_goes_on_while_its_run_is_active(
+    active_runs: int, ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {GetTaskStates: TaskStatesResult(task_states={}), GetDRCount: DRCount(count=active_runs)}
+    supervisor = SimpleNamespace(send=lambda request: answers[type(request)])
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+
+    assert task_has_ended(SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)) is ended

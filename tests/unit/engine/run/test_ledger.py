@@ -149,6 +149,27 @@ def test_names_carry_the_token_within_the_limits_of_the_service() -> None:
     assert len(input_file_name(token).removeprefix("files/")) <= 40
 
 
+def test_display_names_say_which_task_and_run_they_belong_to() -> None:
+    token = token_of(manifest(), SHARD)
+
+    name = display_name(token, SHARD, owner="sales/manual__2026/describe/-1", destination="s3://user:word@bucket/runs/1")
+
+    assert name.endswith(" attempt 0 of sales/manual__2026/describe/-1 in s3://bucket/runs/1")
+    assert token_of_display_name(name) == token
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e4", "\U0001f600"])
+def test_long_display_names_keep_the_token_and_the_ends_of_owner_and_destination(letter: str) -> None:
+    token = token_of(manifest(), SHARD)
+
+    name = display_name(token, SHARD, owner=letter * 600 + "/task", destination=f"s3://{letter * 600}/run")
+
+    assert token_of_display_name(name) == token
+    assert len(name.encode()) <= 512
+    assert "/task in ..." in name
+    assert name.endswith("/run")
+
+
 @pytest.mark.parametrize(
     ("shown", "input_file", "ours"),
     [
