@@ -25,8 +25,10 @@ class Media:
     :param mime_type: the MIME type of every value, such as ``image/png``. Default: by ``mime_type_column``, else by the ending
         of the file's name; bytes need one of the two.
     :param mime_type_column: a column with the MIME type of each row; it takes precedence over ``mime_type``. Default: none.
-    :param upload: whether the values are paths or URIs of files that are read while the run is built and uploaded before it is
-        submitted, once for each distinct content, at most 2 GB each (Files API). Default: False.
+    :param upload: the places below which the values name files, as a path or URI of a folder or a list of them, such as
+        ``["s3://bucket/in/", "https://cdn.example.com/"]``. The files are read while the run is built and uploaded before it is
+        submitted, once for each distinct content, at most 2 GB each (Files API). A value that leads elsewhere makes its row a
+        dead letter. Default: False, the values are no files of ours.
     :param required: whether a row without a value becomes a dead letter (INVALID_INPUT). Default: True; False sends its request
         without that part.
     """
@@ -34,7 +36,7 @@ class Media:
     column: str
     mime_type: str | None = None
     mime_type_column: str | None = None
-    upload: bool = False
+    upload: bool | str | Sequence[str] = False
     required: bool = True
 
 

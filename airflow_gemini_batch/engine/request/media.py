@@ -26,6 +26,7 @@ from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow, joi
 from airflow_gemini_batch.engine.request.media_fingerprints import Fingerprints
 from airflow_gemini_batch.engine.request.placeholders import Template
 from airflow_gemini_batch.engine.request.templates import TemplateEncoder
+from airflow_gemini_batch.engine.request.upload_roots import UploadRoots, roots_of
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, uri_of
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.specs import Media
@@ -103,7 +104,8 @@ class MediaEncoder:
         tail = (pieces[slot + 1].removeprefix(_EMPTY_TEXT_END), *pieces[slot + 2 :])
         object.__setattr__(self, "_before", TemplateEncoder(head, values[:slot], {}))
         object.__setattr__(self, "_after", TemplateEncoder(tail, values[slot + 1 :], {}))
-        object.__setattr__(self, "_fingerprints", Fingerprints(self.locate))
+        roots = UploadRoots.of([root for column in self.media for root in roots_of(column.media.upload)])
+        object.__setattr__(self, "_fingerprints", Fingerprints(roots.open_with(self.locate)))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,7 +114,8 @@ class MediaEncoder:
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {**self.template.spec, "media": [asdict(column.media) for column in self.media]}
+        media = [{**asdict(column.media), "upload": list(roots_of(column.media.upload))} for column in self.media]
+        return {**self.template.spec, "media": media}
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         before, after = self._before.encode(batch), self._after.encode(batch)
@@ -142,6 +145,7 @@ def _checked(media: Media, schema: pa.Schema) -> CheckedMedia:
     require_columns(named, schema, by="media")
     if media.mime_type is not None and not (isinstance(media.mime_type, str) and _MIME_TYPE.fullmatch(media.mime_type)):
         raise InputError(f"media: {media.mime_type!r} is not a MIME type; expected one such as 'image/png'.")
+    roots_of(media.upload)
     item = _item_type(plain_type(schema.field(media.column).type))
     if not _is_text(item) and not _is_bytes(item):
         raise InputError(
@@ -149,9 +153,7 @@ def _checked(media: Media, schema: pa.Schema) -> CheckedMedia:
             "expected URIs as text, or bytes, or lists of either."
         )
     if _is_bytes(item) and media.upload:
-        raise InputError(
-            f"media: the column {media.column!r} holds bytes, which are sent inside the request: leave out upload=True."
-        )
+        raise InputError(f"media: the column {media.column!r} holds bytes, which are sent inside the request: leave out upload.")
     if _is_bytes(item) and media.mime_type is None and media.mime_type_column is None:
         raise InputError(
             f"media: the column {media.column!r} holds bytes, whose MIME type is not known. "
@@ -252,7 +254,7 @@ def _service_uri(text: str, column: str) -> str:
         return text
     raise _Unusable(
         f"holds {text[:80]!r}, which the service cannot open: expected files/…, https://… or gs://…. "
-        f"To have files read and uploaded, write Media({column!r}, upload=True)"
+        f"To have files read and uploaded, write Media({column!r}, upload=[…]) with the folders that rows may name files in"
     )
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from airflow_gemini_batch.engine.errors import InputError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.request.media_fingerprints import outage_behind, reason_of, unreadable
+from airflow_gemini_batch.engine.request.upload_roots import UploadRoots
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, read_media
 from airflow_gemini_batch.engine.run.storage import Location
@@ -34,12 +36,17 @@ _PROCESSING_SECONDS = 1800.0
 _CHECK_EVERY = 2.0
 
 
-def send_media(run: Run, shard: Shard, client: GeminiClient, *, now: Callable[[], float] = time.time) -> None:
-    """Make sure that the service has every file that the shard's requests name, for long enough. May be repeated."""
+def send_media(
+    run: Run, shard: Shard, client: GeminiClient, request: Mapping[str, Any], *, now: Callable[[], float] = time.time
+) -> None:
+    """Make sure that the service has every file that the shard's requests name, for long enough. May be repeated.
+
+    :param request: of the manifest; it says where files may be read.
+    """
     media = read_media(run, shard)
     if not media:
         return
-    sender = _Sender(run.locate, client, now)
+    sender = _Sender(UploadRoots.of_request(request).open_with(run.locate), client, now)
     with ThreadPoolExecutor(_PARALLEL_UPLOADS) as pool:
         sent = _all(pool, sender.ensure, media)
     log.info("Shard %s: %d media files, %d of them uploaded now.", shard.id, len(media), sum(sent))

@@ -125,7 +125,7 @@ class Submission:
                 return found
         self._require_room(shard)
         require_lasting(self.manifest.request, self.manifest.model, self.client.endpoint, now=self.clock())
-        send_media(self.run, shard, self.client, now=self.clock)
+        send_media(self.run, shard, self.client, self.manifest.request, now=self.clock)
         input_file = None if goes_inline(shard, self.options.transport) else self._upload(outgoing, token)
         failure: ServiceError | None = None
         generation = intent.generation if intent else 0

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 Go = Callable[..., Summary]
 HOUR = 3600.0
-ASK = GenerateRequest(prompt="Repeat: ${body}", media=[Media("photo", upload=True)])
+ASK = GenerateRequest(prompt="Repeat: ${body}", media=[Media("photo", upload=["/"])])
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_the_list_of_a_shard_names_what_its_requests_need(run: Run) -> None:
 
 def test_what_is_there_is_not_uploaded_again(run: Run, client: GeminiClient, emulator: Emulator) -> None:
     for shard in (*run.built().shards, *run.built().shards):
-        send_media(run, shard, client)
+        send_media(run, shard, client, run.built().request)
 
     assert len(media_uploads(emulator)) == 3
 
@@ -155,9 +155,9 @@ def test_what_expires_within_the_window_of_a_job_is_uploaded_again(
     run: Run, client: GeminiClient, emulator: Emulator, hours: int, uploads: int
 ) -> None:
     [shard, _] = run.built().shards
-    send_media(run, shard, client)
+    send_media(run, shard, client, run.built().request)
 
-    send_media(run, shard, client, now=lambda: time.time() + hours * HOUR)
+    send_media(run, shard, client, run.built().request, now=lambda: time.time() + hours * HOUR)
 
     assert len(media_uploads(emulator)) == uploads
 
@@ -169,7 +169,7 @@ def test_something_else_under_the_name_is_replaced(run: Run, client: GeminiClien
     with (tmp_path / "other").open("rb") as file:
         client.upload(file, name=wanted.name, display_name="other", mime_type="image/png")
 
-    send_media(run, shard, client)
+    send_media(run, shard, client, run.built().request)
 
     there = client.get_file(wanted.name)
     assert there is not None
@@ -188,7 +188,7 @@ def test_a_file_that_changed_since_the_build_stops_the_submission(
     [shard, _] = run.built().shards
 
     with pytest.raises(InputError, match=message):
-        send_media(run, shard, client)
+        send_media(run, shard, client, run.built().request)
 
     assert client.get_file(read_media(run, shard)[0].name) is None
     assert creates(emulator) == []
@@ -202,7 +202,7 @@ def test_a_changed_file_is_told_of_although_what_was_sent_of_it_cannot_be_delete
     [shard, _] = run.built().shards
 
     with pytest.raises(InputError, match="received 1000 bytes"):
-        send_media(run, shard, client)
+        send_media(run, shard, client, run.built().request)
 
 
 def test_a_list_that_was_shortened_is_not_believed(run: Run) -> None:

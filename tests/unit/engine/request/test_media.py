@@ -130,7 +130,7 @@ def test_a_list_of_media_may_have_a_list_of_mime_types() -> None:
         ({"m": [b"1"], "kind": pa.array([None], pa.string())}, Media("m", mime_type_column="kind"), "no known MIME type: give"),
         ({"m": ["gs://b/a"], "kind": ["picture"]}, Media("m", mime_type_column="kind"), "'picture' as its MIME type"),
         ({"m": ["/etc/passwd.png"]}, "m", "which the service cannot open: expected files/…"),
-        ({"m": ["http://x/a.png"]}, "m", "write Media('m', upload=True)"),
+        ({"m": ["http://x/a.png"]}, "m", "write Media('m', upload=[…])"),
         ({"m": [[b"1"]], "kind": [["image/png"] * 2]}, Media("m", mime_type_column="kind"), "has 1 values, 'kind' has 2"),
     ],
 )
@@ -170,7 +170,7 @@ def test_what_is_not_required_is_left_out() -> None:
         (("absent",), "media names a column that the source does not have: 'absent'"),
         (("number",), "which is of type int64; expected URIs as text, or bytes"),
         (("bytes",), r"Write Media\('bytes', mime_type='image/png'\)"),
-        ((Media("bytes", mime_type="image/png", upload=True),), "leave out upload=True"),
+        ((Media("bytes", mime_type="image/png", upload=["/"]),), "leave out upload"),
         ((Media("uri", mime_type="png"),), "'png' is not a MIME type"),
         ((Media("uri", mime_type_column="number"),), "'number' has type int64; expected MIME types"),
         ((3,), "media must be column names or Media objects"),
@@ -213,7 +213,7 @@ def test_any_content_comes_back_out_of_the_request(content: bytes, uri: str) -> 
 
 
 def upload(tmp_path: Path, *names: str, **options: Any) -> list[bytes | InvalidRow]:
-    return encoded({"m": [str(tmp_path / name) for name in names]}, Media("m", upload=True, **options))
+    return encoded({"m": [str(tmp_path / name) for name in names]}, Media("m", upload=["/"], **options))
 
 
 def test_a_file_is_named_by_its_content_and_mime_type(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_request_says_which_file_it_needs(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
 
     batch = pa.RecordBatch.from_pydict({"m": [str(tmp_path / "a.png")]})
-    [[file]] = asked(batch, Media("m", upload=True)).media
+    [[file]] = asked(batch, Media("m", upload=["/"])).media
 
     assert (file.source, file.size, file.mime_type) == (str(tmp_path / "a.png"), len(PNG), "image/png")
     assert file.sha256 == hashlib.sha256(PNG).hexdigest()
@@ -240,7 +240,7 @@ def test_a_request_says_which_file_it_needs(tmp_path: Path) -> None:
 
 def test_the_files_that_a_written_request_names_are_found_again(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
-    encoded = asked(pa.RecordBatch.from_pydict({"m": [str(tmp_path / "a.png")]}), Media("m", upload=True))
+    encoded = asked(pa.RecordBatch.from_pydict({"m": [str(tmp_path / "a.png")]}), Media("m", upload=["/"]))
     [request], [files] = encoded.rows(), encoded.media
     known = {file.name: file for file in files}
     assert isinstance(request, bytes)
@@ -272,14 +272,14 @@ def test_a_file_that_cannot_be_read_is_a_problem_of_its_row_alone(tmp_path: Path
 
 
 def test_a_file_that_an_object_store_does_not_have_is_said_to_be_absent() -> None:
-    [request] = encoded({"m": ["memory://bucket/absent.png"]}, Media("m", upload=True))
+    [request] = encoded({"m": ["memory://bucket/absent.png"]}, Media("m", upload="memory://bucket"))
 
     assert isinstance(request, InvalidRow)
     assert request.message.endswith("'memory://bucket/absent.png', which cannot be read: No such file or directory")
 
 
 def test_a_scheme_that_nothing_opens_is_a_problem_of_its_row_alone() -> None:
-    [request] = encoded({"m": ["nosuch://x/a.png"]}, Media("m", upload=True))
+    [request] = encoded({"m": ["nosuch://x/a.png"]}, Media("m", upload=["nosuch://x/"]))
 
     assert isinstance(request, InvalidRow)
     assert "which cannot be read: Protocol not known: nosuch" in request.message
@@ -290,7 +290,7 @@ def test_a_store_that_is_out_of_reach_is_no_problem_of_the_row() -> None:
         raise ConnectionError("no route to host")
 
     schema = pa.schema([("m", pa.string())])
-    encoder = compile_request(GenerateRequest(prompt="p", media=[Media("m", upload=True)]), schema, "m", out_of_reach)
+    encoder = compile_request(GenerateRequest(prompt="p", media=[Media("m", upload=["/"])]), schema, "m", out_of_reach)
 
     with pytest.raises(InputError, match=r"Cannot read the media file 's3://b/a.png': ConnectionError: no route to host"):
         encoder.encode(pa.RecordBatch.from_pydict({"m": ["s3://b/a.png"]}))
@@ -319,7 +319,7 @@ def host() -> Iterator[str]:
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_page_that_the_host_does_not_give_is_a_problem_of_its_row_alone(host: str, status: int) -> None:
-    [request] = encoded({"m": [f"{host}/{status}/a.png"]}, Media("m", upload=True))
+    [request] = encoded({"m": [f"{host}/{status}/a.png"]}, Media("m", upload=[host]))
 
     assert isinstance(request, InvalidRow)
     assert "which cannot be read: " in request.message
@@ -328,9 +328,9 @@ def test_a_page_that_the_host_does_not_give_is_a_problem_of_its_row_alone(host: 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_host_that_cannot_answer_now_is_no_problem_of_the_row(host: str, status: int) -> None:
     with pytest.raises(InputError, match=f"Cannot read the media file .*: ClientResponseError: {status}, .*run the same again"):
-        encoded({"m": [f"{host}/{status}/a.png"]}, Media("m", upload=True))
+        encoded({"m": [f"{host}/{status}/a.png"]}, Media("m", upload=[host]))
 
 
 def test_a_host_that_is_not_there_is_no_problem_of_the_row() -> None:
     with pytest.raises(InputError, match=r"Cannot read the media file .*: ClientConnectorError: Cannot connect to host"):
-        encoded({"m": ["http://127.0.0.1:1/a.png"]}, Media("m", upload=True))
+        encoded({"m": ["http://127.0.0.1:1/a.png"]}, Media("m", upload="http://127.0.0.1:1/"))
