@@ -253,7 +253,7 @@ def test_the_files_that_a_written_request_names_are_found_again(tmp_path: Path) 
     ("name", "message"),
     [
         ("absent.png", "which cannot be read: No such file or directory"),
-        ("folder.png", "which cannot be read: Is a directory"),
+        ("folder.png", "which cannot be read: it is not a regular file"),
         ("empty.png", "which is empty"),
         ("nul\0.png", "which cannot be read"),
         ("x" * 300 + ".png", "which cannot be read: File name too long"),
@@ -290,7 +290,7 @@ def test_a_store_that_is_out_of_reach_is_no_problem_of_the_row() -> None:
         raise ConnectionError("no route to host")
 
     schema = pa.schema([("m", pa.string())])
-    encoder = compile_request(GenerateRequest(prompt="p", media=[Media("m", upload=["/"])]), schema, "m", out_of_reach)
+    encoder = compile_request(GenerateRequest(prompt="p", media=[Media("m", upload=["s3://b/"])]), schema, "m", out_of_reach)
 
     with pytest.raises(InputError, match=r"Cannot read the media file 's3://b/a.png': ConnectionError: no route to host"):
         encoder.encode(pa.RecordBatch.from_pydict({"m": ["s3://b/a.png"]}))
