@@ -79,7 +79,7 @@ UNREADABLE = [[1, "x"], ["x", {"y": 1}], [2**70, 1], [object(), None], [Odd(), O
 
 
 @forms
-@pytest.mark.parametrize("values", UNREADABLE, ids=repr)
+@pytest.mark.parametrize("values", UNREADABLE, ids=range(len(UNREADABLE)))
 def test_a_column_that_cannot_be_read_matters_only_when_it_is_read(form: Callable[[Any], Any], values: list[Any]) -> None:
     source = open_source(form([{"bad": value, "good": f"t{number}"} for number, value in enumerate(values)]))
 
