@@ -6,6 +6,7 @@ rows have one schema.
 | a column of                                       | is carried as                                                      |
 |---------------------------------------------------|--------------------------------------------------------------------|
 | timestamps                                        | timestamp[us]; timestamp[ns] where microseconds would lose digits   |
+| timestamps with an offset or an unknown zone      | the same instant in UTC                                            |
 | date64                                            | date32                                                             |
 | float16                                           | float32                                                            |
 | decimals                                          | decimal128; as text above 38 digits                                 |
@@ -21,10 +22,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.arrow import extensions
+from airflow_gemini_batch.engine.arrow import extensions, times
 from airflow_gemini_batch.engine.arrow.columns import strings
 from airflow_gemini_batch.engine.arrow.layouts import converted, is_binary, is_encoded, is_list, is_text, readable
-from airflow_gemini_batch.engine.arrow.texts import texts, twice_named, why_no_text
+from airflow_gemini_batch.engine.arrow.texts import texts, twice_named
 from airflow_gemini_batch.engine.arrow.values import NoText
 
 _types = pa.types
@@ -52,14 +53,18 @@ def carried_type(field: pa.Field, *, nanoseconds: bool) -> pa.DataType:
     if _types.is_nested(type):
         return _nested(type, nanoseconds)
     if _types.is_timestamp(type):
-        zone = type.tz if why_no_text(type) is None else "UTC"  # an instant is the same in every zone
-        return pa.timestamp("ns" if nanoseconds and type.unit == "ns" else "us", zone)
+        return pa.timestamp("ns" if nanoseconds and type.unit == "ns" else "us", _zone(type.tz))
     if _types.is_decimal(type):
         digits, scale = max(type.precision, type.scale), type.scale
         if scale < 0:
             digits, scale = digits - scale, 0
         return pa.decimal128(digits, scale) if digits <= _MAX_DIGITS else pa.string()
     return next((carried for matches, carried in _LEAVES if matches(type)), type)
+
+
+def _zone(zone: str | None) -> str | None:
+    """UTC in place of offsets, which polars refuses, and of unknown zones: an instant is the same in every zone."""
+    return zone if zone is None or (times.is_known_zone(zone) and times.is_named_zone(zone)) else "UTC"
 
 
 _LEAVES = (

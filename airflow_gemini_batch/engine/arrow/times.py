@@ -70,6 +70,11 @@ def is_utc(zone: str) -> bool:
     return zone in _UTC
 
 
+def is_named_zone(zone: str) -> bool:
+    """Whether the zone is one of the database of time zones, and not an offset."""
+    return "/" in zone or zone == "UTC" or not (is_utc(zone) or zone.startswith(("+", "-")))
+
+
 @lru_cache(maxsize=64)
 def is_known_zone(zone: str | None) -> bool:
     if zone is None or is_utc(zone) or re.fullmatch(r"[+-]\d\d(:\d\d)?", zone):

@@ -34,7 +34,7 @@ from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
 from airflow_gemini_batch.engine.run.request_lines import RequestLines
 from airflow_gemini_batch.engine.run.shard_inputs import Inputs, open_inputs
-from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS, PartWriter, dead_letter_schema, results_schema
+from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS, PartWriter, dead_letter_schema, part_metadata, results_schema
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,9 @@ def land(
     Raises CorruptRunError when the shard's inputs or requests are absent or were changed.
     """
     media_folder = run.media_folder(shard.id)
-    extras = extra_columns((manifest or run.built()).request, media_folder=media_folder if media_to == "files" else None)
+    manifest = manifest or run.built()
+    metadata = part_metadata(manifest)
+    extras = extra_columns(manifest.request, media_folder=media_folder if media_to == "files" else None)
     # Its presence means that both parts are whole and belong together, so it goes before they are replaced.
     run.landed_file(shard.id).delete()
     if any(column.name == "media" for column in extras.columns):
@@ -90,13 +92,13 @@ def land(
     with _opened(run, shard, inputs) as inputs, open_output(run, shard) as output:
         join = Join(inputs.numbers, inputs.rows)
         results = _ResultsTable(shard, ending, inputs, extras, keep_response)
-        with PartWriter(run.results_part(shard.id), results.schema) as part:
+        with PartWriter(run.results_part(shard.id), results.schema, metadata) as part:
             for answers in _answers(output, join, inputs):
                 part.write(results.batch(answers, join))
         dead_letter = _DeadLetterTable(shard, ending, inputs)
         reasons = _Reasons(ending, extras, Ledger(run).refused(shard.id) if refused is None else refused)
         with (
-            PartWriter(run.dead_letter_part(shard.id), dead_letter.schema) as part,
+            PartWriter(run.dead_letter_part(shard.id), dead_letter.schema, metadata) as part,
             RequestLines(run.requests_file(shard.id)) as requests,
         ):
             for batch in _dead_letters(output, join, inputs, requests, reasons):

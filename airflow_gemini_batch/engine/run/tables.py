@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from airflow_gemini_batch import __version__
 from airflow_gemini_batch.engine.arrow.columns import TIMESTAMP
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.run.layout import Manifest
 from airflow_gemini_batch.engine.run.storage import Location
 
 #: A row group ends at either bound: small enough for a reader's memory (and far from the 2 GB of an Arrow string column), large
@@ -83,6 +85,21 @@ def _schema(carry: pa.Schema, own: tuple[pa.Field, ...]) -> pa.Schema:
     return pa.schema([_KEY, *(carry.field(position) for position in range(len(carry))), *own])
 
 
+def part_metadata(manifest: Manifest) -> dict[bytes, bytes]:
+    """The Parquet key-value metadata of every part: which run it belongs to, what was asked, and who wrote it.
+
+    ``gemini_batch.owner`` is the DAG, DAG run, task and map index, separated by slashes; a run without Airflow has none.
+    """
+    known = {
+        "run_id": manifest.run_id,
+        "model": manifest.model,
+        "request_sha256": manifest.question,  # of model, request, key and carry
+        "version": __version__,
+        "owner": manifest.owner,
+    }
+    return {f"gemini_batch.{name}".encode(): value.encode() for name, value in known.items() if value is not None}
+
+
 def require_parquet(*schemas: pa.Schema) -> None:
     """Raise InputError when a table of one of the schemas would not come back from Parquet as it was written.
 
@@ -120,9 +137,10 @@ class PartWriter:
     or at the end of the block.
     """
 
-    def __init__(self, file: Location, schema: pa.Schema) -> None:
+    def __init__(self, file: Location, schema: pa.Schema, metadata: Mapping[bytes, bytes] | None = None) -> None:
+        """:param metadata: of the part. Default: that of the schema, which a part that is written again keeps in this way."""
         self._file = file
-        self._schema = schema
+        self._schema = schema if metadata is None else schema.with_metadata(metadata)
         self._batches: queue.Queue[pa.RecordBatch | _Signal] = queue.Queue(_WAITING_BATCHES)
         self._error: BaseException | None = None
         self._ended = False
