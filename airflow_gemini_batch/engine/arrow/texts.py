@@ -51,13 +51,26 @@ def why_no_text(field: pa.Field | pa.DataType) -> str | None:
         return "holds bytes"
     if _types.is_union(type):
         return f"holds {type} values, which have no text form"
+    if reason := _why_unreadable(type):
+        return reason
+    for child in _children(type):
+        if reason := why_no_text(child):
+            return reason
+    return None
+
+
+def why_no_python(type: pa.DataType) -> str | None:
+    """Why no value of this type can be a Python object; None when at least some can."""
+    if isinstance(type, pa.BaseExtensionType):
+        return why_no_python(type.storage_type)
+    return _why_unreadable(type) or next(filter(None, (why_no_python(child.type) for child in _children(type))), None)
+
+
+def _why_unreadable(type: pa.DataType) -> str | None:
     if _types.is_timestamp(type) and not times.is_known_zone(type.tz):
         return f"holds times in the time zone {type.tz!r}, which is not known here"
     if _types.is_struct(type) and (twice := twice_named(type)):
         return f"holds structs with more than one field called {twice!r}"
-    for child in _children(type):
-        if reason := why_no_text(child):
-            return reason
     return None
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.layouts import converted, plain_type
+
 
 @dataclass(frozen=True, slots=True)
 class NoText:
@@ -39,6 +41,9 @@ _NOT_CP1252 = "\ufffdÿ"
 _LONE_SURROGATE = re.compile(rb"\xed[\xa0-\xbf]")
 
 
+#: Of times too far away, digits that Python's times lack, unknown zones (LookupError), and what Arrow itself refuses.
+_UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError, pa.ArrowException)
+
 #: The text of one value, None for a null.
 Text = str | None | NoText
 
@@ -46,9 +51,29 @@ Text = str | None | NoText
 def values_of(column: pa.Array) -> list[Any]:
     """The values as Python objects; a ``NoText`` in place of a value that Python cannot hold."""
     try:
-        return column.to_pylist()  # type: ignore[no-any-return]
-    except (ArithmeticError, LookupError, TypeError, ValueError):  # ArrowInvalid is a ValueError, zone errors are LookupErrors
-        return [value_of(column[row]) for row in range(len(column))]
+        values: list[Any] = column.to_pylist()
+    except _UNREADABLE:
+        values = [value_of(column[row]) for row in range(len(column))]
+    if "time64[ns]" in str(column.type) and _loses_nanoseconds(column):
+        for row in range(len(column)):
+            if not isinstance(values[row], NoText) and _loses_nanoseconds(column.slice(row, 1)):
+                values[row] = NoText("is a time of day with nanoseconds, which Python's times do not have")
+    return values
+
+
+def _loses_nanoseconds(column: pa.Array) -> bool:
+    """Whether Python's times would silently lose digits: Arrow raises no error for times of day."""
+
+    def leaf(one: pa.Array, type: pa.DataType) -> pa.Array:
+        if one.type == pa.time64("ns"):
+            one.cast(pa.time64("us"))
+        return one if one.type == type else one.cast(type)
+
+    try:
+        converted(column, plain_type(column.type), leaf, every_leaf=True)
+    except pa.ArrowInvalid:
+        return True
+    return False
 
 
 def value_of(value: Any) -> Any:
@@ -56,5 +81,5 @@ def value_of(value: Any) -> Any:
         return value.as_py()
     except UnicodeDecodeError as error:
         return NoText.of(error)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         return NoText(f"cannot be read ({error})")

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.texts import why_no_python
+from airflow_gemini_batch.engine.arrow.values import NoText, values_of
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.json.strict import one_line
 from airflow_gemini_batch.engine.options import SchemaField
@@ -80,6 +82,7 @@ def compile_request(
     if callable(spec) and not isinstance(spec, type):
         if any(is_odd(spec) for is_odd in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)):
             raise InputError(f"request is {_name(spec)}, which is async or a generator; expected a function that returns a dict.")
+        _require_python_values(schema)
         return CallableEncoder(spec, tuple(schema.names))
     raise InputError(
         f"request must be a GenerateRequest, an EmbedRequest, a RawRequest or a function of the row, not {type(spec).__name__}: "
@@ -154,6 +157,15 @@ def _compile_embed(spec: EmbedRequest, schema: pa.Schema, model: str) -> Templat
 # --- a callable
 
 
+def _require_python_values(schema: pa.Schema) -> None:
+    for name, type in zip(schema.names, schema.types, strict=True):
+        if reason := why_no_python(type):
+            raise InputError(
+                f"A function of the row gets all columns, and the column {name!r} {reason} (type {type}), which Python "
+                "cannot hold. Cast the column, or drop it from the source."
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class CallableEncoder:
     """The user's own function, row by row."""
@@ -166,17 +178,16 @@ class CallableEncoder:
         object.__setattr__(self, "spec", {"callable": _name(self.function)})
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
-        try:
-            return Encoded.of([self._encode_row(row) for row in batch.to_pylist()])
-        except UnicodeDecodeError:  # in some row, found before the function saw any
-            return Encoded.of([self._encode_alone(batch.slice(row, 1)) for row in range(batch.num_rows)])
+        names = batch.schema.names
+        columns = [values_of(column) for column in batch.columns]
+        rows = zip(*columns, strict=True) if columns else [()] * batch.num_rows
+        return Encoded.of([self._encode_values(names, values) for values in rows])
 
-    def _encode_alone(self, batch: pa.RecordBatch) -> bytes | InvalidRow:
-        try:
-            (row,) = batch.to_pylist()
-        except UnicodeDecodeError as error:
-            return InvalidRow(f"the row is not valid UTF-8: {error.reason} at byte {error.start}")
-        return self._encode_row(row)
+    def _encode_values(self, names: Sequence[str], values: Sequence[Any]) -> bytes | InvalidRow:
+        for name, value in zip(names, values, strict=True):
+            if isinstance(value, NoText):
+                return InvalidRow(f"the value of the column {name!r} {value.reason}"[:MAX_MESSAGE_CHARACTERS])
+        return self._encode_row(dict(zip(names, values, strict=True)))
 
     def _encode_row(self, row: dict[str, Any]) -> bytes | InvalidRow:
         request: Any
