@@ -129,7 +129,8 @@ def test_everything_imported_is_declared() -> None:
     declared = {_normal(requirement) for requirement in metadata.requires(DISTRIBUTION) or () if "extra ==" not in requirement}
     # Airflow's own parts come with it, numpy with pandas, and with google-genai the transport that its major version uses.
     # typing_extensions is imported by type checkers alone, which bring it.
-    implied = {"apache-airflow-core", "apache-airflow-task-sdk", "numpy", "httpx2", "typing-extensions"}
+    # aiohttp is the extra "http": imported where a row names a file of a web host.
+    implied = {"aiohttp", "apache-airflow-core", "apache-airflow-task-sdk", "numpy", "httpx2", "typing-extensions"}
 
     undeclared = {
         f"{file.relative_to(ROOT)}: {top}"

@@ -7,6 +7,7 @@ server can lead neither to another place nor to an address of the own network.
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 import re
@@ -53,6 +54,10 @@ class UploadRoots:
             parts = urlsplit(root)
             if not parts.netloc or _climbs(parts.path):
                 raise InputError(f"upload names {root!r}; expected a URI with a bucket or host, and without '..'.")
+            if parts.scheme.lower() in _PORTS and importlib.util.find_spec("aiohttp") is None:
+                raise InputError(
+                    f"upload names {root!r}; files of web hosts need the extra: pip install 'airflow-gemini-batch[http]'."
+                )
             urls.append(parts._replace(scheme=parts.scheme.lower(), path=parts.path.rstrip("/") + "/"))
         return cls(tuple(folders), tuple(urls))
 
