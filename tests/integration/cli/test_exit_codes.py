@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -18,12 +19,8 @@ def test_the_commands_of_the_docs_page_run(run: str, gemini_batch: Command) -> N
     lines = re.findall(r"^gemini-batch ([^#\n]+)", (DOCS / "managing.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     for line in lines:
-        code, _, stderr = gemini_batch(
-            *line.replace("batches/abc", job_names()[0])
-            .replace("s3://bucket/runs/2026-11-25", run)
-            .replace("s3://bucket/runs", run)
-            .split()
-        )
+        words = line.replace("batches/abc", job_names()[0]).replace("s3://bucket/runs/2026-11-25", run)
+        code, _, stderr = gemini_batch(*shlex.split(words.replace("s3://bucket/runs", run)))
         assert code == 0, (line, stderr)
     assert len(lines) >= 6
 
