@@ -88,31 +88,42 @@ def _value_bytes(column: pa.Array) -> Any:
         sizes = np.append(_value_bytes(values), 0)  # a null points to the last one
         indices = places.cast(pa.int64()).fill_null(len(sizes) - 1)
         return sizes[np.frombuffer(indices.buffers()[1], np.int64)[indices.offset : indices.offset + length]]
+    if _types.is_nested(type) and not _types.is_union(type):
+        return _nested_bytes(column)
+    return _flat_bytes(column)
+
+
+def _flat_bytes(column: pa.Array) -> Any:
+    type = column.type
     if _types.is_string(type) or _types.is_binary(type):
         return np.diff(_offsets(column, np.int32)).astype(np.int64)
     if _types.is_large_string(type) or _types.is_large_binary(type):
         return np.diff(_offsets(column, np.int64))
     if _types.is_string_view(type) or _types.is_binary_view(type):
         # Each view is 16 bytes, of which the first four are the length.
-        return np.frombuffer(column.buffers()[1], np.int32)[::4][column.offset : column.offset + length].astype(np.int64)
+        return np.frombuffer(column.buffers()[1], np.int32)[::4][column.offset : column.offset + len(column)].astype(np.int64)
+    try:
+        width = (type.bit_width + 7) // 8
+    except ValueError:  # null, unions
+        width = 8
+    return np.full(len(column), width, dtype=np.int64)
+
+
+def _nested_bytes(column: pa.Array) -> Any:
+    type = column.type
+    length = len(column)
+    if _types.is_struct(type):
+        return sum((_value_bytes(column.field(i)) for i in range(type.num_fields)), np.zeros(length, dtype=np.int64))
     if _types.is_map(type):
         offsets = _offsets(column, np.int32)
         return _spans(offsets, column.keys) + _spans(offsets, column.items)
-    if _types.is_list(type) or _types.is_large_list(type):
-        return _spans(_offsets(column, np.int32 if _types.is_list(type) else np.int64), column.values)
     if _types.is_list_view(type) or _types.is_large_list_view(type):
         values, lengths = items(column)
         return _spans(np.concatenate([[0], np.cumsum(lengths)]), values)
     if _types.is_fixed_size_list(type):
         values = column.values.slice(column.offset * type.list_size, length * type.list_size)
         return _value_bytes(values).reshape(length, type.list_size).sum(axis=1)
-    if _types.is_struct(type):
-        return sum((_value_bytes(column.field(i)) for i in range(type.num_fields)), np.zeros(length, dtype=np.int64))
-    try:
-        width = (type.bit_width + 7) // 8
-    except ValueError:  # null, unions, runs
-        width = 8
-    return np.full(length, width, dtype=np.int64)
+    return _spans(_offsets(column, np.int64 if _types.is_large_list(type) else np.int32), column.values)
 
 
 def _offsets(column: pa.Array, kind: Any) -> Any:
