@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from airflow_gemini_batch.engine.errors import CorruptRunError, RefusedError
+from airflow_gemini_batch.engine.printable import printable
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.request_lines import read_keys
 
@@ -33,7 +34,7 @@ def refused_rows(error: RefusedError, keys: Sequence[str]) -> dict[str, str]:
         return {}
     rows: dict[str, str] = {}
     for number, words in found:
-        rows.setdefault(keys[number], words)
+        rows.setdefault(keys[number], printable(words))  # they go to the ledger, the log and the table
     return rows
 
 

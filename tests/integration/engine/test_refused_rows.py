@@ -21,7 +21,7 @@ from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import RawRequest
 from airflow_gemini_batch.engine.submit.refused_rows import refused_rows
-from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, read
+from tests.integration.engine.conftest import KEY, MODEL, SHORT_WAITS, creates, read
 
 pytestmark = pytest.mark.integration
 
@@ -111,7 +111,7 @@ UNKNOWN = "Unknown name \"x\" at 'batch.input_config.requests.requests[1].reques
     ("message", "rows"),
     [
         (LINE, {"a": LINE}),
-        (f"{LINE}\n{OTHER}", {"a": LINE, "c": OTHER}),
+        (f"{LINE}\n{OTHER}", {"a": LINE, "c": OTHER.replace("\n", r"\n")}),
         (UNKNOWN, {"b": UNKNOWN}),
         (f"Invalid JSON payload received.\n{UNKNOWN}\nat 'requests[2]'", {"b": UNKNOWN, "c": "at 'requests[2]'"}),
         ("Error on line 4: beyond the file", {}),
@@ -122,6 +122,24 @@ UNKNOWN = "Unknown name \"x\" at 'batch.input_config.requests.requests[1].reques
 )
 def test_rows_are_read_from_the_services_words(message: str, rows: dict[str, str]) -> None:
     assert refused_rows(RefusedError("…", code=400, service_message=message), ["a", "b", "c"]) == rows
+
+
+def test_words_with_control_characters_or_the_key_are_never_kept_as_they_are(
+    client: GeminiClient, emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = build(tmp_path, 3, set())
+    words = f"Error on line 2: no such field: '{KEY}' \x1b[31m\u202e"
+    error = {"error": {"code": 400, "message": words, "status": "INVALID_ARGUMENT"}}
+    emulator.faults.add(HttpFault(do="status", status=400, body=error, path=":batchGenerateContent", count=1))
+
+    assert finish(run, client, emulator).dead_letter == 1
+
+    kept = [file for file in tmp_path.rglob("run/**/*") if file.is_file()]
+    assert not [file for file in kept if KEY.encode() in file.read_bytes() or b"\x1b[31m" in file.read_bytes()]
+    assert KEY not in caplog.text
+    assert "\x1b" not in caplog.text
+    [row] = read(tmp_path, "dead_letter")
+    assert row["message"].endswith(r"'[API key]' \x1b[31m\u202e")
 
 
 @pytest.mark.parametrize("code", [403, 404, 413])
