@@ -113,6 +113,18 @@ def test_rows_that_the_service_left_out_of_a_whole_file_are_believed(tmp_path: P
     assert target.read() == line("k1")
 
 
+@pytest.mark.parametrize("fault", ["missing", "torn"])
+def test_a_row_that_the_service_never_answers_ends_as_a_dead_letter(
+    fault: Any, run: Run, client: GeminiClient, emulator: Emulator
+) -> None:
+    emulator.faults.add(RowFault(do=fault, keys=("k1",)))  # alone in its shard when it is resubmitted
+
+    summary = passes(run, client, emulator, 5, max_redrives=2)
+
+    assert isinstance(summary, Summary)
+    assert (summary.results, summary.dead_letter) == (9, 1)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     run = Run(locate(str(tmp_path / "run")))
