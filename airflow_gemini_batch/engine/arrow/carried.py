@@ -13,6 +13,7 @@ rows have one schema.
 | times, durations, intervals, uuid, pandas periods  | the text that a placeholder would show                             |
 | null                                              | string                                                             |
 | structs without fields                            | their JSON text, ``{}``                                            |
+| lists of a fixed size                             | the same, where the installed pyarrow reads null ones; else lists  |
 | dictionaries, runs, views, large types            | what they hold, in the plain layout                                |
 
 Lists, structs and maps stay what they are, with these rules inside.
@@ -20,7 +21,10 @@ Lists, structs and maps stay what they are, with these rules inside.
 
 from __future__ import annotations
 
+from functools import cache
+
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.arrow import extensions, times
 from airflow_gemini_batch.engine.arrow.columns import strings
@@ -82,7 +86,7 @@ def _nested(type: pa.DataType, nanoseconds: bool) -> pa.DataType:
     def inner(field: pa.Field) -> pa.Field:
         return pa.field(field.name, carried_type(field, nanoseconds=nanoseconds))
 
-    if _types.is_fixed_size_list(type) and type.list_size:
+    if _types.is_fixed_size_list(type) and type.list_size and _reads_fixed_size_lists():
         return pa.list_(inner(type.value_field), type.list_size)
     if is_list(type):
         return pa.list_(inner(type.value_field))
@@ -94,6 +98,18 @@ def _nested(type: pa.DataType, nanoseconds: bool) -> pa.DataType:
         raise CannotCarryError(f"holds structs with more than one field called {twice!r}")
     fields = [inner(type.field(index)) for index in range(type.num_fields)]
     return pa.struct(fields) if fields else pa.string()
+
+
+@cache
+def _reads_fixed_size_lists() -> bool:
+    """Whether this pyarrow reads a null list of a fixed size from Parquet. Versions before 26 write it and then refuse to read it."""
+    file = pa.BufferOutputStream()
+    pq.write_table(pa.table({"list": pa.nulls(1, pa.list_(pa.int8(), 1))}), file)
+    try:
+        pq.read_table(pa.BufferReader(file.getvalue()))
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _leaf(column: pa.Array, type: pa.DataType) -> pa.Array:
