@@ -33,6 +33,31 @@ _CHOICE_HELP = {
     "taken_name": "when to refuse an upload whose file name is in use (default: %(default)s)",
 }
 
+_LISTS = {"control_hosts": "host names under which the control API answers, besides loopback ones (default: none)"}
+
+
+class _KeyRefused(argparse.Action):
+    """Refuses a key in the arguments, without repeating it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.error("--key would show the key in the list of processes: use --keys-file or GEMINI_EMULATOR_KEYS")
+
+
+def _keys_in(path: str) -> tuple[str, ...]:
+    """The keys in a file: one a line; blank lines and lines that begin with # are skipped."""
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read {path}: {error}") from None
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
+    if not keys:
+        raise argparse.ArgumentTypeError(f"{path} has no keys, expected one a line")
+    return keys
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
 
 def add_emulator_command(subparsers: Any) -> argparse.ArgumentParser:
     """Adds the command `emulator`. `arguments.run(arguments)` runs it and returns the exit code."""
@@ -60,12 +85,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for files, jobs and settings (default: %(default)s)",
     )
     parser.add_argument(
-        "--key",
+        "--keys-file",
         dest="keys",
-        action="append",
-        metavar="KEY[=PROJECT]",
-        help='an API key to accept, repeatable (default: every key that does not begin with "invalid")',
+        type=_keys_in,
+        default=preset.keys,
+        metavar="FILE",
+        help="file with the API keys to accept, one KEY or KEY=PROJECT a line (default: those in GEMINI_EMULATOR_KEYS, separated "
+        'by commas; without either, every key that does not begin with "invalid")',
     )
+    parser.add_argument("--key", action=_KeyRefused, nargs="?", help=argparse.SUPPRESS)
+    for name, text in _LISTS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=_names, default=getattr(preset, name), metavar="NAME[,NAME]", help=text
+        )
     for name, text in _HELP.items():
         kind = float if name.endswith(("_seconds", "_hours")) else int
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=getattr(preset, name), help=text)
@@ -81,7 +113,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from airflow_gemini_batch.emulator.store import StateUnusable
 
     chosen = {field.name: getattr(arguments, field.name) for field in fields(Options)}
-    chosen["keys"] = tuple(chosen["keys"] or Options.from_environment().keys)
     try:
         listener = listen(arguments.host, arguments.port)
     except OSError as error:

@@ -68,6 +68,15 @@ class Options:
     webhook_retry_seconds: float = 5.0
     """Seconds until a failed webhook is retried, doubled after each attempt, for at most a day. Default: 5 seconds."""
 
+    control_hosts: tuple[str, ...] = ()
+    """Host names under which the control API answers besides loopback ones, such as `emulator` in a container network. Default:
+    none."""
+
+    def __post_init__(self) -> None:
+        for entry in self.keys:
+            if "," in entry:
+                raise ValueError("keys: an API key has no comma; give each key as an entry of its own")
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Options:
         """Options from environment variables; the others have their defaults. Raises ValueError for text that is not a number."""
@@ -103,7 +112,7 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
 
 
 def _parsed(name: str, text: str) -> Any:
-    if name == "keys":
+    if name in ("keys", "control_hosts"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return _NUMBERS.get(name, str)(text)
 

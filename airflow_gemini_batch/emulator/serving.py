@@ -20,7 +20,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_gemini_batch.emulator.app import create_app
 from airflow_gemini_batch.emulator.control.remote import Remote
-from airflow_gemini_batch.emulator.options import Options
+from airflow_gemini_batch.emulator.options import ENVIRONMENT_PREFIX, Options
 
 #: Longer than any client's pool keeps an idle connection. If the emulator closed it first, that would look like a fault.
 _KEEP_ALIVE_SECONDS = 3600
@@ -100,8 +100,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
+    """The URL for clients on this machine, also if the socket listens on all addresses."""
     host, port = listener.getsockname()[:2]
-    return f"http://{host}:{port}"
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 
 
 class Emulator(Remote):
@@ -167,9 +168,11 @@ class EmulatorProcess(Remote):
         """Starts the process and waits until it listens. Raises RuntimeError if it exits instead."""
         command = [sys.executable, "-m", "airflow_gemini_batch.emulator", "--host", self._host]
         command += ["--port", str(self._port), "--state", str(self._state_dir), *_flags(self._options)]
+        # Everybody on the machine can read a process's arguments, so keys are in its environment.
+        keys = {f"{ENVIRONMENT_PREFIX}KEYS": ",".join(self._options.keys)} if self._options.keys else {}
         # The child must import this same package, even if only the parent's sys.path leads to it.
         path = os.pathsep.join([str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
+        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **keys, "PYTHONPATH": path})
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line.startswith(READY):
@@ -202,11 +205,10 @@ class EmulatorProcess(Remote):
 
 
 def _flags(options: Options) -> list[str]:
-    """The command-line flags for `options`."""
+    """The command-line flags for `options`, without the keys."""
     flags: list[str] = []
     for field in fields(options):
         value = getattr(options, field.name)
-        if value != field.default:
-            for one in value if isinstance(value, tuple) else (value,):
-                flags += [f"--{field.name.replace('_', '-')}".replace("--keys", "--key"), str(one)]
+        if field.name != "keys" and value != field.default:
+            flags += [f"--{field.name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
     return flags

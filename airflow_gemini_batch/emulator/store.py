@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from airflow_gemini_batch.emulator.patterns import is_found
 
 try:
     import fcntl
@@ -77,7 +78,7 @@ class Store:
         self._lock = threading.RLock()
         self._db = sqlite3.connect(folder / "emulator.sqlite3", check_same_thread=False, isolation_level=None)
         self._db.row_factory = sqlite3.Row
-        self._db.create_function("REGEXP", 2, _regexp, deterministic=True)
+        self._db.create_function("REGEXP", 2, is_found, deterministic=True)
         # synchronous=NORMAL in WAL mode: a commit survives a kill of the process, without an fsync for each commit.
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         is_new = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
@@ -167,7 +168,3 @@ def _claim(folder: Path) -> IO[str]:
             claim.close()
             raise StateUnusable(f"Another emulator uses {folder}. Stop it or choose another folder.") from error
     return claim
-
-
-def _regexp(pattern: str, text: str) -> bool:
-    return re.search(pattern, text) is not None

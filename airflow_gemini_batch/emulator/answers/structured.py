@@ -7,6 +7,7 @@ beyond it, optional properties and list items are left out.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -16,6 +17,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from airflow_gemini_batch.emulator.answers.extracts import content_words, extract, phrase
+from airflow_gemini_batch.emulator.patterns import first_match
 from airflow_gemini_batch.emulator.proto_json import Json, get, get_int, get_list, get_object
 
 #: Below this depth only required properties are generated, and lists are as short as the schema allows.
@@ -121,8 +123,11 @@ class _ValueGenerator:
     def _text(self, schema: Json, path: str, depth: int) -> str:
         pattern = schema.get("pattern")
         result = self._plain_text(schema, path)
-        if isinstance(pattern, str) and re.search(pattern, result) is None:
-            result = next((guess for guess in self._guesses(path) if re.search(pattern, guess)), result)
+        if isinstance(pattern, str):
+            re.compile(pattern)
+            # A pattern that RE2 does not take, such as one with a lookahead, is not followed.
+            with contextlib.suppress(ValueError):
+                result = first_match(pattern, [result, *self._guesses(path)]) or result
         shortest, longest = get_int(schema, "minLength") or 0, get_int(schema, "maxLength")
         if shortest > _MAX_TEXT_LENGTH:
             raise SchemaRefused(_TOO_MANY_STATES)

@@ -1,11 +1,13 @@
 """The control API under `/emulator`, a path that the real service does not have.
 
-It sets fault rules, moves the clock, and shows the journal, the calls, the jobs and the webhooks. It does not need an API key.
+It sets fault rules, moves the clock, and shows the journal, the calls, the jobs and the webhooks. It needs no API key, but
+refuses web pages of other origins.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +21,7 @@ from airflow_gemini_batch.emulator.batches.jobs import Job, snapshot_of
 from airflow_gemini_batch.emulator.batches.operations import stats
 from airflow_gemini_batch.emulator.batches.output_writer import OutputWriter
 from airflow_gemini_batch.emulator.clock import timestamp_ns
+from airflow_gemini_batch.emulator.control.guard import check_caller
 from airflow_gemini_batch.emulator.faults.kinds import Rule, parse_fault
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, read_object
@@ -27,6 +30,9 @@ from airflow_gemini_batch.emulator.webhooks.deliveries import DeliveryStore
 
 #: How long a call waits for outputs to be written, unless `timeout` is given.
 _IDLE_TIMEOUT_SECONDS = 60.0
+
+
+_Handler = Callable[[Request], Awaitable[Response]]
 
 
 class ControlApi:
@@ -39,20 +45,28 @@ class ControlApi:
         self._deliveries = deliveries
 
     def routes(self) -> list[Route]:
-        return [
-            Route("/emulator", self._about, methods=["GET"]),
-            Route("/emulator/", self._about, methods=["GET"]),
-            Route("/emulator/faults", self._list_faults, methods=["GET"]),
-            Route("/emulator/faults", self._add_faults, methods=["POST"]),
-            Route("/emulator/faults", self._clear_faults, methods=["DELETE"]),
-            Route("/emulator/faults/{id:int}", self._remove_fault, methods=["DELETE"]),
-            Route("/emulator/clock", self._clock, methods=["GET", "POST"]),
-            Route("/emulator/idle", self._idle, methods=["GET", "POST"]),
-            Route("/emulator/journal", self._journal, methods=["GET"]),
-            Route("/emulator/calls", self._calls, methods=["GET"]),
-            Route("/emulator/jobs", self._list_jobs, methods=["GET"]),
-            Route("/emulator/deliveries", self._list_deliveries, methods=["GET"]),
+        handlers = [
+            ("", self._about, ["GET"]),
+            ("/", self._about, ["GET"]),
+            ("/faults", self._list_faults, ["GET"]),
+            ("/faults", self._add_faults, ["POST"]),
+            ("/faults", self._clear_faults, ["DELETE"]),
+            ("/faults/{id:int}", self._remove_fault, ["DELETE"]),
+            ("/clock", self._clock, ["GET", "POST"]),
+            ("/idle", self._idle, ["GET", "POST"]),
+            ("/journal", self._journal, ["GET"]),
+            ("/calls", self._calls, ["GET"]),
+            ("/jobs", self._list_jobs, ["GET"]),
+            ("/deliveries", self._list_deliveries, ["GET"]),
         ]
+        return [Route(f"/emulator{path}", self._guarded(handler), methods=methods) for path, handler, methods in handlers]
+
+    def _guarded(self, handler: _Handler) -> _Handler:
+        async def handle(request: Request) -> Response:
+            check_caller(request, self._service.options.control_hosts)
+            return await handler(request)
+
+        return handle
 
     async def _about(self, request: Request) -> Response:
         return json_response(

@@ -2,16 +2,18 @@
 
 A fault is the same in Python and on the wire (`POST /emulator/faults`), where the field `on` names its kind: `http`, `file`,
 `job`, `rows`, `listing` or `webhook`. Matching is deterministic: the same rules, seeds and calls give the same faults.
+Regular expressions are RE2 (`patterns.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
 import msgspec
+
+from airflow_gemini_batch.emulator.patterns import is_found, why_refused
 
 
 class Occurrence(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -320,19 +322,19 @@ class Rule:
 
 
 def matches_call(fault: HttpFault, method: str, path: str) -> bool:
-    return (fault.method is None or fault.method.upper() == method) and re.search(fault.path, path) is not None
+    return (fault.method is None or fault.method.upper() == method) and is_found(fault.path, path)
 
 
 def matches_file(fault: FileFault, display_name: str, mime_type: str) -> bool:
-    return re.search(fault.display_name, display_name) is not None and re.search(fault.mime_type, mime_type) is not None
+    return is_found(fault.display_name, display_name) and is_found(fault.mime_type, mime_type)
 
 
 def matches_job(fault: JobFault | RowFault, display_name: str, model: str) -> bool:
-    return re.search(fault.display_name, display_name) is not None and re.search(fault.model, model) is not None
+    return is_found(fault.display_name, display_name) and is_found(fault.model, model)
 
 
 def matches_webhook(fault: WebhookFault, event: str, uri: str) -> bool:
-    return re.search(fault.event, event) is not None and re.search(fault.uri, uri) is not None
+    return is_found(fault.event, event) and is_found(fault.uri, uri)
 
 
 def chance(seed: int, what: str) -> float:
@@ -348,8 +350,6 @@ def parse_fault(text: bytes | str) -> Fault:
     """Decodes a fault. Raises msgspec.ValidationError that names the invalid field, also for an invalid regular expression."""
     fault: Fault = _decoder.decode(text)
     for name in ("path", "display_name", "mime_type", "model", "bury", "event", "uri"):
-        try:
-            re.compile(getattr(fault, name, None) or "")
-        except re.error as error:
-            raise msgspec.ValidationError(f"{name} is not a regular expression: {error}") from error
+        if why := why_refused(getattr(fault, name, None) or ""):
+            raise msgspec.ValidationError(f"{name} is not an RE2 regular expression: {why}")
     return fault

@@ -90,6 +90,11 @@ def model_not_found(model: str, version: str, method: str) -> Refusal:
     )
 
 
+def control_forbidden(why: str) -> Refusal:
+    """For calls of the control API from elsewhere; the service has no such API."""
+    return _refusal(403, "PERMISSION_DENIED", f"The control API of the emulator is for programs on this machine: {why}.")
+
+
 def file_forbidden(file_id: str) -> Refusal:
     """For unknown and expired files and for files of other projects: 403, not 404."""
     message = f"You do not have permission to access the File {file_id} or it may not exist."

@@ -168,7 +168,7 @@ def test_rules_are_validated_and_can_be_listed_and_removed(emulator):
     emulator.faults.remove(gone)
 
     assert [(rule["id"], rule["fired"]) for rule in emulator.faults.list()] == [(kept, 0)]
-    with pytest.raises(ValueError, match="not a regular expression"):
+    with pytest.raises(ValueError, match="not an RE2 regular expression"):
         emulator.faults.add(HttpFault(do="drop", path="("))
     unknown = httpx.post(f"{emulator.url}/emulator/faults", json={"on": "http", "do": "explode"}, trust_env=False)
     assert unknown.status_code == 400

@@ -15,7 +15,7 @@ EMULATOR = ROOT / "airflow_gemini_batch" / "emulator"
 
 #: The base first, then the folders in the order in which they depend on each other, then the modules that combine them.
 ORDER = [
-    *["options", "clock", "store", "journal", "proto_json", "faults", "service"],
+    *["options", "patterns", "clock", "store", "journal", "proto_json", "faults", "service"],
     *["http", "answers", "files", "models", "batches", "webhooks", "openai", "control"],
     *["app", "serving", "cli", "__init__", "__main__"],
 ]
