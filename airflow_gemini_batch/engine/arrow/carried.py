@@ -13,7 +13,7 @@ rows have one schema.
 | times, durations, intervals, uuid, pandas periods  | the text that a placeholder would show                             |
 | null                                              | string                                                             |
 | structs without fields                            | their JSON text, ``{}``                                            |
-| lists of a fixed size                             | the same, where the installed pyarrow reads null ones; else lists  |
+| what the installed pyarrow reads back otherwise   | what it reads back (see ``round_trip``)                             |
 | dictionaries, runs, views, large types            | what they hold, in the plain layout                                |
 
 Lists, structs and maps stay what they are, with these rules inside.
@@ -21,14 +21,12 @@ Lists, structs and maps stay what they are, with these rules inside.
 
 from __future__ import annotations
 
-from functools import cache
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.arrow import extensions, times
 from airflow_gemini_batch.engine.arrow.columns import strings
 from airflow_gemini_batch.engine.arrow.layouts import converted, is_binary, is_encoded, is_list, is_text, readable
+from airflow_gemini_batch.engine.arrow.round_trip import stable_type
 from airflow_gemini_batch.engine.arrow.texts import texts, twice_named
 from airflow_gemini_batch.engine.arrow.values import NoText
 
@@ -47,13 +45,17 @@ def carried_type(field: pa.Field, *, nanoseconds: bool) -> pa.DataType:
 
     :param nanoseconds: keep the nanoseconds of times that have them.
     """
+    return stable_type(_type(field, nanoseconds))
+
+
+def _type(field: pa.Field, nanoseconds: bool) -> pa.DataType:
     if reason := extensions.why_unknown(field):
         raise CannotCarryError(reason)
     type = field.type
     if (name := extensions.extension_of(type)) is not None:
         return pa.bool_() if name == extensions.BOOL8 else pa.string()
     if is_encoded(type):
-        return carried_type(pa.field("", type.value_type), nanoseconds=nanoseconds)
+        return _type(pa.field("", type.value_type), nanoseconds)
     if _types.is_nested(type):
         return _nested(type, nanoseconds)
     if _types.is_timestamp(type):
@@ -84,9 +86,9 @@ _LEAVES = (
 
 def _nested(type: pa.DataType, nanoseconds: bool) -> pa.DataType:
     def inner(field: pa.Field) -> pa.Field:
-        return pa.field(field.name, carried_type(field, nanoseconds=nanoseconds))
+        return pa.field(field.name, _type(field, nanoseconds))
 
-    if _types.is_fixed_size_list(type) and type.list_size and _reads_fixed_size_lists():
+    if _types.is_fixed_size_list(type) and type.list_size:
         return pa.list_(inner(type.value_field), type.list_size)
     if is_list(type):
         return pa.list_(inner(type.value_field))
@@ -98,18 +100,6 @@ def _nested(type: pa.DataType, nanoseconds: bool) -> pa.DataType:
         raise CannotCarryError(f"holds structs with more than one field called {twice!r}")
     fields = [inner(type.field(index)) for index in range(type.num_fields)]
     return pa.struct(fields) if fields else pa.string()
-
-
-@cache
-def _reads_fixed_size_lists() -> bool:
-    """Whether this pyarrow reads a null list of a fixed size from Parquet. Versions before 26 write it and then refuse to read it."""
-    file = pa.BufferOutputStream()
-    pq.write_table(pa.table({"list": pa.nulls(1, pa.list_(pa.int8(), 1))}), file)
-    try:
-        pq.read_table(pa.BufferReader(file.getvalue()))
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _leaf(column: pa.Array, type: pa.DataType) -> pa.Array:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch import __version__
 from airflow_gemini_batch.engine.arrow.columns import TIMESTAMP
+from airflow_gemini_batch.engine.arrow.round_trip import schema_read_back
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.layout import Manifest
 from airflow_gemini_batch.engine.run.storage import Location
@@ -106,28 +107,15 @@ def require_parquet(*schemas: pa.Schema) -> None:
     Called before anything is created at the service: answers that are paid for must find tables that can be written.
     """
     for schema in schemas:
-        found = _from_parquet(schema)
+        found = schema_read_back(schema)
         for field in () if isinstance(found, pa.Schema) and found == schema else schema:
-            alone = _from_parquet(pa.schema([field]))
+            alone = schema_read_back(pa.schema([field]))
             if not isinstance(alone, pa.Schema) or alone.field(0) != field:
                 what = f"comes back as {alone.field(0).type}" if isinstance(alone, pa.Schema) else str(alone)
                 raise InputError(
                     f"The column {field.name!r} (type {field.type}) cannot be kept in Parquet: {what}. "
                     "Cast it to another type, for example to text."
                 )
-
-
-def _from_parquet(schema: pa.Schema) -> pa.Schema | Exception:
-    """What a row of nulls comes back as."""
-    file = pa.BufferOutputStream()
-    try:
-        with pq.ParquetWriter(file, schema) as writer:
-            writer.write_table(pa.Table.from_arrays([pa.nulls(1, field.type) for field in schema], schema=schema))
-        with pq.ParquetFile(pa.BufferReader(file.getvalue())) as parquet:
-            found: pa.Schema = parquet.read().schema
-            return found
-    except (pa.ArrowException, OSError) as error:
-        return error
 
 
 class PartWriter:
