@@ -242,7 +242,10 @@ def _items(output: Path, folder: tempfile.TemporaryDirectory[str], *, key: str) 
         for _, line in OutputLines(file):
             item = _item(classify(line), key)
             if item is None:
-                log.warning("A line of the output does not belong to any request: %r", line[:200])
+                log.warning(
+                    "A line of the output does not belong to any request: %r",
+                    (line if isinstance(line, bytes) else line.head)[:200],
+                )
             else:
                 yield item
 

@@ -28,7 +28,7 @@ from airflow_gemini_batch.engine.printable import printable
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable
 from airflow_gemini_batch.engine.response.extras import Extras, extra_columns
 from airflow_gemini_batch.engine.response.joining import ANSWERED, AWAITED, NOT_SENT, Join
-from airflow_gemini_batch.engine.response.lines import OutputLines, open_output
+from airflow_gemini_batch.engine.response.lines import LongLine, OutputLines, open_output
 from airflow_gemini_batch.engine.response.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
@@ -96,7 +96,9 @@ def land(
             for answers in _answers(output, join, inputs):
                 part.write(results.batch(answers, join))
         dead_letter = _DeadLetterTable(shard, ending, inputs)
-        reasons = _Reasons(ending, extras, Ledger(run).refused(shard.id) if refused is None else refused)
+        reasons = _Reasons(
+            ending, str(run.responses_file(shard.id)), extras, Ledger(run).refused(shard.id) if refused is None else refused
+        )
         with (
             PartWriter(run.dead_letter_part(shard.id), dead_letter.schema, metadata) as part,
             RequestLines(run.requests_file(shard.id)) as requests,
@@ -142,7 +144,7 @@ class _DeadLetter(msgspec.Struct, gc=False):
     number: int
     refusal: Refusal
     request: bytes | None
-    line: bytes | None
+    line: bytes | LongLine | None
 
 
 def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_Found]]:
@@ -157,7 +159,7 @@ def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_
             continue
         if read.finish_reason is not None and read.finish_reason not in REASON_BY_FINISH:
             unknown.add(read.finish_reason)
-        weight = len(line) + inputs.row_bytes(number)
+        weight = len(read.response) + inputs.row_bytes(number)
         if answers and (len(answers) == _BATCH_ROWS or size + weight > _BATCH_BYTES):
             yield answers
             answers, size = [], 0
@@ -190,7 +192,7 @@ def _dead_letters(
             request = None if state == NOT_SENT else requests.next(key)
             line = output.line(join.line_at[number]) if state not in (NOT_SENT, AWAITED) else None
             row = _DeadLetter(number, reasons.of(state, key, line, problems[place]), request, line)
-            weight = len(request or b"") + len(line or b"") + inputs.row_bytes(number)
+            weight = len(request or b"") + len(line if isinstance(line, bytes) else b"") + inputs.row_bytes(number)
             if batch_rows and size + weight > _BATCH_BYTES:
                 yield batch_rows
                 batch_rows, size = [], 0
@@ -204,13 +206,15 @@ class _Reasons:
     """Why a row has no result.
 
     :param refused: key -> what the service said when it refused to take the row.
+    :param output: where the run keeps the output.
     """
 
     ending: Ending
+    output: str
     extras: Extras
     refused: Mapping[str, str]
 
-    def of(self, state: int, key: str, line: bytes | None, problem: str | None) -> Refusal:
+    def of(self, state: int, key: str, line: bytes | LongLine | None, problem: str | None) -> Refusal:
         """
         :param state: what the join knows of the row.
         :param line: its line of the output, where there is one.
@@ -232,7 +236,11 @@ class _Reasons:
         message = ending.message or f"{ending.job} ended without a line for this row"
         return Refusal(key, ending.reason, ending.code, ending.status, message, retryable, b"")
 
-    def _of_line(self, key: str, line: bytes) -> Refusal:
+    def _of_line(self, key: str, line: bytes | LongLine) -> Refusal:
+        if isinstance(line, LongLine):
+            # Not retryable: it was paid for, lies whole in the run, and the next answer would be as long.
+            message = f"the line of this row is {line.complaint}; it is kept in {self.output}"
+            return Refusal(key, Reason.MALFORMED_LINE, None, None, message, False, b"")
         read = classify(line)
         if isinstance(read, Refusal):
             return read
@@ -253,7 +261,7 @@ def _write_aside(run: Run, shard: Shard, output: OutputLines, join: Join) -> Non
         return
     with file.writing() as aside:
         for at in join.aside_at:
-            aside.write(output.line(at) + b"\n")
+            output.copy_line(at, aside)
 
 
 # --- rows as columns ---------------------------------------------------------------------------------------------------
@@ -346,8 +354,12 @@ class _Origin:
         return pa.RecordBatch.from_arrays([named[name] for name in schema.names], schema=schema)
 
 
-def _line_text(line: bytes | None) -> bytes | None:
-    """The line as UTF-8, which Arrow strings must be; the bytes as received stay in the run's responses file."""
+def _line_text(line: bytes | LongLine | None) -> bytes | None:
+    """The line as UTF-8, which Arrow strings must be; the bytes as received stay in the run's responses file, and so does all
+    of a line that is too long.
+    """
+    if isinstance(line, LongLine):
+        return None
     if line is None or line.isascii():
         return line
     return line.decode(errors="replace").encode()

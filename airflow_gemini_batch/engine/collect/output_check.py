@@ -55,8 +55,9 @@ def _count(output: OutputLines, keys: Collection[str] | None, *, enough: int) ->
     for _, line in output:
         counts.lines += 1
         read = classify(line)
-        if isinstance(read, Garbage) or read.key is None:
-            counts.others += not line.lstrip().startswith(b"{")
+        # A line that is too long is whole, other than a torn one.
+        if read.key is None or (isinstance(read, Garbage) and isinstance(line, bytes)):
+            counts.others += not (line if isinstance(line, bytes) else line.head).lstrip().startswith(b"{")
             continue
         if keys is not None and read.key not in keys:
             counts.others += 1

@@ -30,6 +30,7 @@ from airflow_gemini_batch.engine.json.lenient import (
     with_valid_unicode,
 )
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable, status_of
+from airflow_gemini_batch.engine.response.lines import LongLine
 from airflow_gemini_batch.engine.response.row_errors import RowError, read_bare, read_error
 
 
@@ -81,8 +82,10 @@ class Garbage(msgspec.Struct, frozen=True, gc=False):
     line: bytes
 
 
-def classify(line: bytes) -> Answer | Refusal | Garbage:
+def classify(line: bytes | LongLine) -> Answer | Refusal | Garbage:
     """What one line (without its newline) says, and about which row."""
+    if isinstance(line, LongLine):
+        return Garbage(_certain_key(line.head, line.tail), line.complaint, line.head)
     try:
         answer = _plain_answer(line)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors: wrong types, and JSON that it does not take
@@ -329,18 +332,21 @@ _HEAD_KEY = re.compile(rb'\s*\{\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*,')
 _TAIL_KEY = re.compile(rb',\s*"key"\s*:\s*("(?:[^"\\]|\\.)*")\s*\}\s*')
 
 
-def _certain_key(line: bytes) -> str | None:
-    """The key of a torn line whose beginning ``{"key":"…",`` or end ``,"key":"…"}`` is intact.
+def _certain_key(line: bytes, tail: bytes | None = None) -> str | None:
+    """The key of a line that was not read, whose beginning ``{"key":"…",`` or end ``,"key":"…"}`` is intact.
 
     Quotes inside of a JSON string are escaped, so text written by the model cannot look like that. A line that shows two
     keys identifies neither. The key is only used for the message of a row that has no other line.
+
+    :param tail: the end of the line, where ``line`` is only its beginning.
     """
     found = set()
-    if head := _HEAD_KEY.match(line):
-        found.add(head[1])
-    start = line.rfind(b",", 0, max(line.rfind(b'"key"'), 0))
-    if start >= 0 and (tail := _TAIL_KEY.fullmatch(line, start)):
-        found.add(tail[1])
+    if at_head := _HEAD_KEY.match(line):
+        found.add(at_head[1])
+    tail = line if tail is None else tail
+    start = tail.rfind(b",", 0, max(tail.rfind(b'"key"'), 0))
+    if start >= 0 and (at_tail := _TAIL_KEY.fullmatch(tail, start)):
+        found.add(at_tail[1])
     if len(found) != 1:
         return None
     try:
