@@ -42,6 +42,7 @@ EXTRA_FIELDS = (
     "webhook_audience",
     "webhook_issuer",
     "webhook_jwks_url",
+    "webhook_token_lifetime",
 )
 
 
@@ -115,7 +116,7 @@ class GeminiHook(BaseHook):
             return WebhookSettings.of_extra(extra)
         except InputError as error:
             self.log.warning("Connection %r: %s", self.gemini_conn_id, error)
-            return WebhookSettings.of_extra({**extra, "webhook_signing_secret": None})
+            return WebhookSettings.of_extra({**extra, "webhook_signing_secret": None, "webhook_token_lifetime": None})
 
     @property
     def webhooks(self) -> Webhooks:

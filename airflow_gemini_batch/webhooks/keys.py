@@ -10,6 +10,7 @@ PyJWT's client reads the key document. Three things that it lacks are added, bec
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -18,12 +19,16 @@ from typing import Any
 import httpx
 import jwt
 
+from airflow_gemini_batch.engine.gemini.deadlines import limit_headers
+
 #: Seconds after which the keys are fetched again, so that a key which the service has withdrawn is not accepted for ever.
 _LIFESPAN = 3600.0
 #: Seconds between two fetches, whether the last one succeeded or failed.
 _COOL_DOWN = 60.0
 #: Seconds for the whole fetch. The sender waits for our answer meanwhile.
 _TIMEOUT = 5.0
+#: Seconds in which a fetch that is over time can say so; what happens before its answer begins does not.
+_GRACE = 1.0
 #: Bytes. Google's key documents have a few thousand.
 _MAX_BYTES = 1 << 20
 
@@ -40,7 +45,12 @@ class _KeyClient(jwt.PyJWKClient):
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         until = time.monotonic() + self.timeout
         document = bytearray()
-        with httpx.Client(timeout=self.timeout) as http, http.stream("GET", self.uri, headers=headers) as response:
+        # Nobody waits for the fetch any more when its time is over, but its thread must end too.
+        hooks = {"request": [functools.partial(limit_headers, seconds=self.timeout)]}
+        with (
+            httpx.Client(timeout=self.timeout, event_hooks=hooks) as http,
+            http.stream("GET", self.uri, headers=headers) as response,
+        ):
             if response.status_code != 200:
                 raise jwt.PyJWKClientError(f"expected status 200, found {response.status_code}")
             for chunk in response.iter_raw():
@@ -89,7 +99,7 @@ class KeySet:
     async def _refresh(self) -> None:
         self._tried = self._clock()
         try:
-            keys = await asyncio.to_thread(self._fetch)
+            keys = await asyncio.wait_for(asyncio.to_thread(self._fetch), self._timeout + _GRACE)
         except Exception as error:  # the server at that URL may answer with anything
             self._error = error
         else:

@@ -1,8 +1,8 @@
 """The receiver of webhooks, as an ASGI application: ``POST /{conn_id}``.
 
-The receiver is open to the internet. Invariants: a body is read only up to a small size, nothing is done before the signature is
-verified, a refusal gives the sender no reason, and no body can cause a 5xx answer. Only our own failures do (keys or storage that
-cannot be reached), so that the service tries again.
+The receiver is open to the internet. Invariants: a body is read only up to a small size and for a short time, nothing is done
+before the signature is verified, a refusal gives the sender no reason, and no body can cause a 5xx answer. Only our own failures
+do (keys or storage that cannot be reached), so that the service tries again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 #: Bytes. Payloads have a few hundred bytes; user metadata may make them longer.
 MAX_BODY = 64 * 1024
+
+#: Seconds for the whole body, which the service sends at once. A sender that takes longer may only want to hold the connection.
+BODY_TIMEOUT = 10.0
 
 #: Seconds for which a connection's settings are cached, so that a burst of webhooks reads the connection once.
 _KEEP_SETTINGS = 30.0
@@ -78,9 +81,11 @@ class Receiver:
         if conn_id not in self._conn_ids:
             return Response(status_code=404)
         try:
-            body = await _limited_body(request)
+            body = await asyncio.wait_for(_limited_body(request), BODY_TIMEOUT)
         except ClientDisconnect:
             return Response(status_code=400)
+        except asyncio.TimeoutError:
+            return Response(status_code=408, headers={"Connection": "close"})
         if body is None:
             return Response(status_code=413)
         settings = await self._settings(conn_id)
@@ -131,7 +136,14 @@ class Receiver:
         key = await keys.key(key_id_of(headers))
         if key is None:
             raise SignatureError("its token is signed with a key that the service does not have")
-        return verify_token(headers, key, audience=settings.audience, issuer=settings.issuer, now=self._clock())
+        return verify_token(
+            headers,
+            key,
+            audience=settings.audience,
+            issuer=settings.issuer,
+            lifetime=settings.token_lifetime,
+            now=self._clock(),
+        )
 
     async def _take(self, conn_id: str, settings: WebhookSettings, proof: Proof, event: JobEnded | None) -> int:
         """Writes the notification. Returns the status of the answer."""

@@ -18,6 +18,9 @@ ANY_AUDIENCE = "*"
 
 _SECRET_PREFIX = "whsec_"
 
+#: Seconds. The service delivers for a day; it does not document for how long it makes its tokens valid.
+_TOKEN_LIFETIME = 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
@@ -30,6 +33,7 @@ class WebhookSettings:
     :param audience: the ``aud`` that tokens must have; ``*`` accepts any. Default: none, so that no token is accepted.
     :param issuer: the ``iss`` that tokens must have. Default: any.
     :param jwks_url: URL of the keys that verify tokens. Default: Google's.
+    :param token_lifetime: seconds, at most, until the ``exp`` of a token that arrives now. Default: a day.
     """
 
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
@@ -38,6 +42,7 @@ class WebhookSettings:
     audience: str | None = None
     issuer: str | None = None
     jwks_url: str = GOOGLE + _JWKS_PATH
+    token_lifetime: float = _TOKEN_LIFETIME
 
     @property
     def can_verify(self) -> bool:
@@ -46,7 +51,7 @@ class WebhookSettings:
 
     @classmethod
     def of_extra(cls, extra: Mapping[str, Any], base_url: str | None = None) -> WebhookSettings:
-        """The settings in a connection's extra. Raises InputError for an invalid signing secret.
+        """The settings in a connection's extra. Raises InputError for an invalid signing secret or lifetime.
 
         :param extra: the connection's extra, as a dict.
         :param base_url: the connection's base URL. The default of ``jwks_url`` is there. Default: Google's.
@@ -59,6 +64,7 @@ class WebhookSettings:
             audience=_text(extra, "webhook_audience") or uri,
             issuer=_text(extra, "webhook_issuer"),
             jwks_url=_text(extra, "webhook_jwks_url") or (base_url or GOOGLE).rstrip("/") + _JWKS_PATH,
+            token_lifetime=_seconds(extra, "webhook_token_lifetime", _TOKEN_LIFETIME),
         )
 
 
@@ -73,6 +79,19 @@ def _key(secret: str) -> bytes:
             "webhook_signing_secret is not a signing secret; expected whsec_ followed by base64, as the service returned it."
         )
     return key
+
+
+def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
+    value = extra.get(name)
+    if value in (None, ""):
+        return default
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise InputError(f"extra field {name} is {value!r}; expected seconds above 0.")
+    return seconds
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:

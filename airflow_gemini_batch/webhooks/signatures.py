@@ -73,11 +73,15 @@ def verify_standard(headers: Mapping[str, str], body: bytes, secrets: Sequence[b
     return Proof(message_id)
 
 
-def verify_token(headers: Mapping[str, str], key: jwt.PyJWK, *, audience: str, issuer: str | None = None, now: float) -> Proof:
+def verify_token(
+    headers: Mapping[str, str], key: jwt.PyJWK, *, audience: str, issuer: str | None = None, lifetime: float, now: float
+) -> Proof:
     """Check the JWT of a job's own webhook. Raises SignatureError.
 
     Google does not document the claims. ``exp``, ``nbf`` and ``iat`` are checked where present, and ``exp`` or ``iat`` is
     required. The audience is checked unless it is ``*``, and the issuer if one is given.
+
+    :param lifetime: seconds, at most, from ``now`` to ``exp``: whoever gets hold of a token can use it until then.
     """
     try:
         claims: dict[str, Any] = jwt.decode(
@@ -104,6 +108,11 @@ def verify_token(headers: Mapping[str, str], key: jwt.PyJWK, *, audience: str, i
         _check_time(issued, now)
     if expires is not None and now > expires + TOLERANCE:
         raise SignatureError("the token has expired")
+    if expires is not None and expires > now + lifetime + TOLERANCE:
+        raise SignatureError(
+            f"the token is valid for another {expires - now:,.0f} s; at most {lifetime:,.0f} s are accepted "
+            "(webhook_token_lifetime)"
+        )
     if begins is not None and now < begins - TOLERANCE:
         raise SignatureError("the token is not valid yet")
     named = headers.get("webhook-id") or claims.get("jti")

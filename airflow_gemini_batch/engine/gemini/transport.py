@@ -12,7 +12,6 @@ import functools
 import json
 import mmap
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -32,6 +31,7 @@ from airflow_gemini_batch.engine.errors import (
     ServiceError,
     UnreachableError,
 )
+from airflow_gemini_batch.engine.gemini.deadlines import limit_body, limit_headers
 from airflow_gemini_batch.engine.gemini.origins import Origin, keep_to
 from airflow_gemini_batch.engine.gemini.sdk import http_library
 from airflow_gemini_batch.engine.json.lenient import as_code, as_dict, read_any
@@ -45,13 +45,6 @@ _BLOCK_BYTES = 1024 * 1024
 
 #: Characters of a service's message that are shown: a proxy's may be a web page, a refused file's has one line for each line.
 _MESSAGE_CHARACTERS = 2000
-
-#: The body of an answer may take so many times the time that may pass without a byte. A POST has that time once, since a create
-#: must end within the lease of its claim.
-_PATIENCE = 10
-
-#: Bytes per second; a body that arrives faster may take as long as it needs.
-_SLOWEST = 10_000
 
 #: RetryInfo of 2^63 seconds has been seen; waiting for quota is limited to a day.
 _LONGEST_RETRY_AFTER = 86_400.0
@@ -113,34 +106,9 @@ def hooked_client(base_url: str) -> Any:
     """An HTTP client whose batch answers can be captured, and which stays at the origin of the base URL."""
     module = http_library()
     hooks = keep_to(Origin.of(module.URL(base_url)), module.URL)
-    hooks["response"] += [functools.partial(_limit, module.SyncByteStream), _keep]
+    hooks["request"].append(limit_headers)
+    hooks["response"] += [functools.partial(limit_body, module.SyncByteStream), _keep]
     return module.Client(follow_redirects=True, event_hooks=hooks)
-
-
-def _limit(stream_type: type, response: Any) -> None:
-    """Bound the whole time of reading a body: the HTTP library bounds only the time between two pieces of it."""
-    timeout = (response.request.extensions.get("timeout") or {}).get("read")
-    if timeout is None:
-        return
-    seconds = timeout * (1 if response.request.method == "POST" else _PATIENCE)
-    body = response.stream
-
-    class Limited(stream_type):  # type: ignore[misc] # each HTTP library wants its own base class
-        def __iter__(self) -> Iterator[bytes]:
-            begin, received = time.monotonic(), 0
-            for block in body:
-                received += len(block)
-                if time.monotonic() - begin > seconds + received / _SLOWEST:
-                    raise OutcomeUnknownError(
-                        f"The answer to {response.request.method} {printable(response.request.url.path)} comes too slowly: "
-                        f"{received:,} bytes in {time.monotonic() - begin:.0f} s. It was cut off."
-                    )
-                yield block
-
-        def close(self) -> None:
-            body.close()
-
-    response.stream = Limited()
 
 
 def mask_keys(path: Path) -> None:

@@ -23,6 +23,9 @@ from airflow_gemini_batch.engine.run.storage import Location
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PORTS = {"http": 80, "https": 443}
 
+#: Seconds for a whole request to a web server: a block of a file, or all of it where the server gives no parts.
+_REQUEST_TIMEOUT = 300.0
+
 
 class NotAllowedError(PermissionError):
     """A row names a file that it must not have read. The text completes "cannot be read: …"."""
@@ -115,6 +118,8 @@ class UploadRoots:
 
         trace = aiohttp.TraceConfig()
         trace.on_request_redirect.append(check)
+        # Of a request, from the connection to the last byte of the answer; without it, the library's own limit would do.
+        arguments.setdefault("timeout", aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT))
         arguments["connector"] = aiohttp.TCPConnector(resolver=_guarded_resolver())
         return aiohttp.ClientSession(trace_configs=[trace], **arguments)
 

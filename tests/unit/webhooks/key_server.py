@@ -27,12 +27,16 @@ class KeyServer:
         self.asked = threading.Event()
         #: Seconds between two bytes; None sends the body at once.
         self.drip: float | None = None
+        #: Whether the status line drips too, and never ends.
+        self.drips_headers = False
         self.stopping = threading.Event()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.requests += 1
         self.asked.set()
         self.may_answer.wait(10)
+        while self.drips_headers and not self.stopping.wait(0.02):
+            handler.wfile.write(b"H")
         handler.send_response(self.status)
         for name, value in {"Content-Length": str(len(self.body)), **self.headers}.items():
             handler.send_header(name, value)

@@ -196,6 +196,13 @@ async def test_a_response_that_drips_is_given_up_in_time(server: KeyServer) -> N
         await KeySet(server.url, timeout=0.2).key(KEY_ID)
 
 
+async def test_headers_that_drip_are_given_up_in_time(server: KeyServer) -> None:
+    server.drips_headers = True
+
+    with pytest.raises(KeysUnavailableError, match="headers have not ended"):
+        await KeySet(server.url, timeout=0.5).key(KEY_ID)
+
+
 async def test_a_server_that_does_not_answer_is_given_up_in_time(server: KeyServer) -> None:
     server.may_answer.clear()
 

@@ -132,6 +132,19 @@ def test_a_large_body_is_not_read(harness):
     assert harness.send(chunks(), {}) == 413
 
 
+@pytest.mark.parametrize("announced", [{}, {"content-length": "500"}])
+def test_a_body_that_does_not_end_is_cut_off(announced, harness, monkeypatch):
+    monkeypatch.setattr("airflow_gemini_batch.webhooks.receiver.BODY_TIMEOUT", 0.1)
+
+    async def drops() -> Any:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    assert harness.send(drops(), announced) == 408
+    assert harness.loads == []
+    assert harness.send(payload()) == 204
+
+
 def test_a_connection_without_webhook_settings_refuses_all_webhooks(tmp_path):
     harness = Harness(tmp_path, {})
 

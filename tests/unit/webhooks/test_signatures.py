@@ -71,11 +71,16 @@ def test_garbage_raises_nothing_but_signature_error(headers, body):
         verify_standard(headers, body, [KEY], now=NOW)
 
 
+DAY = 86_400.0
+
+
 def check(text, **given):
-    return verify_token({"webhook-signature": text}, JWK, **{"audience": "https://us/hook", "now": NOW, **given})
+    return verify_token({"webhook-signature": text}, JWK, **{"audience": "https://us/hook", "lifetime": DAY, "now": NOW, **given})
 
 
-@pytest.mark.parametrize("claims", [{}, {"exp": None}, {"iat": None}, {"aud": ["https://us/hook", "x"]}, {"nbf": int(NOW)}])
+@pytest.mark.parametrize(
+    "claims", [{}, {"exp": None}, {"iat": None}, {"aud": ["https://us/hook", "x"]}, {"nbf": int(NOW)}, {"exp": int(NOW + DAY)}]
+)
 def test_a_valid_token_is_accepted(claims):
     assert check(token(**claims)).message_id == "msg_1"
 
@@ -83,7 +88,7 @@ def test_a_valid_token_is_accepted(claims):
 def test_an_id_in_the_headers_takes_precedence():
     headers = {"webhook-signature": token(jti="other"), "webhook-id": "msg_7"}
 
-    assert verify_token(headers, JWK, audience="https://us/hook", now=NOW).message_id == "msg_7"
+    assert verify_token(headers, JWK, audience="https://us/hook", lifetime=DAY, now=NOW).message_id == "msg_7"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +102,9 @@ def test_an_id_in_the_headers_takes_precedence():
         pytest.param(token(iat=None, exp=int(NOW) - 400), id="expired"),
         pytest.param(token(iat=None, exp=None), id="good for ever"),
         pytest.param(token(nbf=int(NOW) + 400), id="not yet"),
+        pytest.param(token(exp=int(NOW + DAY) + 400), id="good for too long"),
+        pytest.param(token(iat=None, exp=int(NOW + DAY) + 400), id="good for too long and not dated"),
+        pytest.param(token(exp=1e11), id="good for thousands of years"),
         pytest.param(token(iat="soon"), id="no time"),
         pytest.param(token(key=b"x" * 32, algorithm="HS256"), id="another algorithm"),
         pytest.param(token(key="", algorithm="none"), id="unsigned"),
@@ -115,6 +123,12 @@ def test_audience_and_issuer_are_checked():
     assert check(token(), issuer="google")
     with pytest.raises(SignatureError):
         check(token(), issuer="another")
+
+
+def test_how_long_a_token_may_be_valid_can_be_set():
+    assert check(token(exp=int(NOW) + 7 * 86_400), lifetime=7 * DAY)
+    with pytest.raises(SignatureError, match=r"another 3,600 s; at most 60 s are accepted \(webhook_token_lifetime\)"):
+        check(token(exp=int(NOW) + 3_600), lifetime=60.0)
 
 
 def test_a_token_names_its_key_and_its_algorithm():

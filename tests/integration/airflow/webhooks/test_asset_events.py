@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from airflow_gemini_batch.emulator import HttpFault, JobFault, WebhookFault
 from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
 from tests.integration.airflow.webhooks.conftest import deliveries, ended
+from tests.integration.engine.scripted_server import Answer, serving
 
 #: Seconds within which a watcher fires, also on a busy machine.
 _PATIENCE = 30.0
@@ -159,6 +161,31 @@ def test_a_folder_that_cannot_be_written_delays_the_event(emulator, registered, 
         (folder / "since").rename(marks / "since")
 
     assert [event["job"] for event in watch(1.2, expected=1, list_interval=0.3, then=fix)] == jobs
+
+
+@pytest.mark.parametrize("cycle", [1, 2, 3])
+def test_a_listing_whose_page_tokens_come_again_ends_and_what_it_showed_fires_events(cycle, connect, folder, capsys):
+    """The service, or a proxy in its place, would otherwise be asked for pages for ever."""
+    job = {"name": "batches/abc", "done": True, "response": {"responsesFile": "files/batch-abc"}}
+    listed: list[str] = []
+
+    def reply(method: str, path: str) -> Answer:
+        now = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=5)
+        found = {**job, "metadata": {"state": "BATCH_STATE_SUCCEEDED", "endTime": now.isoformat()}}
+        if path.partition("?")[0].endswith("/batches"):
+            listed.append(path)
+            return Answer(body={"operations": [found], "nextPageToken": f"token {len(listed) % cycle}"})
+        return Answer(body=found)
+
+    with serving(reply) as script:
+        connect(host=script.url, extra=json.dumps({"webhook_folder": str(folder)}))
+
+        fired = watch(0, expected=1)
+
+    assert [event["job"] for event in fired] == ["batches/abc"]
+    # One listing by the watcher; the job itself is looked for in another.
+    assert len(listed) <= 2 * (cycle + 1)
+    assert "does not end" in capsys.readouterr().out
 
 
 def test_it_can_be_stored_and_watched_with():
