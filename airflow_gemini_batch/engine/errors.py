@@ -26,6 +26,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_gemini_batch.engine.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -102,12 +104,17 @@ class ApiKeyError(ServiceError):
 class RefusedError(ServiceError):
     """A definite 4xx: the service understood the request and did nothing. Repeating it unchanged does not help.
 
-    :param service_message: the service's own words, whole; the error's text shortens them.
+    :param service_message: the service's own words, whole; the error's text shortens them. As an attribute it is escaped and
+        masked like the error's text; ``received_message`` is for code that reads the words, and is shown nowhere.
     """
 
     def __init__(self, message: str, *, code: int | None = None, status: str = "", service_message: str = "") -> None:
         super().__init__(message, code=code, status=status)
-        self.service_message = service_message
+        self.received_message = service_message
+
+    @property
+    def service_message(self) -> str:
+        return printable(self.received_message)
 
 
 class NotFoundError(RefusedError):

@@ -46,7 +46,7 @@ class _KeyClient(jwt.PyJWKClient):
         until = time.monotonic() + self.timeout
         document = bytearray()
         # Nobody waits for the fetch any more when its time is over, but its thread must end too.
-        hooks = {"request": [functools.partial(limit_headers, seconds=self.timeout)]}
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [functools.partial(limit_headers, seconds=self.timeout)]}
         with (
             httpx.Client(timeout=self.timeout, event_hooks=hooks) as http,
             http.stream("GET", self.uri, headers=headers) as response,

@@ -169,7 +169,7 @@ def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_
         yield answers
     for finish_reason in sorted(unknown):
         # The service adds finish reasons over time. The answer has been paid for, and the column shows how it ended.
-        log.warning("Unknown finish reason %s: answers with content count as results.", finish_reason)
+        log.warning("Unknown finish reason %s: answers with content count as results.", printable(finish_reason))
 
 
 def _dead_letters(
@@ -322,7 +322,7 @@ class _DeadLetterTable:
         own = {
             "reason": columns.strings([refusal.reason.value for refusal in content]),
             "code": columns.int32s([refusal.code for refusal in content]),
-            "status": columns.strings([refusal.status for refusal in content]),
+            "status": columns.strings([refusal.status and printable(refusal.status) for refusal in content]),
             "message": columns.strings([refusal.message and printable(refusal.message) for refusal in content]),
             "retryable": columns.bools([refusal.retryable for refusal in content]),
             "request": columns.utf8([row.request for row in dead_letters]),

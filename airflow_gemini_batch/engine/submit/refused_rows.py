@@ -29,7 +29,7 @@ def refused_rows(error: RefusedError, keys: Sequence[str]) -> dict[str, str]:
 
     :param keys: of the requests that were sent, in their order.
     """
-    found = list(_named(error.service_message))
+    found = list(_named(error.received_message))
     if error.code != 400 or not all(0 <= number < len(keys) for number, _ in found):
         return {}
     rows: dict[str, str] = {}

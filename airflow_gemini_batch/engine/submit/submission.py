@@ -87,7 +87,7 @@ class Submission:
                 rows = refused_rows(error, outgoing.keys()) if error.code == 400 else {}
                 if not rows:
                     raise type(error)(
-                        f"Shard {shard.id}: {error}", code=error.code, status=error.status, service_message=error.service_message
+                        f"Shard {shard.id}: {error}", code=error.code, status=error.status, service_message=error.received_message
                     ) from error
                 refused = self._leave_out(shard, rows)
 
