@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.submit.inline import inline_answers
 
 log = logging.getLogger(__name__)
+
+#: Seconds after which an inline job that has succeeded is believed to have no answers. It is asked about once a minute meanwhile,
+#: because answers may come later than the state; such delays were of one or two minutes.
+_NONE_BELIEVED_AFTER = 900.0
 
 #: What becomes of the rows for which a job has no answer, by the job's state.
 _REASONS: dict[JobState, Reason] = {
@@ -68,10 +73,10 @@ def collect(
         inputs = _inputs_if_readable(run, shard, stack)
         cancelled_by_us = False
         if job is not None:
-            ledger.record_end(shard.id, job)
+            ended_at = ledger.record_end(shard.id, job)
             cancelled_by_us = ledger.cancellation(shard.id) is not None
             sent = msgspec.structs.replace(shard, requests=shard.requests - len(refused))
-            _bring_output(run, client, sent, job, inputs, resubmit_lost=options.resubmit_lost)
+            _bring_output(run, client, sent, job, inputs, resubmit_lost=options.resubmit_lost, ended_at=ended_at)
         counts = land(
             run,
             shard,
@@ -99,12 +104,22 @@ def _inputs_if_readable(run: Run, shard: Shard, stack: contextlib.ExitStack) -> 
         return None
 
 
-def _bring_output(run: Run, client: GeminiClient, shard: Shard, job: Job, inputs: Inputs | None, *, resubmit_lost: bool) -> None:
+def _bring_output(
+    run: Run,
+    client: GeminiClient,
+    shard: Shard,
+    job: Job,
+    inputs: Inputs | None,
+    *,
+    resubmit_lost: bool,
+    ended_at: float,
+) -> None:
     # An inline job that ended badly may hold answers all the same, which no listing shows.
     if job.output_file is None and not job.ended_well and job.input_file is not None:
         return
     try:
-        download(run, client, shard, job, keys=None if inputs is None else inputs.numbers)
+        keys = None if inputs is None else inputs.numbers
+        download(run, client, shard, job, keys=keys, believe_none=time.time() - ended_at >= _NONE_BELIEVED_AFTER)
     except NotFoundError as error:
         if (job.ended_well or job.output_file is not None) and not resubmit_lost:
             raise
@@ -119,11 +134,13 @@ def download(
     *,
     keys: Collection[str] | None = None,
     accept_partial: bool = False,
+    believe_none: bool = False,
 ) -> None:
     """Bring the job's output into the run, whole. A copy that has been kept is not fetched again.
 
     :param keys: the keys that were sent. Default: not known, any key is one of them.
     :param accept_partial: keep what the service gives, although rows lack that the job has counted.
+    :param believe_none: believe an inline job that it has no answers. Otherwise they are awaited.
 
     Raises OutcomeUnknownError when the service does not give it yet, or gives something else.
     """
@@ -136,7 +153,9 @@ def download(
             operation = client.get_operation(job.name)
         except NotFoundError as error:
             raise _gone(job, error) from error
-        answers = inline_answers(operation, job.name, ended_well=job.ended_well)
+        answers = inline_answers(operation, job.name, ended_well=job.ended_well, believe_none=believe_none)
+        if not answers and job.ended_well:
+            log.warning("%s has succeeded without a single answer, and still has none after a while.", job.name)
         if answers:
             with target.receiving() as path:
                 path.write_bytes(b"".join(answer + b"\n" for answer in answers))

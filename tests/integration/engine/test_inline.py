@@ -98,6 +98,73 @@ def test_answers_that_the_service_cannot_give_yet_are_asked_for_again(
     assert go(transport="inline").results == 12
 
 
+@pytest.mark.parametrize("redrives", [0, 1])
+def test_a_job_that_still_has_no_answers_after_a_while_is_believed(
+    redrives: int, go: Go, tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.1)
+    monkeypatch.setattr("airflow_gemini_batch.engine.collect.download._NONE_BELIEVED_AFTER", 0.5)
+    emulator.faults.add(RowFault(do="missing", display_name="attempt 0"))
+
+    summary = go(source=table(3), transport="inline", max_redrives=redrives, max_dead_letter_ratio=1.0)
+
+    assert (summary.results, summary.reasons) == ((3, {}) if redrives else (0, {"MISSING": 3}))
+    assert summary.balanced
+    assert len(creates(emulator)) == 1 + redrives
+
+
+def test_a_single_row_that_the_service_never_answers_ends_as_a_dead_letter(
+    go: Go, tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.1)
+    monkeypatch.setattr("airflow_gemini_batch.engine.collect.download._NONE_BELIEVED_AFTER", 0.3)
+    emulator.faults.add(RowFault(do="missing", keys=("k1",)))
+
+    summary = go(source=table(5), transport="inline", max_redrives=2)
+
+    assert (summary.results, summary.reasons) == (4, {"MISSING": 1})
+    assert len(creates(emulator)) == 3
+
+
+def test_answers_are_awaited_before_that(go: Go, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.05)
+    emulator.faults.add(RowFault(do="missing"))
+
+    with pytest.raises(OutcomeUnknownError, match="does not return its answers"):
+        go(source=table(3), transport="inline", collect_timeout=0.5)
+
+    assert len(creates(emulator)) == 1
+
+
+SUCCEEDED = {"state": "BATCH_STATE_SUCCEEDED"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "believed"),
+    [
+        ({"name": "batches/a", "done": True, "metadata": SUCCEEDED}, True),
+        ({"name": "batches/a", "done": True, "metadata": {**SUCCEEDED, "output": {"inlinedResponses": {}}}}, True),
+        ({"name": "batches/a", "done": True, "metadata": SUCCEEDED, "response": {"inlinedResponses": []}}, True),
+        ({"name": "batches/a", "done": True, "metadata": SUCCEEDED, "response": {"inlinedResponses": {}}}, True),
+        ({"name": "batches/a", "metadata": {"state": "BATCH_STATE_RUNNING"}}, False),
+        ({"name": "batches/a"}, False),
+        ({"name": "batches/a", "done": True, "metadata": SUCCEEDED, "error": {"code": 13, "message": "x"}}, False),
+        ({"name": "batches/b", "done": True, "metadata": SUCCEEDED}, False),
+        ({"done": True, "metadata": SUCCEEDED}, False),
+        ({"error": {"code": 503}}, False),
+        ([], False),
+    ],
+)
+def test_only_the_jobs_own_words_say_that_it_has_no_answers(operation: Any, believed: bool) -> None:
+    whole = json.dumps(operation).encode()
+
+    if believed:
+        assert inline_answers(whole, "batches/a", believe_none=True) == []
+    for body in (whole[:-1], b"<html>", *([] if believed else [whole])):
+        with pytest.raises(OutcomeUnknownError):
+            inline_answers(body, "batches/a", believe_none=True)
+
+
 def test_answers_that_are_gone_are_told_with_what_to_do(go: Go, emulator: Emulator) -> None:
     emulator.faults.add(HttpFault(do="status", status=404, method="GET", path="/batches/"))
 
