@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 class GeminiBatchBuildOperator(TableOperator):
     """Turn a table into request files, and return one reference for each shard, to be mapped over.
 
-    Nothing is sent and nothing is paid. A table without rows makes one shard without requests, which passes through all steps.
-    Airflow maps over at most 1,024 shards (``[core] max_map_length``).
+    Nothing is paid: the service is only asked whether it has the model. A table without rows makes one shard without requests,
+    which passes through all steps. Airflow maps over at most 1,024 shards (``[core] max_map_length``).
 
     :param source: The input table: a URI of Parquet, CSV or JSON Lines (file, folder or glob) or a list of them, an
         ``ObjectStoragePath``, a list of dicts, a pandas DataFrame or an Arrow table. Pass the last two as an upstream task's

@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn
 import msgspec
 
 from airflow_gemini_batch.engine.build.differences import describe_differences
+from airflow_gemini_batch.engine.build.preflight import check_before_build
 from airflow_gemini_batch.engine.build.shards import build_shards, digest_shards
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -35,6 +36,9 @@ from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
 log = logging.getLogger(__name__)
 
 IfExists = Literal["resume", "replace"]
+
+#: What the SDK refuses in a model's name.
+_NOT_IN_MODELS = ("..", "?", "&")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +75,26 @@ def build_run(
     :param if_exists: what to do when the destination holds a run: ``resume`` it when it is the same, or ``replace`` it.
     :param owner: the caller, the same for every try of one task instance. ``replace`` does not replace the run that this owner
         has begun with the same question, so a retry continues where the last try stopped and pays nothing twice.
-    :param client: cancels jobs of the replaced run that are still running.
+    :param client: asks the service whether key and model are good, and cancels jobs of the replaced run that are still running.
+        Default: None, which does neither.
 
     A run of the same question that is not finished is returned as it was built, with a warning, if the source has changed or
     cannot be read any more. A run of another question is replaced unasked if nothing of it was ever submitted.
 
-    Raises InputError for a source or request that cannot be used and DestinationError when the destination holds another run.
+    Before a table is read for a new run, and before a run is replaced, ``check_before_build`` checks what it can.
+
+    Raises InputError for a source or request that cannot be used, DestinationError when the destination holds another run or
+    cannot be written, ApiKeyError for a wrong key and NotFoundError for an unknown model.
     """
     if if_exists not in ("resume", "replace"):
         raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
-    if not spec.model or not isinstance(spec.model, str):
+    if not spec.model or not isinstance(spec.model, str) or any(wrong in spec.model for wrong in _NOT_IN_MODELS):
         raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
     there = _existing(run, if_exists=if_exists, owner=owner)
+    if there is None:
+        if if_exists == "resume":
+            _require_empty(run)
+        check_before_build(run, spec.model, client)
     call = _Call.of(spec, options, there)
     if there is not None:
         found = _find(run, there, call, if_exists=if_exists)
@@ -90,6 +102,8 @@ def build_run(
             return found
     if call.error is not None:
         raise call.error
+    if there is not None:
+        check_before_build(run, spec.model, client)
     if if_exists == "replace" or there is not None:
         discard_run(run, client)
     return _build(run, call, owner=owner)
@@ -227,7 +241,6 @@ def _compare_source(there: Manifest, call: _Call) -> str:
 
 def _build(run: Run, call: _Call, *, owner: str | None) -> Manifest:
     assert call.source is not None
-    _require_empty(run)
     asked = call.manifest(call.source, owner)
     spec = call.spec
     shards = build_shards(call.source, call.encoder, run=run, key=spec.key, carry=spec.carry, options=call.options)

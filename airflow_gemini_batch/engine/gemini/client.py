@@ -45,6 +45,9 @@ DEFAULT_API_VERSION = "v1beta"
 #: Seconds without a byte, on any request. The SDK's own default is to wait for ever.
 DEFAULT_REQUEST_TIMEOUT = 60.0
 
+#: Seconds for a request whose answer nothing depends on.
+_CHECK_TIMEOUT = 10.0
+
 #: The largest page that users of the listing report; its true limit is not documented.
 LIST_PAGE_SIZE = 100
 
@@ -174,6 +177,16 @@ class GeminiClient:
                 f"The service answered the create of {display_name!r} with another job: {job.name}, {job.display_name!r}."
             )
         return job
+
+    def check_model(self, model: str) -> None:
+        """Fetch a model's description. Sent once and within ten seconds: the answer may save work, and nothing depends on it.
+
+        Raises ServiceError or a subclass if there is no such answer, whatever that means.
+        """
+        timeout = min(self.endpoint.request_timeout, _CHECK_TIMEOUT)
+        options = types.HttpOptions(retry_options=_NO_RETRIES, timeout=math.ceil(timeout * 1000))
+        with translated(f"find model {model}"):
+            self._sdk.models.get(model=model, config=types.GetModelConfig(http_options=options))
 
     def get_job(self, name: str) -> Job:
         """Look at one job. Raises NotFoundError for 404: gone, or another project's."""

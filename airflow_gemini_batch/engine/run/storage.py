@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import tempfile
 import uuid
@@ -23,6 +24,8 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs as arrow_fs
 
 from airflow_gemini_batch.engine.errors import DestinationError
+
+log = logging.getLogger(__name__)
 
 #: Large enough to keep a 2 GB upload to few system calls, small enough not to show in the memory figures.
 BLOCK_BYTES = 1 << 20
@@ -185,6 +188,30 @@ class Location:
         """Remove the file or the folder with all that is in it; no error when there is nothing."""
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm(self.path, recursive=True)
+
+    def require_writable(self) -> None:
+        """Write a small file into this folder and delete it again.
+
+        Raises DestinationError when that cannot succeed without a person: no such bucket, no permission, a full disk. Any other
+        error of the storage is raised as it is, after one line that says what was tried.
+        """
+        probe = self / "probe"
+        try:
+            probe.write(b"Written to check that this folder can be written to. It may be deleted.\n")
+        except DestinationError:
+            raise
+        except FileNotFoundError as error:
+            raise DestinationError(
+                f"Cannot write {self.uri}: {error}. The bucket, container or folder does not exist, or these credentials cannot "
+                "see it: create it, correct the URI, or choose another destination."
+            ) from error
+        except Exception:
+            log.error("Cannot write %s. Check the storage, its credentials and the URI of the destination.", self.uri)
+            raise
+        try:
+            probe.delete()
+        except Exception as error:  # a store that keeps what was written is good enough for a run
+            log.info("%s cannot be deleted: %s", probe, error)
 
     def children(self) -> list[Location]:
         """The files and folders directly below, by name; empty when the folder does not exist."""

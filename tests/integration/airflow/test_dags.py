@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator, JobFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from tests.integration.airflow.conftest import created, read
 
 RunDag = Callable[..., Any]
@@ -131,13 +131,23 @@ def test_a_failing_shard_does_not_keep_others_from_being_collected(
     assert "1 of 3 shards have not been collected" in str(ran.errors[-1])
 
 
-def test_a_definite_refusal_is_not_retried(
-    run_dag: RunDag, source: str, tmp_path: Path, connect: Any, emulator: Emulator
-) -> None:
-    connect(password="invalid-key-of-someone")
+def test_a_definite_refusal_is_not_retried(run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator) -> None:
+    emulator.faults.add(HttpFault(do="status", status=400, path=":batchGenerateContent"))
 
     ran = run_dag(STEPS, SOURCE=source, DESTINATION=str(tmp_path / "run"))
 
     assert ran.tasks["submit"] == ["failed"] * 3
-    assert len([error for error in ran.errors if "API key not valid" in str(error)]) == 3
+    assert len([error for error in ran.errors if "RefusedError" in str(error)]) == 3
     assert created(emulator) == []
+
+
+def test_a_wrong_key_fails_the_build_which_is_not_retried(
+    run_dag: RunDag, tmp_path: Path, connect: Any, emulator: Emulator
+) -> None:
+    connect(password="invalid-key-of-someone")
+
+    ran = run_dag(STEPS, SOURCE="/nowhere/rows.parquet", DESTINATION=str(tmp_path / "run"))
+
+    assert ran.tasks["build"] == ["failed"]
+    assert len([error for error in ran.errors if "API key not valid" in str(error)]) == 1
+    assert not [file for file in (tmp_path / "run").rglob("*") if file.is_file()]

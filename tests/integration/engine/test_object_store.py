@@ -14,7 +14,7 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
-from airflow_gemini_batch.engine.errors import RefusedError
+from airflow_gemini_batch.engine.errors import DestinationError, RefusedError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.webhooks.events import JobEnded
@@ -99,6 +99,11 @@ def test_a_store_that_refuses_is_not_an_empty_one(s3: dict[str, Any], monkeypatc
         elsewhere("s3://no-such-bucket/x", {**s3, "endpoint_url": "http://127.0.0.1:9"}).exists()
 
     assert not isinstance(caught.value, FileNotFoundError)
+
+
+def test_a_bucket_that_does_not_exist_is_found_before_the_source_is_read(go: Callable[..., Summary], s3: dict[str, Any]) -> None:
+    with pytest.raises(DestinationError, match=r"Cannot write s3://no-such-bucket/run.*bucket does not exist.*create it"):
+        go(source="s3://lake/nothing.parquet", destination="s3://no-such-bucket/run", storage_options=s3)
 
 
 def test_a_table_in_the_store_becomes_two_tables_in_the_store(
