@@ -23,7 +23,8 @@ from airflow_gemini_batch.emulator.http.bodies import TOO_DEEP, json_response
 from airflow_gemini_batch.emulator.http.fault_middleware import FaultMiddleware, drain
 from airflow_gemini_batch.emulator.http.refusals import Refusal
 from airflow_gemini_batch.emulator.models.api import ModelsApi
-from airflow_gemini_batch.emulator.models.caches import CachesApi, CacheStore
+from airflow_gemini_batch.emulator.models.cache_store import CacheStore
+from airflow_gemini_batch.emulator.models.caches import CachesApi
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.openai.api import OpenAIBatchesApi
 from airflow_gemini_batch.emulator.openai.lines import FORMATS
@@ -64,7 +65,7 @@ def create_app(state_dir: Path | str, options: Options | None = None) -> Starlet
         batches,
         OpenAIBatchesApi(service, files, jobs, batches),
         ModelsApi(service, references),
-        CachesApi(service, caches),
+        CachesApi(service, caches, references),
         WebhooksApi(service, webhooks, deliveries),
         ControlApi(service, jobs, writer, deliveries),
     )

@@ -33,7 +33,10 @@ _CHOICE_HELP = {
     "taken_name": "when to refuse an upload whose file name is in use (default: %(default)s)",
 }
 
-_LISTS = {"control_hosts": "host names under which the control API answers, besides loopback ones (default: none)"}
+_LISTS = {
+    "models": "names of models to know beside the service's own (default: none)",
+    "control_hosts": "host names under which the control API answers, besides loopback ones (default: none)",
+}
 
 
 class _KeyRefused(argparse.Action):

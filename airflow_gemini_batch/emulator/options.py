@@ -68,6 +68,10 @@ class Options:
     webhook_retry_seconds: float = 5.0
     """Seconds until a failed webhook is retried, doubled after each attempt, for at most a day. Default: 5 seconds."""
 
+    models: tuple[str, ...] = ()
+    """Names of models that the emulator knows beside the service's own, such as `gemini-9-preview`. A name with `embedding` in it
+    embeds, any other generates. Default: none; all other names are answered with 404."""
+
     control_hosts: tuple[str, ...] = ()
     """Host names under which the control API answers besides loopback ones, such as `emulator` in a container network. Default:
     none."""
@@ -76,6 +80,8 @@ class Options:
         for entry in self.keys:
             if "," in entry:
                 raise ValueError("keys: an API key has no comma; give each key as an entry of its own")
+        # Names are accepted as clients write them.
+        object.__setattr__(self, "models", tuple(name.removeprefix("models/") for name in self.models))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Options:
@@ -112,7 +118,7 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
 
 
 def _parsed(name: str, text: str) -> Any:
-    if name in ("keys", "control_hosts"):
+    if name in ("keys", "models", "control_hosts"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return _NUMBERS.get(name, str)(text)
 

@@ -45,12 +45,16 @@ class ParsedRequest:
     def tokens_by_modality(self) -> dict[str, int]:
         counts = {"TEXT": tokens_in(self.text_bytes)}
         for mime_type in self.media:
-            modality = _MODALITIES.get(mime_type.partition("/")[0], "DOCUMENT")
+            modality = modality_of(mime_type)
             counts[modality] = counts.get(modality, 0) + TOKENS_PER_MEDIA_PART
         return counts
 
 
 _MODALITIES = {"image": "IMAGE", "audio": "AUDIO", "video": "VIDEO", "text": "DOCUMENT", "application": "DOCUMENT"}
+
+
+def modality_of(mime_type: str) -> str:
+    return _MODALITIES.get(mime_type.partition("/")[0], "DOCUMENT")
 
 
 def parse_request(request: Json) -> ParsedRequest:

@@ -39,8 +39,8 @@ def generate_content(request: Json, model: str) -> Json:
     }
 
 
-def count_tokens(request: Json) -> Json:
-    by_modality = parse_request(request).tokens_by_modality()
+def token_counts(by_modality: dict[str, int]) -> Json:
+    """A CountTokensResponse."""
     return {"totalTokens": sum(by_modality.values()), "promptTokensDetails": _details(by_modality)}
 
 

@@ -75,7 +75,7 @@ class BatchesApi:
     async def _create(self, request: Request) -> Response:
         project = project_of(request, self._service)
         path, _, method = request.url.path.rpartition(":")
-        model = known_model("/".join(path.split("/")[-2:]), version_of(request), method)
+        model = known_model("/".join(path.split("/")[-2:]), version_of(request), method, self._service.options.models)
         body = await read_object(request, most=self._service.options.max_inline_bytes)
         for problem in field_problems(body, "CreateBatchRequest"):
             raise refusals.field_refused(problem, "batch")
@@ -111,6 +111,7 @@ class BatchesApi:
                 if file.state(self._service.clock.now()) != "ACTIVE":
                     raise refusals.file_not_active(file.id)
                 sha256 = file.sha256
+                kind = await asyncio.to_thread(self._kind_of_lines, kind, self._files.path(file))
                 if kind in self._formats:
                     target = self._service.store.content(content)
                     await asyncio.to_thread(self._formats[kind].translate_input, self._files.path(file), target)
@@ -139,6 +140,11 @@ class BatchesApi:
             self._service.store.content(content).unlink(missing_ok=True)
             raise
         return job, entry
+
+    def _kind_of_lines(self, kind: str, path: Path) -> str:
+        """The kind of a job with this input file: files of another format are served by Gemini's own method too."""
+        formats = ((name, form) for name, form in self._formats.items() if form.native_kind == kind)
+        return next((name for name, form in formats if form.is_used_in(path)), kind)
 
     def _new_job(
         self, job_id: str, project: str, model: str, kind: str, body: Json, file_name: str | None, totals: InputTotals

@@ -111,6 +111,10 @@ def cache_forbidden() -> Refusal:
     return _refusal(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")
 
 
+def cache_too_small(total: int, least: int) -> Refusal:
+    return invalid_argument(f"Cached content is too small. total_token_count={total}, min_total_token_count={least}")
+
+
 def cache_of_other_model(requested: str, cached: str) -> Refusal:
     return invalid_argument(
         f"Model used by GenerateContent request ({requested}) and CachedContent ({cached}) has to be the same."
@@ -122,6 +126,10 @@ def cache_has_its_own() -> Refusal:
         "CachedContent can not be used with GenerateContent request setting system_instruction, tools or tool_config.\n\n"
         "Proposed fix: move those values to CachedContent from GenerateContent request."
     )
+
+
+def webhook_taken(webhook_id: str) -> Refusal:
+    return _refusal(409, "ALREADY_EXISTS", f"Requested entity already exists: webhooks/{webhook_id}.")
 
 
 def file_taken(file_id: str) -> Refusal:

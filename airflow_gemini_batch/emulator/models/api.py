@@ -8,32 +8,17 @@ from starlette.routing import Route
 
 from airflow_gemini_batch.emulator.answers.embeddings import embed_content
 from airflow_gemini_batch.emulator.answers.request import value_error
-from airflow_gemini_batch.emulator.answers.response import count_tokens, generate_content
+from airflow_gemini_batch.emulator.answers.response import generate_content
 from airflow_gemini_batch.emulator.answers.structured import SchemaRefused
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object
 from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, project_of, version_of
+from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
 from airflow_gemini_batch.emulator.http.request_fields import field_problems
-from airflow_gemini_batch.emulator.models.names import known_model
+from airflow_gemini_batch.emulator.models.names import MODELS, known_model, methods_of
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.proto_json import Json, get_list, get_object
 from airflow_gemini_batch.emulator.service import Service
-
-_GENERATES = ["generateContent", "countTokens", "createCachedContent", "batchGenerateContent"]
-_EMBEDS = ["embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent"]
-
-#: The models in the listing. Any other name that looks like a model's name works too.
-_MODELS = {
-    "gemini-3.6-flash": _GENERATES,
-    "gemini-3.5-flash": _GENERATES,
-    "gemini-3-pro-preview": _GENERATES,
-    "gemini-3-pro-image-preview": _GENERATES,
-    "gemini-2.5-pro": _GENERATES,
-    "gemini-2.5-flash": _GENERATES,
-    "gemini-2.5-flash-lite": _GENERATES,
-    "gemini-embedding-2": _EMBEDS,
-    "gemini-embedding-001": _EMBEDS,
-}
 
 
 class ModelsApi:
@@ -76,24 +61,33 @@ class ModelsApi:
         return json_response({"embeddings": [embed_content(item, model, in_batch=False)["embedding"] for item in requests]})
 
     async def _count(self, request: Request) -> Response:
-        self._caller(request)
+        project, _ = self._caller(request)
         body = await read_object(request)
-        return json_response(count_tokens(get_object(body, "generateContentRequest") or body))
+        counted = get_object(body, "generateContentRequest") or body
+        return json_response(self._references.count_tokens(counted, project, self._service.clock.now()))
 
     async def _list_models(self, request: Request) -> Response:
         project_of(request, self._service)
-        page_size_of(request, default=50, most=1000)
-        return json_response({"models": [_model(name) for name in _MODELS]})
+        size = page_size_of(request, default=50, most=1000)
+        page, (start,) = open_token(request.query_params.get("pageToken"), start=(0,))
+        names = list(dict.fromkeys([*MODELS, *self._service.options.models]))
+        end = max(0, start) + size
+        body: Json = {"models": [_model(name) for name in names[max(0, start) : end]]}
+        if end < len(names):
+            body["nextPageToken"] = next_token(page + 1, (end,))
+        return json_response(body)
 
     async def _get_model(self, request: Request) -> Response:
         project_of(request, self._service)
-        name = known_model(f"models/{request.path_params['model']}", version_of(request), "getModel")
+        name = known_model(
+            f"models/{request.path_params['model']}", version_of(request), "getModel", self._service.options.models
+        )
         return json_response(_model(name.removeprefix("models/")))
 
     def _caller(self, request: Request) -> tuple[str, str]:
         project = project_of(request, self._service)
         path, _, method = request.url.path.rpartition(":")
-        return project, known_model("/".join(path.split("/")[-2:]), version_of(request), method)
+        return project, known_model("/".join(path.split("/")[-2:]), version_of(request), method, self._service.options.models)
 
     async def _checked_request(self, request: Request, message: str) -> tuple[str, Json]:
         project, model = self._caller(request)
@@ -115,5 +109,5 @@ def _model(name: str) -> Json:
         "description": "Synthetic answers of the emulator under this model's name.",
         "inputTokenLimit": 1048576,
         "outputTokenLimit": 65536,
-        "supportedGenerationMethods": _MODELS.get(name, _EMBEDS if "embedding" in name else _GENERATES),
+        "supportedGenerationMethods": list(methods_of(name)),
     }

@@ -11,13 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from airflow_gemini_batch.emulator.answers.response import count_tokens
+from airflow_gemini_batch.emulator.answers.request import file_uris
 from airflow_gemini_batch.emulator.clock import HOUR, SECOND, timestamp_us
 from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.bodies import json_response, page_size_of, read_object
 from airflow_gemini_batch.emulator.http.callers import API_VERSIONS, project_of, version_of
 from airflow_gemini_batch.emulator.http.page_tokens import next_token, open_token
-from airflow_gemini_batch.emulator.models.names import known_model
+from airflow_gemini_batch.emulator.models.cache_store import CacheStore
+from airflow_gemini_batch.emulator.models.names import known_model, min_cache_tokens
+from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.proto_json import Json, get_text
 from airflow_gemini_batch.emulator.service import Service, new_id
 
@@ -27,27 +29,13 @@ _LAST_MOMENT = 2**63 - 1
 _FRACTION = re.compile(r"\.\d+(?=Z|[+-]|$)")
 
 
-class CacheStore:
-    """Caches in the database. Expired caches are not returned."""
-
-    def __init__(self, service: Service) -> None:
-        self._store = service.store
-
-    def find(self, project: str, cache_id: str, moment: int) -> sqlite3.Row | None:
-        return self._store.row("SELECT * FROM caches WHERE id = ? AND project = ? AND expires_ns > ?", cache_id, project, moment)
-
-    def model_of(self, project: str, name: str, moment: int) -> str | None:
-        """The model of the cache, or None if the cache does not exist at `moment`."""
-        found = self.find(project, name.removeprefix("cachedContents/"), moment)
-        return None if found is None else str(json.loads(found["shown"])["model"])
-
-
 class CachesApi:
     """create, get, list, patch and delete."""
 
-    def __init__(self, service: Service, caches: CacheStore) -> None:
+    def __init__(self, service: Service, caches: CacheStore, references: References) -> None:
         self._service = service
         self._caches = caches
+        self._references = references
         self._store = service.store
 
     def routes(self) -> list[Route]:
@@ -67,9 +55,14 @@ class CachesApi:
         project = project_of(request, self._service)
         body = await read_object(request)
         named = get_text(body, "model")
-        model = known_model(named if "/" in named else f"models/{named}", version_of(request), "createCachedContent")
+        model = known_model(
+            named if "/" in named else f"models/{named}",
+            version_of(request),
+            "createCachedContent",
+            self._service.options.models,
+        )
         now = self._service.clock.now()
-        shown: Json = {"model": model, "usageMetadata": _usage(body)}
+        shown: Json = {"model": model, "usageMetadata": {"totalTokenCount": self._checked_tokens(body, model, project, now)}}
         if display_name := get_text(body, "displayName"):
             shown["displayName"] = display_name
         cache_id = new_id(20)
@@ -78,6 +71,18 @@ class CachesApi:
             "caches", id=cache_id, project=project, shown=json.dumps(shown), created_ns=now, updated_ns=now, expires_ns=expires
         )
         return json_response(_resource(self._find(project, cache_id)))
+
+    def _checked_tokens(self, body: Json, model: str, project: str, now: int) -> int:
+        """The size of the content. Raises a Refusal if it has unusable files or is too small for the model."""
+        for uri in file_uris(body):
+            if uri.startswith("gs://"):
+                raise refusals.invalid_argument(f"Invalid or unsupported file uri: {uri}")
+        if refusal := self._references.file_refusal_for(body, project, now):
+            raise refusal
+        total = int(self._references.count_tokens(body, project, now)["totalTokens"])
+        if total < (least := min_cache_tokens(model)):
+            raise refusals.cache_too_small(total, least)
+        return total
 
     async def _list(self, request: Request) -> Response:
         project = project_of(request, self._service)
@@ -116,10 +121,6 @@ class CachesApi:
         if row is None:
             raise refusals.cache_forbidden()
         return row
-
-
-def _usage(body: Json) -> Json:
-    return {"totalTokenCount": count_tokens(body)["totalTokens"]}
 
 
 def _expires(body: Json, now: int) -> int | None:

@@ -78,7 +78,9 @@ class OpenAIBatchesApi:
         if file is None:
             raise refusals.not_found()
         method = METHOD_BY_KIND[kind.removeprefix("openai-")]
-        model = known_model(f"models/{model_of(self._files.path(file))}", version_of(request), method)
+        model = known_model(
+            f"models/{model_of(self._files.path(file))}", version_of(request), method, self._service.options.models
+        )
         display_name = get_text(get_object(body, "metadata"), "display_name")
         batch = {"inputConfig": {"fileName": file.name}, "displayName": display_name}
         job = await self._batches.create(request, project, model, kind, batch)

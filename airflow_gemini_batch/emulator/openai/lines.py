@@ -29,6 +29,19 @@ _SETTINGS = {
 _FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
 
 
+def has_lines_for(source: Path, endpoint: str) -> bool:
+    """Whether the first line of a file is one of OpenAI's, for this endpoint."""
+    with source.open("rb") as lines:
+        for text in lines:
+            if text.strip():
+                try:
+                    line = from_json(text)
+                except ValueError:
+                    return False
+                return isinstance(line, dict) and "custom_id" in line and "body" in line and line.get("url") == endpoint
+    return False
+
+
 def translate_input(source: Path, target: Path, endpoint: str) -> None:
     """Translates an OpenAI input file to Gemini's input lines. Raises a Refusal that lists invalid lines."""
     complaints = []
@@ -149,10 +162,11 @@ def _completion(response: Json, created: int) -> Json:
         "created": created,
         "model": response["modelVersion"],
         "choices": [_choice(candidate) for candidate in response.get("candidates", [])],
+        # In batches the layer spells these as the service's own JSON does, unlike in its interactive answers.
         "usage": {
-            "prompt_tokens": usage["promptTokenCount"],
-            "completion_tokens": usage.get("candidatesTokenCount", 0),
-            "total_tokens": usage["totalTokenCount"],
+            "promptTokens": usage["promptTokenCount"],
+            "completionTokens": usage.get("candidatesTokenCount", 0),
+            "totalTokens": usage["totalTokenCount"],
         },
     }
 
@@ -173,11 +187,16 @@ def _choice(candidate: Json) -> Json:
 def _vector(response: Json) -> Json:
     tokens = int(response["tokenCount"])
     vector = {"object": "embedding", "index": 0, "embedding": response["embedding"]["values"]}
-    return {"object": "list", "data": [vector], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+    return {"object": "list", "data": [vector], "usage": {"promptTokens": tokens, "totalTokens": tokens}}
 
 
 #: Line format by job kind, for the batch code and the output writer.
 FORMATS = {
-    kind: LineFormat(partial(translate_input, endpoint=endpoint), partial(output_line, kind))
+    kind: LineFormat(
+        native_kind=kind.removeprefix("openai-"),
+        is_used_in=partial(has_lines_for, endpoint=endpoint),
+        translate_input=partial(translate_input, endpoint=endpoint),
+        output_line=partial(output_line, kind),
+    )
     for kind, endpoint in ENDPOINT_BY_KIND.items()
 }

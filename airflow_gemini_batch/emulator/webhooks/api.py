@@ -49,7 +49,8 @@ class WebhooksApi:
         events = _checked_events(body)
         if not events:
             raise refusals.invalid_argument("subscribed_events must not be empty.")
-        webhook = self._webhooks.add(project, get_text(body, "name"), checked_uri(get_text(body, "uri")), events)
+        chosen_id = request.query_params.get("webhook_id") or request.query_params.get("webhookId")
+        webhook = self._webhooks.add(project, get_text(body, "name"), checked_uri(get_text(body, "uri")), events, chosen_id)
         return json_response({**self._shown(webhook), "new_signing_secret": webhook.secrets[-1].value})
 
     async def _list(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ EVENTS = (
     *("interaction.requires_action", "interaction.completed", "interaction.failed", "interaction.cancelled"),
     "video.generated",
 )
+
+#: An id that the caller may choose, by the rules that Google's APIs have in common.
+_WEBHOOK_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 #: How long a replaced secret still signs webhooks, unless it is revoked immediately.
 _ROTATION_NS = 24 * HOUR
@@ -76,9 +80,15 @@ class WebhookStore:
         self._service = service
         self._store = service.store
 
-    def add(self, project: str, name: str, uri: str, events: tuple[str, ...]) -> Webhook:
+    def add(self, project: str, name: str, uri: str, events: tuple[str, ...], chosen_id: str | None = None) -> Webhook:
+        """Raises a Refusal if `chosen_id` is not an id or in use, by any project."""
         now = self._service.clock.now()
-        webhook = Webhook(new_id(36), project, name, uri, events, ENABLED, now, now, (Secret(new_secret()),))
+        if chosen_id is not None:
+            if not _WEBHOOK_ID.fullmatch(chosen_id):
+                raise refusals.invalid_argument(f"Invalid webhook_id: {chosen_id!r}.")
+            if self.by_id(chosen_id) is not None:
+                raise refusals.webhook_taken(chosen_id)
+        webhook = Webhook(chosen_id or new_id(36), project, name, uri, events, ENABLED, now, now, (Secret(new_secret()),))
         self._store.insert("webhooks", **_columns(webhook))
         return webhook
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from google import genai
 from google.genai import types
@@ -100,3 +101,31 @@ def test_create_get_cancel_and_delete_in_curl(emulator: Emulator, curl: Callable
     assert answer["metadata"] == {"key": "request-1"}
     assert curl(f"/v1beta/{first['name']}", "-X", "DELETE") == {}
     assert [job["name"] for job in curl("/v1beta/batches")["operations"]] == [second["name"]]
+
+
+def test_the_pages_calls_without_a_method_are_gets_and_do_nothing(emulator: Emulator, tmp_path: Path):
+    """As printed, the samples for cancel and delete send GET, which the service has no route for: `docs/official-samples.md`."""
+    with httpx.Client(base_url=emulator.url, headers={"x-goog-api-key": "any"}, trust_env=False) as http:
+        request = {"contents": [{"parts": [{"text": "Tell me a joke."}]}]}
+        body = {"batch": {"input_config": {"requests": {"requests": [{"request": request}]}}}}
+        name = http.post(f"/v1beta/models/{MODEL}:batchGenerateContent", json=body).json()["name"]
+
+        assert [http.get(f"/v1beta/{name}:{method}").status_code for method in ("cancel", "delete")] == [404, 404]
+        assert http.get(f"/v1beta/{name}").json()["metadata"]["state"] == "BATCH_STATE_PENDING"
+
+
+def test_the_rest_sample_for_webhooks_chooses_the_id(emulator: Emulator):
+    body = {
+        "name": "My Example Webhook",
+        "uri": "https://my-api.com/gemini-callback",
+        "subscribed_events": ["batch.succeeded", "batch.failed"],
+    }
+    with httpx.Client(base_url=emulator.url, headers={"x-goog-api-key": "any"}, trust_env=False) as http:
+        made = http.post("/v1/webhooks?webhook_id=my-example-webhook-123", json=body)
+        again = http.post("/v1/webhooks?webhook_id=my-example-webhook-123", json=body)
+        nonsense = http.post("/v1/webhooks?webhook_id=a/b", json=body)
+
+        assert (made.json()["id"], made.json()["name"]) == ("my-example-webhook-123", "My Example Webhook")
+        assert (again.status_code, again.json()["error"]["status"]) == (409, "ALREADY_EXISTS")
+        assert nonsense.status_code == 400
+        assert http.get("/v1/webhooks/my-example-webhook-123").json()["uri"] == body["uri"]

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from google import genai
+from google.genai import errors
 
 from airflow_gemini_batch.emulator import Emulator, JobFault, RowFault
 from tests.integration.emulator.conftest import MODEL
@@ -53,6 +54,7 @@ def test_the_compatibility_layers_sample_works_call_by_call(
     assert completion["choices"] == [
         {"index": 0, "message": {"role": "assistant", "content": "Rain falls."}, "finish_reason": "stop"}
     ]
+    assert completion["usage"] == {"promptTokens": 5, "completionTokens": 3, "totalTokens": 8}
     assert rows[1]["response"]["body"]["choices"][0]["finish_reason"] == "length"
 
 
@@ -64,8 +66,40 @@ def test_embeddings_have_openais_format(emulator: Emulator, client: genai.Client
     emulator.advance(1000)
 
     output = openai.get(f"/batches/{batch['id']}").json()["output_file_id"]
-    [vector] = json.loads(client.files.download(file=output))["response"]["body"]["data"]
-    assert len(vector["embedding"]) == 4
+    body = json.loads(client.files.download(file=output))["response"]["body"]
+    assert [len(vector["embedding"]) for vector in body["data"]] == [4]
+    assert body["usage"] == {"promptTokens": 3, "totalTokens": 3}
+
+
+def test_a_job_of_geminis_own_api_serves_openais_lines(emulator: Emulator, client: genai.Client, steps):
+    uploaded = steps.upload([line("request-1"), line("request-2", model="gpt-4o")])
+
+    job = client.batches.create(model=MODEL, src=uploaded.name)
+    emulator.advance(1000)
+
+    rows = steps.rows(job)
+    assert [row["custom_id"] for row in rows] == ["request-1", "request-2"]
+    assert {row["response"]["body"]["choices"][0]["message"]["content"] for row in rows} == {"Rain falls."}
+    assert {row["response"]["body"]["model"] for row in rows} == {MODEL}
+    assert client.batches.get(name=job.name).model == f"models/{MODEL}"
+
+
+def test_an_embedding_job_of_geminis_own_api_serves_openais_lines(emulator: Emulator, client: genai.Client, steps):
+    body = {"model": "text-embedding-3-small", "input": "Rain falls.", "dimensions": 4}
+    uploaded = steps.upload([{**line("e1", "/v1/embeddings"), "body": body}])
+
+    job = client.batches.create_embeddings(model="gemini-embedding-001", src={"file_name": uploaded.name})
+    emulator.advance(1000)
+
+    [row] = steps.rows(job)
+    assert len(row["response"]["body"]["data"][0]["embedding"]) == 4
+
+
+def test_openais_lines_of_another_endpoint_are_not_served(client: genai.Client, steps):
+    uploaded = steps.upload([{**line("e1", "/v1/embeddings"), "body": {"input": "Rain falls."}}])
+
+    with pytest.raises(errors.ClientError, match="Error on line 1"):
+        client.batches.create(model=MODEL, src=uploaded.name)
 
 
 def test_request_settings_are_applied(emulator: Emulator, client: genai.Client, steps, openai: httpx.Client):

@@ -11,10 +11,13 @@ from airflow_gemini_batch.emulator import FileFault
 from tests.integration.emulator.conftest import MODEL
 
 HOUR = 3600
+#: 4,250 tokens of the emulator, enough for a cache of any model.
+HANDBOOK = "A long handbook. " * 1000
+CONTENTS = [{"parts": [{"text": HANDBOOK}], "role": "user"}]
 
 
 def cache(client, model: str = MODEL, ttl: str = "3600s") -> str:
-    config = types.CreateCachedContentConfig(contents="A long handbook.", ttl=ttl)
+    config = types.CreateCachedContentConfig(contents=HANDBOOK, ttl=ttl)
     return client.caches.create(model=model, config=config).name
 
 
@@ -90,24 +93,86 @@ def test_an_interactive_request_whose_cache_has_expired_is_forbidden(emulator, c
 
 @pytest.mark.parametrize("life", [{"ttl": "0s"}, {"expireTime": "2001-01-01T00:00:00Z"}, {"expireTime": "soon"}, {"ttl": "1h"}])
 def test_a_cache_must_expire_in_the_future(http, life):
-    answer = http.post("/v1beta/cachedContents", json={"model": f"models/{MODEL}", **life})
+    answer = http.post("/v1beta/cachedContents", json={"model": f"models/{MODEL}", "contents": CONTENTS, **life})
 
     assert answer.status_code == 400
 
 
 def test_the_expiry_of_a_cache_may_have_nanoseconds(http):
-    made = http.post("/v1/cachedContents", json={"model": f"models/{MODEL}", "expireTime": "2199-01-01T00:00:00.123456789Z"})
+    made = http.post(
+        "/v1/cachedContents",
+        json={"model": f"models/{MODEL}", "contents": CONTENTS, "expireTime": "2199-01-01T00:00:00.123456789Z"},
+    )
 
     assert made.json()["expireTime"].startswith("2199-01-01T00:00:00.")
 
 
 @pytest.mark.parametrize("model", [MODEL, f"models/{MODEL}"])
 def test_a_cache_may_name_its_model_either_way(http, model):
-    assert http.post("/v1/cachedContents", json={"model": model}).json()["model"] == f"models/{MODEL}"
+    assert http.post("/v1/cachedContents", json={"model": model, "contents": CONTENTS}).json()["model"] == f"models/{MODEL}"
 
 
 def test_a_cache_may_have_a_very_long_life(http):
-    assert http.post("/v1/cachedContents", json={"model": f"models/{MODEL}", "expireTime": "9999-01-01T00:00:00Z"}).is_success
+    assert http.post(
+        "/v1/cachedContents", json={"model": f"models/{MODEL}", "contents": CONTENTS, "expireTime": "9999-01-01T00:00:00Z"}
+    ).is_success
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "refusal"),
+    [
+        ("gemini-2.5-flash", 1023, "total_token_count=1023, min_total_token_count=1024"),
+        ("gemini-2.5-flash", 1024, None),
+        ("gemini-3.5-flash-lite", 1023, "total_token_count=1023, min_total_token_count=1024"),
+        ("gemini-2.5-pro", 4095, "total_token_count=4095, min_total_token_count=4096"),
+        ("gemini-2.5-pro", 4096, None),
+        ("gemini-2.5-pro", 0, "total_token_count=0, min_total_token_count=4096"),
+    ],
+)
+def test_a_cache_that_is_too_small_is_refused(http, model: str, size: int, refusal: str | None):
+    contents = [{"parts": [{"text": "a" * 4 * size}], "role": "user"}]
+
+    answer = http.post("/v1beta/cachedContents", json={"model": f"models/{model}", "contents": contents})
+
+    if refusal is None:
+        assert answer.json()["usageMetadata"] == {"totalTokenCount": size}
+    else:
+        error = {"code": 400, "message": f"Cached content is too small. {refusal}", "status": "INVALID_ARGUMENT"}
+        assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+PDF = b"%PDF-1.4\n/Type /Pages\n" + b"<< /Type /Page >>\n" * 4
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "content", "tokens"),
+    [("text/plain", b"a" * 8000, 2000), ("application/pdf", PDF, 4 * 258), ("image/png", b"a" * 8000, 258)],
+)
+def test_a_stored_file_counts_by_its_content(http, client, mime_type: str, content: bytes, tokens: int):
+    file = upload(client, content, mime_type)
+    contents = [{"parts": [{"fileData": {"fileUri": file.uri, "mimeType": mime_type}}], "role": "user"}]
+
+    counted = http.post(f"/v1/models/{MODEL}:countTokens", json={"contents": contents}).json()
+    cached = http.post("/v1/cachedContents", json={"model": f"models/{MODEL}", "contents": contents})
+
+    assert counted["totalTokens"] == tokens
+    assert cached.is_success is (tokens >= 1024)
+
+
+def test_a_cache_cannot_hold_an_object_of_cloud_storage(http):
+    uri = "gs://bucket/handbook.pdf"
+    contents = [{"parts": [{"text": HANDBOOK}, {"file_data": {"file_uri": uri, "mime_type": "application/pdf"}}]}]
+
+    answer = http.post("/v1beta/cachedContents", json={"model": f"models/{MODEL}", "contents": contents})
+
+    assert (answer.status_code, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert answer.json()["error"]["message"] == f"Invalid or unsupported file uri: {uri}"
+
+
+def test_a_cache_cannot_hold_a_file_that_does_not_exist(http):
+    contents = [{"parts": [{"text": HANDBOOK}, {"fileData": {"fileUri": "files/none", "mimeType": "text/plain"}}]}]
+
+    assert http.post("/v1beta/cachedContents", json={"model": f"models/{MODEL}", "contents": contents}).status_code == 403
 
 
 def test_an_uploaded_video_is_processed_before_it_can_be_used(start, connect):

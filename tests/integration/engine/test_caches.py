@@ -22,6 +22,10 @@ NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.timezone.utc)
 HOUR = dt.timedelta(hours=1)
 
 
+#: 1,250 tokens of the emulator. The service refuses less than 1,024 for this model.
+LONG = "long " * 1000
+
+
 @pytest.fixture
 def caches(endpoint: Endpoint) -> Caches:
     return Caches(endpoint)
@@ -32,7 +36,7 @@ def asking(name: str) -> GenerateRequest:
 
 
 def test_a_cache_is_kept_for_fifty_hours_by_default(caches: Caches) -> None:
-    name = caches.create(model=MODEL, contents="long " * 100, system_instruction="Be brief.", display_name="handbook")
+    name = caches.create(model=MODEL, contents=LONG, system_instruction="Be brief.", display_name="handbook")
 
     cache = caches.get(name)
 
@@ -70,8 +74,13 @@ def test_what_a_job_can_rely_on(cache: Cache, problem: str | None) -> None:
     assert found is None if problem is None else problem in (found or "")
 
 
+def test_a_cache_that_is_too_small_is_refused_in_the_services_words(caches: Caches) -> None:
+    with pytest.raises(RefusedError, match=r"too small\. total_token_count=25, min_total_token_count=1024"):
+        caches.create(model=MODEL, contents="long " * 20)
+
+
 def test_a_run_with_a_lasting_cache_finishes(caches: Caches, go: Callable[..., Summary]) -> None:
-    name = caches.create(model=MODEL, contents="long " * 100)
+    name = caches.create(model=MODEL, contents=LONG)
 
     assert go(request=asking(name)).results == 12
 
@@ -79,7 +88,7 @@ def test_a_run_with_a_lasting_cache_finishes(caches: Caches, go: Callable[..., S
 def test_a_run_whose_cache_expires_too_soon_resumes_once_it_is_extended(
     caches: Caches, endpoint: Endpoint, go: Callable[..., Summary], emulator: Emulator
 ) -> None:
-    name = caches.create(model=MODEL, contents="long " * 100)
+    name = caches.create(model=MODEL, contents=LONG)
     with genai.Client(api_key=endpoint.api_key, vertexai=False, http_options=endpoint.http_options()) as sdk:
         sdk.caches.update(name=name, config={"ttl": "3600s"})
     with pytest.raises(InputError, match=r"which expires at .* No job was created"):
@@ -92,7 +101,7 @@ def test_a_run_whose_cache_expires_too_soon_resumes_once_it_is_extended(
 
 
 def test_a_run_whose_cache_was_deleted_creates_no_job(caches: Caches, go: Callable[..., Summary], emulator: Emulator) -> None:
-    name = caches.create(model=MODEL, contents="long " * 100)
+    name = caches.create(model=MODEL, contents=LONG)
     caches.delete(name)
     caches.delete(name)
 
@@ -104,7 +113,7 @@ def test_a_run_whose_cache_was_deleted_creates_no_job(caches: Caches, go: Callab
 
 
 def test_caches_are_listed_until_they_expire(caches: Caches, endpoint: Endpoint, emulator: Emulator) -> None:
-    names = [caches.create(model=MODEL, contents=f"long {number}") for number in range(3)]
+    names = [caches.create(model=MODEL, contents=f"{LONG}{number}") for number in range(3)]
     with genai.Client(api_key=endpoint.api_key, vertexai=False, http_options=endpoint.http_options()) as sdk:
         assert [cache.name for cache in sdk.caches.list(config={"page_size": 2})] == names
 
