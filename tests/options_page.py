@@ -51,7 +51,14 @@ def table() -> str:
     for field in dataclasses.fields(BatchOptions):
         unit = UNITS.get(field.name, "")
         _, allowed = module._RULES[field.name]
-        cells = [f"`{field.name}`", f"`{_type(str(field.type))}`", unit, _default(field.default), allowed, meanings[field.name]]
+        cells = [
+            f"`{field.name}`",
+            f"`{_type(str(field.type))}`",
+            unit,
+            _default(_default_of(field)),
+            allowed,
+            meanings[field.name],
+        ]
         rows.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return "\n".join(rows)
 
@@ -72,6 +79,10 @@ def docstrings() -> dict[str, str]:
 def _type(name: str) -> str:
     """The type as written, but ``str`` for the names of literals: what they allow has a column of its own."""
     return "str" if get_origin(getattr(module, name, None)) is Literal else name
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _default(value: Any) -> str:

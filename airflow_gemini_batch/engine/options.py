@@ -19,6 +19,8 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.rates import EXPECTED as EXPECTED_PRICES
+from airflow_gemini_batch.engine.rates import Rates, read_prices
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason
 
 Transport: TypeAlias = Literal["file", "inline", "auto"]
@@ -121,6 +123,11 @@ class BatchOptions:
     media_to: MediaTo = "column"
     """Where images and other media of the answers go: into the ``media`` ``column`` of the results, or into ``files`` under
     ``results_media/`` with their URIs in the column. Default: column."""
+
+    prices: Mapping[str, Rates | str] = dataclasses.field(default_factory=dict)
+    """Rates by model, where genai-prices has none or you pay others: ``{"gemini-3.5-flash": {"input": 0.75, "output": 4.5}}``, in
+    USD per million tokens at batch rates, or ``"half"`` of the standard rates. docs/costs.md lists the kinds. A run keeps
+    the rates that it was built with. Default: none."""
 
     def __post_init__(self) -> None:
         for name, (read, expected) in _RULES.items():
@@ -274,4 +281,5 @@ _RULES: dict[str, tuple[_Read, str]] = {
     "max_dead_letter_ratio": (_optional(_number(0.0, 1.0)), "a number from 0 to 1, or None"),
     "keep_response": (_switch, "True or False"),
     "media_to": (_one_of("column", "files"), "'column' or 'files'"),
+    "prices": (read_prices, EXPECTED_PRICES),
 }

@@ -141,6 +141,11 @@ def _usage(parsed: ParsedRequest, candidates: list[Json], thoughts: int) -> Json
         usage["cachedContentTokenCount"] = prompt // 2
     usage["totalTokenCount"] = prompt + output + thoughts
     usage["promptTokensDetails"] = _details(by_modality)
+    if "cachedContentTokenCount" in usage:
+        usage["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": usage["cachedContentTokenCount"]}]
+    media = TOKENS_PER_MEDIA_PART * sum("inlineData" in part for one in candidates for part in one["content"]["parts"])
+    if media:
+        usage["candidatesTokensDetails"] = _details({"TEXT": output - media, "IMAGE": media})
     return usage
 
 

@@ -21,6 +21,7 @@ import msgspec
 from airflow_gemini_batch.engine.build.differences import describe_differences
 from airflow_gemini_batch.engine.build.preflight import check_before_build
 from airflow_gemini_batch.engine.build.shards import build_shards, digest_shards
+from airflow_gemini_batch.engine.costs.prices import prices_of
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
@@ -171,6 +172,7 @@ class _Call:
             shards=(),
             created_at=dt.datetime.now(dt.timezone.utc).isoformat(),
             owner=owner,
+            prices=prices_of(self.spec.model, self.options.prices),
         )
 
 

@@ -258,6 +258,7 @@ def ending_of(job: Job | None, *, cancelled_by_us: bool = False) -> Ending:
         message=job.explanation or f"{job.name} ended as {job.wire_state or job.state.value} without an answer for this row",
         retryable=cancelled_by_us or is_retryable(reason, job.error_code),
         ended_at=time_of(job.end_time or job.update_time),
+        created_at=time_of(job.create_time),
     )
 
 

@@ -23,6 +23,8 @@ import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.collect.billing import Billing
+from airflow_gemini_batch.engine.costs.usage import NOTHING
 from airflow_gemini_batch.engine.options import MediaTo
 from airflow_gemini_batch.engine.printable import printable
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable
@@ -50,6 +52,7 @@ class Ending(msgspec.Struct, frozen=True):
     :param reason: MISSING when the job succeeded, else JOB_FAILED, JOB_EXPIRED or JOB_CANCELLED.
     :param retryable: whether such rows may be resubmitted; None: decided by reason and code.
     :param ended_at: becomes ``failed_at``; None: the current time.
+    :param created_at: of the job: the prices of that day count. None: those of the day when the run was built.
     """
 
     job: str | None
@@ -59,6 +62,7 @@ class Ending(msgspec.Struct, frozen=True):
     message: str | None = None
     retryable: bool | None = None
     ended_at: datetime | None = None
+    created_at: datetime | None = None
 
 
 def land(
@@ -91,11 +95,12 @@ def land(
         media_folder.delete()
     with _opened(run, shard, inputs) as inputs, open_output(run, shard) as output:
         join = Join(inputs.numbers, inputs.rows)
-        results = _ResultsTable(shard, ending, inputs, extras, keep_response)
+        billing = Billing.of(manifest, shard, ending.created_at, ending.ended_at)
+        results = _ResultsTable(shard, ending, inputs, extras, keep_response, billing)
         with PartWriter(run.results_part(shard.id), results.schema, metadata) as part:
             for answers in _answers(output, join, inputs):
                 part.write(results.batch(answers, join))
-        dead_letter = _DeadLetterTable(shard, ending, inputs)
+        dead_letter = _DeadLetterTable(shard, ending, inputs, billing)
         reasons = _Reasons(
             ending, str(run.responses_file(shard.id)), extras, Ledger(run).refused(shard.id) if refused is None else refused
         )
@@ -118,6 +123,7 @@ def land(
         tokens=results.tokens,
         keep_response=keep_response,
         media_to=media_to,
+        cost=billing.total(),
     )
     run.landed_file(shard.id).write(msgspec.json.encode(landed))
     return landed
@@ -221,11 +227,11 @@ class _Reasons:
         :param problem: why no request was made of it.
         """
         if state == NOT_SENT:
-            return _refusal(key, Reason.INVALID_INPUT, problem or "")
+            return msgspec.structs.replace(_refusal(key, Reason.INVALID_INPUT, problem or ""), usage=NOTHING)
         if line is not None:
             return self._of_line(key, line)
         if key in self.refused:
-            return Refusal(key, Reason.INVALID_INPUT, 400, "INVALID_ARGUMENT", self.refused[key], False, b"")
+            return Refusal(key, Reason.INVALID_INPUT, 400, "INVALID_ARGUMENT", self.refused[key], False, b"", NOTHING)
         return self._unanswered(key)
 
     def _unanswered(self, key: str) -> Refusal:
@@ -245,7 +251,8 @@ class _Reasons:
         if isinstance(read, Refusal):
             return read
         if isinstance(read, Answer):
-            return _refusal(key, Reason.INVALID_OUTPUT, self.extras.complaint(read) or "", read.finish_reason)
+            refusal = _refusal(key, Reason.INVALID_OUTPUT, self.extras.complaint(read) or "", read.finish_reason)
+            return msgspec.structs.replace(refusal, usage=read.usage(), model_version=read.model_version)
         return _refusal(key, Reason.MALFORMED_LINE, f"the line of this row is torn: {read.message}")
 
 
@@ -270,7 +277,9 @@ def _write_aside(run: Run, shard: Shard, output: OutputLines, join: Join) -> Non
 class _ResultsTable:
     """Makes batches of the results table, and counts what it makes."""
 
-    def __init__(self, shard: Shard, ending: Ending, inputs: Inputs, extras: Extras, keep_response: bool) -> None:
+    def __init__(
+        self, shard: Shard, ending: Ending, inputs: Inputs, extras: Extras, keep_response: bool, billing: Billing
+    ) -> None:
         self.schema = results_schema(inputs.carry, extra=extras.fields, keep_response=keep_response)
         self.rows = 0
         self.tokens = dict.fromkeys(TOKEN_COLUMNS, 0)
@@ -278,6 +287,7 @@ class _ResultsTable:
         self._job = ending.job
         self._extras = extras
         self._keep_response = keep_response
+        self._billing = billing
 
     def batch(self, found: list[_Found], join: Join) -> pa.RecordBatch:
         """The rows of the answers that match what was asked for, such as a schema; the others become dead letters."""
@@ -300,6 +310,7 @@ class _ResultsTable:
             counts = list(map(attrgetter(name), content))
             self.tokens[name] += sum(filter(None, counts))
             own[name] = columns.int64s(counts)
+        own["cost_usd"] = columns.doubles([self._billing.of_answer(answer) for answer in content])
         if self._keep_response:
             own["response"] = columns.utf8([answer.response for answer in content])
         self.rows += len(content)
@@ -309,8 +320,9 @@ class _ResultsTable:
 class _DeadLetterTable:
     """Makes batches of the dead-letter table, and counts what it makes."""
 
-    def __init__(self, shard: Shard, ending: Ending, inputs: Inputs) -> None:
+    def __init__(self, shard: Shard, ending: Ending, inputs: Inputs, billing: Billing) -> None:
         self.schema = dead_letter_schema(inputs.carry)
+        self._billing = billing
         self.rows = 0
         self.reasons: Counter[str] = Counter()
         self._origin = _Origin(shard, inputs)
@@ -327,6 +339,7 @@ class _DeadLetterTable:
             "retryable": columns.bools([refusal.retryable for refusal in content]),
             "request": columns.utf8([row.request for row in dead_letters]),
             "response": columns.utf8([_line_text(row.line) for row in dead_letters]),
+            "cost_usd": columns.doubles([self._billing.of_refusal(row.refusal, row.line) for row in dead_letters]),
             "job": columns.strings([None if row.request is None else self._job for row in dead_letters]),
             "failed_at": columns.constant_time(self._failed_at, len(dead_letters)),
         }

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 
 from airflow_gemini_batch.engine.collect.download import reland
+from airflow_gemini_batch.engine.costs.bill import ShardCost
+from airflow_gemini_batch.engine.costs.total import NEVER_KEPT, Cost, total_cost
 from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError
 from airflow_gemini_batch.engine.finish.balance import Balance, check_run
 from airflow_gemini_batch.engine.finish.damage import find_damage
@@ -29,7 +31,7 @@ SUMMARY_VERSION = 1
 
 
 class JobSummary(msgspec.Struct, frozen=True):
-    """One job of the run. Times as the service wrote them (RFC 3339)."""
+    """One job of the run. Times as the service wrote them (RFC 3339); ``cost_usd`` is None where nothing is known of it."""
 
     name: str
     shard: int
@@ -38,6 +40,7 @@ class JobSummary(msgspec.Struct, frozen=True):
     requests: int
     create_time: str = ""
     end_time: str = ""
+    cost_usd: float | None = None
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -47,7 +50,7 @@ class Summary(msgspec.Struct, frozen=True):
     :param reasons: dead letters by reason.
     :param aside: answer lines that belong to no row of this run; kept under ``_run/responses``.
     :param tokens: sums over all results, as the service counted them.
-    :param cost_usd: None while unknown.
+    :param cost: what all its requests cost, also those of dead letters and of earlier attempts.
     :param dead_letter_messages: reason -> its most frequent messages, with the number of rows that have each.
     :param balanced: every key of the input is in one of the two tables, exactly once; checked key by key.
     """
@@ -62,13 +65,13 @@ class Summary(msgspec.Struct, frozen=True):
     reasons: dict[str, int]
     aside: dict[str, int]
     tokens: dict[str, int]
-    cost_usd: float | None
     jobs: tuple[JobSummary, ...]
     balanced: bool
     started_at: str
     finished_at: str
     version: int = SUMMARY_VERSION
     dead_letter_messages: Messages = {}
+    cost: Cost = NEVER_KEPT
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -110,16 +113,18 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
     ledger, snapshot = Ledger(run), Snapshot(run, manifest)
     shards = snapshot.shards()
     counts = _require_landed(run, {shard.id: _landed(run, ledger, shard) for shard in shards})
-    jobs = tuple(_job(shard, job) for shard in shards if (job := ledger.ended(shard.id)) is not None)
+    costs = {ShardAttempt(count.number, count.attempt): count.cost for count in counts}
+    jobs = tuple(_job(shard, job, costs.get(shard.id)) for shard in shards if (job := ledger.ended(shard.id)) is not None)
     balance = _balanced(run, snapshot, shards)
     summary = _summarise(run, manifest, counts, jobs, balance)
     run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     log.info(
-        "Finished %s: %d rows, %d results, %d dead letters.",
+        "Finished %s: %d rows, %d results, %d dead letters, %s.",
         run.destination,
         summary.rows,
         summary.results,
         summary.dead_letter,
+        summary.cost,
     )
     if summary.dead_letter:
         log.warning(
@@ -227,7 +232,7 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
         reasons=dict(balance.reasons),
         aside=_sum(count.aside for count in counts),
         tokens=_sum(count.tokens for count in counts),
-        cost_usd=None,
+        cost=total_cost(manifest.model, manifest.prices, [count.cost for count in counts]),
         jobs=jobs,
         balanced=balance.balanced,
         dead_letter_messages=balance.messages,
@@ -236,7 +241,7 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
     )
 
 
-def _job(shard: Shard, job: Job) -> JobSummary:
+def _job(shard: Shard, job: Job, cost: ShardCost | None) -> JobSummary:
     return JobSummary(
         name=job.name,
         shard=shard.number,
@@ -245,6 +250,7 @@ def _job(shard: Shard, job: Job) -> JobSummary:
         requests=shard.requests,
         create_time=job.create_time,
         end_time=job.end_time,
+        cost_usd=cost.usd if cost is not None and (cost.priced or not cost.unpriced) else None,
     )
 
 

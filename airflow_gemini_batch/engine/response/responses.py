@@ -15,10 +15,11 @@ read leniently from plain objects. A test checks that both give the same.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
+from airflow_gemini_batch.engine.costs.usage import NOTHING, Usage
 from airflow_gemini_batch.engine.json.lenient import (
     Member,
     as_count,
@@ -32,6 +33,7 @@ from airflow_gemini_batch.engine.json.lenient import (
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable, status_of
 from airflow_gemini_batch.engine.response.lines import LongLine
 from airflow_gemini_batch.engine.response.row_errors import RowError, read_bare, read_error
+from airflow_gemini_batch.engine.response.usage import Counts, TypedUsage, read_counts
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +42,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     :param tool_tokens: of what tools returned to the model, such as pages and search results; not a part of ``prompt_tokens``.
     :param text: never empty; None where the answer holds something else (a function call, media, an embedding).
     :param response: the response's JSON, byte for byte as received, valid UTF-8.
+    :param parts: the tokens that are not text, by kind (see ``costs.usage``); None where all are.
     """
 
     key: str
@@ -54,12 +57,28 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     total_tokens: int | None = None
     model_version: str | None = None
     response_id: str | None = None
+    parts: dict[str, int] | None = None
+
+    def usage(self) -> Usage | None:
+        """What decides about its price; None where it does not report that."""
+        counts = Counts(
+            self.prompt_tokens,
+            self.output_tokens,
+            self.thoughts_tokens,
+            self.cached_tokens,
+            self.tool_tokens,
+            self.total_tokens,
+            self.parts,
+        )
+        return counts.usage()
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A row's failure, as the service reported it.
 
     :param status: the canonical status of an error; for an answer that is not a result, its finish or block reason.
+    :param usage: what was billed for it, as far as it decides about the price; None where that is not known.
+    :param model_version: the model that answered.
     """
 
     key: str
@@ -69,6 +88,8 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     message: str | None
     retryable: bool
     line: bytes
+    usage: Usage | None = None
+    model_version: str | None = None
 
 
 class Garbage(msgspec.Struct, frozen=True, gc=False):
@@ -117,18 +138,6 @@ class _Candidate(msgspec.Struct, rename="camel", gc=False):
     finish_reason: str | None = None
 
 
-_Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-
-
-class _Usage(msgspec.Struct, rename="camel", gc=False):
-    prompt_token_count: _Count | None = None
-    candidates_token_count: _Count | None = None
-    thoughts_token_count: _Count | None = None
-    cached_content_token_count: _Count | None = None
-    tool_use_prompt_token_count: _Count | None = None
-    total_token_count: _Count | None = None
-
-
 class _Embedding(msgspec.Struct, gc=False):
     values: msgspec.Raw = msgspec.Raw()
 
@@ -137,7 +146,7 @@ class _Response(msgspec.Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
     embedding: _Embedding | None = None
     token_count: int | str | None = None
-    usage_metadata: _Usage | None = None
+    usage_metadata: TypedUsage | None = None
     model_version: str | None = None
     response_id: str | None = None
 
@@ -185,6 +194,7 @@ def _plain_answer(line: bytes) -> Answer | None:
         usage.total_token_count,
         response.model_version or None,
         response.response_id or None,
+        usage.parts(),
     )
 
 
@@ -225,9 +235,10 @@ def _read(line: bytes) -> Answer | Refusal | Garbage:
 
     values = {member.name: member.value for member in members}
     said = {name: value for name, value in values.items() if name not in ("key", "metadata", "response")}
-    if (found := _error_beside(values)) is not None:
-        return _refused(key, line, read_bare(said) or found)
     response = values.get("response")
+    if (found := _error_beside(values)) is not None:
+        beside = read_counts(as_dict(field(as_dict(response), "usageMetadata"))).usage()
+        return _refused(key, line, read_bare(said) or found, beside)
     read: Answer | Refusal
     if isinstance(response, dict) and response:
         read = _judge(key, response, next(member.text for member in reversed(members) if member.name == "response"), line)
@@ -235,7 +246,7 @@ def _read(line: bytes) -> Answer | Refusal | Garbage:
         words = "the response is null or empty" if "response" in values else "the line holds neither a response nor an error"
         read = _failed(key, line, Reason.EMPTY, words)
     if isinstance(read, Refusal) and read.reason is Reason.EMPTY and (found := read_bare(said) or _in_place_of(response)):
-        return _refused(key, line, found)
+        return _refused(key, line, found, read.usage)
     return read
 
 
@@ -262,47 +273,60 @@ def _judge(key: str, response: dict[str, Any], raw: str, line: bytes) -> Answer 
     parts = as_list(as_dict(candidate.get("content")).get("parts"))
     text = "".join([part["text"] for part in parts if isinstance(part, dict) and _is_text(part) and not part.get("thought")])
     embedding = response.get("embedding")
+    # Embedding answers report their token count outside of usageMetadata, as an int64 string.
+    embedded_tokens = as_count(field(response, "tokenCount")) if embedding else None
+    counts = read_counts(as_dict(field(response, "usageMetadata")))
+    model_version = as_text(field(response, "modelVersion"))
+
+    def failed(reason: Reason, message: str, status: str | None) -> Refusal:
+        """An answer that is not a result has been paid for all the same."""
+        return _failed(key, line, reason, message, status, counts.usage(), model_version)
 
     reason = REASON_BY_FINISH.get(finish_reason or "")
     if reason is not None:
         message = as_text(field(candidate, "finishMessage")) or f"the service ended this answer with {finish_reason}"
-        return _failed(key, line, reason, message, finish_reason)
+        return failed(reason, message, finish_reason)
     if not text and not embedding and not any(_is_other_content(part) for part in parts):
         feedback = as_dict(field(response, "promptFeedback"))
         if block_reason := as_text(field(feedback, "blockReason")):
             message = as_text(field(feedback, "blockReasonMessage")) or f"the service blocked this prompt: {block_reason}"
-            return _failed(key, line, Reason.BLOCKED, message, block_reason)
-        return _failed(key, line, Reason.EMPTY, "an answer without content", finish_reason)
+            return failed(Reason.BLOCKED, message, block_reason)
+        return failed(Reason.EMPTY, "an answer without content", finish_reason)
 
-    usage = as_dict(field(response, "usageMetadata"))
-    # Embedding answers report their token count outside of usageMetadata, as an int64 string.
-    embedded_tokens = as_count(field(response, "tokenCount")) if embedding else None
-    prompt_tokens = as_count(field(usage, "promptTokenCount"))
-    total_tokens = as_count(field(usage, "totalTokenCount"))
     return Answer(
         key=key,
         response=with_valid_unicode(raw).encode(),
         text=with_valid_unicode(text) or None,
         finish_reason=finish_reason,
-        prompt_tokens=embedded_tokens if prompt_tokens is None else prompt_tokens,
-        output_tokens=as_count(field(usage, "candidatesTokenCount")),
-        thoughts_tokens=as_count(field(usage, "thoughtsTokenCount")),
-        cached_tokens=as_count(field(usage, "cachedContentTokenCount")),
-        tool_tokens=as_count(field(usage, "toolUsePromptTokenCount")),
-        total_tokens=embedded_tokens if total_tokens is None else total_tokens,
-        model_version=as_text(field(response, "modelVersion")),
+        prompt_tokens=embedded_tokens if counts.prompt is None else counts.prompt,
+        output_tokens=counts.output,
+        thoughts_tokens=counts.thoughts,
+        cached_tokens=counts.cached,
+        tool_tokens=counts.tool,
+        total_tokens=embedded_tokens if counts.total is None else counts.total,
+        model_version=model_version,
         response_id=as_text(field(response, "responseId")),
+        parts=counts.parts,
     )
 
 
-def _refused(key: str, line: bytes, error: RowError) -> Refusal:
+def _refused(key: str, line: bytes, error: RowError, usage: Usage | None = None) -> Refusal:
     retryable = is_retryable(Reason.REQUEST_ERROR, error.code, error.status)
     status = status_of(error.code, error.status)
-    return Refusal(key, Reason.REQUEST_ERROR, error.code, status, error.message, retryable, line)
+    # "If your request fails with a 400 or 500 error, you won't be charged for the tokens used" (ai.google.dev, billing).
+    return Refusal(key, Reason.REQUEST_ERROR, error.code, status, error.message, retryable, line, usage or NOTHING)
 
 
-def _failed(key: str, line: bytes, reason: Reason, message: str, status: str | None = None) -> Refusal:
-    return Refusal(key, reason, None, status, message, is_retryable(reason), line)
+def _failed(
+    key: str,
+    line: bytes,
+    reason: Reason,
+    message: str,
+    status: str | None = None,
+    usage: Usage | None = None,
+    model_version: str | None = None,
+) -> Refusal:
+    return Refusal(key, reason, None, status, message, is_retryable(reason), line, usage, model_version)
 
 
 def _key(members: list[Member]) -> str | None:

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.costs.prices import Prices
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
 from airflow_gemini_batch.engine.run.storage import Location, locate
 
@@ -101,6 +102,7 @@ class Manifest(msgspec.Struct, frozen=True):
     :param source: where the rows came from, ``key`` and ``carry`` the columns asked for (key None: the row's number).
     :param request: the request spec as plain JSON.
     :param owner: the caller, where it is known (the task instance without its try); see ``if_exists="replace"``.
+    :param prices: of the model, as they were known then; None in a run of an earlier version.
     """
 
     run_id: str
@@ -113,6 +115,7 @@ class Manifest(msgspec.Struct, frozen=True):
     created_at: str
     owner: str | None = None
     version: int = MANIFEST_VERSION
+    prices: Prices | None = None
 
     @property
     def question(self) -> str:

@@ -28,6 +28,7 @@ from typing import TypeVar
 
 import msgspec
 
+from airflow_gemini_batch.engine.costs.bill import ShardCost
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.gemini.names import is_job_name
@@ -86,6 +87,7 @@ class Landed(msgspec.Struct, frozen=True):
     :param aside: output lines that belong to no row, by why (see ``response.joining``).
     :param tokens: sums over the results, as the service counted them.
     :param keep_response, media_to: how it was landed, in case it has to be landed again.
+    :param cost: None in a run of an earlier version.
     """
 
     number: int
@@ -99,6 +101,7 @@ class Landed(msgspec.Struct, frozen=True):
     tokens: dict[str, int]
     keep_response: bool = True
     media_to: MediaTo = "column"
+    cost: ShardCost | None = None
 
 
 class Redrive(msgspec.Struct, frozen=True):

@@ -46,9 +46,12 @@ _ORIGIN = (
     pa.field("attempt", pa.int32()),
 )
 _TEXT = pa.field("text", pa.string())
+#: USD at batch rates: null where it is not known, 0 where nothing was paid.
+_COST = pa.field("cost_usd", pa.float64())
 _ANSWER = (
     pa.field("finish_reason", pa.string()),
     *(pa.field(name, pa.int64()) for name in TOKEN_COLUMNS),
+    _COST,
     pa.field("model_version", pa.string()),
     pa.field("response_id", pa.string()),
 )
@@ -60,6 +63,7 @@ _LETTER = (
     pa.field("retryable", pa.bool_()),
     pa.field("request", pa.string()),
     _RESPONSE,
+    _COST,
     *_ORIGIN,
     pa.field("failed_at", TIMESTAMP),
 )

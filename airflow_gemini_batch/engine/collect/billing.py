@@ -1,0 +1,53 @@
+"""What each row of a shard cost, from its answer or its refusal, and what the shard cost in all."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import msgspec
+
+from airflow_gemini_batch.engine.costs.bill import NO_ANSWER, NO_USAGE, Bill, ShardCost
+from airflow_gemini_batch.engine.costs.usage import NOTHING, Usage
+from airflow_gemini_batch.engine.response.lines import LongLine
+from airflow_gemini_batch.engine.response.responses import Answer, Refusal
+from airflow_gemini_batch.engine.response.usage import holds_media, queries_in
+from airflow_gemini_batch.engine.run.layout import Manifest, Shard
+
+
+class Billing:
+    """The bill of one shard, in the order in which its rows are written."""
+
+    def __init__(self, bill: Bill) -> None:
+        self._bill = bill
+        tariff = bill.tariff
+        self._looks_for_searches = tariff is not None and tariff.has_searches
+        self._looks_for_media = tariff is not None and tariff.splits_output
+
+    @classmethod
+    def of(cls, manifest: Manifest, shard: Shard, created_at: datetime | None, ended_at: datetime | None) -> Billing:
+        """:param created_at, ended_at: of the job, where they are known."""
+        created_at = created_at or datetime.fromisoformat(manifest.created_at)
+        return cls(Bill(manifest.prices, str(shard.id), created_at.astimezone(timezone.utc), ended_at or created_at))
+
+    def of_answer(self, answer: Answer) -> float | None:
+        """USD of a result; None where it is not known."""
+        return self._bill.add(answer.key, self._complete(answer.usage(), answer.response), answer.model_version)
+
+    def of_refusal(self, refusal: Refusal, line: bytes | LongLine | None) -> float | None:
+        """USD of a dead letter. A cut, blocked or invalid answer is paid for, a request that was not sent is not."""
+        unknown = NO_ANSWER if line is None else NO_USAGE
+        usage = self._complete(refusal.usage, line) if isinstance(line, bytes) else refusal.usage
+        return self._bill.add(refusal.key, usage, refusal.model_version, unknown=unknown)
+
+    def total(self) -> ShardCost:
+        return self._bill.total()
+
+    def _complete(self, usage: Usage | None, raw: bytes) -> Usage | None:
+        """The usage with what the counts do not say."""
+        if usage is None or usage is NOTHING:
+            return usage
+        if self._looks_for_searches and (queries := queries_in(raw)):
+            usage = msgspec.structs.replace(usage, queries=queries)
+        if self._looks_for_media and holds_media(raw) and not any(kind.startswith("output_") for kind in usage.parts or ()):
+            usage = msgspec.structs.replace(usage, unsplit=True)
+        return usage

@@ -1,0 +1,1 @@
+"""What requests cost: rates at batch price, and the usage of each answer."""
