@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 from airflow_gemini_batch.emulator.answers.extracts import extract, phrase
@@ -22,6 +23,13 @@ _JSON_TYPES = ("application/json", "text/x.enum")
 
 #: The thought summary, where the request asks for thoughts.
 _THOUGHT = "The request comes with a text. The answer repeats its most important part: {}."
+
+#: What comes before the code, where the request has the tool `code_execution`.
+_CODE_FOLLOWS = "I use code for this.\n"
+
+_URL = re.compile(r"https?://[^\s<>\"'()\[\]{}]+")
+#: Google's limit for the tool `url_context`.
+_MAX_PAGES = 20
 
 
 def generate_content(request: Json, model: str) -> Json:
@@ -49,14 +57,19 @@ def _candidate(parsed: ParsedRequest, index: int) -> Json:
     if call is not None:
         return {"content": {"parts": [{"functionCall": call}], "role": "model"}, "finishReason": "STOP", "index": index}
     text, reason = _within_limits(_text(parsed, index), parsed.config)
-    parts: list[Json] = [{"text": text}] if text and parsed.modalities != ("IMAGE",) else []
+    parts: list[Json] = _code_parts(parsed)
+    if text and parsed.modalities != ("IMAGE",):
+        parts.append({"text": text})
     if "IMAGE" in parsed.modalities:
         data = base64.b64encode(png(parsed.digest + index)).decode()
         parts.append({"inlineData": {"mimeType": "image/png", "data": data}})
     content: Json = {"parts": parts, "role": "model"}
     candidate: Json = {"content": content, "finishReason": reason, "index": index}
-    if any("googleSearch" in tool or "google_search" in tool for tool in parsed.tools):
+    if _asks_for(parsed, "googleSearch"):
         candidate["groundingMetadata"] = _grounding(parsed, text)
+    if pages := _pages(parsed):
+        found = [{"retrievedUrl": page, "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"} for page in pages]
+        candidate["urlContextMetadata"] = {"urlMetadata": found}
     return candidate
 
 
@@ -117,6 +130,37 @@ def _function_call(parsed: ParsedRequest) -> Json | None:
     return {"name": function.get("name", ""), "args": arguments}
 
 
+def _asks_for(parsed: ParsedRequest, tool_name: str) -> bool:
+    return any(get(tool, tool_name) is not None for tool in parsed.tools)
+
+
+def _code_parts(parsed: ParsedRequest) -> list[Json]:
+    """A text that announces code, the code and its result, where the request has the tool. The answer follows them."""
+    if not _asks_for(parsed, "codeExecution"):
+        return []
+    topic = phrase(parsed.prompt, parsed.digest)
+    return [
+        {"text": _CODE_FOLLOWS},
+        {"executableCode": {"language": "PYTHON", "code": f"print({topic!r})\n"}},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": f"{topic}\n"}},
+    ]
+
+
+def _pages(parsed: ParsedRequest) -> list[str]:
+    """The pages that the prompt names, if the request has the tool `url_context`. None of them is fetched."""
+    if not _asks_for(parsed, "urlContext"):
+        return []
+    return list(dict.fromkeys(url.rstrip(".,;:!?") for url in _URL.findall(parsed.prompt)))[:_MAX_PAGES]
+
+
+def _tool_tokens(parsed: ParsedRequest, candidates: list[Json]) -> int:
+    """What tools returned to the model: results of code, and pages, each as large as a small image."""
+    results = [
+        part["codeExecutionResult"] for one in candidates for part in one["content"]["parts"] if "codeExecutionResult" in part
+    ]
+    return sum(tokens_of(result["output"]) for result in results) + TOKENS_PER_MEDIA_PART * len(_pages(parsed))
+
+
 def _grounding(parsed: ParsedRequest, text: str) -> Json:
     topic = phrase(parsed.prompt, parsed.digest)
     end = len(text.encode("utf-8", "surrogatepass"))
@@ -139,7 +183,11 @@ def _usage(parsed: ParsedRequest, candidates: list[Json], thoughts: int) -> Json
         usage["thoughtsTokenCount"] = thoughts
     if get_text(parsed.request, "cachedContent"):
         usage["cachedContentTokenCount"] = prompt // 2
-    usage["totalTokenCount"] = prompt + output + thoughts
+    tools = _tool_tokens(parsed, candidates)
+    if tools:
+        usage["toolUsePromptTokenCount"] = tools
+        usage["toolUsePromptTokensDetails"] = _details({"TEXT": tools})
+    usage["totalTokenCount"] = prompt + output + thoughts + tools
     usage["promptTokensDetails"] = _details(by_modality)
     if "cachedContentTokenCount" in usage:
         usage["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": usage["cachedContentTokenCount"]}]

@@ -99,3 +99,40 @@ def test_each_row_may_have_a_config_of_its_own(go: Go, tmp_path: Path) -> None:
         "d": (True, True),
     }
     assert "'temprature' is not a field" in read(tmp_path, "dead_letter")[0]["message"]
+
+
+def test_code_and_its_results_have_a_column(go: Go, tmp_path: Path) -> None:
+    request = GenerateRequest(prompt="Repeat: ${body}", config={"tools": [{"code_execution": {}}]})
+
+    assert go(request=request).results == 12
+
+    for row in read(tmp_path, "results"):
+        code, result = json.loads(row["code_execution"])
+        assert code["executableCode"]["language"] == "PYTHON"
+        assert result["codeExecutionResult"]["outcome"] == "OUTCOME_OK"
+        assert row["text"].endswith(json.loads(row["response"])["candidates"][0]["content"]["parts"][-1]["text"])
+        assert row["tool_tokens"] > 0
+        assert row["total_tokens"] == row["prompt_tokens"] + row["output_tokens"] + row["tool_tokens"]
+
+
+def test_structured_answers_after_code_are_parsed(go: Go, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+    request = GenerateRequest(prompt="Repeat: ${body}", config={"tools": [{"code_execution": {}}]}, response_schema=schema)
+
+    assert go(request=request).results == 12
+
+    for row in read(tmp_path, "results"):
+        assert row["parsed"]["title"]
+        assert len(json.loads(row["code_execution"])) == 2
+
+
+def test_pages_have_a_column(go: Go, tmp_path: Path) -> None:
+    page = "https://example.com/page"
+    request = GenerateRequest(prompt=f"Read {page} and repeat: ${{body}}", config={"tools": [{"url_context": {}}]})
+
+    assert go(request=request).results == 12
+
+    for row in read(tmp_path, "results"):
+        retrieved = {"retrievedUrl": page, "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"}
+        assert json.loads(row["url_context"]) == {"urlMetadata": [retrieved]}
+        assert row["tool_tokens"] == 258

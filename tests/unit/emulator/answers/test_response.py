@@ -79,6 +79,54 @@ def test_thoughts_come_first_and_are_marked():
     assert usage["totalTokenCount"] == sum(usage[f"{name}TokenCount"] for name in ("prompt", "candidates", "thoughts"))
 
 
+@pytest.mark.parametrize("name", ["codeExecution", "code_execution"])
+def test_code_and_its_result_come_before_the_answer(name: str):
+    answer = generate_content(ask(tools=[{name: {}}]), MODEL)
+
+    announced, code, result, text = answer["candidates"][0]["content"]["parts"]
+    assert announced["text"]
+    assert code["executableCode"]["language"] == "PYTHON"
+    assert result["codeExecutionResult"]["outcome"] == "OUTCOME_OK"
+    assert text == {"text": "Rain falls. It is wet."}
+    usage = answer["usageMetadata"]
+    assert usage["toolUsePromptTokenCount"] > 0
+    counts = ("promptTokenCount", "candidatesTokenCount", "toolUsePromptTokenCount")
+    assert usage["totalTokenCount"] == sum(usage[count] for count in counts)
+
+
+def test_the_code_of_any_prompt_is_python_with_the_result_that_is_shown(capsys):
+    prompt = 'Repeat: it\'s "quoted" \\ and new\u2028lined.'
+    _, code, result, _ = generate_content(ask(prompt, tools=[{"codeExecution": {}}]), MODEL)["candidates"][0]["content"]["parts"]
+
+    exec(code["executableCode"]["code"], {})  # noqa: S102
+
+    assert capsys.readouterr().out == result["codeExecutionResult"]["output"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "pages"),
+    [
+        ("Compare https://a.test/x?y=1 and http://b.test.", ["https://a.test/x?y=1", "http://b.test"]),
+        ("Read (https://a.test/x), then https://a.test/x again.", ["https://a.test/x"]),
+        (" ".join(f"https://a.test/{number}" for number in range(30)), [f"https://a.test/{number}" for number in range(20)]),
+    ],
+)
+def test_pages_in_the_prompt_are_named_as_retrieved(prompt: str, pages: list[str]):
+    [candidate] = generate_content(ask(prompt, tools=[{"urlContext": {}}]), MODEL)["candidates"]
+
+    shown = candidate["urlContextMetadata"]["urlMetadata"]
+    assert [page["retrievedUrl"] for page in shown] == pages
+    assert {page["urlRetrievalStatus"] for page in shown} == {"URL_RETRIEVAL_STATUS_SUCCESS"}
+
+
+@pytest.mark.parametrize("tools", [[], [{"googleSearch": {}}], [{"urlContext": {}}], [{"codeExecution": None}]])
+def test_without_the_tool_or_a_page_there_is_no_code_and_no_page(tools: list[dict[str, object]]):
+    [candidate] = generate_content(ask(tools=tools), MODEL)["candidates"]
+
+    assert "urlContextMetadata" not in candidate
+    assert [set(part) for part in candidate["content"]["parts"]] == [{"text"}]
+
+
 def test_a_declared_function_is_called_with_arguments_of_its_schema():
     parameters = {"type": "OBJECT", "properties": {"city": {"type": "STRING"}}, "required": ["city"]}
     tools = [{"function_declarations": [{"name": "weather", "parameters": parameters}]}]
