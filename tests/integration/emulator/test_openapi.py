@@ -107,6 +107,8 @@ def test_operations_of_inline_jobs(emulator, http: httpx.Client):
     contents = [{"parts": [{"text": "Describe rain."}]}]
     body = inline(
         {"contents": contents, "generationConfig": settings, "tools": [{"googleSearch": {}}]},
+        {"contents": contents, "tools": [{"codeExecution": {}}]},
+        {"contents": [{"parts": [{"text": "Read https://example.com/a."}]}], "tools": [{"urlContext": {}}]},
         {"contents": contents, "tools": [tool]},
         {"contents": []},
     )
@@ -116,7 +118,7 @@ def test_operations_of_inline_jobs(emulator, http: httpx.Client):
     operation = http.get(f"/v1beta/{job['name']}").json()
 
     check(operation["metadata"], "GenerateContentBatch")
-    assert len(operation["response"]["inlinedResponses"]["inlinedResponses"]) == 3
+    assert len(operation["response"]["inlinedResponses"]["inlinedResponses"]) == 5
 
 
 def test_operations_of_embedding_jobs(emulator, http: httpx.Client):
