@@ -32,8 +32,19 @@ __all__ = [
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "TaskDeferred",
+    "allow_in_xcom",
     "amask_secret",
 ]
+
+
+def allow_in_xcom(*classes: type) -> None:
+    """Let tasks of this process read objects of these classes from XCom. Before Airflow 3.3, only the configuration can."""
+    try:
+        from airflow.sdk.serde import allow_class
+    except ImportError:
+        return
+    for one in classes:
+        allow_class(one)
 
 
 async def amask_secret(secret: str) -> None:

@@ -159,6 +159,10 @@ class BatchOptions:
         """Options from the command line: each value as JSON (``3``, ``true``, ``null``; durations in seconds), else as text."""
         return cls.of({name: _value_of_text(text) for name, text in texts.items()})
 
+    def serialize(self) -> dict[str, Any]:
+        """For Airflow, which shows it with a task's rendered templates."""
+        return self.as_dict()
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, durations in seconds, which ``of`` takes back."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -6,12 +6,40 @@ source and the model by ``request.encoding.compile_request``, which raises Input
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from airflow_gemini_batch.engine.errors import InputError
 
 if TYPE_CHECKING:
     from google.genai import types
+
+
+class _Serializable:
+    """A request as plain JSON values, under the names that Airflow's XCom calls."""
+
+    _type: ClassVar[str]
+
+    def serialize(self) -> dict[str, Any]:
+        """``type`` and the fields that differ from their defaults. ``request_of`` reads it.
+
+        A schema that is a class becomes its JSON Schema. A Python function among the tools becomes its name, which is refused
+        when it is read.
+        """
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        given = {field.name: getattr(self, field.name) for field in fields}
+        given = {field.name: given[field.name] for field in fields if given[field.name] != field.default}
+        if "response_schema" in given:
+            given["response_schema"] = _plain_schema(given["response_schema"])
+        return {"type": self._type, **{name: _plain(value) for name, value in given.items()}}
+
+    @staticmethod
+    def deserialize(data: Mapping[str, Any], version: int) -> GenerateRequest | EmbedRequest | RawRequest:
+        return request_of(data)
 
 
 @dataclass(frozen=True)
@@ -41,7 +69,7 @@ class Media:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateRequest:
+class GenerateRequest(_Serializable):
     """Ask the model one question for each row.
 
     ``${column}`` in the texts stands for the row's value. The grammar is that of :class:`string.Template` (PEP 292), with any
@@ -65,6 +93,8 @@ class GenerateRequest:
         prompt's text, in this order. Default: none.
     """
 
+    _type: ClassVar[str] = "generate"
+
     prompt: str
     system_instruction: str | None = None
     config: Mapping[str, object] | types.GenerateContentConfigOrDict | None = None
@@ -74,7 +104,7 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedRequest:
+class EmbedRequest(_Serializable):
     """Make an embedding of a text of each row.
 
     :param text: the text to embed, with placeholders as in :class:`GenerateRequest`.
@@ -83,12 +113,14 @@ class EmbedRequest:
         dimension is requested explicitly, so that all vectors have the same length.
     """
 
+    _type: ClassVar[str] = "embed"
+
     text: str
     config: Mapping[str, object] | types.EmbedContentConfigOrDict | None = None
 
 
 @dataclass(frozen=True)
-class RawRequest:
+class RawRequest(_Serializable):
     """Send REST requests that the table already holds.
 
     :param column: the column with one ``GenerateContentRequest`` or ``EmbedContentRequest`` in each row, as the text of a JSON
@@ -103,6 +135,8 @@ class RawRequest:
         the requests are not changed, so they must ask for it themselves. Not for embeddings. Default: none.
     """
 
+    _type: ClassVar[str] = "raw"
+
     column: str = "request"
     format: Literal["gemini", "gemini-embeddings", "openai", "openai-embeddings"] = "gemini"
     dimensions: int | None = None
@@ -116,3 +150,79 @@ RequestSpec: TypeAlias = GenerateRequest | EmbedRequest | RawRequest | Callable[
 def takes_json_as_text(request: RequestSpec) -> bool:
     """Whether the request is JSON from the source itself, which must be read exactly as the file has it."""
     return isinstance(request, RawRequest)
+
+
+#: By the ``type`` of the plain form.
+_KINDS: dict[str, type[GenerateRequest] | type[EmbedRequest] | type[RawRequest]] = {
+    kind._type: kind for kind in (GenerateRequest, EmbedRequest, RawRequest)
+}
+
+#: The member that stands for bytes in the plain form.
+_BYTES = "$bytes"
+
+_IS_DATA = "_is_data"
+
+
+def request_of(form: Mapping[str, Any]) -> GenerateRequest | EmbedRequest | RawRequest:
+    """A request from its plain form: ``{"type": "generate", "prompt": …}``, with ``embed`` and ``raw`` likewise.
+
+    Such a request was made by a program, perhaps from data, so its texts are not templates of the DAG: see ``is_data``. Raises
+    InputError for a type or a field that does not exist.
+    """
+    given = {name: _restored(value) for name, value in form.items() if name != "type"}
+    kind = _KINDS.get(form["type"]) if isinstance(form.get("type"), str) else None
+    if kind is None:
+        raise InputError(f"request is a dict of type {form.get('type')!r}; expected one of {', '.join(map(repr, _KINDS))}.")
+    try:
+        if isinstance(media := given.get("media"), list):
+            given["media"] = tuple(Media(**one) if isinstance(one, Mapping) else one for one in media)
+        request = kind(**given)
+    except TypeError as error:  # an argument that is missing or unknown
+        names = ", ".join(field.name for field in dataclasses.fields(kind))
+        raise InputError(f"request is not a {kind.__name__}: {error}. Its fields: {names}.") from None
+    object.__setattr__(request, _IS_DATA, True)
+    return request
+
+
+def is_data(request: object) -> bool:
+    """Whether the request was read from its plain form, and not written in the DAG: Jinja in it has no meaning."""
+    return getattr(request, _IS_DATA, False)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values in place of a config's objects."""
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, bytes):
+        return {_BYTES: base64.b64encode(value).decode()}
+    if isinstance(value, Media):
+        given = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: _plain(inner) for name, inner in given.items() if inner != getattr(Media, name, dataclasses.MISSING)}
+    if hasattr(value, "model_dump") and not isinstance(value, type):
+        return _plain(value.model_dump(exclude_unset=True))
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    return getattr(value, "__qualname__", None) or str(value)
+
+
+def _plain_schema(schema: Any) -> Any:
+    if isinstance(schema, (str, Mapping)):
+        return schema
+    import pydantic  # only where a class is given, whose module has imported it
+
+    try:
+        return pydantic.TypeAdapter(schema).json_schema()
+    except (pydantic.errors.PydanticUserError, TypeError):
+        return str(schema)  # building the run says why it cannot be one
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) == {_BYTES}:
+            return base64.b64decode(value[_BYTES])
+        return {name: _restored(inner) for name, inner in value.items()}
+    return [_restored(inner) for inner in value] if isinstance(value, list) else value

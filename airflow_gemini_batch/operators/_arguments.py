@@ -11,7 +11,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest
+from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest, request_of
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -21,13 +21,13 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     InputError, which names the argument, the value and what is allowed.
     """
     for name, (is_allowed, expected) in _RULES.items():
-        if name in arguments and not _is_resolved_later(value := arguments[name]) and not is_allowed(value):
+        if name in arguments and not is_resolved_later(value := arguments[name]) and not is_allowed(value):
             raise InputError(f"{name} is {reprlib.repr(value)}; expected {expected}.")
     if "options" in arguments:
         BatchOptions.of(arguments["options"])
 
 
-def _is_resolved_later(value: Any) -> bool:
+def is_resolved_later(value: Any) -> bool:
     return hasattr(value, "iter_references")  # of Airflow's ResolveMixin, which is private
 
 
@@ -44,6 +44,9 @@ def _are_names(value: Any) -> bool:
 
 
 def _is_request(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        request_of(value)  # says itself what is wrong
+        return True
     return isinstance(value, (GenerateRequest, EmbedRequest, RawRequest)) or callable(value)
 
 
@@ -51,7 +54,7 @@ def _is_request(value: Any) -> bool:
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "request": (
         _is_request,
-        "a GenerateRequest, an EmbedRequest, a RawRequest, or a function of a row",
+        "a GenerateRequest, an EmbedRequest, a RawRequest, the dict of one, or a function of a row",
     ),
     "model": (_is_text, "the name of a model, such as 'gemini-3.6-flash'"),
     "destination": (_is_place, "the URI of a folder, or an ObjectStoragePath"),

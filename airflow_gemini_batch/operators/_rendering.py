@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest
+
 #: What begins Jinja in a text.
 _JINJA = ("{{", "{%", "{#")
+
+
+class ShownRequest:
+    """A request as Airflow shows it with the rendered templates. Airflow does not look for templates in it."""
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+
+    def serialize(self) -> Any:
+        if isinstance(self.request, (GenerateRequest, EmbedRequest, RawRequest)):
+            return self.request.serialize()
+        return f"function {getattr(self.request, '__qualname__', type(self.request).__name__)}"
+
+    def __str__(self) -> str:
+        return str(self.serialize())
+
+
+def as_it_is(value: Any) -> Any:
+    """A value in a form into which Airflow's rendering of templates does not descend."""
+    if isinstance(value, str):
+        return collections.UserString(value)
+    if isinstance(value, Mapping):
+        return collections.UserDict(value)
+    return collections.UserList(value) if isinstance(value, (list, tuple)) else value
 
 
 def renderable(value: Any) -> Any:

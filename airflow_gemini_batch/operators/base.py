@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import BaseOperator
 
+from airflow_gemini_batch._compat import allow_in_xcom
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RequestSpec
+from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest, RequestSpec, is_data, request_of
 from airflow_gemini_batch.hooks.gemini import GeminiHook
-from airflow_gemini_batch.operators._arguments import check_arguments
+from airflow_gemini_batch.operators._arguments import check_arguments, is_resolved_later
 from airflow_gemini_batch.operators._cancellation import CancelsOnKill
-from airflow_gemini_batch.operators._rendering import renderable
+from airflow_gemini_batch.operators._rendering import ShownRequest, as_it_is, renderable
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 #: How long after the trigger's own deadline Airflow waits before it fails the task by itself.
 BACKSTOP = timedelta(minutes=5)
+
+# An upstream task may return a request, of which one is mapped over.
+allow_in_xcom(GenerateRequest, EmbedRequest, RawRequest)
 
 
 class GeminiOperator(CancelsOnKill, BaseOperator):
@@ -61,6 +65,11 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
         made: OperatorPartial = super().partial(**arguments)
         check_arguments({name: made.kwargs[name] for name in cls.checked if name in made.kwargs})
         return made
+
+    @property
+    def map_label(self) -> str:
+        """What tells a mapped task instance from the others, for ``map_index_template="{{ task.map_label }}"``."""
+        return self.task_id
 
     @cached_property
     def hook(self) -> GeminiHook:
@@ -98,6 +107,12 @@ class ShardStep(GeminiOperator):
     for is collected while the service still has it. ``GeminiBatchFinishOperator`` names the shards that are missing.
     """
 
+    job: Any
+
+    @property
+    def map_label(self) -> str:
+        return label_of(self.job)
+
     @classmethod
     def partial(cls, **arguments: Any) -> OperatorPartial:
         # Airflow's own default would mark the step of every shard as upstream_failed when one shard fails.
@@ -112,13 +127,17 @@ class TableOperator(GeminiOperator):
     stands for values that belong to the row. Row data is never rendered.
     """
 
-    #: These texts live in the request. The properties below present them to Airflow as fields of the operator, so that it renders
-    #: and displays them as it does all others. An EmbedRequest's ``text`` is shown as ``prompt``.
+    #: The texts live in the request. The properties below present them to Airflow as fields of the operator, so that it renders
+    #: and displays them as it does all others. An EmbedRequest's ``text`` is shown as ``prompt``. ``request_spec`` is the whole
+    #: request, which comes first because it may come from an upstream task; it and ``options`` are only shown.
     template_fields: Sequence[str] = (
+        "request_spec",
         "source",
         "model",
         "destination",
         "key",
+        "carry",
+        "options",
         "prompt",
         "system_instruction",
         "config",
@@ -131,7 +150,7 @@ class TableOperator(GeminiOperator):
         self,
         *,
         source: Any,
-        request: RequestSpec,
+        request: RequestSpec | Mapping[str, Any] | XComArg,
         model: str | XComArg,
         destination: str | os.PathLike[str] | ObjectStoragePath | XComArg,
         key: str | XComArg | None = None,
@@ -152,7 +171,7 @@ class TableOperator(GeminiOperator):
             }
         )
         self.source = _unrendered(source)
-        self.request = request
+        self.request: Any = request_of(request) if isinstance(request, Mapping) else request
         # Any: each may be an XComArg until Airflow has rendered it.
         self.model: Any = model
         self.destination: Any = destination
@@ -162,11 +181,27 @@ class TableOperator(GeminiOperator):
         self.options = BatchOptions.of(options)
 
     @property
+    def map_label(self) -> str:
+        return str(self.destination)
+
+    @property
+    def request_spec(self) -> Any:
+        """The request as Airflow shows it; before an upstream task's output is known, that output."""
+        return self.request if is_resolved_later(self.request) else ShownRequest(self.request)
+
+    @request_spec.setter
+    def request_spec(self, resolved: Any) -> None:
+        if isinstance(resolved, ShownRequest):
+            return
+        check_arguments({"request": resolved})
+        self.request = request_of(resolved) if isinstance(resolved, Mapping) else resolved
+
+    @property
     def prompt(self) -> Any:
         """The request's prompt, or the text of an ``EmbedRequest``; None for other requests."""
         if isinstance(self.request, EmbedRequest):
-            return self.request.text
-        return self.request.prompt if isinstance(self.request, GenerateRequest) else None
+            return self._text(self.request.text)
+        return self._text(self.request.prompt) if isinstance(self.request, GenerateRequest) else None
 
     @prompt.setter
     def prompt(self, rendered: Any) -> None:
@@ -175,7 +210,7 @@ class TableOperator(GeminiOperator):
     @property
     def system_instruction(self) -> Any:
         """The request's system instruction; None for requests without one."""
-        return self.request.system_instruction if isinstance(self.request, GenerateRequest) else None
+        return self._text(self.request.system_instruction) if isinstance(self.request, GenerateRequest) else None
 
     @system_instruction.setter
     def system_instruction(self, rendered: Any) -> None:
@@ -184,7 +219,7 @@ class TableOperator(GeminiOperator):
     @property
     def config(self) -> Any:
         """The request's config, in a form that Airflow can render; None for requests without one."""
-        return renderable(getattr(self.request, "config", None))
+        return self._text(renderable(getattr(self.request, "config", None)))
 
     @config.setter
     def config(self, rendered: Any) -> None:
@@ -194,7 +229,7 @@ class TableOperator(GeminiOperator):
     def response_schema(self) -> Any:
         """The request's response schema as a dict or JSON text; None for a class, which Airflow cannot render, and for none."""
         schema = getattr(self.request, "response_schema", None)
-        return renderable(schema) if isinstance(schema, (Mapping, str)) else None
+        return self._text(renderable(schema)) if isinstance(schema, (Mapping, str)) else None
 
     @response_schema.setter
     def response_schema(self, rendered: Any) -> None:
@@ -223,7 +258,13 @@ class TableOperator(GeminiOperator):
             locate=locate,
         )
 
+    def _text(self, value: Any) -> Any:
+        """A part of the request as Airflow renders it: not at all where it came from an upstream task, which is data."""
+        return as_it_is(value) if is_data(self.request) else value
+
     def _replace_in_request(self, **texts: Any) -> None:
+        if is_data(self.request):
+            return
         # A copy: the DAG's own request may be shared by several tasks.
         if dataclasses.is_dataclass(self.request) and not isinstance(self.request, type):
             names = {field.name for field in dataclasses.fields(self.request)}
@@ -234,6 +275,14 @@ def _unrendered(source: Any) -> Any:
     """A list of dicts in a form into which Airflow's rendering of templates does not descend: it holds row data."""
     is_rows = isinstance(source, (list, tuple)) and any(isinstance(item, Mapping) for item in source)
     return collections.UserList(source) if is_rows else source
+
+
+def label_of(reference: Any) -> str:
+    """The shard that a reference names."""
+    if not isinstance(reference, Mapping):
+        return ""
+    attempt = reference.get("attempt")
+    return f"shard {reference.get('shard')}" + (f", attempt {attempt}" if attempt else "")
 
 
 def owner_of(context: Context) -> str:

@@ -39,12 +39,13 @@ class GeminiBatchOperator(TableOperator):
         ``.output``. (URIs are templated; row data never is.)
     :param request: The request for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), an
         ``EmbedRequest`` (its ``text`` is templated), a ``RawRequest``, or a function that takes the row as a dict and returns a
-        REST request as a dict.
+        REST request as a dict. An upstream task may return any of the first three, or its plain form
+        (``{"type": "generate", "prompt": …}``); nothing is rendered in it.
     :param model: The model's name, such as ``gemini-3.6-flash``. (templated)
     :param destination: URI of the folder that receives the run, or an ``ObjectStoragePath``. It must be the same for all tries
         of one task instance, and different for each DAG run. (templated)
     :param key: The column that identifies a row, unique in the table. Default: None, the row's number. (templated)
-    :param carry: Names of input columns that are copied into both tables. Default: none.
+    :param carry: Names of input columns that are copied into both tables. Default: none. (templated)
     :param if_exists: What to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default), or ``replace`` it. A run that this task instance began itself is always resumed.
     :param options: How the run is carried out: shard sizes, jobs in flight, polling and timeouts, redrives, output. A
@@ -69,7 +70,7 @@ class GeminiBatchOperator(TableOperator):
         self,
         *,
         source: Any,
-        request: RequestSpec,
+        request: RequestSpec | Mapping[str, Any] | XComArg,
         model: str | XComArg,
         destination: str | os.PathLike[str] | ObjectStoragePath | XComArg,
         key: str | XComArg | None = None,

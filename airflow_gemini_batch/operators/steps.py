@@ -39,7 +39,7 @@ from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._arguments import check_arguments
-from airflow_gemini_batch.operators.base import GeminiOperator, ShardStep, TableOperator, owner_of
+from airflow_gemini_batch.operators.base import GeminiOperator, ShardStep, TableOperator, label_of, owner_of
 
 if TYPE_CHECKING:
     import os
@@ -63,11 +63,12 @@ class GeminiBatchBuildOperator(TableOperator):
         ``.output``. (URIs are templated; row data never is.)
     :param request: The request for each row: a ``GenerateRequest`` (its ``prompt`` and ``system_instruction`` are templated), an
         ``EmbedRequest`` (its ``text`` is templated), a ``RawRequest``, or a function that takes the row as a dict and returns a
-        REST request as a dict.
+        REST request as a dict. An upstream task may return any of the first three, or its plain form
+        (``{"type": "generate", "prompt": …}``); nothing is rendered in it.
     :param model: The model's name. (templated)
     :param destination: URI of the folder that receives the run, or an ``ObjectStoragePath``. (templated)
     :param key: The column that identifies a row, unique in the table. Default: None, the row's number. (templated)
-    :param carry: Names of input columns that are copied into both tables. Default: none.
+    :param carry: Names of input columns that are copied into both tables. Default: none. (templated)
     :param if_exists: ``resume`` the run at the destination if it has the same arguments and fail otherwise (default), or
         ``replace`` it.
     :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_shard_bytes``, ``max_shard_requests``
@@ -121,7 +122,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
     wrong key. If the service does not answer, raises OutcomeUnknownError; the retry searches for the job before it creates one.
     """
 
-    template_fields: Sequence[str] = ("shard", *GeminiOperator.template_fields)
+    template_fields: Sequence[str] = ("shard", "options", *GeminiOperator.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
     checked: ClassVar[tuple[str, ...]] = ("options", "deferrable")
 
@@ -138,6 +139,10 @@ class GeminiBatchSubmitOperator(GeminiOperator):
         self.shard: Any = shard
         self.options = BatchOptions.of(options)
         self.deferrable = deferrable
+
+    @property
+    def map_label(self) -> str:
+        return label_of(self.shard)
 
     def execute(self, context: Context) -> JobReferenceDict:
         with self.one_pass(context):
@@ -197,7 +202,7 @@ class GeminiBatchDownloadOperator(ShardStep):
     Airflow may retry, when the job has not ended.
     """
 
-    template_fields: Sequence[str] = ("job", *GeminiOperator.template_fields)
+    template_fields: Sequence[str] = ("job", "options", *GeminiOperator.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
     checked: ClassVar[tuple[str, ...]] = ("options",)
 
@@ -253,7 +258,7 @@ class GeminiBatchFinishOperator(GeminiOperator):
     there are more dead letters than the options allow.
     """
 
-    template_fields: Sequence[str] = ("destination", *GeminiOperator.template_fields)
+    template_fields: Sequence[str] = ("destination", "options", *GeminiOperator.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
     checked: ClassVar[tuple[str, ...]] = ("destination", "options")
 

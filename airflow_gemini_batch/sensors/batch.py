@@ -52,7 +52,7 @@ class GeminiBatchSensor(ShardStep, BaseSensorOperator):
     AirflowFailException when the service refuses the request or does not find the job.
     """
 
-    template_fields: Sequence[str] = ("job", *ShardStep.template_fields)
+    template_fields: Sequence[str] = ("job", "options", *ShardStep.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
     checked: ClassVar[tuple[str, ...]] = ("options", "deferrable")
 

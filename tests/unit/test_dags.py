@@ -47,9 +47,18 @@ def test_the_steps_follow_the_path_of_the_data(dags: dict[str, Any]) -> None:
     assert [dag.get_task(after).upstream_task_ids for after in path[1:]] == [{before} for before in path[:-1]]
 
 
-def test_both_dags_have_the_same_request(dags: dict[str, Any]) -> None:
+def test_the_steps_of_a_shard_are_a_mapped_group(dags: dict[str, Any]) -> None:
+    dag = dags["describe_stdlib_in_groups"]
+
+    path = ["build", "one_shard.submit", "one_shard.wait", "one_shard.download", "finish"]
+    assert [dag.get_task(after).upstream_task_ids for after in path[1:]] == [{before} for before in path[:-1]]
+    assert all(dag.get_task(step).map_index_template for step in path[1:-1])
+
+
+@pytest.mark.parametrize("name", ["describe_stdlib_in_steps", "describe_stdlib_in_groups"])
+def test_all_dags_have_the_same_request(name: str, dags: dict[str, Any]) -> None:
     one_task = dags["describe_stdlib"].get_task("describe")
-    in_steps = dags["describe_stdlib_in_steps"].get_task("build")
+    in_steps = dags[name].get_task("build")
 
     assert one_task.request == in_steps.request
     assert (one_task.model, one_task.key, one_task.carry) == (in_steps.model, in_steps.key, in_steps.carry)

@@ -179,10 +179,16 @@ def airflow_db() -> None:
 
 @dataclass
 class DagRunResult:
+    """
+    :param shown: the rendered templates, as the page of that name shows them; ``labels`` the names of mapped instances.
+    """
+
     state: str
     tasks: dict[str, list[str]]
     returned: dict[str, list[Any]]
     errors: list[BaseException]
+    shown: dict[str, list[dict[str, Any]]]
+    labels: dict[str, list[str | None]]
 
     def __getitem__(self, task_id: str) -> Any:
         """The return value of a task; for a mapped task, of its first instance."""
@@ -226,6 +232,29 @@ def run_dag(write_dag: Callable[..., Any], connect: Any) -> Callable[..., DagRun
     return run
 
 
+@pytest.fixture
+def run_file(airflow_db: None, connect: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., DagRunResult]]:
+    """Run the one DAG of a file with ``dag.test()``, with these params."""
+    from airflow.configuration import conf
+    from airflow.sdk import BaseOperator
+
+    file = Path(conf.get("core", "dags_folder")) / f"{re.sub(r'[^a-z_]', '_', request.node.name)}.py"
+
+    def run(content: str, params: dict[str, Any]) -> DagRunResult:
+        file.write_text(content)
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        # The file keeps its DAG in no variable.
+        [dag] = {value.dag for value in vars(module).values() if isinstance(value, BaseOperator)}
+        return _result(dag.test(run_conf=params), [])
+
+    yield run
+    file.unlink()
+
+
 _HEADER = """
 from datetime import timedelta
 import pyarrow as pa
@@ -245,16 +274,25 @@ SETTINGS = {
 
 
 def _result(dag_run: Any, errors: list[BaseException]) -> DagRunResult:
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
     tasks: dict[str, list[str]] = {}
+    labels: dict[str, list[str | None]] = {}
     for instance in sorted(dag_run.get_task_instances(), key=lambda instance: instance.map_index):
         tasks.setdefault(instance.task_id, []).append(str(instance.state))
+        labels.setdefault(instance.task_id, []).append(instance.rendered_map_index)
+    shown: dict[str, list[dict[str, Any]]] = {}
     returned: dict[str, list[Any]] = {}
     with create_session() as session:
         rows = session.query(XComModel).filter(XComModel.run_id == dag_run.run_id, XComModel.dag_id == dag_run.dag_id)
         for row in rows.order_by(XComModel.map_index):
             if row.key == "return_value":
                 returned.setdefault(row.task_id, []).append(XComModel.deserialize_value(row))
-    return DagRunResult(str(dag_run.state), tasks, returned, errors)
+        fields = session.query(RenderedTaskInstanceFields).filter(
+            RenderedTaskInstanceFields.run_id == dag_run.run_id, RenderedTaskInstanceFields.dag_id == dag_run.dag_id
+        )
+        for row in fields.order_by(RenderedTaskInstanceFields.map_index):
+            shown.setdefault(row.task_id, []).append(row.rendered_fields)
+    return DagRunResult(str(dag_run.state), tasks, returned, errors, shown, labels)

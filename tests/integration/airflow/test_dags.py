@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,111 @@ def test_a_wrong_key_fails_the_build_which_is_not_retried(
     assert ran.tasks["build"] == ["failed"]
     assert len([error for error in ran.errors if "API key not valid" in str(error)]) == 1
     assert not [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+
+
+REQUESTS = """
+@task
+def requests():
+    return {returned}
+
+runs = GeminiBatchOperator.partial(
+    task_id="describe",
+    source=SOURCE,
+    model=MODEL,
+    key="id",
+    carry=["body"],
+    options={{"poll_interval": 0.2}},
+    map_index_template="{{{{ task.map_label }}}}",
+).{expand}
+"""
+
+OBJECTS = """[
+    GenerateRequest(prompt="Repeat: ${body}", response_schema=None, config={"temperature": 0.5}),
+    GenerateRequest(prompt="{{ ds }} ${body}"),
+]"""
+DICTS = """[
+    {"type": "generate", "prompt": "Repeat: ${body}", "config": {"temperature": 0.5}},
+    {"type": "generate", "prompt": "{{ ds }} ${body}"},
+]"""
+ZIPPED = """expand_kwargs(
+    requests().map(lambda request: {"request": request, "destination": f"{DESTINATION}/{len(str(request))}"})
+)"""
+
+
+@pytest.mark.parametrize("returned", [OBJECTS, DICTS], ids=["objects", "dicts"])
+def test_requests_from_an_upstream_task_are_mapped_over(
+    returned: str, run_dag: RunDag, source: str, tmp_path: Path, emulator: Emulator
+) -> None:
+    if returned is OBJECTS and importlib.util.find_spec("airflow.sdk.serde") is None:
+        pytest.skip("before Airflow 3.3 the configuration must allow the classes")
+
+    ran = run_dag(REQUESTS.format(returned=returned, expand=ZIPPED), SOURCE=source, DESTINATION=str(tmp_path))
+
+    assert (ran.state, ran.errors) == ("success", [])
+    assert ran.tasks["describe"] == ["success"] * 2
+    assert [run["results"] for run in ran.returned["describe"]] == [12, 12]
+    prompts = [shown["request_spec"]["prompt"] for shown in ran.shown["describe"]]
+    assert prompts == ["Repeat: ${body}", "{{ ds }} ${body}"], "what comes from a task is not rendered"
+
+
+@pytest.mark.parametrize("returned", ["[EmbedRequest(text='${body}')]", "[{'type': 'embed', 'text': '${body}'}]"])
+def test_a_request_is_the_only_thing_that_is_mapped(returned: str, run_dag: RunDag, source: str, tmp_path: Path) -> None:
+    body = REQUESTS.format(returned=returned, expand="expand(request=requests())").replace("model=MODEL", "model=EMBEDS")
+    body = body.replace("source=SOURCE", "source=SOURCE, destination=DESTINATION")
+
+    ran = run_dag(body, SOURCE=source, DESTINATION=str(tmp_path / "run"), EMBEDS="gemini-embedding-001")
+
+    assert (ran.state, ran.errors) == ("success", [])
+    assert [run["results"] for run in ran.returned["describe"]] == [12]
+    [shown] = ran.shown["describe"]
+    assert shown["request_spec"] == {"type": "embed", "text": "${body}"}
+    assert shown["carry"] == ["body"]
+    assert "poll_interval" in str(shown["options"])
+    assert ran.labels["describe"] == [str(tmp_path / "run")]
+
+
+def test_one_request_from_an_upstream_task(run_dag: RunDag, source: str, tmp_path: Path) -> None:
+    ran = run_dag(
+        """
+        @task
+        def ask():
+            return {"type": "generate", "prompt": "Repeat: ${body}"}
+
+        GeminiBatchOperator(
+            task_id="describe", source=SOURCE, request=ask(), model=MODEL, destination=DESTINATION, options={"poll_interval": 0.2}
+        )
+        """,
+        SOURCE=source,
+        DESTINATION=str(tmp_path / "run"),
+    )
+
+    assert (ran.state, ran["describe"]["results"]) == ("success", 12)
+
+
+LABEL = "{{ task.map_label }}"
+
+
+def test_mapped_steps_are_named_after_their_shards(run_dag: RunDag, source: str, tmp_path: Path) -> None:
+    body = STEPS
+    for step in ("submit", "wait", "download"):
+        body = body.replace(f'task_id="{step}"', f'task_id="{step}", map_index_template="{LABEL}"')
+
+    ran = run_dag(body, SOURCE=source, DESTINATION=str(tmp_path / "run"))
+
+    assert ran.state == "success"
+    for step in ("submit", "wait", "download"):
+        assert ran.labels[step] == ["shard 0", "shard 1", "shard 2"]
+
+
+@pytest.mark.parametrize("name", ["describe_stdlib_in_groups", "describe_stdlib_in_steps"])
+def test_an_example_runs(name: str, run_file: RunDag, tmp_path: Path, emulator: Emulator) -> None:
+    example = (Path(__file__).parents[3] / "dags" / f"{name}.py").read_text()
+
+    ran = run_file(example.replace("poll_interval=10", "poll_interval=0.2"), {"folder": str(tmp_path)})
+
+    assert (ran.state, ran["finish"]["balanced"]) == ("success", True)
+    prefix = "one_shard." if name == "describe_stdlib_in_groups" else ""
+    assert len(created(emulator)) == len(ran.tasks[f"{prefix}download"]) > 1
+    if prefix:
+        for step in ("submit", "wait", "download"):
+            assert ran.labels[f"one_shard.{step}"][:2] == ["shard 0", "shard 1"]

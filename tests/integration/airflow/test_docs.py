@@ -24,7 +24,10 @@ from tests.integration.airflow.conftest import KEY, MODEL, table
 BUCKET = "s3://bucket"
 
 #: Checking every 30 seconds is right for jobs that take hours, but too slow for tests.
-_SHORT_WAITS = ("@task.gemini_batch(", "@task.gemini_batch(options={'poll_interval': 0.2}, ")
+_SHORT_WAITS = (
+    ("@task.gemini_batch(", "@task.gemini_batch(options={'poll_interval': 0.2}, "),
+    ("poll_interval=10", "poll_interval=0.2"),
+)
 
 
 @pytest.fixture
@@ -51,7 +54,10 @@ def dag_file_of(page: str, bucket: Path) -> Iterator[ModuleType]:
 
     snippets = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
     file = Path(conf.get("core", "dags_folder")) / f"{page.removesuffix('.md').replace('-', '_')}_of_the_docs.py"
-    file.write_text("\n".join(snippets).replace(BUCKET, f"file://{bucket}").replace(*_SHORT_WAITS))
+    content = "\n".join(snippets).replace(BUCKET, f"file://{bucket}")
+    for long, short in _SHORT_WAITS:
+        content = content.replace(long, short)
+    file.write_text(content)
     try:
         spec = importlib.util.spec_from_file_location(file.stem, file)
         assert spec is not None
@@ -64,7 +70,7 @@ def dag_file_of(page: str, bucket: Path) -> Iterator[ModuleType]:
 
 
 @pytest.mark.usefixtures("airflow_db", "connect", "a_finished_run")
-@pytest.mark.parametrize("page", ["managing.md", "task-decorator.md", "common-ai.md"])
+@pytest.mark.parametrize("page", ["managing.md", "task-decorator.md", "common-ai.md", "mapping.md"])
 def test_the_dags_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page == "common-ai.md":
         operator = pytest.importorskip("airflow.providers.common.ai.operators.llm_batch", reason="needs Python 3.11")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pydantic
 import pytest
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.definitions.mappedoperator import MappedOperator
@@ -25,8 +26,14 @@ from airflow_gemini_batch import (
     GenerateRequest,
     RawRequest,
 )
+from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request.encoding import compile_request
+from airflow_gemini_batch.engine.specs import request_of
 
+try:
+    from airflow.serialization.helpers import serialize_template_field
+except ImportError:
+    from airflow.sdk.execution_time.task_runner import _serialize_template_field as serialize_template_field
 try:
     from airflow.serialization.serialized_objects import DagSerialization
 except ImportError:  # Airflow 3.1
@@ -38,6 +45,9 @@ REQUEST = GenerateRequest(
     system_instruction="You write {{ params.lang }} for ${reader}.",
     config={"temperature": 0.2},
 )
+
+
+REFERENCE: Any = {"destination": "d", "shard": 7, "attempt": 1, "rows": 1, "requests": 1, "job": "batches/a", "state": None}
 
 
 def as_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +204,102 @@ def test_the_output_of_an_upstream_task_is_never_rendered() -> None:
     task.render_template_fields(CONTEXT)
 
     assert task.shard["destination"] == "{{ ds }}"
+
+
+INJECTED = {
+    "type": "generate",
+    "prompt": "{{ params.lang }}: ${text}",
+    "system_instruction": "{{ ds }}",
+    "config": {"stop_sequences": ["{{ ds }}"]},
+    "response_schema": {"type": "object", "description": "{{ ds }}"},
+}
+
+
+class Upstream:
+    """The output of an upstream task, as Airflow resolves it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def iter_references(self) -> Any:
+        return iter(())
+
+    def resolve(self, context: Any) -> Any:
+        return self.value
+
+
+@pytest.mark.parametrize("form", ["dict", "object"])
+@pytest.mark.parametrize("given", ["the value", "the task"])
+def test_nothing_is_rendered_in_a_request_that_an_upstream_task_returns(form: str, given: str) -> None:
+    """Its texts may be data, and a template in them could read connections and variables."""
+    value: Any = INJECTED if form == "dict" else request_of(INJECTED)
+    task = operator(request=value if given == "the value" else Upstream(value))
+
+    task.render_template_fields(CONTEXT)
+
+    assert task.request.serialize() == INJECTED
+    assert task.destination == "s3://bucket/out/2026-11-21"
+
+
+def test_a_request_from_an_upstream_task_is_checked() -> None:
+    with pytest.raises(InputError, match="'poem'"):
+        operator(request={"type": "poem"})
+    task = operator(request=Upstream("a prompt"))
+    with pytest.raises(InputError, match="expected a GenerateRequest"):
+        task.render_template_fields(CONTEXT)
+
+
+class Parsed(pydantic.BaseModel):
+    summary: str
+
+
+def shown(task: BaseOperator, field: str) -> Any:
+    return serialize_template_field(getattr(task, field), field)
+
+
+def test_what_a_task_does_is_shown_with_its_rendered_templates() -> None:
+    request_ = GenerateRequest(
+        prompt="On {{ ds }}: ${text}", config=types.GenerateContentConfig(temperature=0.5), response_schema=Parsed, media=["m"]
+    )
+    task = operator(request=request_, carry=["a", "{{ params.lang }}"], options={"timeout": 60, "transport": "inline"})
+
+    task.render_template_fields(CONTEXT)
+
+    spec = shown(task, "request_spec")
+    assert (spec["type"], spec["prompt"], spec["config"]) == ("generate", "On 2026-11-21: ${text}", {"temperature": 0.5})
+    assert (spec["media"], spec["response_schema"]["properties"]["summary"]) == (["m"], {"title": "Summary", "type": "string"})
+    assert shown(task, "carry") == ["a", "French"]
+    assert (shown(task, "options")["timeout"], shown(task, "options")["transport"]) == (60.0, "inline")
+    assert task.request.response_schema is Parsed
+    assert isinstance(task.options, BatchOptions)
+
+
+def test_a_function_is_shown_by_its_name() -> None:
+    assert shown(operator(request=as_row), "request_spec") == "function as_row"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        GeminiBatchSubmitOperator(task_id="t", shard=REFERENCE, options={"max_active_jobs": 3}),
+        GeminiBatchSensor(task_id="t", job=REFERENCE, options={"max_active_jobs": 3}),
+        GeminiBatchDownloadOperator(task_id="t", job=REFERENCE, options={"max_active_jobs": 3}),
+    ],
+    ids=lambda task: type(task).__name__,
+)
+def test_a_step_shows_its_options_and_names_its_shard(task: Any) -> None:
+    task.render_template_fields(CONTEXT)
+
+    assert shown(task, "options")["max_active_jobs"] == 3
+    assert task.map_label == "shard 7, attempt 1"
+
+
+def test_a_run_is_named_by_its_destination() -> None:
+    task = operator()
+
+    task.render_template_fields(CONTEXT)
+
+    assert task.map_label == "s3://bucket/out/2026-11-21"
 
 
 def dag_with(**arguments: Any) -> dict[str, Any]:
