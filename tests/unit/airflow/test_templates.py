@@ -208,7 +208,7 @@ def test_the_output_of_an_upstream_task_is_never_rendered() -> None:
 
 INJECTED = {
     "type": "generate",
-    "prompt": "{{ params.lang }}: ${text}",
+    "prompt": "{{ 1 / 0 }} {{ params.lang }}: ${text}",
     "system_instruction": "{{ ds }}",
     "config": {"stop_sequences": ["{{ ds }}"]},
     "response_schema": {"type": "object", "description": "{{ ds }}"},
