@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 import msgspec
+import numpy as np
+import pyarrow as pa
 
 from airflow_gemini_batch.engine.costs.bill import NO_ANSWER, NO_USAGE, Bill, ShardCost
 from airflow_gemini_batch.engine.costs.usage import NOTHING, Usage
@@ -12,6 +15,9 @@ from airflow_gemini_batch.engine.response.lines import LongLine
 from airflow_gemini_batch.engine.response.responses import Answer, Refusal
 from airflow_gemini_batch.engine.response.usage import holds_media, queries_in
 from airflow_gemini_batch.engine.run.layout import Manifest, Shard
+
+#: Tokens of one request; more are not added together.
+_PLAUSIBLE = 2**31
 
 
 class Billing:
@@ -29,8 +35,41 @@ class Billing:
         created_at = created_at or datetime.fromisoformat(manifest.created_at)
         return cls(Bill(manifest.prices, str(shard.id), created_at.astimezone(timezone.utc), ended_at or created_at))
 
-    def of_answer(self, answer: Answer) -> float | None:
-        """USD of a result; None where it is not known."""
+    def of_answers(self, answers: Sequence[Answer], tokens: Mapping[str, pa.Array]) -> pa.Array:
+        """USD of results; null where it is not known.
+
+        :param tokens: their columns of token counts.
+        """
+        counts = {name: column.fill_null(0).to_numpy(zero_copy_only=False) for name, column in tokens.items()}
+        inputs, cached = counts["prompt_tokens"] + counts["tool_tokens"], counts["cached_tokens"]
+        outputs = counts["output_tokens"] + counts["thoughts_tokens"]
+        # Nearly all are texts whose counts are in order: they are added together, which takes a tenth of the time.
+        texts = np.fromiter(map(self._is_text, answers), bool, len(answers))
+        texts &= tokens["prompt_tokens"].is_valid().to_numpy(zero_copy_only=False)
+        texts &= tokens["output_tokens"].is_valid().to_numpy(zero_copy_only=False)
+        for column in counts.values():
+            texts &= (column >= 0) & (column < _PLAUSIBLE)
+        texts &= cached <= inputs
+        costs = np.full(len(answers), np.nan)
+        together = self._bill.add_texts(inputs[texts], cached[texts], outputs[texts])
+        if together is None:
+            texts[:] = False
+        else:
+            costs[texts] = together
+        for place in np.flatnonzero(~texts).tolist():
+            cost = self._of_answer(answers[place])
+            costs[place] = np.nan if cost is None else cost
+        return pa.array(costs, from_pandas=True)
+
+    def _is_text(self, answer: Answer) -> bool:
+        return (
+            answer.parts is None
+            and self._bill.covers(answer.model_version)
+            and not (self._looks_for_searches and b"ueries" in answer.response)
+            and not (self._looks_for_media and holds_media(answer.response))
+        )
+
+    def _of_answer(self, answer: Answer) -> float | None:
         return self._bill.add(answer.key, self._complete(answer.usage(), answer.response), answer.model_version)
 
     def of_refusal(self, refusal: Refusal, line: bytes | LongLine | None) -> float | None:

@@ -310,7 +310,7 @@ class _ResultsTable:
             counts = list(map(attrgetter(name), content))
             self.tokens[name] += sum(filter(None, counts))
             own[name] = columns.int64s(counts)
-        own["cost_usd"] = columns.doubles([self._billing.of_answer(answer) for answer in content])
+        own["cost_usd"] = self._billing.of_answers(content, {name: own[name] for name in TOKEN_COLUMNS})
         if self._keep_response:
             own["response"] = columns.utf8([answer.response for answer in content])
         self.rows += len(content)

@@ -6,9 +6,11 @@ import datetime as dt
 import logging
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from airflow_gemini_batch.engine.costs.prices import Prices
-from airflow_gemini_batch.engine.costs.tariff import PICO, ImpossibleUsageError, Tariff
+from airflow_gemini_batch.engine.costs.tariff import PICO, Counts, ImpossibleUsageError, Tariff
 from airflow_gemini_batch.engine.costs.usage import NOTHING, Usage
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ class Bill:
             self._leave_out(unknown)
             return None
         self._count(usage)
-        if not self._covers(model_version):
+        if not self.covers(model_version):
             self._leave_out(OTHER_MODEL)
             return None
         try:
@@ -106,6 +108,34 @@ class Bill:
         self._pico += cost
         self._priced += 1
         return cost / PICO
+
+    def add_texts(self, inputs: Counts, cached: Counts, outputs: Counts) -> npt.NDArray[np.float64] | None:
+        """The costs of requests without media and searches in USD, NaN where no price is known, as from ``add`` for each.
+
+        None, and nothing is added, where they have to be added one by one.
+
+        :param inputs, cached, outputs: one count for each request, none negative; ``cached`` is at most ``inputs``.
+        """
+        tariffs = (self.tariff, self._standard, self._at_end)
+        costs, standard, at_end = (
+            None if tariff is None else tariff.costs_of_text(inputs, cached, outputs) for tariff in tariffs
+        )
+        if any(tariff is not None and found is None for tariff, found in zip(tariffs, (costs, standard, at_end), strict=True)):
+            return None
+        rows = len(inputs)
+        for kind, counts in (("input", inputs), ("cached", cached), ("output", outputs)):
+            self._tokens[kind] = self._tokens.get(kind, 0) + int(counts.sum())
+        if standard is not None:
+            self._pico_standard += int(standard.sum())
+            self._standard_priced += rows
+        if costs is None:
+            self._unpriced[self._unknown] = self._unpriced.get(self._unknown, 0) + rows
+            return np.full(rows, np.nan)
+        if at_end is not None:
+            self._pico_at_end += int(at_end.sum())
+        self._pico += int(costs.sum())
+        self._priced += rows
+        return costs / PICO
 
     def total(self) -> ShardCost:
         """The sums. Logs a warning for what was found on the way, with an example."""
@@ -146,7 +176,8 @@ class Bill:
                 tokens[kind] = tokens.get(kind, 0) + count
         self._searches += usage.queries
 
-    def _covers(self, model_version: str | None) -> bool:
+    def covers(self, model_version: str | None) -> bool:
+        """Whether the prices are those of the model that answered; true where there are none."""
         covered = self._covered.get(model_version)
         if covered is None:
             covered = self._prices is None or self.tariff is None or self._prices.covers(model_version)

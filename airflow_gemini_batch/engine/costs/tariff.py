@@ -9,12 +9,23 @@ higher rate. A test compares all this with genai-prices.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from airflow_gemini_batch.engine.costs.usage import Usage
 from airflow_gemini_batch.engine.rates import MODALITIES, SEARCH_KINDS, Rates, kind_and_tier
 
 #: Pico-USD per USD.
 PICO = 10**12
+
+
+#: Thousands of such costs can be added in 64 bits, and each is exact as a double.
+_MOST_PICO = 2**50
+
+#: Whole numbers, one for each request.
+Counts: TypeAlias = npt.NDArray[np.int64]
 
 
 class ImpossibleUsageError(ValueError):
@@ -84,6 +95,23 @@ class Tariff:
             total = (tokens - cached) * step.fresh + cached * step.cached + output * (step.output or 0)
         return total + self.searches(usage) if usage.queries else total
 
+    def costs_of_text(self, inputs: Counts, cached: Counts, outputs: Counts) -> Counts | None:
+        """What requests without media and searches cost, in pico-USD. None where ``cost`` must be asked for each of them.
+
+        :param inputs, cached, outputs: one count for each request; the cached tokens are a part of its input.
+        """
+        highest = max(max(step.fresh, step.cached, step.output or 0) for step in self._steps)
+        if (int(inputs.max(initial=0)) + int(outputs.max(initial=0))) * highest > _MOST_PICO:
+            return None
+        if self._base.output is None and outputs.any():
+            return None
+        total = _text(self._base, inputs, cached, outputs)
+        for step in reversed(self._steps[:-1]):
+            above = inputs > step.above
+            if above.any():
+                total[above] = _text(step, inputs[above], cached[above], outputs[above])
+        return total
+
     def searches(self, usage: Usage) -> int:
         """The part of the cost that is searches, in pico-USD."""
         return usage.queries * self._query + (self._grounded if usage.queries else 0)
@@ -111,6 +139,10 @@ class Tariff:
                 f"the parts exceed the whole: input is {usage.input}, cached {usage.cached}, parts {parts}"
             )
         return total + fresh * step.fresh + cached * step.cached
+
+
+def _text(step: _Step, inputs: Counts, cached: Counts, outputs: Counts) -> Counts:
+    return (inputs - cached) * step.fresh + cached * step.cached + outputs * (step.output or 0)
 
 
 def _outputs(step: _Step, usage: Usage, parts: dict[str, int]) -> int:

@@ -76,8 +76,8 @@ class TypedUsage(msgspec.Struct, rename="camel", gc=False):
         """As in ``Counts``."""
         prompt, tool = self.prompt_tokens_details, self.tool_use_prompt_tokens_details
         output, cached = self.candidates_tokens_details, self.cache_tokens_details
-        # Nearly every answer is text alone.
-        if all(detail.modality == "TEXT" for details in (prompt, tool, output, cached) if details for detail in details):
+        # Nearly every answer is text alone, and says so once.
+        if not tool and not output and not cached and (not prompt or (len(prompt) == 1 and prompt[0].modality == "TEXT")):
             return None
         named = {"input": (*(prompt or ()), *(tool or ())), "output": output or (), "cached": cached or ()}
         return parts_of(
