@@ -30,6 +30,7 @@ from airflow_gemini_batch.engine.build.shards import build_shards
 from airflow_gemini_batch.engine.collect.land import Ending, land
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import compile_request
+from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, SourceInfo
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.source.open import open_source
@@ -77,8 +78,10 @@ def our_build(folder: Path) -> Run:
     run = Run(locate(str(folder / "run")))
     source = open_source(str(folder / "table.parquet"))
     encoder = compile_request(REQUEST, source.schema, MODEL)
-    shards = build_shards(source, encoder, run=run, key="id", carry=(), options=BatchOptions(max_shard_requests=10_000_000))
-    asked = Manifest("run", MODEL, SourceInfo("a table", None), encoder.spec, "id", (), shards, "2026-01-01T00:00:00+00:00")
+    options = BatchOptions(max_shard_requests=10_000_000)
+    fingerprinter = Fingerprinter(MODEL, encoder.spec)
+    built = build_shards(source, encoder, run=run, key="id", carry=(), options=options, fingerprinter=fingerprinter, dedupe=True)
+    asked = Manifest("run", MODEL, SourceInfo("a table", None), encoder.spec, "id", (), built.shards, "2026-01-01T00:00:00+00:00")
     run.manifest_file.write(msgspec.json.encode(asked))
     return run
 

@@ -60,6 +60,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "destination": (_is_place, "the URI of a folder, or an ObjectStoragePath"),
     "key": (lambda value: value is None or _is_text(value), "the name of a column, or None for the row's number"),
     "carry": (_are_names, "a list of column names"),
+    "dedupe": (lambda value: isinstance(value, bool), "True or False"),
     "if_exists": (lambda value: value in ("resume", "replace"), "'resume' or 'replace'"),
     "deferrable": (lambda value: isinstance(value, bool), "True or False"),
 }

@@ -144,7 +144,7 @@ class TableOperator(GeminiOperator):
         "response_schema",
         *GeminiOperator.template_fields,
     )
-    checked: ClassVar[tuple[str, ...]] = ("request", "model", "destination", "key", "carry", "if_exists", "options")
+    checked: ClassVar[tuple[str, ...]] = ("request", "model", "destination", "key", "carry", "dedupe", "if_exists", "options")
 
     def __init__(
         self,
@@ -155,6 +155,7 @@ class TableOperator(GeminiOperator):
         destination: str | os.PathLike[str] | ObjectStoragePath | XComArg,
         key: str | XComArg | None = None,
         carry: Sequence[str] = (),
+        dedupe: bool = True,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         **kwargs: Unpack[GeminiOperatorArguments],
@@ -167,6 +168,7 @@ class TableOperator(GeminiOperator):
                 "destination": destination,
                 "key": key,
                 "carry": carry,
+                "dedupe": dedupe,
                 "if_exists": if_exists,
             }
         )
@@ -177,6 +179,7 @@ class TableOperator(GeminiOperator):
         self.destination: Any = destination
         self.key: Any = key
         self.carry = carry
+        self.dedupe = dedupe
         self.if_exists: Literal["resume", "replace"] = if_exists
         self.options = BatchOptions.of(options)
 
@@ -255,6 +258,7 @@ class TableOperator(GeminiOperator):
             model=self.model,
             key=self.key,
             carry=tuple(self.carry),
+            dedupe=self.dedupe,
             locate=locate,
         )
 

@@ -46,6 +46,8 @@ class GeminiBatchOperator(TableOperator):
         of one task instance, and different for each DAG run. (templated)
     :param key: The column that identifies a row, unique in the table. Default: None, the row's number. (templated)
     :param carry: Names of input columns that are copied into both tables. Default: none. (templated)
+    :param dedupe: Whether rows with equal requests share one: the first pays, the others get its answer and name it in
+        ``paid_by``. Default: True; False asks the model once for every row.
     :param if_exists: What to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default), or ``replace`` it. A run that this task instance began itself is always resumed.
     :param options: How the run is carried out: shard sizes, jobs in flight, polling and timeouts, redrives, output. A
@@ -75,6 +77,7 @@ class GeminiBatchOperator(TableOperator):
         destination: str | os.PathLike[str] | ObjectStoragePath | XComArg,
         key: str | XComArg | None = None,
         carry: Sequence[str] = (),
+        dedupe: bool = True,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
@@ -87,6 +90,7 @@ class GeminiBatchOperator(TableOperator):
             destination=destination,
             key=key,
             carry=carry,
+            dedupe=dedupe,
             if_exists=if_exists,
             options=options,
             **kwargs,

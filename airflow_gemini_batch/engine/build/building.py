@@ -20,12 +20,13 @@ import msgspec
 
 from airflow_gemini_batch.engine.build.differences import describe_differences
 from airflow_gemini_batch.engine.build.preflight import check_before_build
-from airflow_gemini_batch.engine.build.shards import build_shards, digest_shards
+from airflow_gemini_batch.engine.build.shards import Built, build_shards, digest_shards
 from airflow_gemini_batch.engine.costs.prices import prices_of
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
+from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.request.named_columns import columns_named
 from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
@@ -51,6 +52,7 @@ class RunSpec:
     :param request: a ``GenerateRequest``, a ``RawRequest`` or a callable that makes a REST request of a row.
     :param key: the column that identifies rows; None: the row's number.
     :param carry: columns repeated in both tables.
+    :param dedupe: whether rows with equal requests share one. A run that is built stays as it was built.
     """
 
     source: Any
@@ -58,6 +60,7 @@ class RunSpec:
     model: str
     key: str | None = None
     carry: Sequence[str] = ()
+    dedupe: bool = True
     locate: Callable[[str], Location] = locate
 
 
@@ -158,6 +161,10 @@ class _Call:
                 raise wrong from error
             return cls(spec, options, None, encoder, wrong)
 
+    @property
+    def fingerprinter(self) -> Fingerprinter:
+        return Fingerprinter(self.spec.model, self.encoder.spec)
+
     def question(self) -> dict[str, Any]:
         return _question(self.spec.model, self.encoder.spec, self.spec.key, self.spec.carry)
 
@@ -233,10 +240,12 @@ def _compare_source(there: Manifest, call: _Call) -> str:
             key=call.spec.key,
             cut=[shard.rows for shard in there.shards],
             max_bytes=call.options.max_shard_bytes,
+            fingerprinter=call.fingerprinter,
+            dedupe=there.duplicates_sha256 is not None,
         )
     except InputError as error:
         return f"The source cannot be compared with the one that the run was built from: {error}"
-    if digests == [(shard.rows, shard.sha256) for shard in there.shards]:
+    if digests == Built(there.shards, there.duplicates_sha256).digests:
         return ""
     return f"The run was built from {there.source.description}; {call.source.description} has other rows now."
 
@@ -245,15 +254,24 @@ def _build(run: Run, call: _Call, *, owner: str | None) -> Manifest:
     assert call.source is not None
     asked = call.manifest(call.source, owner)
     spec = call.spec
-    shards = build_shards(call.source, call.encoder, run=run, key=spec.key, carry=spec.carry, options=call.options)
-    manifest = msgspec.structs.replace(asked, shards=shards)
+    built = build_shards(
+        call.source,
+        call.encoder,
+        run=run,
+        key=spec.key,
+        carry=spec.carry,
+        options=call.options,
+        fingerprinter=call.fingerprinter,
+        dedupe=spec.dedupe,
+    )
+    manifest = msgspec.structs.replace(asked, shards=built.shards, duplicates_sha256=built.duplicates_sha256)
     if run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
         log.info("Built %s from %s.", _in_words(manifest), call.source.description)
         return manifest
     # Another try was faster.
     there = run.built()
     differs = describe_differences(_question(there.model, there.request, there.key, there.carry), call.question())
-    if not differs and [(shard.rows, shard.sha256) for shard in shards] != [(shard.rows, shard.sha256) for shard in there.shards]:
+    if not differs and built.digests != Built(there.shards, there.duplicates_sha256).digests:
         differs = [f"source is {there.source.description} with other rows than {call.source.description} has now"]
     if differs:
         _refuse(run, there, "; ".join(differs))
@@ -291,8 +309,10 @@ def _is_code(manifest: Manifest) -> bool:
 def _in_words(manifest: Manifest) -> str:
     shards: tuple[Shard, ...] = manifest.shards
     requests = sum(shard.requests for shard in shards)
+    duplicates = sum(shard.duplicates for shard in shards)
+    shared = f" ({duplicates} rows share another row's)" if duplicates else ""
     size = sum(shard.bytes for shard in shards) / 1e6
     return (
-        f"run {manifest.run_id}: {manifest.rows} rows, {requests} requests for {manifest.model} "
+        f"run {manifest.run_id}: {manifest.rows} rows, {requests} requests{shared} for {manifest.model} "
         f"in {len(shards)} shard{'s' if len(shards) != 1 else ''} ({size:.1f} MB)"
     )

@@ -31,7 +31,7 @@ class Carry:
         if self._undecided and source.is_repeatable:
             for batch in source.batches(self._undecided):
                 self._watch(batch)
-            self.schema = self._decided()
+            self.schema = self.decided()
         else:
             self.schema = self._wide
 
@@ -47,7 +47,7 @@ class Carry:
 
     def finish(self, run: Run, shards: Sequence[Shard]) -> None:
         """Write the inputs files again when all rows have been read and their nanoseconds are not needed."""
-        decided = self._decided()
+        decided = self.decided()
         if decided == self.schema:
             return
         for shard in shards:
@@ -67,7 +67,12 @@ class Carry:
             name for name in self._undecided if not loses_digits(batch.column(name), self._narrow.field(name).type)
         ]
 
-    def _decided(self) -> pa.Schema:
+    def as_decided(self, rows: pa.RecordBatch) -> list[pa.Array]:
+        """The carried columns of rows that ``batch`` has made, in the types that were decided once all rows had been seen."""
+        return [_column(rows.column(field.name), field) for field in self.decided()]
+
+    def decided(self) -> pa.Schema:
+        """The types for the tables, as far as the rows that have been seen can tell."""
         return pa.schema(
             [(self._narrow if field.name in self._undecided else self._wide).field(field.name) for field in self._fields]
         )

@@ -12,20 +12,23 @@ so that each is accounted for in the end.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.build.carry import Carry, carried_names
+from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
+from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS, dead_letter_schema, require_parquet, results_schema
@@ -38,6 +41,30 @@ from airflow_gemini_batch.engine.source.open import Source
 _MAX_ROWS_PER_REQUEST = 4
 
 
+class Built(NamedTuple):
+    """
+    :param duplicates_sha256: digest of the rows that another row pays for; None without ``dedupe``.
+    """
+
+    shards: tuple[Shard, ...]
+    duplicates_sha256: str | None
+
+    @property
+    def digests(self) -> Digests:
+        return Digests(tuple((shard.rows, shard.sha256) for shard in self.shards), self.duplicates_sha256)
+
+
+class Digests(NamedTuple):
+    """What two builds of the same rows have in common.
+
+    :param shards: rows and sha256 of each requests file.
+    :param duplicates: digest of the rows that another row pays for; None without ``dedupe``.
+    """
+
+    shards: tuple[tuple[int, str], ...]
+    duplicates: str | None
+
+
 def build_shards(
     source: Source,
     encoder: RequestEncoder,
@@ -46,7 +73,9 @@ def build_shards(
     key: str | None,
     carry: Sequence[str],
     options: BatchOptions,
-) -> tuple[Shard, ...]:
+    fingerprinter: Fingerprinter,
+    dedupe: bool = False,
+) -> Built:
     """Write the requests and the inputs file of every shard of the table.
 
     An empty table makes one empty shard, so that all later steps work as usual. Raises InputError for a source, key or carry that
@@ -54,22 +83,25 @@ def build_shards(
 
     :param key: the column that holds each row's key; None: the row's number, counted from 0.
     :param carry: columns that are repeated in the tables that come out.
+    :param dedupe: whether rows with equal requests share one.
     """
     extra = extra_fields(encoder.spec, media_as_files=options.media_to == "files")
     taken = RESERVED_COLUMNS.union(field.name for field in extra)
     carried = Carry(source, carried_names(source.schema, key=key, carry=carry, taken=taken))
     require_parquet(results_schema(carried.schema, extra=extra), dead_letter_schema(carried.schema))
-    with contextlib.closing(KeyIndex()) as index:
-        shards = []
-        rows = _rows(source, encoder, key, carried, options.max_shard_bytes, index)
+    with contextlib.closing(KeyIndex()) as index, Duplicates(carried.schema) as duplicates:
+        shards: list[Shard] = []
+        rows = _rows(source, encoder, key, carried, options.max_shard_bytes, index, fingerprinter)
+        if dedupe:
+            rows = duplicates.without(rows)
         for number, pieces in _grouped(_cut(rows, options)):
             with ShardWriter(run, ShardAttempt(number), carried.schema) as writer:
                 for piece in pieces:
                     writer.write(piece)
             shards.append(writer.shard)
-        index.refuse_doubles(key, lambda: _written_keys(run, shards))
-    carried.finish(run, shards)
-    return tuple(shards)
+        index.refuse_doubles(key, lambda: _all_keys(_written_keys(run, shards), duplicates.rows.keys()))
+        carried.finish(run, shards)
+        return Built(duplicates.finish(run, shards, carried), duplicates.rows.digest if dedupe else None)
 
 
 def digest_shards(
@@ -79,21 +111,24 @@ def digest_shards(
     key: str | None,
     cut: Sequence[int],
     max_bytes: int,
-) -> list[tuple[int, str]]:
+    fingerprinter: Fingerprinter,
+    dedupe: bool = False,
+) -> Digests:
     """The rows and the sha256 of the requests file of every shard, without writing any.
 
     :param cut: the rows of each shard of the run to compare with; rows beyond them all make one more shard.
     :param max_bytes: as when that run was built.
     """
-    rows = _rows(source, encoder, key, Carry(source, ()), max_bytes, None)
-    digests = []
-    for _, pieces in _grouped(_cut_as(rows, cut)):
-        count, digest = 0, sha256()
-        for piece in pieces:
-            count += len(piece)
-            digest.update(piece.content)
-        digests.append((count, digest.hexdigest()))
-    return digests
+    with Duplicates(None) as duplicates:
+        rows = _rows(source, encoder, key, Carry(source, ()), max_bytes, None, fingerprinter)
+        digests = []
+        for _, pieces in _grouped(_cut_as(duplicates.without(rows) if dedupe else rows, cut)):
+            count, digest = 0, sha256()
+            for piece in pieces:
+                count += len(piece)
+                digest.update(piece.content)
+            digests.append((count, digest.hexdigest()))
+        return Digests(tuple(digests), duplicates.rows.digest if dedupe else None)
 
 
 class ShardWriter:
@@ -156,6 +191,7 @@ def _rows(
     carried: Carry,
     max_bytes: int,
     index: KeyIndex | None,
+    fingerprinter: Fingerprinter,
 ) -> Iterator[Rows]:
     """The whole table, block by block. Keys go to ``index``, unless the rows were numbered."""
     check_key_column(key, source.schema)
@@ -170,7 +206,7 @@ def _rows(
         if index is not None and key is not None:
             index.add(keys)
         requests = encoder.encode(block.select(encoder.columns) if encoder.columns else block)
-        yield Rows.of(keys, requests, carried.batch(block) if carried else None, max_bytes)
+        yield Rows.of(keys, requests, carried.batch(block) if carried else None, max_bytes, fingerprinter, first_row)
         first_row += block.num_rows
 
 
@@ -185,6 +221,22 @@ def _written_keys(run: Run, shards: Sequence[Shard]) -> Iterator[str]:
         with run.inputs_file(shard.id).open() as file, pa.ipc.open_file(file) as inputs:
             for number in range(inputs.num_record_batches):
                 yield from inputs.get_batch(number).column(0).to_pylist()
+
+
+def _all_keys(written: Iterator[str], *aside: Iterator[tuple[int, str]]) -> Iterator[str]:
+    """All keys in the order of the source.
+
+    :param written: the keys of the rows in shards, in that order.
+    :param aside: the other rows, each with its number in the source, ascending.
+    """
+    row = 0
+    for number, key in heapq.merge(*aside):
+        while row < number:
+            yield next(written)
+            row += 1
+        yield key
+        row += 1
+    yield from written
 
 
 # --- cutting

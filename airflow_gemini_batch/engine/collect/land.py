@@ -304,6 +304,8 @@ class _ResultsTable:
             "finish_reason": columns.strings([answer.finish_reason for answer in content]),
             "model_version": columns.strings([answer.model_version for answer in content]),
             "response_id": columns.strings([answer.response_id for answer in content]),
+            "paid_by": pa.nulls(len(content), pa.string()),
+            "reused_from": pa.nulls(len(content), pa.string()),
             "job": columns.constant_string(self._job, len(content)),
         }
         for name in TOKEN_COLUMNS:
@@ -340,6 +342,7 @@ class _DeadLetterTable:
             "request": columns.utf8([row.request for row in dead_letters]),
             "response": columns.utf8([_line_text(row.line) for row in dead_letters]),
             "cost_usd": columns.doubles([self._billing.of_refusal(row.refusal, row.line) for row in dead_letters]),
+            "paid_by": pa.nulls(len(dead_letters), pa.string()),
             "job": columns.strings([None if row.request is None else self._job for row in dead_letters]),
             "failed_at": columns.constant_time(self._failed_at, len(dead_letters)),
         }

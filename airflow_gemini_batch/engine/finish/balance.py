@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.finish.messages import MessageCounter, Messages
-from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt, attempt_of_part, root_of
-from airflow_gemini_batch.engine.run.shard_inputs import open_inputs
+from airflow_gemini_batch.engine.run.layout import TABLES, PartName, Run, Shard, ShardAttempt, root_of
+from airflow_gemini_batch.engine.run.shard_inputs import open_duplicates, open_inputs
 from airflow_gemini_batch.engine.run.storage import Location
 
 #: Most keys, files or problems that a message names; it gives the number of all.
@@ -53,7 +53,7 @@ _MESSAGE_ROWS = 8192
 #: What is read of each table.
 _COLUMNS = {"results": ("key",), "dead_letter": ("key", "reason")}
 
-_Parts = dict[ShardAttempt, Location]
+_Parts = dict[PartName, Location]
 
 
 def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
@@ -75,7 +75,7 @@ def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
     if unexpected:
         problems.append(_describe_unexpected(unexpected))
     return Balance(
-        rows=sum(shard.rows for shard in roots),
+        rows=sum(shard.rows + shard.duplicates for shard in roots),
         results=counts.rows["results"],
         dead_letter=counts.rows["dead_letter"],
         reasons=dict(sorted(counts.reasons.items())),
@@ -100,12 +100,13 @@ def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: 
     """
     keys: list[pa.ChunkedArray] = []
     absent: list[str] = []
-    for part, table in itertools.product(family, _COLUMNS):
-        file = tables[table].pop(part, None)
+    names = [PartName(part, copies) for part, copies in itertools.product(family, (False, True))]
+    for name, table in itertools.product(names, TABLES):
+        file = tables[table].pop(name, None)
         if file is None:
-            absent.append(f"{table}/part-{part}.parquet")
+            absent += [] if name.copies else [f"{table}/{name}"]
             continue
-        content = _read(run, part, file, _COLUMNS[table], counts.messages if table == "dead_letter" else None)
+        content = _read(run, name.id, file, _COLUMNS[table], counts.messages if table == "dead_letter" else None)
         keys.append(content.column("key"))
         counts.rows[table] += content.num_rows
         if table == "dead_letter":
@@ -123,7 +124,7 @@ def _list_tables(run: Run) -> tuple[dict[str, _Parts], list[Location]]:
         for file in (run.destination / table).children():
             if file.name.startswith(("_", ".")):
                 continue
-            if (part := attempt_of_part(file.name)) is None:
+            if (part := PartName.of(file.name)) is None:
                 unexpected.append(file)
             else:
                 parts[part] = file
@@ -170,8 +171,10 @@ def _read(run: Run, part: ShardAttempt, file: Location, names: Sequence[str], me
 
 def _compare(run: Run, shard: Shard, found: Sequence[pa.ChunkedArray]) -> str:
     """Why the keys in the tables are not exactly those of the shard, each once; empty when they are."""
-    with open_inputs(run, shard) as inputs:
-        expected = pa.chunked_array([batch.column(0) for batch in inputs.batches], type=pa.string())
+    with open_inputs(run, shard) as inputs, open_duplicates(run, shard) as duplicates:
+        expected = pa.chunked_array(
+            [*(batch.column(0) for batch in inputs.batches), *(batch.column(1) for batch in duplicates.batches)], type=pa.string()
+        )
         keys = pa.chunked_array([chunk.cast(pa.string()) for column in found for chunk in column.chunks], type=pa.string())
         # The build made the keys unique. So as many keys as rows, with every row's key among them, means that each is there once.
         is_found = pc.is_in(expected, value_set=keys.combine_chunks())

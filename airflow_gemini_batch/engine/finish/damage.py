@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt, attempt_of_part
+from airflow_gemini_batch.engine.run.layout import TABLES, PartName, Run
 from airflow_gemini_batch.engine.run.storage import Location
 
 #: Footers that are read at the same time.
@@ -21,20 +21,21 @@ def find_damage(run: Run, *, results: int, dead_letter: int) -> str | None:
 
     :param results, dead_letter: the rows that the summary counts.
     """
-    tables: dict[str, dict[ShardAttempt, Location]] = {}
-    for table in ("results", "dead_letter"):
-        parts: dict[ShardAttempt, Location] = {}
+    tables: dict[str, dict[PartName, Location]] = {}
+    for table in TABLES:
+        parts: dict[PartName, Location] = {}
         for file in (run.destination / table).children():
             if file.name.startswith(("_", ".")):
                 continue
-            if (part := attempt_of_part(file.name)) is None:
+            if (part := PartName.of(file.name)) is None:
                 return f"{file} is not a part of this run."
             parts[part] = file
         tables[table] = parts
-    if lone := tables["results"].keys() ^ tables["dead_letter"].keys():
+    lone = [part for part in tables["results"].keys() ^ tables["dead_letter"].keys() if not part.copies]
+    if lone:
         part = min(lone)
         absent = "results" if part in tables["dead_letter"] else "dead_letter"
-        return f"{run.destination / absent}/part-{part}.parquet is absent."
+        return f"{run.destination / absent}/{part} is absent."
     for table, counted in (("results", results), ("dead_letter", dead_letter)):
         files = list(tables[table].values())
         with ThreadPoolExecutor(_PARALLEL_READS) as pool:

@@ -25,6 +25,7 @@ from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
 from airflow_gemini_batch.engine.options import SERVICE_MAX_BYTES, BatchOptions
 from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.request.encoded import Encoded
+from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Cancellation, Landed, Ledger, Redrive
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
@@ -171,20 +172,23 @@ def _write(
             while start < chosen.num_rows:
                 piece = written // size
                 count = min(chosen.num_rows - start, (piece + 1) * size - written)
-                writers[piece].write(rows_to_send(chosen.slice(start, count), carry, options, media))
+                writers[piece].write(rows_to_send(chosen.slice(start, count), carry, options, media, manifest))
                 start += count
                 written += count
     return tuple(writer.shard for writer in writers)
 
 
-def rows_to_send(rows: pa.RecordBatch, carry: pa.Schema, options: BatchOptions, media: dict[str, MediaFile]) -> Rows:
+def rows_to_send(
+    rows: pa.RecordBatch, carry: pa.Schema, options: BatchOptions, media: dict[str, MediaFile], manifest: Manifest
+) -> Rows:
     """Dead letters as the rows of a shard, with the requests that were sent before."""
     requests = rows.column("request").cast(pa.large_binary())
     if options.redrive_max_output_tokens is not None:
         requests = large_binaries([_with_limit(request, options.redrive_max_output_tokens) for request in requests.to_pylist()])
     files = [files_named(request, media) for request in requests.to_pylist()] if media else ()
     carried = rows.select(carry.names) if carry.names else None
-    return Rows.of(rows.column("key").to_pylist(), Encoded(requests, media=files), carried, SERVICE_MAX_BYTES)
+    fingerprinter = Fingerprinter(manifest.model, manifest.request)
+    return Rows.of(rows.column("key").to_pylist(), Encoded(requests, media=files), carried, SERVICE_MAX_BYTES, fingerprinter)
 
 
 def _with_limit(request: bytes, max_output_tokens: int) -> bytes:

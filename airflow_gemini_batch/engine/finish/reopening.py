@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.build.shards import ShardWriter
 from airflow_gemini_batch.engine.errors import InputError
@@ -53,6 +54,10 @@ class Selection:
             raise InputError(f"reasons holds {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")
         return cls(None if reasons is None else frozenset(reasons), None if keys is None else frozenset(keys))
 
+    def and_keys(self, keys: Collection[str]) -> Selection:
+        """The same, and also these keys, where keys are selected."""
+        return self if self.keys is None else replace(self, keys=self.keys.union(keys))
+
     def of_batch(self, rows: pa.RecordBatch) -> pa.Array:
         """Mask of the rows that are selected, whether or not they have a request."""
         mask = rows.column("retryable") if self.reasons is None and self.keys is None else pa.scalar(True)
@@ -68,10 +73,12 @@ class Plan(msgspec.Struct, frozen=True):
 
     :param attempt: of all its shards; above all attempts that the run had.
     :param shards: part whose dead letters are resubmitted -> number of the shard that they become.
+    :param payers: keys of the rows that pay for a row whose key was selected.
     """
 
     attempt: int
     shards: dict[str, int]
+    payers: tuple[str, ...] = ()
 
 
 def reopen(run: Run, selection: Selection, options: BatchOptions, *, token: str) -> BatchOptions:
@@ -96,15 +103,17 @@ def reopen(run: Run, selection: Selection, options: BatchOptions, *, token: str)
         plan = _plan(run, manifest, snapshot, selection)
         if plan.shards:
             file.create(msgspec.json.encode(plan))
-    _carry_out(run, manifest, snapshot, plan, selection, options)
+    _carry_out(run, manifest, snapshot, plan, selection.and_keys(plan.payers), options)
     return _in_the_form_of(run, snapshot, options)
 
 
 def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection) -> Plan:
     shards = snapshot.shards()
+    payers = _payers(run, shards, selection)
+    named, selection = selection.keys, selection.and_keys(payers.values())
     numbers: dict[str, int] = {}
     taken: Counter[int] = Counter()
-    found: set[str] = set()
+    found = set(payers)
     rows = unsent = 0
     for shard in shards:
         chosen = 0
@@ -119,7 +128,7 @@ def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection
             numbers[str(shard.id)] = root + taken[root] * len(manifest.shards)
             taken[root] += 1
             rows += chosen
-    if selection.keys is not None and (absent := sorted(selection.keys - found)):
+    if named is not None and (absent := sorted(named - found)):
         more = ", …" if len(absent) > _NAMED else ""
         raise InputError(
             f"{len(absent)} keys are not dead letters of {run.destination}{' with these reasons' if selection.reasons else ''}: "
@@ -128,7 +137,20 @@ def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection
     if unsent:
         log.warning("%d of the selected dead letters never became a request and cannot be resubmitted.", unsent)
     log.info("%s: %d dead letters of %d shards are resubmitted.", run.destination, rows, len(numbers))
-    return Plan(max(shard.attempt for shard in shards) + 1 if shards else 0, numbers)
+    return Plan(max(shard.attempt for shard in shards) + 1 if shards else 0, numbers, tuple(sorted(payers.values())))
+
+
+def _payers(run: Run, shards: Sequence[Shard], selection: Selection) -> dict[str, str]:
+    """The selected keys of rows that did not pay for themselves, each with the key of the row that did."""
+    payers: dict[str, str] = {}
+    for shard in shards if selection.keys is not None else ():
+        file = run.copies_part("dead_letter", shard.id)
+        if file.exists():
+            with file.open() as content, pq.ParquetFile(content) as part:
+                for batch in part.iter_batches(columns=["key", "reason", "retryable", "paid_by"]):
+                    chosen = batch.filter(selection.of_batch(batch))
+                    payers.update(zip(chosen.column("key").to_pylist(), chosen.column("paid_by").to_pylist(), strict=True))
+    return payers
 
 
 def _carry_out(run: Run, manifest: Manifest, snapshot: Snapshot, plan: Plan, selection: Selection, options: BatchOptions) -> None:
@@ -145,13 +167,15 @@ def _carry_out(run: Run, manifest: Manifest, snapshot: Snapshot, plan: Plan, sel
         return
     run.summary_file.delete()
     for shard, decided in pending:
-        piece = _write(run, shard, ShardAttempt(plan.shards[str(shard.id)], plan.attempt), selection, options)
+        piece = _write(run, manifest, shard, ShardAttempt(plan.shards[str(shard.id)], plan.attempt), selection, options)
         if piece is not None:
             ledger.record_redrive(shard.id, (*decided, piece), repair=True)
     snapshot.forget()
 
 
-def _write(run: Run, shard: Shard, part: ShardAttempt, selection: Selection, options: BatchOptions) -> Shard | None:
+def _write(
+    run: Run, manifest: Manifest, shard: Shard, part: ShardAttempt, selection: Selection, options: BatchOptions
+) -> Shard | None:
     """The selected dead letters of one part as a shard; None when they have become something else since."""
     with open_inputs(run, shard) as inputs:
         carry = inputs.carry
@@ -160,7 +184,7 @@ def _write(run: Run, shard: Shard, part: ShardAttempt, selection: Selection, opt
         for batch in dead_letter_batches(run, shard, None):
             chosen = batch.filter(pc.and_(selection.of_batch(batch), pc.is_valid(batch.column("request"))))
             if chosen.num_rows:
-                writer.write(rows_to_send(chosen, carry, options, media))
+                writer.write(rows_to_send(chosen, carry, options, media, manifest))
     return writer.shard if writer.shard.rows else None
 
 

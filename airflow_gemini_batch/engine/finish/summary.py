@@ -16,6 +16,7 @@ from airflow_gemini_batch.engine.costs.bill import ShardCost
 from airflow_gemini_batch.engine.costs.total import NEVER_KEPT, Cost, total_cost
 from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError
 from airflow_gemini_batch.engine.finish.balance import Balance, check_run
+from airflow_gemini_batch.engine.finish.copies import write_copies
 from airflow_gemini_batch.engine.finish.damage import find_damage
 from airflow_gemini_batch.engine.finish.messages import Messages, in_words
 from airflow_gemini_batch.engine.finish.redrive import prune
@@ -47,6 +48,8 @@ class Summary(msgspec.Struct, frozen=True):
     """The outcome of a run.
 
     :param rows: input rows; ``results`` + ``dead_letter``, counted in the tables themselves.
+    :param requests: distinct requests that were sent, each counted once however often it was resubmitted.
+    :param deduplicated: rows that were answered by another row's request (``paid_by``).
     :param reasons: dead letters by reason.
     :param aside: answer lines that belong to no row of this run; kept under ``_run/responses``.
     :param tokens: sums over all results, as the service counted them.
@@ -72,6 +75,8 @@ class Summary(msgspec.Struct, frozen=True):
     version: int = SUMMARY_VERSION
     dead_letter_messages: Messages = {}
     cost: Cost = NEVER_KEPT
+    requests: int = 0
+    deduplicated: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -214,6 +219,7 @@ def _balanced(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:
 
 def _pruned_balance(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:
     prune(run, snapshot)
+    write_copies(run, shards)
     balance = check_run(run, shards)
     if not balance.balanced:
         raise BalanceError(f"{run.destination} does not balance: {balance.problem} No summary was written.")
@@ -236,6 +242,8 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
         jobs=jobs,
         balanced=balance.balanced,
         dead_letter_messages=balance.messages,
+        requests=sum(shard.requests for shard in manifest.shards),
+        deduplicated=sum(shard.duplicates for shard in manifest.shards),
         started_at=manifest.created_at,
         finished_at=dt.datetime.now(dt.timezone.utc).isoformat(),
     )

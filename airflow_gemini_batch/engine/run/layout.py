@@ -2,6 +2,7 @@
 
     <destination>/
       results/part-00000-0.parquet       one part per shard and attempt
+      results/part-copies-00000-0.parquet    the rows that are answered by its rows
       dead_letter/part-00000-0.parquet
       results_media/part-00000-0/        media made by the model, where they are kept as files
       summary.json                       written last: its presence means finished
@@ -9,6 +10,7 @@
         manifest.json                    what was asked; its presence means built
         requests/shard-00000-0.jsonl     what is sent, one request a line
         inputs/shard-00000-0.arrow       the input rows, in input order (see ``build.shards``)
+        duplicates/shard-00000-0.arrow   rows that ask what a row of the shard asks (see ``build.duplicates``)
         media/shard-00000-0.json         the files that the requests name, where they name any
         ledger/                          what was submitted (see ``ledger``)
         responses/shard-00000-0.jsonl    the output, byte for byte; lines that match no row beside it
@@ -23,7 +25,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -33,7 +35,11 @@ from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
 from airflow_gemini_batch.engine.run.storage import Location, locate
 
 MANIFEST_VERSION = 1
-_PART_NAME = re.compile(r"part-(\d{5,})-(\d+)\.parquet")
+_PART_NAME = re.compile(r"part-(copies-)?(\d{5,})-(\d+)\.parquet")
+
+#: The folders of the two tables.
+Table = Literal["results", "dead_letter"]
+TABLES: tuple[Table, ...] = ("results", "dead_letter")
 
 
 _T = TypeVar("_T")
@@ -59,6 +65,7 @@ class Shard(msgspec.Struct, frozen=True):
     :param attempt: 0 for the rows' first try; n+1 for resubmitted rows of attempt n.
     :param redrives: how many earlier attempts count toward ``max_redrives``; those cancelled by this package do not.
     :param media: how many distinct files must be at the service before the job is created.
+    :param duplicates: input rows besides ``rows`` that are answered by the shard's answers.
     """
 
     number: int
@@ -69,6 +76,7 @@ class Shard(msgspec.Struct, frozen=True):
     attempt: int = 0
     redrives: int = 0
     media: int = 0
+    duplicates: int = 0
 
     @property
     def id(self) -> ShardAttempt:
@@ -103,6 +111,7 @@ class Manifest(msgspec.Struct, frozen=True):
     :param request: the request spec as plain JSON.
     :param owner: the caller, where it is known (the task instance without its try); see ``if_exists="replace"``.
     :param prices: of the model, as they were known then; None in a run of an earlier version.
+    :param duplicates_sha256: digest of the rows that another row pays for; None: every row pays for itself.
     """
 
     run_id: str
@@ -114,6 +123,7 @@ class Manifest(msgspec.Struct, frozen=True):
     shards: tuple[Shard, ...]
     created_at: str
     owner: str | None = None
+    duplicates_sha256: str | None = None
     version: int = MANIFEST_VERSION
     prices: Prices | None = None
 
@@ -130,7 +140,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        return sum(shard.rows for shard in self.shards)
+        return sum(shard.rows + shard.duplicates for shard in self.shards)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -161,6 +171,10 @@ class Run:
     def inputs_file(self, part: ShardAttempt) -> Location:
         return self.destination / "_run" / "inputs" / f"shard-{part}.arrow"
 
+    def duplicates_file(self, part: ShardAttempt) -> Location:
+        """The rows that rows of the shard pay for; absent where there are none."""
+        return self.destination / "_run" / "duplicates" / f"shard-{part}.arrow"
+
     def media_file(self, part: ShardAttempt) -> Location:
         """The files that the requests name; absent where they name none."""
         return self.destination / "_run" / "media" / f"shard-{part}.json"
@@ -185,10 +199,17 @@ class Run:
         return self.destination / "results_media" / f"part-{part}"
 
     def results_part(self, part: ShardAttempt) -> Location:
-        return self.destination / "results" / f"part-{part}.parquet"
+        return self.table_part("results", part)
 
     def dead_letter_part(self, part: ShardAttempt) -> Location:
-        return self.destination / "dead_letter" / f"part-{part}.parquet"
+        return self.table_part("dead_letter", part)
+
+    def table_part(self, table: Table, part: ShardAttempt) -> Location:
+        return self.destination / table / f"part-{part}.parquet"
+
+    def copies_part(self, table: Table, part: ShardAttempt) -> Location:
+        """The rows that rows of that part pay for; absent where there are none."""
+        return self.destination / table / f"part-copies-{part}.parquet"
 
     def manifest(self) -> Manifest | None:
         """What was asked, or None when this destination has not been built yet."""
@@ -221,10 +242,20 @@ def read_json(file: Location, kind: type[_T]) -> _T | None:
         ) from error
 
 
-def attempt_of_part(name: str) -> ShardAttempt | None:
-    """``part-00003-1.parquet`` -> ``ShardAttempt(3, 1)``; None for any other name."""
-    match = _PART_NAME.fullmatch(name)
-    return ShardAttempt(int(match[1]), int(match[2])) if match else None
+class PartName(NamedTuple):
+    """What a part of a table holds: the rows of a shard and attempt, or copies for the rows that they pay for."""
+
+    id: ShardAttempt
+    copies: bool = False
+
+    def __str__(self) -> str:
+        return f"part-{'copies-' if self.copies else ''}{self.id}.parquet"
+
+    @classmethod
+    def of(cls, name: str) -> PartName | None:
+        """``part-00003-1.parquet`` -> that of ``ShardAttempt(3, 1)``; None for any other name."""
+        match = _PART_NAME.fullmatch(name)
+        return cls(ShardAttempt(int(match[2]), int(match[3])), match[1] is not None) if match else None
 
 
 def root_of(number: int, roots: int) -> int:

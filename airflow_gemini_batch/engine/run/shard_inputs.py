@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -20,6 +20,42 @@ from airflow_gemini_batch.engine.run.storage import Location
 
 _KEY, _SHA256, _PROBLEM, _CARRIED = 0, 1, 2, 3
 
+#: The columns of a duplicates file that come before the carried ones.
+DUPLICATE_FIELDS = (pa.field("payer", pa.int64(), nullable=False), pa.field("key", pa.string(), nullable=False))
+
+
+class RowBatches:
+    """Record batches as one table, of which some rows are copied at a time.
+
+    ``starts`` holds the number of the first row of each batch.
+    """
+
+    def __init__(self, batches: Sequence[pa.RecordBatch]) -> None:
+        self.batches = batches
+        self.starts: list[int] = []
+        self.rows = 0
+        for batch in batches:
+            self.starts.append(self.rows)
+            self.rows += batch.num_rows
+
+    def take(self, rows: Sequence[int]) -> pa.RecordBatch:
+        """Some rows, given in ascending order. Only these rows are copied."""
+        pieces: list[pa.RecordBatch] = [] if rows else [_taken(self.batches[0], rows)]
+        position = 0
+        while position < len(rows):
+            batch = bisect_right(self.starts, rows[position]) - 1
+            start = self.starts[batch]
+            until = bisect_left(rows, start + self.batches[batch].num_rows, position)
+            pieces.append(_taken(self.batches[batch], [row - start for row in rows[position:until]]))
+            position = until
+        if len(pieces) == 1:
+            return pieces[0]
+        return pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
+
+
+def _taken(batch: pa.RecordBatch, places: Sequence[int]) -> pa.RecordBatch:
+    return batch.take(int64s(places))
+
 
 class Inputs:
     """The rows of one shard. ``starts`` holds the number of the first row of each batch."""
@@ -27,13 +63,9 @@ class Inputs:
     def __init__(self, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> None:
         self.batches = batches
         self.carry = pa.schema([schema.field(position) for position in range(_CARRIED, len(schema))])
-        self.starts: list[int] = []
-        self._row_bytes: list[int] = []
-        self.rows = 0
-        for batch in batches:
-            self.starts.append(self.rows)
-            self._row_bytes.append(batch.nbytes // max(batch.num_rows, 1))
-            self.rows += batch.num_rows
+        rows = RowBatches(batches)
+        self.starts, self.rows = rows.starts, rows.rows
+        self._row_bytes = [batch.nbytes // max(batch.num_rows, 1) for batch in batches]
 
     @functools.cached_property
     def numbers(self) -> dict[str, int]:
@@ -48,6 +80,11 @@ class Inputs:
                 numbers.update((key, start + place) for place, key in enumerate(keys) if valid[place])
         return numbers
 
+    @functools.cached_property
+    def numbers_of_all(self) -> dict[str, int]:
+        """Key -> row number, for all rows."""
+        return {key: number for number, key in enumerate(key for batch in range(len(self.batches)) for key in self.keys(batch))}
+
     def keys(self, batch: int) -> list[str]:
         keys: list[str] = self.batches[batch].column(_KEY).to_pylist()
         return keys
@@ -59,32 +96,23 @@ class Inputs:
 
     def row_bytes(self, row: int) -> int:
         """About how many bytes the carried columns of a row take: those of its neighbours, on average."""
-        return self._row_bytes[bisect_right(self.starts, row) - 1]
+        size: int = self._row_bytes[bisect_right(self.starts, row) - 1]
+        return size
 
     def take(self, rows: Sequence[int]) -> pa.RecordBatch:
         """Key, request_sha256 and the carried columns of some rows, given in ascending order. Only these rows are copied."""
-        pieces: list[pa.RecordBatch] = [] if rows else [_taken(self.batches[0], rows)]
-        position = 0
-        while position < len(rows):
-            batch = bisect_right(self.starts, rows[position]) - 1
-            start = self.starts[batch]
-            until = position
-            end = start + self.batches[batch].num_rows
-            while until < len(rows) and rows[until] < end:
-                until += 1
-            pieces.append(_taken(self.batches[batch], [row - start for row in rows[position:until]]))
-            position = until
-        if len(pieces) == 1:
-            return pieces[0]
-        return pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
+        return self._shown.take(rows)
+
+    @functools.cached_property
+    def _shown(self) -> RowBatches:
+        return RowBatches([_without_problem(batch) for batch in self.batches])
 
 
-def _taken(batch: pa.RecordBatch, places: Sequence[int]) -> pa.RecordBatch:
+def _without_problem(batch: pa.RecordBatch) -> pa.RecordBatch:
     wanted = [_KEY, _SHA256, *range(_CARRIED, batch.num_columns)]
-    selected = pa.RecordBatch.from_arrays(
+    return pa.RecordBatch.from_arrays(
         [batch.column(position) for position in wanted], schema=pa.schema([batch.schema.field(position) for position in wanted])
     )
-    return selected.take(int64s(places))
 
 
 @contextlib.contextmanager
@@ -98,6 +126,22 @@ def open_inputs(run: Run, shard: Shard) -> Iterator[Inputs]:
                 "was built. Restore it, or start over with if_exists='replace'."
             )
         yield inputs
+
+
+@contextlib.contextmanager
+def open_duplicates(run: Run, shard: Shard) -> Iterator[RowBatches]:
+    """The rows that rows of a shard pay for, sorted by payer. Raises CorruptRunError like ``open_inputs``."""
+    if shard.duplicates == 0:
+        yield RowBatches([])
+        return
+    with opened(run.duplicates_file(shard.id)) as reader:
+        rows = RowBatches([reader.get_batch(number) for number in range(reader.num_record_batches)])
+        if rows.rows != shard.duplicates:
+            raise CorruptRunError(
+                f"{run.duplicates_file(shard.id)} holds {rows.rows} rows, the manifest says {shard.duplicates}: it was changed "
+                "after it was built. Restore it, or start over with if_exists='replace'."
+            )
+        yield rows
 
 
 @contextlib.contextmanager

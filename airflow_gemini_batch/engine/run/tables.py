@@ -32,7 +32,7 @@ _WAITING_BATCHES = 4
 
 #: Long texts that rarely repeat: dictionaries and statistics for them cost time and space without helping readers.
 _DISTINCT_TEXTS = {"key", "text", "message", "request", "response", "response_id", "request_sha256", "grounding", "citations",
-                   "function_calls", "code_execution", "url_context", "thoughts"}  # fmt: skip
+                   "paid_by", "function_calls", "code_execution", "url_context", "thoughts"}  # fmt: skip
 
 #: Token counts as the service reports them. ``total`` is prompt + output + thoughts + tool; ``cached`` is a part of ``prompt``.
 TOKEN_COLUMNS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "tool_tokens", "total_tokens")
@@ -48,10 +48,16 @@ _ORIGIN = (
 _TEXT = pa.field("text", pa.string())
 #: USD at batch rates: null where it is not known, 0 where nothing was paid.
 _COST = pa.field("cost_usd", pa.float64())
+#: The key of the row whose answer this is, where the row did not pay itself.
+_PAID_BY = pa.field("paid_by", pa.string())
+#: The URI of the run that paid for this answer, where it was another.
+_REUSED_FROM = pa.field("reused_from", pa.string())
 _ANSWER = (
     pa.field("finish_reason", pa.string()),
     *(pa.field(name, pa.int64()) for name in TOKEN_COLUMNS),
     _COST,
+    _PAID_BY,
+    _REUSED_FROM,
     pa.field("model_version", pa.string()),
     pa.field("response_id", pa.string()),
 )
@@ -64,9 +70,13 @@ _LETTER = (
     pa.field("request", pa.string()),
     _RESPONSE,
     _COST,
+    _PAID_BY,
     *_ORIGIN,
     pa.field("failed_at", TIMESTAMP),
 )
+
+#: What a row was billed: nothing where another row, or another run, has paid for its answer.
+PAID = frozenset((*TOKEN_COLUMNS, "cost_usd"))
 
 #: Names that a carried column must not have, in either table, besides the columns that the run's request adds.
 RESERVED_COLUMNS = frozenset(field.name for field in (_KEY, _TEXT, *_ANSWER, *_LETTER))

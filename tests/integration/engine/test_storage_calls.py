@@ -63,7 +63,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 
 def built(folder: Path, shards: int) -> Run:
-    table = pa.table({"id": [str(number) for number in range(shards)], "body": ["x"] * shards})
+    table = pa.table({"id": [str(number) for number in range(shards)], "body": [f"x{number}" for number in range(shards)]})
     run = Run(locate(str(folder)))
     build_run(run, RunSpec(table, GenerateRequest(prompt="${body}"), MODEL, key="id"), OPTIONS)
     return run

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from airflow_gemini_batch.engine.build.rows import Rows
 from airflow_gemini_batch.engine.build.shards import ShardWriter
 from airflow_gemini_batch.engine.request.encoded import Encoded, InvalidRow
+from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, SourceInfo
 from airflow_gemini_batch.engine.run.storage import Location, locate
 
@@ -47,7 +48,7 @@ def write_shard(
         for start in range(0, len(keys), block_rows):
             block = slice(start, start + block_rows)
             columns = carried.slice(start, block_rows).combine_chunks().to_batches()[0] if carried is not None else None
-            writer.write(Rows.of(keys[block], Encoded.of(requests[block]), columns, 1 << 30))
+            writer.write(Rows.of(keys[block], Encoded.of(requests[block]), columns, 1 << 30, Fingerprinter("m", {})))
     return writer.shard
 
 

@@ -13,6 +13,7 @@ from airflow_gemini_batch.engine.build.shards import build_shards
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import compile_request
+from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs
 from airflow_gemini_batch.engine.run.storage import locate
@@ -26,9 +27,12 @@ def carried(tmp_path: Path, source: Any) -> pa.Table:
     encoder = compile_request(GenerateRequest(prompt="Hello"), opened.schema, "m")
     run = Run(locate(str(tmp_path / "run")))
     options = BatchOptions(max_shard_requests=1)
-    shards = build_shards(opened, encoder, run=run, key=None, carry=opened.schema.names, options=options)
+    fingerprinter = Fingerprinter("m", encoder.spec)
+    built = build_shards(
+        opened, encoder, run=run, key=None, carry=opened.schema.names, options=options, fingerprinter=fingerprinter
+    )
     batches: list[pa.RecordBatch] = []
-    for shard in shards:
+    for shard in built.shards:
         with open_inputs(run, shard) as inputs:
             batches += [batch.select(inputs.carry.names) for batch in inputs.batches]
             assert pa.Table.from_batches(batches).to_pydict()

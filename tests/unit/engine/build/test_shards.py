@@ -17,12 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.build.shards import (
+    Built,
+    Digests,
     build_shards,
     digest_shards,
 )
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
+from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
@@ -34,6 +37,9 @@ PROMPT = GenerateRequest(prompt="Tell ${text}")
 
 def encoder_for(source: Source, spec: Any = PROMPT) -> RequestEncoder:
     return compiled(source.schema, spec)
+
+
+FINGERPRINTER = Fingerprinter("gemini-3.6-flash", {"prompt": ""})
 
 
 @functools.cache
@@ -50,11 +56,16 @@ def build(
     spec: Any = PROMPT,
     max_bytes: int = BatchOptions().max_shard_bytes,
     max_requests: int = 50_000,
+    dedupe: bool = False,
 ) -> tuple[Run, tuple[Shard, ...]]:
     run = Run(locate(str(folder)))
     source = open_source(table)
     options = BatchOptions(max_shard_bytes=max_bytes, max_shard_requests=max_requests)
-    return run, build_shards(source, encoder_for(source, spec), run=run, key=key, carry=carry, options=options)
+    encoder = encoder_for(source, spec)
+    built = build_shards(
+        source, encoder, run=run, key=key, carry=carry, options=options, fingerprinter=FINGERPRINTER, dedupe=dedupe
+    )
+    return run, built.shards
 
 
 def lines_of(run: Run, shard: Shard) -> list[dict[str, Any]]:
@@ -107,11 +118,13 @@ def test_the_inputs_file_has_every_row_in_order(tmp_path: Path) -> None:
     assert not inputs.schema.field(0).nullable
 
 
-def test_the_fingerprint_is_that_of_the_request_as_it_is_sent(tmp_path: Path) -> None:
+def test_the_fingerprint_is_that_of_the_model_and_the_request_as_it_is_sent(tmp_path: Path) -> None:
     run, (shard,) = build(tmp_path, table(1))
 
     request = run.requests_file(shard.id).read().split(b'"request":', 1)[1].removesuffix(b"}\n")
-    assert inputs_of(run, shard).column("request_sha256").to_pylist() == [hashlib.sha256(request).hexdigest()]
+    assert inputs_of(run, shard).column("request_sha256").to_pylist() == [
+        hashlib.sha256(b"gemini-3.6-flash\n" + request).hexdigest()
+    ]
 
 
 def test_a_row_with_a_problem_is_in_the_inputs_alone(tmp_path: Path) -> None:
@@ -208,8 +221,9 @@ def test_the_same_rows_make_the_same_files_however_the_source_hands_them_out(
         keys = [key for shard in shards for key in inputs_of(run, shard).column("key").to_pylist()]
         assert keys == [str(row) for row in range(len(texts))]
         source = open_source(whole)
-        digests = digest_shards(source, encoder_for(source), key="id", cut=[shard.rows for shard in shards], max_bytes=max_bytes)
-        assert digests == [(shard.rows, shard.sha256) for shard in shards]
+        cut = [shard.rows for shard in shards]
+        digests = digest_shards(source, encoder_for(source), key="id", cut=cut, max_bytes=max_bytes, fingerprinter=FINGERPRINTER)
+        assert digests == Built(shards, None).digests
 
 
 def test_a_shard_ends_before_the_row_that_would_pass_the_bytes(tmp_path: Path) -> None:
@@ -260,16 +274,16 @@ def test_large_tables_are_cut_inside_blocks_and_written_in_batches_that_can_be_m
 def test_other_rows_have_another_digest(tmp_path: Path) -> None:
     _, shards = build(tmp_path, table(5), max_requests=2)
     cut = [shard.rows for shard in shards]
-    was = [(shard.rows, shard.sha256) for shard in shards]
+    was = Built(shards, None).digests
 
-    def digests(other: pa.Table) -> list[tuple[int, str]]:
+    def digests(other: pa.Table) -> Digests:
         source = open_source(other)
-        return digest_shards(source, encoder_for(source), key="id", cut=cut, max_bytes=10_000)
+        return digest_shards(source, encoder_for(source), key="id", cut=cut, max_bytes=10_000, fingerprinter=FINGERPRINTER)
 
     assert digests(table(5)) == was
     assert digests(table(4)) != was
-    assert digests(table(6))[:3] == was
-    assert len(digests(table(6))) == 4
+    assert digests(table(6)).shards[:3] == was.shards
+    assert len(digests(table(6)).shards) == 4
     assert digests(table(5).take([1, 0, 2, 3, 4])) != was
     assert digests(table(0)) != was
 

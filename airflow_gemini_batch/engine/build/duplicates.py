@@ -1,0 +1,92 @@
+"""Rows that ask what another row of the table asks: the first one pays, the others get its answer when the run is finished.
+
+When the table has been read they are written beside the shards: for each shard the rows that its rows pay for, sorted by the row
+that pays.
+
+    duplicates file    Arrow IPC file; by position: 0 payer (its row in the inputs file) · 1 key · then the carried columns
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.build.carry import Carry
+from airflow_gemini_batch.engine.build.fingerprint_table import FingerprintTable
+from airflow_gemini_batch.engine.build.rows import Rows
+from airflow_gemini_batch.engine.build.set_aside import KEY, PLACE, SetAside, rows_in
+from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.shard_inputs import DUPLICATE_FIELDS, RowBatches
+
+#: Rows that are put into order at a time.
+_BATCH_ROWS = 1 << 14
+
+
+class Duplicates:
+    """Takes out of a table the rows that need no request of their own. A context manager, for its files.
+
+    :param schema: of the carried columns, as ``carry`` has them while the table is read; None: the rows are not kept.
+    """
+
+    def __init__(self, schema: pa.Schema | None) -> None:
+        self._stack = contextlib.ExitStack()
+        self.rows = SetAside(schema)
+
+    def __enter__(self) -> Duplicates:
+        self._table = self._stack.enter_context(contextlib.closing(FingerprintTable()))
+        self._stack.enter_context(self.rows)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def without(self, blocks: Iterator[Rows]) -> Iterator[Rows]:
+        """The rows that are sent, or that cannot be."""
+        for rows in blocks:
+            is_new, payers = self._table.add(rows.words(), np.asarray(rows.has_request()))
+            if is_new.all():
+                yield rows
+                continue
+            chosen = np.flatnonzero(~is_new)
+            self.rows.add(rows, chosen, payers[chosen], payers[chosen])
+            yield rows.chosen(is_new)
+
+    def finish(self, run: Run, shards: Sequence[Shard], carry: Carry) -> tuple[Shard, ...]:
+        """Write the rows beside the shards that pay for them. Returns the shards with how many each pays for.
+
+        :param carry: has seen all rows, so that the types of its columns are decided.
+        """
+        self._table.close()
+        if self.rows.rows == 0:
+            return tuple(shards)
+        with self.rows.opened() as rows:
+            payers = np.concatenate([batch.column(PLACE).to_numpy().astype(np.uint32) for batch in rows.batches])
+            order = np.argsort(payers, kind="stable").astype(np.uint32)
+            ends = np.cumsum([shard.rows for shard in shards])
+            bounds = np.searchsorted(payers[order], ends)
+            written: list[Shard] = []
+            for shard, first, last, end in zip(shards, [0, *bounds[:-1]], bounds, ends, strict=True):
+                if first < last:
+                    _write(run, shard, rows, order[first:last], int(end) - shard.rows, carry)
+                written.append(msgspec.structs.replace(shard, duplicates=int(last - first)))
+        return tuple(written)
+
+
+def _write(run: Run, shard: Shard, rows: RowBatches, order: Any, first_row: int, carry: Carry) -> None:
+    """
+    :param order: the numbers of the shard's duplicates among ``rows``, sorted by their payer.
+    :param first_row: the number of the shard's first row.
+    """
+    schema = pa.schema([*DUPLICATE_FIELDS, *carry.decided()])
+    with run.duplicates_file(shard.id).writing() as file, pa.ipc.new_file(file, schema) as writer:
+        for start in range(0, len(order), _BATCH_ROWS):
+            taken = rows_in(rows, order[start : start + _BATCH_ROWS].astype(np.int64))
+            payers = pa.array(taken.column(PLACE).to_numpy() - first_row)
+            columns = [payers, taken.column(KEY), *carry.as_decided(taken)]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))

@@ -1,0 +1,104 @@
+"""Rows that are taken out of a table while it is read, because they need no request: kept on the local disk until the end.
+
+Each has a place: a number that says where its answer will come from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.build.rows import Rows
+from airflow_gemini_batch.engine.run.shard_inputs import RowBatches
+
+PLACE, SOURCE_ROW, KEY = 0, 1, 2
+_OWN_FIELDS = (
+    pa.field("place", pa.int64(), nullable=False),
+    pa.field("source_row", pa.int64(), nullable=False),
+    pa.field("key", pa.string(), nullable=False),
+)
+
+
+class SetAside:
+    """A context manager, for its file.
+
+    :param schema: of the carried columns, as ``carry`` has them while the table is read; None: the rows are counted and not kept.
+
+    ``digest`` says which rows were added, in which order and with which marks.
+    """
+
+    def __init__(self, schema: pa.Schema | None) -> None:
+        self._schema = None if schema is None else pa.schema([*_OWN_FIELDS, *schema])
+        self._stack = contextlib.ExitStack()
+        self._digest = sha256()
+        self._writer: Any = None
+        self.rows = 0
+
+    def __enter__(self) -> SetAside:
+        if self._schema is not None:
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gemini-batch-rows-"))
+            self._file = Path(folder) / "rows.arrow"
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def digest(self) -> str:
+        return self._digest.hexdigest()
+
+    def add(self, rows: Rows, chosen: Any, places: Any, marks: Any) -> None:
+        """
+        :param chosen: the numbers of the rows in the block.
+        :param places: int64, of these rows.
+        :param marks: what makes the rows of another table other rows, besides their keys: an array, for the digest.
+        """
+        self.rows += len(chosen)
+        taken = rows.inputs.take(pa.array(chosen))
+        keys = taken.column(0)
+        self._digest.update(marks.tobytes() + "\n".join(keys.to_pylist()).encode())
+        if self._schema is None:
+            return
+        carried = [taken.column(name) for name in self._schema.names[len(_OWN_FIELDS) :]]
+        columns = [pa.array(places), pa.array(rows.source_rows[chosen]), keys, *carried]
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(str(self._file), self._schema)
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[RowBatches]:
+        """All rows, once none is added any more."""
+        self._close()
+        if self.rows == 0:
+            yield RowBatches([])
+            return
+        with pa.memory_map(str(self._file)) as mapped, pa.ipc.open_file(mapped) as reader:
+            yield RowBatches([reader.get_batch(number) for number in range(reader.num_record_batches)])
+
+    def keys(self) -> Iterator[tuple[int, str]]:
+        """The row of the source, and the key, of each row."""
+        with self.opened() as rows:
+            for batch in rows.batches:
+                yield from zip(batch.column(SOURCE_ROW).to_pylist(), batch.column(KEY).to_pylist(), strict=True)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def rows_in(rows: RowBatches, places: Any) -> pa.RecordBatch:
+    """The rows at these places, in this order."""
+    in_file = np.argsort(places, kind="stable")
+    back = np.empty(len(places), np.int64)
+    back[in_file] = np.arange(len(places))
+    return rows.take(places[in_file].tolist()).take(pa.array(back))

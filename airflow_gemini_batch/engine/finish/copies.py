@@ -1,0 +1,134 @@
+"""Rows that did not pay for themselves: each gets what became of the row that paid, a result or a dead letter.
+
+Copies are made when every part of a run is final, just before its tables are checked, and they are made anew by every finish. So
+they need no record of their own: what a try that was killed has left is written over or removed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_gemini_batch.engine.run.layout import TABLES, PartName, Run, Shard, Table, root_of
+from airflow_gemini_batch.engine.run.shard_inputs import RowBatches, open_duplicates, open_inputs
+from airflow_gemini_batch.engine.run.tables import PAID, PartWriter
+
+log = logging.getLogger(__name__)
+
+#: Rows of a part that are read, and copies that are made, at a time; fewer where rows are large.
+_BATCH_ROWS = 4096
+_BATCH_BYTES = 8 << 20
+
+#: Copies of one row, or of neighbours: the place of the row in its batch, and the first and last + 1 of its duplicates.
+_Range = tuple[int, int, int]
+
+
+def write_copies(run: Run, shards: Sequence[Shard]) -> None:
+    """Write the copies of a run whose parts are final, and remove those of an earlier finish that are none any more.
+
+    :param shards: those of the manifest, in its order, and the resubmitted ones (attempts above 0).
+    """
+    roots = [shard for shard in shards if shard.attempt == 0]
+    if not any(root.duplicates for root in roots):
+        return
+    families: dict[int, list[Shard]] = defaultdict(list)
+    for shard in shards:
+        families[root_of(shard.number, len(roots))].append(shard)
+    kept: set[tuple[Table, str]] = set()
+    for root in roots:
+        if root.duplicates:
+            kept |= _write_family(run, root, families[root.number])
+    remove_copies(run, kept)
+
+
+def remove_copies(run: Run, kept: set[tuple[Table, str]] | None = None) -> None:
+    """Remove the copies, except those ``kept``: the names of parts by table."""
+    for table in TABLES:
+        for file in (run.destination / table).children():
+            name = PartName.of(file.name)
+            if name is not None and name.copies and (table, file.name) not in (kept or ()):
+                file.delete()
+
+
+def _write_family(run: Run, root: Shard, family: Sequence[Shard]) -> set[tuple[Table, str]]:
+    """Write the copies for one shard of the manifest, whose rows are in the parts of its family."""
+    written: set[tuple[Table, str]] = set()
+    with open_inputs(run, root) as inputs, open_duplicates(run, root) as duplicates:
+        payers = np.concatenate([batch.column(0).to_numpy().astype(np.uint32) for batch in duplicates.batches])
+        for shard in family:
+            for table in TABLES:
+                copies = run.copies_part(table, shard.id)
+                with run.table_part(table, shard.id).open() as file, pq.ParquetFile(file) as part:
+                    batches = _copies(part, inputs.numbers_of_all, payers, duplicates)
+                    first = next(batches, None)
+                    if first is None:
+                        continue
+                    with PartWriter(copies, part.schema_arrow) as writer:
+                        writer.write(first)
+                        for batch in batches:
+                            writer.write(batch)
+                written.add((table, copies.name))
+    return written
+
+
+def _copies(part: pq.ParquetFile, numbers: dict[str, int], payers: Any, duplicates: RowBatches) -> Iterator[pa.RecordBatch]:
+    """
+    :param numbers: key -> row of the inputs file.
+    :param payers: for each duplicate the row that pays for it, ascending.
+    """
+    for rows in part.iter_batches(batch_size=_BATCH_ROWS):
+        keys = rows.column("key").to_pylist()
+        of_row = np.array([numbers[key] for key in keys], np.uint32)
+        firsts, lasts = np.searchsorted(payers, of_row, "left"), np.searchsorted(payers, of_row, "right")
+        places = np.flatnonzero(lasts > firsts)
+        if len(places) == 0:
+            continue
+        places = places[np.argsort(of_row[places])]
+        ranges = zip(places.tolist(), firsts[places].tolist(), lasts[places].tolist(), strict=True)
+        size = min(_BATCH_ROWS, max(1, _BATCH_BYTES * rows.num_rows // max(rows.nbytes, 1)))
+        for chosen in _some_at_a_time(ranges, size):
+            yield _copied(rows, chosen, duplicates)
+
+
+def _some_at_a_time(ranges: Iterator[_Range], size: int) -> Iterator[list[_Range]]:
+    """Ranges with that many duplicates in all; a longer one is cut."""
+    chosen: list[_Range] = []
+    left = size
+    for place, first, last in ranges:
+        while last - first >= left:
+            yield [*chosen, (place, first, first + left)]
+            chosen, first, left = [], first + left, size
+        if first < last:
+            chosen.append((place, first, last))
+            left -= last - first
+    if chosen:
+        yield chosen
+
+
+def _copied(rows: pa.RecordBatch, ranges: Sequence[_Range], duplicates: RowBatches) -> pa.RecordBatch:
+    places = np.repeat([place for place, _, _ in ranges], [last - first for _, first, last in ranges])
+    answers = rows.take(pa.array(places))
+    own = duplicates.take([row for _, first, last in ranges for row in range(first, last)])
+    paid_by = answers.column("key")
+    columns = []
+    for field, answer in zip(answers.schema, answers.columns, strict=True):
+        if field.name == "paid_by":
+            columns.append(paid_by.cast(field.type))
+        elif field.name in own.schema.names:
+            columns.append(own.column(field.name).cast(field.type))
+        elif field.name in PAID:
+            columns.append(_nothing_paid(field.type, len(answers)))
+        else:
+            columns.append(answer)
+    return pa.RecordBatch.from_arrays(columns, schema=answers.schema)
+
+
+def _nothing_paid(type: pa.DataType, length: int) -> pa.Array:
+    """No tokens; and a cost of zero, which is known whatever the price."""
+    return pa.array(np.zeros(length), type) if pa.types.is_floating(type) else pa.nulls(length, type)
