@@ -33,6 +33,7 @@ class Balance(msgspec.Struct, frozen=True):
     :param reasons: dead letters by reason.
     :param messages: the most frequent messages of the dead letters, by reason.
     :param problem: why the tables do not balance, with the first keys or files; empty when they do.
+    :param saved_by_dedupe_usd: what the rows that did not pay themselves would have cost; None where that is not known.
     """
 
     rows: int
@@ -41,6 +42,7 @@ class Balance(msgspec.Struct, frozen=True):
     reasons: dict[str, int]
     messages: Messages = {}
     problem: str = ""
+    saved_by_dedupe_usd: float | None = None
 
     @property
     def balanced(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.run.layout import TABLES, PartName, Run, Shard, Table, root_of
@@ -29,22 +30,26 @@ _BATCH_BYTES = 8 << 20
 _Range = tuple[int, int, int]
 
 
-def write_copies(run: Run, shards: Sequence[Shard]) -> None:
+def write_copies(run: Run, shards: Sequence[Shard]) -> float | None:
     """Write the copies of a run whose parts are final, and remove those of an earlier finish that are none any more.
 
     :param shards: those of the manifest, in its order, and the resubmitted ones (attempts above 0).
+
+    Returns what the copies would have cost, in USD, as far as it is known; None where nothing of it is.
     """
     roots = [shard for shard in shards if shard.attempt == 0]
     if not any(root.duplicates for root in roots):
-        return
+        return None
+    saved = _Saved()
     families: dict[int, list[Shard]] = defaultdict(list)
     for shard in shards:
         families[root_of(shard.number, len(roots))].append(shard)
     kept: set[tuple[Table, str]] = set()
     for root in roots:
         if root.duplicates:
-            kept |= _write_family(run, root, families[root.number])
+            kept |= _write_family(run, root, families[root.number], saved)
     remove_copies(run, kept)
+    return saved.usd
 
 
 def remove_copies(run: Run, kept: set[tuple[Table, str]] | None = None) -> None:
@@ -56,7 +61,18 @@ def remove_copies(run: Run, kept: set[tuple[Table, str]] | None = None) -> None:
                 file.delete()
 
 
-def _write_family(run: Run, root: Shard, family: Sequence[Shard]) -> set[tuple[Table, str]]:
+class _Saved:
+    """Adds up what the answers that were copied had cost."""
+
+    usd: float | None = None
+
+    def add(self, costs: pa.Array) -> None:
+        cost = pc.sum(costs).as_py()
+        if cost is not None:
+            self.usd = (self.usd or 0.0) + cost
+
+
+def _write_family(run: Run, root: Shard, family: Sequence[Shard], saved: _Saved) -> set[tuple[Table, str]]:
     """Write the copies for one shard of the manifest, whose rows are in the parts of its family."""
     written: set[tuple[Table, str]] = set()
     with open_inputs(run, root) as inputs, open_duplicates(run, root) as duplicates:
@@ -65,7 +81,7 @@ def _write_family(run: Run, root: Shard, family: Sequence[Shard]) -> set[tuple[T
             for table in TABLES:
                 copies = run.copies_part(table, shard.id)
                 with run.table_part(table, shard.id).open() as file, pq.ParquetFile(file) as part:
-                    batches = _copies(part, inputs.numbers_of_all, payers, duplicates)
+                    batches = _copies(part, inputs.numbers_of_all, payers, duplicates, saved)
                     first = next(batches, None)
                     if first is None:
                         continue
@@ -77,7 +93,9 @@ def _write_family(run: Run, root: Shard, family: Sequence[Shard]) -> set[tuple[T
     return written
 
 
-def _copies(part: pq.ParquetFile, numbers: dict[str, int], payers: Any, duplicates: RowBatches) -> Iterator[pa.RecordBatch]:
+def _copies(
+    part: pq.ParquetFile, numbers: dict[str, int], payers: Any, duplicates: RowBatches, saved: _Saved
+) -> Iterator[pa.RecordBatch]:
     """
     :param numbers: key -> row of the inputs file.
     :param payers: for each duplicate the row that pays for it, ascending.
@@ -93,7 +111,7 @@ def _copies(part: pq.ParquetFile, numbers: dict[str, int], payers: Any, duplicat
         ranges = zip(places.tolist(), firsts[places].tolist(), lasts[places].tolist(), strict=True)
         size = min(_BATCH_ROWS, max(1, _BATCH_BYTES * rows.num_rows // max(rows.nbytes, 1)))
         for chosen in _some_at_a_time(ranges, size):
-            yield _copied(rows, chosen, duplicates)
+            yield _copied(rows, chosen, duplicates, saved)
 
 
 def _some_at_a_time(ranges: Iterator[_Range], size: int) -> Iterator[list[_Range]]:
@@ -111,10 +129,11 @@ def _some_at_a_time(ranges: Iterator[_Range], size: int) -> Iterator[list[_Range
         yield chosen
 
 
-def _copied(rows: pa.RecordBatch, ranges: Sequence[_Range], duplicates: RowBatches) -> pa.RecordBatch:
+def _copied(rows: pa.RecordBatch, ranges: Sequence[_Range], duplicates: RowBatches, saved: _Saved) -> pa.RecordBatch:
     places = np.repeat([place for place, _, _ in ranges], [last - first for _, first, last in ranges])
     answers = rows.take(pa.array(places))
     own = duplicates.take([row for _, first, last in ranges for row in range(first, last)])
+    saved.add(answers.column("cost_usd"))
     paid_by = answers.column("key")
     columns = []
     for field, answer in zip(answers.schema, answers.columns, strict=True):

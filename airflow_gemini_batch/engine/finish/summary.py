@@ -219,11 +219,11 @@ def _balanced(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:
 
 def _pruned_balance(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:
     prune(run, snapshot)
-    write_copies(run, shards)
+    saved = write_copies(run, shards)
     balance = check_run(run, shards)
     if not balance.balanced:
         raise BalanceError(f"{run.destination} does not balance: {balance.problem} No summary was written.")
-    return balance
+    return msgspec.structs.replace(balance, saved_by_dedupe_usd=saved)
 
 
 def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tuple[JobSummary, ...], balance: Balance) -> Summary:
@@ -238,7 +238,10 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
         reasons=dict(balance.reasons),
         aside=_sum(count.aside for count in counts),
         tokens=_sum(count.tokens for count in counts),
-        cost=total_cost(manifest.model, manifest.prices, [count.cost for count in counts]),
+        cost=msgspec.structs.replace(
+            total_cost(manifest.model, manifest.prices, [count.cost for count in counts]),
+            saved_by_dedupe_usd=balance.saved_by_dedupe_usd,
+        ),
         jobs=jobs,
         balanced=balance.balanced,
         dead_letter_messages=balance.messages,

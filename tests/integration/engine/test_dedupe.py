@@ -21,7 +21,7 @@ from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest, Media, RawRequest
-from tests.integration.engine.conftest import SHORT_WAITS, read
+from tests.integration.engine.conftest import MODEL, SHORT_WAITS, read
 
 pytestmark = pytest.mark.integration
 
@@ -40,10 +40,12 @@ def requests_paid(emulator: Emulator) -> int:
 def test_equal_requests_are_paid_once(go: Go, tmp_path: Path, emulator: Emulator) -> None:
     bodies = [f"text {row % 7}" for row in range(40)]
 
-    summary = go(source=repeated(bodies), carry=["body", "row"])
+    prices = {MODEL: {"input": 0.5, "output": 2.0}}
+    summary = go(source=repeated(bodies), carry=["body", "row"], prices=prices)
 
     assert (summary.rows, summary.results, summary.requests, summary.deduplicated) == (40, 40, 7, 33)
     assert requests_paid(emulator) == 7
+    assert summary.cost.usd is not None
     results = read(tmp_path, "results")
     for row in results:
         assert row["body"] in row["text"]
@@ -52,6 +54,10 @@ def test_equal_requests_are_paid_once(go: Go, tmp_path: Path, emulator: Emulator
         assert (row["total_tokens"] is None) == (row["paid_by"] is not None)
         assert row["reused_from"] is None
     assert sum(row["total_tokens"] or 0 for row in results) == summary.tokens["total_tokens"]
+    assert sum(row["cost_usd"] for row in results) == pytest.approx(summary.cost.usd)
+    paid = {row["key"]: row["cost_usd"] for row in results if row["paid_by"] is None}
+    saved = sum(paid[row["paid_by"]] for row in results if row["paid_by"] is not None)
+    assert summary.cost.saved_by_dedupe_usd == pytest.approx(saved)
 
 
 def test_without_dedupe_every_row_is_asked(go: Go, tmp_path: Path, emulator: Emulator) -> None:

@@ -43,7 +43,8 @@ def test_results_have_the_public_columns_in_their_order() -> None:
     assert [(field.name, str(field.type)) for field in results_schema(CARRY)] == [
         ("key", "string"), ("n", "int8"), ("tags", "list<item: string>"), ("text", "string"), ("finish_reason", "string"),
         ("prompt_tokens", "int64"), ("output_tokens", "int64"), ("thoughts_tokens", "int64"), ("cached_tokens", "int64"),
-        ("tool_tokens", "int64"), ("total_tokens", "int64"), ("cost_usd", "double"), ("paid_by", "string"), ("reused_from", "string"),
+        ("tool_tokens", "int64"), ("total_tokens", "int64"), ("cost_usd", "double"), ("paid_by", "string"),
+        ("reused_from", "string"),
         ("model_version", "string"), ("response_id", "string"), ("response", "string"), ("request_sha256", "string"),
         ("job", "string"), ("shard", "int32"), ("attempt", "int32"),
     ]  # fmt: skip
@@ -54,7 +55,8 @@ def test_dead_letters_have_the_public_columns_in_their_order() -> None:
     assert [(field.name, str(field.type)) for field in dead_letter_schema(CARRY)] == [
         ("key", "string"), ("n", "int8"), ("tags", "list<item: string>"), ("reason", "string"), ("code", "int32"),
         ("status", "string"), ("message", "string"), ("retryable", "bool"), ("request", "string"), ("response", "string"),
-        ("cost_usd", "double"), ("paid_by", "string"), ("request_sha256", "string"), ("job", "string"), ("shard", "int32"), ("attempt", "int32"),
+        ("cost_usd", "double"), ("paid_by", "string"), ("request_sha256", "string"), ("job", "string"), ("shard", "int32"),
+        ("attempt", "int32"),
         ("failed_at", "timestamp[us, tz=UTC]"),
     ]  # fmt: skip
 
