@@ -19,6 +19,7 @@ from airflow_gemini_batch.engine.errors import GeminiBatchError
 COMMANDS = {
     "cleanup": ("airflow_gemini_batch.cli.cleanup:add_cleanup_command", "delete what finished runs left at the service"),
     "collect": ("airflow_gemini_batch.cli.collect:add_collect_command", "finish a run without its source"),
+    "costs": ("airflow_gemini_batch.cli.costs:add_costs_command", "add up what runs have cost"),
     "demo": ("airflow_gemini_batch.cli.demo:add_demo_command", "run a real table through Airflow and the emulator"),
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
     "files": ("airflow_gemini_batch.cli.files:add_files_command", "list and delete the files stored at the service"),

@@ -45,7 +45,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary.as_dict(), indent=1))
     else:
-        print(f"{summary.rows} rows: {summary.results} results, {summary.dead_letter} dead letters, in {summary.destination}")
+        counts = f"{summary.rows} rows: {summary.results} results, {summary.dead_letter} dead letters"
+        print(f"{counts}, {summary.cost}, in {summary.destination}")
 
 
 def _name_and_value(text: str) -> tuple[str, str]:

@@ -43,7 +43,7 @@ def print_jobs(jobs: Sequence[Job], *, limit: int) -> None:
         )
         for job in jobs[:limit]
     ]
-    _print_rows(("name", "state", "age", "done", "failed", "model", "display name"), rows)
+    print_rows(("name", "state", "age", "done", "failed", "model", "display name"), rows)
     _print_count(f"{len(jobs)} jobs", left_out=len(jobs) - len(rows))
 
 
@@ -67,7 +67,7 @@ def print_files(files: Sequence[RemoteFile], *, limit: int) -> None:
         )
         for file in files[:limit]
     ]
-    _print_rows(("name", "size", "age", "kind", "display name"), rows)
+    print_rows(("name", "size", "age", "kind", "display name"), rows)
     _print_count(f"{len(files)} files, {size(total_bytes(files))} of the project's 20 GB", left_out=len(files) - len(rows))
 
 
@@ -121,7 +121,8 @@ def _print_names(what: str, names: Iterable[str], note: str = "") -> None:
             print(f"  {name}")
 
 
-def _print_rows(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """A table on a terminal, tab-separated lines without a header in a pipe."""
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(map(str, row)))

@@ -37,6 +37,7 @@ def run_batch(
     key: str | None = None,
     carry: Sequence[str] = (),
     dedupe: bool = True,
+    labels: Mapping[str, str] | None = None,
     if_exists: IfExists = "resume",
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
@@ -58,6 +59,8 @@ def run_batch(
     :param carry: names of input columns that are copied into both tables. Default: none.
     :param dedupe: whether rows with equal requests share one: the first pays, the others get its answer and name it in
         ``paid_by``. Default: True; False asks the model once for every row.
+    :param labels: who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
+        ``gemini-batch costs``. Default: none.
     :param if_exists: what to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default, because its answers are paid for), or ``replace`` it.
     :param options: how the run is carried out: shard sizes, active jobs, polling and timeouts, redrives, output. A
@@ -77,7 +80,7 @@ def run_batch(
 
     place = _opener(storage_options)
     run = Run(place(destination), place)
-    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, place)
+    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, labels, place)
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:

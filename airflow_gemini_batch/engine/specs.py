@@ -226,3 +226,16 @@ def _restored(value: Any) -> Any:
             return base64.b64decode(value[_BYTES])
         return {name: _restored(inner) for name, inner in value.items()}
     return [_restored(inner) for inner in value] if isinstance(value, list) else value
+
+
+def read_labels(labels: Any) -> dict[str, str]:
+    """Who or what a run is for, such as ``{"team": "search"}``. Raises InputError for anything but texts."""
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping) or not all(_is_label(name) and _is_label(value) for name, value in labels.items()):
+        raise InputError(f"labels is {labels!r}; expected a dict of texts that are not empty, such as {{'team': 'search'}}.")
+    return dict(labels)
+
+
+def _is_label(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip()) and text.isprintable()

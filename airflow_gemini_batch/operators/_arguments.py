@@ -43,6 +43,14 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(map(_is_text, value))
 
 
+def _are_labels(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, Mapping):
+        return False
+    return all(_is_text(name) and (_is_text(text) or is_resolved_later(text)) for name, text in value.items())
+
+
 def _is_request(value: Any) -> bool:
     if isinstance(value, Mapping):
         request_of(value)  # says itself what is wrong
@@ -61,6 +69,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "key": (lambda value: value is None or _is_text(value), "the name of a column, or None for the row's number"),
     "carry": (_are_names, "a list of column names"),
     "dedupe": (lambda value: isinstance(value, bool), "True or False"),
+    "labels": (_are_labels, "a dict of texts that are not empty, such as {'team': 'search'}"),
     "if_exists": (lambda value: value in ("resume", "replace"), "'resume' or 'replace'"),
     "deferrable": (lambda value: isinstance(value, bool), "True or False"),
 }

@@ -137,6 +137,7 @@ class TableOperator(GeminiOperator):
         "destination",
         "key",
         "carry",
+        "labels",
         "options",
         "prompt",
         "system_instruction",
@@ -144,7 +145,17 @@ class TableOperator(GeminiOperator):
         "response_schema",
         *GeminiOperator.template_fields,
     )
-    checked: ClassVar[tuple[str, ...]] = ("request", "model", "destination", "key", "carry", "dedupe", "if_exists", "options")
+    checked: ClassVar[tuple[str, ...]] = (
+        "request",
+        "model",
+        "destination",
+        "key",
+        "carry",
+        "dedupe",
+        "labels",
+        "if_exists",
+        "options",
+    )
 
     def __init__(
         self,
@@ -156,6 +167,7 @@ class TableOperator(GeminiOperator):
         key: str | XComArg | None = None,
         carry: Sequence[str] = (),
         dedupe: bool = True,
+        labels: Mapping[str, str] | XComArg | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         **kwargs: Unpack[GeminiOperatorArguments],
@@ -169,6 +181,7 @@ class TableOperator(GeminiOperator):
                 "key": key,
                 "carry": carry,
                 "dedupe": dedupe,
+                "labels": labels,
                 "if_exists": if_exists,
             }
         )
@@ -180,6 +193,7 @@ class TableOperator(GeminiOperator):
         self.key: Any = key
         self.carry = carry
         self.dedupe = dedupe
+        self.labels: Any = labels
         self.if_exists: Literal["resume", "replace"] = if_exists
         self.options = BatchOptions.of(options)
 
@@ -259,6 +273,7 @@ class TableOperator(GeminiOperator):
             key=self.key,
             carry=tuple(self.carry),
             dedupe=self.dedupe,
+            labels=self.labels,
             locate=locate,
         )
 

@@ -48,6 +48,8 @@ class GeminiBatchOperator(TableOperator):
     :param carry: Names of input columns that are copied into both tables. Default: none. (templated)
     :param dedupe: Whether rows with equal requests share one: the first pays, the others get its answer and name it in
         ``paid_by``. Default: True; False asks the model once for every row.
+    :param labels: Who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
+        ``gemini-batch costs``. Default: none. (templated)
     :param if_exists: What to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default), or ``replace`` it. A run that this task instance began itself is always resumed.
     :param options: How the run is carried out: shard sizes, jobs in flight, polling and timeouts, redrives, output. A
@@ -78,6 +80,7 @@ class GeminiBatchOperator(TableOperator):
         key: str | XComArg | None = None,
         carry: Sequence[str] = (),
         dedupe: bool = True,
+        labels: Mapping[str, str] | XComArg | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
@@ -91,6 +94,7 @@ class GeminiBatchOperator(TableOperator):
             key=key,
             carry=carry,
             dedupe=dedupe,
+            labels=labels,
             if_exists=if_exists,
             options=options,
             **kwargs,

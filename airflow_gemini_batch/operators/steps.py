@@ -71,6 +71,8 @@ class GeminiBatchBuildOperator(TableOperator):
     :param carry: Names of input columns that are copied into both tables. Default: none. (templated)
     :param dedupe: Whether rows with equal requests share one: the first pays, the others get its answer and name it in
         ``paid_by``. Default: True; False asks the model once for every row.
+    :param labels: Who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
+        ``gemini-batch costs``. Default: none. (templated)
     :param if_exists: ``resume`` the run at the destination if it has the same arguments and fail otherwise (default), or
         ``replace`` it.
     :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_shard_bytes``, ``max_shard_requests``

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -33,7 +33,7 @@ from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceI
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.source.open import Source, open_source
-from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
+from airflow_gemini_batch.engine.specs import RequestSpec, read_labels, takes_json_as_text
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class RunSpec:
     :param key: the column that identifies rows; None: the row's number.
     :param carry: columns repeated in both tables.
     :param dedupe: whether rows with equal requests share one. A run that is built stays as it was built.
+    :param labels: who or what the run is for; not a part of the question.
     """
 
     source: Any
@@ -61,6 +62,7 @@ class RunSpec:
     key: str | None = None
     carry: Sequence[str] = ()
     dedupe: bool = True
+    labels: Mapping[str, str] | None = None
     locate: Callable[[str], Location] = locate
 
 
@@ -94,6 +96,7 @@ def build_run(
         raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
     if not spec.model or not isinstance(spec.model, str) or any(wrong in spec.model for wrong in _NOT_IN_MODELS):
         raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
+    read_labels(spec.labels)
     there = _existing(run, if_exists=if_exists, owner=owner)
     if there is None:
         if if_exists == "resume":
@@ -180,6 +183,7 @@ class _Call:
             created_at=dt.datetime.now(dt.timezone.utc).isoformat(),
             owner=owner,
             prices=prices_of(self.spec.model, self.options.prices),
+            labels=read_labels(self.spec.labels),
         )
 
 

@@ -55,6 +55,7 @@ class Summary(msgspec.Struct, frozen=True):
     :param tokens: sums over all results, as the service counted them.
     :param cost: what all its requests cost, also those of dead letters and of earlier attempts.
     :param dead_letter_messages: reason -> its most frequent messages, with the number of rows that have each.
+    :param labels: who or what the run is for, as they were given when it was built.
     :param balanced: every key of the input is in one of the two tables, exactly once; checked key by key.
     """
 
@@ -77,6 +78,7 @@ class Summary(msgspec.Struct, frozen=True):
     cost: Cost = NEVER_KEPT
     requests: int = 0
     deduplicated: int = 0
+    labels: dict[str, str] = {}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -124,12 +126,13 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
     summary = _summarise(run, manifest, counts, jobs, balance)
     run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     log.info(
-        "Finished %s: %d rows, %d results, %d dead letters, %s.",
+        "Finished %s: %d rows, %d results, %d dead letters, %s%s.",
         run.destination,
         summary.rows,
         summary.results,
         summary.dead_letter,
         summary.cost,
+        f", for {in_words_of(summary.labels)}" if summary.labels else "",
     )
     if summary.dead_letter:
         log.warning(
@@ -189,6 +192,11 @@ def _prune_finished(run: Run) -> None:
             prune(run, Snapshot(run, manifest))
 
 
+def in_words_of(labels: Mapping[str, str]) -> str:
+    """``env=prod, team=search``"""
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
+
+
 def _require_landed(run: Run, counts: Mapping[ShardAttempt, Landed | None]) -> list[Landed]:
     """The counts of all shards. Raises BalanceError when one has not been collected."""
     absent = [str(part) for part, count in counts.items() if count is None]
@@ -238,6 +246,7 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
         reasons=dict(balance.reasons),
         aside=_sum(count.aside for count in counts),
         tokens=_sum(count.tokens for count in counts),
+        labels=manifest.labels,
         cost=msgspec.structs.replace(
             total_cost(manifest.model, manifest.prices, [count.cost for count in counts]),
             saved_by_dedupe_usd=balance.saved_by_dedupe_usd,

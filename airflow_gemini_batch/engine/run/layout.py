@@ -110,6 +110,7 @@ class Manifest(msgspec.Struct, frozen=True):
     :param source: where the rows came from, ``key`` and ``carry`` the columns asked for (key None: the row's number).
     :param request: the request spec as plain JSON.
     :param owner: the caller, where it is known (the task instance without its try); see ``if_exists="replace"``.
+    :param labels: who or what the run is for; they decide nothing.
     :param prices: of the model, as they were known then; None in a run of an earlier version.
     :param duplicates_sha256: digest of the rows that another row pays for; None: every row pays for itself.
     """
@@ -126,6 +127,7 @@ class Manifest(msgspec.Struct, frozen=True):
     duplicates_sha256: str | None = None
     version: int = MANIFEST_VERSION
     prices: Prices | None = None
+    labels: dict[str, str] = {}
 
     @property
     def question(self) -> str:

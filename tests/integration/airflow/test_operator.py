@@ -248,3 +248,14 @@ def test_the_key_is_not_in_any_stored_state(describe: Describe, tmp_path: Path) 
 
     assert KEY not in kept
     assert not [file for file in (tmp_path / "run").rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
+
+
+def test_labels_are_rendered_and_kept(describe: Describe, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "airflow_gemini_batch.engine.finish.summary")
+
+    summary = Passes(describe(labels={"team": "search", "dag": "{{ ti.dag_id }}-x"})).finish()
+
+    assert summary["labels"]["team"] == "search"
+    assert "{{" not in summary["labels"]["dag"]
+    assert ", for dag=" in caplog.text
+    assert Passes(describe(labels={"team": "ads"})).finish()["labels"]["team"] == "search", "as the run was built"

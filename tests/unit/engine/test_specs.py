@@ -13,7 +13,7 @@ from google.genai import types
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.request.response_schema import json_schema
 from airflow_gemini_batch.engine.request.sdk_request import checked_config
-from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Media, RawRequest, is_data, request_of
+from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Media, RawRequest, is_data, read_labels, request_of
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,14 @@ def test_what_has_no_plain_form_still_has_a_name() -> None:
 def test_a_dict_that_is_not_a_request_is_refused_by_name(form: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         request_of(form)
+
+
+@pytest.mark.parametrize("labels", ["team", {"team": 3}, {3: "team"}, {"": "search"}, {"team": " "}, {"team": "a\nb"}, ["team"]])
+def test_labels_are_texts(labels: Any) -> None:
+    with pytest.raises(InputError, match=r"labels is .* expected a dict of texts"):
+        read_labels(labels)
+
+
+def test_no_labels_are_no_labels() -> None:
+    assert read_labels(None) == read_labels({}) == {}
+    assert read_labels({"team": "search"}) == {"team": "search"}
