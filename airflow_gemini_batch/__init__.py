@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         GeminiBatchListFilesOperator,
         GeminiBatchListJobsOperator,
     )
+    from airflow_gemini_batch.operators.redrive import GeminiBatchRedriveOperator
     from airflow_gemini_batch.operators.steps import (
         GeminiBatchBuildOperator,
         GeminiBatchDownloadOperator,
@@ -91,6 +92,7 @@ __all__ = [
     "GeminiBatchListFilesOperator",
     "GeminiBatchListJobsOperator",
     "GeminiBatchOperator",
+    "GeminiBatchRedriveOperator",
     "GeminiBatchSensor",
     "GeminiBatchSubmitOperator",
     "GeminiClient",
@@ -153,6 +155,7 @@ _HOMES = {
     "GeminiBatchListFilesOperator": "operators.manage",
     "GeminiBatchListJobsOperator": "operators.manage",
     "GeminiBatchOperator": "operators.batch",
+    "GeminiBatchRedriveOperator": "operators.redrive",
     "GeminiBatchSensor": "sensors.batch",
     "GeminiBatchSubmitOperator": "operators.steps",
     "GeminiClient": "engine.gemini.client",

@@ -46,7 +46,7 @@ _CONSOLES: Mapping[str, Callable[[str, str], str]] = {
 
 
 def _destination(operator: BaseOperator) -> str:
-    """The destination of the operator, or of the reference in its argument ``job`` or ``shard``; empty text if it has none."""
-    reference = getattr(operator, "job", None) or getattr(operator, "shard", None)
-    place = reference.get("destination") if isinstance(reference, Mapping) else getattr(operator, "destination", None)
+    """The destination of the operator, or of the reference or summary that it was given; empty text if it has none."""
+    given = next((value for name in ("job", "shard", "destination") if (value := getattr(operator, name, None))), None)
+    place = given.get("destination") if isinstance(given, Mapping) else getattr(operator, "destination", None)
     return str(place or "")

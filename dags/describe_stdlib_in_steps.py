@@ -1,4 +1,4 @@
-"""``describe_stdlib`` in five steps, with one mapped task instance for each shard, so that each can be seen and retried alone."""
+"""``describe_stdlib`` in steps, with one mapped task instance for each shard, so that each can be seen and retried alone."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from airflow_gemini_batch import (
     GeminiBatchBuildOperator,
     GeminiBatchDownloadOperator,
     GeminiBatchFinishOperator,
+    GeminiBatchRedriveOperator,
     GeminiBatchSensor,
     GeminiBatchSubmitOperator,
     GenerateRequest,
@@ -45,4 +46,7 @@ with DAG(
     done = GeminiBatchSensor.partial(task_id="wait", deferrable=True).expand(job=jobs.output)
     parts = GeminiBatchDownloadOperator.partial(task_id="download").expand(job=done.output)
     # Runs even if a shard has failed, so that it can name the missing one.
-    parts >> GeminiBatchFinishOperator(task_id="finish", destination=f"{FOLDER}/described", trigger_rule="all_done")
+    finish = GeminiBatchFinishOperator(task_id="finish", destination=f"{FOLDER}/described", trigger_rule="all_done")
+    parts >> finish
+    # The steps before resubmit nothing. This one resubmits all retryable dead letters, if there are any.
+    GeminiBatchRedriveOperator(task_id="redrive", destination=finish.output)

@@ -21,7 +21,7 @@ def add_redrive_command(subparsers: Any) -> None:
         "--reason",
         action="append",
         metavar="REASON",
-        help="dead letters with this reason, such as JOB_CANCELLED (repeatable; default: all that are retryable)",
+        help="dead letters with this reason or finish reason, such as JOB_CANCELLED (repeatable; default: all retryable ones)",
     )
     parser.add_argument("--key", action="append", metavar="KEY", help="the dead letter with this key (repeatable)")
     add_run_options(parser)

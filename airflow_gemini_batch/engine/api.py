@@ -135,7 +135,8 @@ def redrive(
     is interrupted, ``collect`` finishes the run.
 
     :param destination: URI or local path of the run's folder.
-    :param reasons: dead letters with one of these reasons, such as ``JOB_CANCELLED``. Default: see ``keys``.
+    :param reasons: dead letters with one of these reasons, such as ``JOB_CANCELLED``, or finish reasons, such as
+        ``MALFORMED_FUNCTION_CALL``. Default: see ``keys``.
     :param keys: dead letters with one of these keys. Default, if ``reasons`` is not given either: all that are retryable.
     :param options: as for ``run_batch``; ``keep_response`` and ``media_to`` are always those of the run.
     :param endpoint, storage_options: as for ``run_batch``.
@@ -146,10 +147,13 @@ def redrive(
     place = _opener(storage_options)
     run = Run(place(destination), place)
     options = BatchOptions.of(options)
-    options = reopen(run, Selection.of(reasons, keys), options, token=uuid.uuid4().hex)
+    selection = Selection.of(reasons, keys)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:
-        return drive(run, client, options, deadline=deadline)
+        reopened = reopen(run, selection, options, token=uuid.uuid4().hex, client=client)
+        if isinstance(reopened, Summary):
+            return reopened
+        return drive(run, client, reopened, deadline=deadline)
 
 
 def drive(

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.rates import EXPECTED as EXPECTED_PRICES
 from airflow_gemini_batch.engine.rates import Rates, read_prices
-from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason
+from airflow_gemini_batch.engine.reasons import FINISH_REASONS, Reason
 
 Transport: TypeAlias = Literal["file", "inline", "auto"]
 SchemaField: TypeAlias = Literal["response_json_schema", "response_schema"]
@@ -255,7 +255,6 @@ def _optional(read: _Read) -> _Read:
 
 #: Rows with one of these have been sent, so they can be resubmitted.
 _DEAD_LETTER_REASONS = tuple(reason.value for reason in Reason if reason is not Reason.INVALID_INPUT)
-_FINISH_REASONS = tuple(name for name, reason in REASON_BY_FINISH.items() if reason is not None)
 
 #: Field -> how its value is read, and what is allowed, in words that complete "expected ...".
 _RULES: dict[str, tuple[_Read, str]] = {
@@ -278,8 +277,8 @@ _RULES: dict[str, tuple[_Read, str]] = {
     "claim_lease": (_number(3.0), "seconds, at least 3"),
     "max_redrives": (_whole(0), "a whole number from 0"),
     "redrive_reasons": (
-        _names((*_DEAD_LETTER_REASONS, *_FINISH_REASONS)),
-        f"a set of dead-letter reasons ({', '.join(_DEAD_LETTER_REASONS)}) or finish reasons ({', '.join(_FINISH_REASONS)})",
+        _names((*_DEAD_LETTER_REASONS, *FINISH_REASONS)),
+        f"a set of dead-letter reasons ({', '.join(_DEAD_LETTER_REASONS)}) or finish reasons ({', '.join(FINISH_REASONS)})",
     ),
     "redrive_max_output_tokens": (_optional(_whole(1)), "a whole number from 1, or None"),
     "max_dead_letter_ratio": (_optional(_number(0.0, 1.0)), "a number from 0 to 1, or None"),

@@ -156,3 +156,7 @@ REASON_BY_FINISH: dict[str, Reason | None] = {
     # A fault of the request: it repeats a conversation without its thought signatures.
     "MISSING_THOUGHT_SIGNATURE": Reason.REQUEST_ERROR,
 }
+
+#: The finish reasons of answers that are not results. Such a dead letter has it as its ``status``, and no error's status has
+#: the name of one, so dead letters can be selected by these names too.
+FINISH_REASONS = tuple(name for name, reason in REASON_BY_FINISH.items() if reason is not None)

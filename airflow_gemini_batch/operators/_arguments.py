@@ -11,7 +11,9 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.reasons import FINISH_REASONS, Reason
 from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest, request_of
+from airflow_gemini_batch.operators._rendering import is_template
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -51,12 +53,27 @@ def _are_labels(value: Any) -> bool:
     return all(_is_text(name) and (_is_text(text) or is_resolved_later(text)) for name, text in value.items())
 
 
+def _are_texts(value: Any) -> bool:
+    """Texts, some of which may be known later; or the template of a list."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(isinstance(one, str) or is_resolved_later(one) for one in value)
+    return isinstance(value, str) and is_template(value)
+
+
+def _are_reasons(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return value is None or is_template(value)
+    return _are_texts(value) and all(one in _REASONS or is_resolved_later(one) or is_template(one) for one in value)
+
+
 def _is_request(value: Any) -> bool:
     if isinstance(value, Mapping):
         request_of(value)  # says itself what is wrong
         return True
     return isinstance(value, (GenerateRequest, EmbedRequest, RawRequest)) or callable(value)
 
+
+_REASONS = (*(reason.value for reason in Reason), *FINISH_REASONS)
 
 #: Argument -> whether a value is allowed, and what is, in words that complete "expected ...".
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -71,5 +88,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dedupe": (lambda value: isinstance(value, bool), "True or False"),
     "labels": (_are_labels, "a dict of texts that are not empty, such as {'team': 'search'}"),
     "if_exists": (lambda value: value in ("resume", "replace"), "'resume' or 'replace'"),
+    "reasons": (_are_reasons, f"a list of reasons ({', '.join(_REASONS)}), or None"),
+    "keys": (lambda value: value is None or _are_texts(value), "a list of keys, or None"),
     "deferrable": (lambda value: isinstance(value, bool), "True or False"),
 }

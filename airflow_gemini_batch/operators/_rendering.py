@@ -54,9 +54,14 @@ def renderable(value: Any) -> Any:
     return value
 
 
+def is_template(text: str) -> bool:
+    """Whether the text has Jinja in it."""
+    return any(begin in text for begin in _JINJA)
+
+
 def _has_jinja(value: Any) -> bool:
     if isinstance(value, str):
-        return any(begin in value for begin in _JINJA)
+        return is_template(value)
     if isinstance(value, Mapping):
         return any(map(_has_jinja, value.values()))
     return isinstance(value, list) and any(map(_has_jinja, value))

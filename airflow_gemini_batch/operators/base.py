@@ -50,6 +50,8 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("gemini_conn_id",)
+    #: URI of the run, of the operators that work on a whole one. Any: it may be an XComArg until Airflow has rendered it.
+    destination: Any
     ui_color = "#e8f0fe"
 
     #: Arguments that are checked when the DAG is parsed, also those given to ``partial`` or by ``default_args``.
@@ -74,6 +76,14 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
     @cached_property
     def hook(self) -> GeminiHook:
         return GeminiHook(self.gemini_conn_id)
+
+    @property
+    def run_here(self) -> Run:
+        """The run at the destination, of the operators that have one."""
+        from airflow_gemini_batch._locations import locate
+        from airflow_gemini_batch.engine.run.layout import Run
+
+        return Run(locate(self.destination), locate)
 
     def connect(self) -> GeminiClient:
         """A client for one pass of the task, to be closed after it."""
@@ -189,7 +199,7 @@ class TableOperator(GeminiOperator):
         self.request: Any = request_of(request) if isinstance(request, Mapping) else request
         # Any: each may be an XComArg until Airflow has rendered it.
         self.model: Any = model
-        self.destination: Any = destination
+        self.destination = destination
         self.key: Any = key
         self.carry = carry
         self.dedupe = dedupe
@@ -251,14 +261,6 @@ class TableOperator(GeminiOperator):
     @response_schema.setter
     def response_schema(self, rendered: Any) -> None:
         self._replace_in_request(response_schema=rendered)
-
-    @property
-    def run_here(self) -> Run:
-        """The run at the destination."""
-        from airflow_gemini_batch._locations import locate
-        from airflow_gemini_batch.engine.run.layout import Run
-
-        return Run(locate(self.destination), locate)
 
     @property
     def question(self) -> RunSpec:

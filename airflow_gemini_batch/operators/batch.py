@@ -1,8 +1,4 @@
-"""A whole run as one task: a table goes in, two tables come out, and the worker slot is free while the jobs run.
-
-The task keeps nothing in its own memory. Each pass asks the engine to advance the run as far as possible, and defers when only
-waiting is left; so a pass may be repeated at any point, by a retry, a cleared task or after a crash.
-"""
+"""A whole run as one task: a table goes in, two tables come out, and the worker slot is free while the jobs run."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_gemini_batch.engine.errors import RefusedError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.specs import RequestSpec
 from airflow_gemini_batch.links import GeminiBatchRunLink
+from airflow_gemini_batch.operators._advancing import AdvancesRun
 from airflow_gemini_batch.operators._arguments import check_arguments
 from airflow_gemini_batch.operators.base import TableOperator, owner_of
 
@@ -23,12 +19,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath, XComArg
     from typing_extensions import Unpack
 
-    from airflow_gemini_batch.engine.gemini.client import GeminiClient
-    from airflow_gemini_batch.engine.run.layout import Run
     from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 
-class GeminiBatchOperator(TableOperator):
+class GeminiBatchOperator(AdvancesRun, TableOperator):
     """Send a table through the Gemini Batch API and write ``results`` and ``dead_letter`` at the destination.
 
     The task may be retried, cleared or killed at any time. It resumes where it stopped, and no request is paid for twice. It
@@ -103,62 +97,10 @@ class GeminiBatchOperator(TableOperator):
         self.deferrable = deferrable
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch.engine.api import drive
         from airflow_gemini_batch.engine.build.building import build_run
 
         deadline = time.time() + self.options.timeout.total_seconds()
         with self.one_pass(context), self.connect() as client:
             run = self.run_here
             build_run(run, self.question, self.options, if_exists=self.if_exists, owner=owner_of(context), client=client)
-            if not self.deferrable:
-                return drive(run, client, self.options, deadline=deadline).as_dict()
-            return self._advance(run, client, deadline)
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Resume after a wait.
-
-        :param event: The event of ``GeminiBatchTrigger``. It carries what this pass must know about earlier ones.
-        """
-        from airflow_gemini_batch.engine.api import give_up
-
-        with self.one_pass(context), self.connect() as client:
-            match event["why"]:
-                case "error":
-                    raise RefusedError(event["message"])
-                case "timeout":
-                    raise give_up(self.run_here, client, self.options)
-            return self._advance(self.run_here, client, event["deadline"], event["refusals"], patient=True)
-
-    def cancel_jobs(self, why: str) -> None:
-        """Cancel the run's jobs. Airflow gives a killed task about five seconds for this."""
-        from airflow_gemini_batch.engine.run.cancellation import cancel_run
-
-        if self.options.cancel_on_timeout if why == "timeout" else self._cancels_on_kill:
-            with self.connect() as client:
-                cancel_run(self.run_here, client, why=why)
-
-    @property
-    def _cancels_on_kill(self) -> bool:
-        # None means True here: this task collects what the cancelled jobs have done and resubmits the rest.
-        return self.options.cancel_on_kill is not False
-
-    def _advance(
-        self, run: Run, client: GeminiClient, deadline: float, refusals: int = 0, *, patient: bool = False
-    ) -> dict[str, Any]:
-        """Advance the run as far as possible; return its summary or defer."""
-        from airflow_gemini_batch.engine.advance import Waiting, advance
-
-        state = advance(run, client, self.options, refusals=refusals, patient=patient)
-        if not isinstance(state, Waiting):
-            return state.as_dict()
-        self.wait_in_triggerer(
-            jobs=state.jobs,
-            late=state.late,
-            poll_interval=self.options.poll_interval,
-            deadline=deadline,
-            until=state.until(deadline, now=time.time()),
-            wake_at=None if state.retry_in is None else time.time() + state.retry_in,
-            refusals=state.refusals,
-            cancel_on_kill=self._cancels_on_kill,
-            destination=run.destination.uri,
-        )
+            return self.carry_through(run, client, self.options, deadline)

@@ -1,6 +1,6 @@
 """A run in five steps, for mapping: one task instance for each shard, and each step can be repeated on its own.
 
-    build -> [shard] -> submit -> wait -> download -> finish
+    build -> [shard] -> submit -> wait -> download -> finish (-> redrive)
 
 Mapped step by step, no shard is downloaded before all jobs have ended. In a mapped task group the shards are independent:
 
@@ -16,12 +16,10 @@ A reference (``_references``) goes from task to task: plain JSON, never data. A 
 through all steps. All steps, the sensor and ``GeminiBatchOperator`` take the same ``options``; each uses the fields that it
 needs, so ``default_args={"options": ...}`` sets them for the whole DAG.
 
-The steps resubmit nothing: they collect whatever a job has left. ``GeminiBatchOperator`` resubmits retryable dead letters, either
-at the same destination with the same arguments (before the finish), or at a new one, from the table alone:
+The steps resubmit nothing: they collect whatever a job has left. A redrive after the finish resubmits dead letters into the same
+tables:
 
-    GeminiBatchOperator(
-        task_id="again", source=f"{destination}/dead_letter", request=RawRequest("request"), key="key", model=..., destination=...
-    )
+    GeminiBatchRedriveOperator(task_id="redrive", destination=finish.output)
 """
 
 from __future__ import annotations
@@ -276,17 +274,14 @@ class GeminiBatchFinishOperator(GeminiOperator):
     ) -> None:
         super().__init__(trigger_rule=trigger_rule, **kwargs)
         check_arguments({"destination": destination})
-        self.destination: Any = destination
+        self.destination = destination
         self.options = BatchOptions.of(options)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_gemini_batch._locations import locate
         from airflow_gemini_batch.engine.finish.summary import finish_run
-        from airflow_gemini_batch.engine.run.layout import Run
 
         with self.one_pass(context):
-            run = Run(locate(self.destination))
-            return finish_run(run, max_dead_letter_ratio=self.options.max_dead_letter_ratio).as_dict()
+            return finish_run(self.run_here, max_dead_letter_ratio=self.options.max_dead_letter_ratio).as_dict()
 
 
 def shard_of(reference: ShardReference) -> tuple[Run, Shard]:

@@ -196,6 +196,8 @@ class _Names:
             shard = self._of_token(path) if "gb-" in path else self._of(file[1])
             verb = "download" if path.endswith(":download") else _VERBS.get(request.method, request.method)
             return f"{verb} the {'input' if 'gb-' in path else 'output'} file of {shard}"
+        if "/models/" in path:
+            return "look at the model"
         return f"{request.method} {path}"
 
     def _of_token(self, text: str) -> str:

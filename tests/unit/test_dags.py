@@ -43,7 +43,7 @@ def test_the_whole_run_is_one_task_after_the_table(dags: dict[str, Any]) -> None
 def test_the_steps_follow_the_path_of_the_data(dags: dict[str, Any]) -> None:
     dag = dags["describe_stdlib_in_steps"]
 
-    path = ["collect_stdlib", "build", "submit", "wait", "download", "finish"]
+    path = ["collect_stdlib", "build", "submit", "wait", "download", "finish", "redrive"]
     assert [dag.get_task(after).upstream_task_ids for after in path[1:]] == [{before} for before in path[:-1]]
 
 

@@ -41,6 +41,7 @@ PUBLIC = [
     "GeminiBatchListFilesOperator",
     "GeminiBatchListJobsOperator",
     "GeminiBatchOperator",
+    "GeminiBatchRedriveOperator",
     "GeminiBatchSensor",
     "GeminiBatchSubmitOperator",
     "GeminiClient",

@@ -31,8 +31,9 @@ FIVE_MAPPED_STEPS = """
     from airflow.sdk import DAG, task, task_group
 
     from airflow_gemini_batch import (
-        BatchOptions, GeminiBatchBuildOperator, GeminiBatchDownloadOperator, GeminiBatchFinishOperator, GeminiBatchSensor,
-        GeminiBatchSubmitOperator, GenerateRequest, JobReferenceDict, PartReferenceDict, ShardReferenceDict,
+        BatchOptions, GeminiBatchBuildOperator, GeminiBatchDownloadOperator, GeminiBatchFinishOperator,
+        GeminiBatchRedriveOperator, GeminiBatchSensor, GeminiBatchSubmitOperator, GenerateRequest, JobReferenceDict,
+        PartReferenceDict, ShardReferenceDict,
     )
 
     OPTIONS = BatchOptions(poll_interval=10)
@@ -64,7 +65,9 @@ FIVE_MAPPED_STEPS = """
             done = GeminiBatchSensor(task_id="wait", job=job.output, mode="reschedule", deferrable=False)
             GeminiBatchDownloadOperator(task_id="download", job=done.output, pool="downloads")
 
-        one_shard.expand(shard=built.output) >> GeminiBatchFinishOperator(task_id="finish", destination="d")
+        finish = GeminiBatchFinishOperator(task_id="finish", destination="d")
+        one_shard.expand(shard=built.output) >> finish
+        GeminiBatchRedriveOperator(task_id="redrive", destination=finish.output, reasons=["JOB_CANCELLED"])
 
     def rows_of(part: PartReferenceDict) -> int:
         shard: ShardReferenceDict = part

@@ -1,8 +1,8 @@
 """Redriving a finished run: dead letters that its reader chooses are resubmitted into the same tables.
 
 The run is finished no more while this goes on: the summary is deleted first, and written again when the new jobs are collected.
-What is resubmitted is written down before, under the caller's token, so a call that is repeated after a crash continues, and
-never resubmits a row twice.
+What is resubmitted is written down before, under the caller's token and the selection, so a call that is repeated after a crash
+continues, and never resubmits a row twice. Two callers must not redrive one run at the same time.
 """
 
 from __future__ import annotations
@@ -18,19 +18,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from airflow_gemini_batch.engine.build.preflight import check_service
 from airflow_gemini_batch.engine.build.shards import ShardWriter
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.finish.redrive import dead_letter_batches, rows_to_send
-from airflow_gemini_batch.engine.finish.summary import summary_of
+from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
+from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.reasons import Reason
+from airflow_gemini_batch.engine.reasons import FINISH_REASONS, Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json, root_of
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.media_manifest import read_media
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
+from airflow_gemini_batch.engine.run.storage import Location
 
 log = logging.getLogger(__name__)
+
+#: The columns that a selection and a plan are made of.
+_SELECTED_BY = ["key", "reason", "status", "retryable", "request"]
 
 #: Keys that a message names.
 _NAMED = 10
@@ -38,7 +44,10 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters: those with one of these reasons, and one of these keys; without either, the retryable ones."""
+    """Which dead letters: those with one of these reasons, and one of these keys; without either, the retryable ones.
+
+    :param reasons: dead-letter reasons, or finish reasons such as ``MALFORMED_FUNCTION_CALL``.
+    """
 
     reasons: frozenset[str] | None
     keys: frozenset[str] | None
@@ -49,9 +58,9 @@ class Selection:
         for name, value in (("reasons", reasons), ("keys", keys)):
             if isinstance(value, str) or (value is not None and not all(isinstance(one, str) for one in value)):
                 raise InputError(f"{name} is {value!r}; expected a list of texts.")
-        known = {reason.value for reason in Reason}
-        if unknown := sorted(set(reasons or ()) - known):
-            raise InputError(f"reasons holds {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")
+        known = [*(reason.value for reason in Reason), *FINISH_REASONS]
+        if unknown := sorted(set(reasons or ()) - set(known)):
+            raise InputError(f"reasons holds {', '.join(map(repr, unknown))}; known are {', '.join(known)}.")
         return cls(None if reasons is None else frozenset(reasons), None if keys is None else frozenset(keys))
 
     def and_keys(self, keys: Collection[str]) -> Selection:
@@ -62,10 +71,16 @@ class Selection:
         """Mask of the rows that are selected, whether or not they have a request."""
         mask = rows.column("retryable") if self.reasons is None and self.keys is None else pa.scalar(True)
         if self.reasons is not None:
-            mask = pc.is_in(rows.column("reason"), value_set=pa.array(sorted(self.reasons), pa.string()))
+            wanted = pa.array(sorted(self.reasons), pa.string())
+            mask = pc.or_(*(pc.is_in(rows.column(name), value_set=wanted) for name in ("reason", "status")))
         if self.keys is not None:
             mask = pc.and_(mask, pc.is_in(rows.column("key"), value_set=pa.array(sorted(self.keys), pa.string())))
         return mask
+
+    def plan_name(self, token: str) -> str:
+        """The name under which a caller's plan for this selection is kept."""
+        asked = [None if values is None else sorted(values) for values in (self.reasons, self.keys)]
+        return hashlib.sha256(msgspec.json.encode([token, *asked])).hexdigest()[:32]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -81,30 +96,52 @@ class Plan(msgspec.Struct, frozen=True):
     payers: tuple[str, ...] = ()
 
 
-def reopen(run: Run, selection: Selection, options: BatchOptions, *, token: str) -> BatchOptions:
+def reopen(
+    run: Run, selection: Selection, options: BatchOptions, *, token: str, client: GeminiClient | None = None
+) -> BatchOptions | Summary:
     """Resubmit dead letters of a finished run: write the shards that ``advance`` then submits and collects.
 
-    :param token: identifies the call: the same for every try of one task instance, so that a try continues what an earlier one
-        has begun.
+    :param token: identifies the caller: the same for every try of one task instance, so that a try continues what an earlier one
+        has begun. The same caller with another selection begins another redrive.
+    :param client: asks the service whether the key is good and the model still exists, before anything is changed. Default: None,
+        which does not ask.
 
-    Returns the options to advance the run with: its tables stay in the form that they have. Raises InputError when the run is not
-    finished, or when a key is not a dead letter.
+    Returns the options to advance the run with (its tables stay in the form that they have), or the run's summary when no dead
+    letter is selected, and then nothing has changed. Raises InputError when the run is not finished, or when a key is not a dead
+    letter; ApiKeyError and NotFoundError as ``check_service``.
     """
     manifest = run.built()
     snapshot = Snapshot(run, manifest)
-    file = run.redrive_plan_file(hashlib.sha256(token.encode()).hexdigest()[:32])
+    file = run.redrive_plan_file(selection.plan_name(token))
     plan = read_json(file, Plan)
     if plan is None:
-        if summary_of(run) is None:
+        summary = summary_of(run)
+        if summary is None:
             raise InputError(
-                f"{run.destination} is not finished, so its dead letters may still change. Finish it first: repeat its task, or "
-                "call collect() or `gemini-batch collect`."
+                f"{run.destination} is not finished, so its dead letters may still change. Finish it first: repeat the task that "
+                "runs it or redrives it, or call collect() or `gemini-batch collect`."
             )
         plan = _plan(run, manifest, snapshot, selection)
-        if plan.shards:
-            file.create(msgspec.json.encode(plan))
+        if not plan.shards:
+            return summary
+        if client is not None:
+            check_service(client, manifest.model)
+        _withdraw_plans(run, plan.attempt, but=file)
+        if not file.create(msgspec.json.encode(plan)):  # another try was faster
+            plan = read_json(file, Plan) or plan
     _carry_out(run, manifest, snapshot, plan, selection.and_keys(plan.payers), options)
     return _in_the_form_of(run, snapshot, options)
+
+
+def _withdraw_plans(run: Run, attempt: int, *, but: Location) -> None:
+    """Delete the plans of other callers that were never begun: their attempt is the one that is planned now.
+
+    If such a caller comes back, it plans again. Otherwise it would take the shards of this redrive for its own.
+    """
+    for file in run.redrives_folder.children():
+        plan = None if file.name == but.name else read_json(file, Plan)
+        if plan is not None and plan.attempt >= attempt:
+            file.delete()
 
 
 def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection) -> Plan:
@@ -117,7 +154,7 @@ def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection
     rows = unsent = 0
     for shard in shards:
         chosen = 0
-        for batch in dead_letter_batches(run, shard, ["key", "reason", "retryable", "request"]):
+        for batch in dead_letter_batches(run, shard, _SELECTED_BY):
             selected = batch.filter(selection.of_batch(batch))
             if selection.keys is not None:
                 found.update(selected.column("key").to_pylist())
@@ -136,7 +173,10 @@ def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection
         )
     if unsent:
         log.warning("%d of the selected dead letters never became a request and cannot be resubmitted.", unsent)
-    log.info("%s: %d dead letters of %d shards are resubmitted.", run.destination, rows, len(numbers))
+    if rows:
+        log.info("%s: %d dead letters of %d shards are resubmitted.", run.destination, rows, len(numbers))
+    else:
+        log.info("No dead letter of %s that can be resubmitted is selected, so nothing is done.", run.destination)
     return Plan(max(shard.attempt for shard in shards) + 1 if shards else 0, numbers, tuple(sorted(payers.values())))
 
 
@@ -147,45 +187,64 @@ def _payers(run: Run, shards: Sequence[Shard], selection: Selection) -> dict[str
         file = run.copies_part("dead_letter", shard.id)
         if file.exists():
             with file.open() as content, pq.ParquetFile(content) as part:
-                for batch in part.iter_batches(columns=["key", "reason", "retryable", "paid_by"]):
+                for batch in part.iter_batches(columns=["key", "reason", "status", "retryable", "paid_by"]):
                     chosen = batch.filter(selection.of_batch(batch))
                     payers.update(zip(chosen.column("key").to_pylist(), chosen.column("paid_by").to_pylist(), strict=True))
     return payers
 
 
 def _carry_out(run: Run, manifest: Manifest, snapshot: Snapshot, plan: Plan, selection: Selection, options: BatchOptions) -> None:
-    """Write what is not written yet. The summary goes first: from here to the end of the new jobs the run is not finished."""
+    """Write what is not written yet. The summary goes first: from here to the end of the new jobs the run is not finished.
+
+    So does what earlier passes have remembered of the records that are rewritten here. A crash may leave it, or another try may
+    save it once more, so it is compared with the records each time.
+    """
     ledger = Ledger(run)
     pending: list[tuple[Shard, tuple[Shard, ...]]] = []
+    is_remembered = True
     for shard in snapshot.shards():
         if str(shard.id) in plan.shards:
             redrive = ledger.redrive(shard.id)
             decided = () if redrive is None else redrive.shards
-            if all(piece.id != ShardAttempt(plan.shards[str(shard.id)], plan.attempt) for piece in decided):
+            is_remembered = is_remembered and decided == (snapshot.redrive(shard.id) or ())
+            begun = any(piece.id == ShardAttempt(plan.shards[str(shard.id)], plan.attempt) for piece in decided)
+            if not begun and _has_selected(run, shard, selection):
                 pending.append((shard, decided))
+    if pending or not is_remembered:
+        snapshot.forget()
     if not pending:
         return
+    for shard in snapshot.shards():
+        # A run in steps has decided nothing. Left open, its other retryable rows would be resubmitted too.
+        if snapshot.redrive(shard.id) is None:
+            ledger.record_redrive(shard.id, ())
     run.summary_file.delete()
     for shard, decided in pending:
         piece = _write(run, manifest, shard, ShardAttempt(plan.shards[str(shard.id)], plan.attempt), selection, options)
-        if piece is not None:
-            ledger.record_redrive(shard.id, (*decided, piece), repair=True)
+        ledger.record_redrive(shard.id, (*decided, piece), repair=True)
     snapshot.forget()
 
 
-def _write(
-    run: Run, manifest: Manifest, shard: Shard, part: ShardAttempt, selection: Selection, options: BatchOptions
-) -> Shard | None:
-    """The selected dead letters of one part as a shard; None when they have become something else since."""
+def _to_send(selection: Selection, rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows.filter(pc.and_(selection.of_batch(rows), pc.is_valid(rows.column("request"))))
+
+
+def _has_selected(run: Run, shard: Shard, selection: Selection) -> bool:
+    """Whether a part still has selected dead letters; another redrive may have made something else of them since."""
+    return any(_to_send(selection, batch).num_rows for batch in dead_letter_batches(run, shard, _SELECTED_BY))
+
+
+def _write(run: Run, manifest: Manifest, shard: Shard, part: ShardAttempt, selection: Selection, options: BatchOptions) -> Shard:
+    """The selected dead letters of one part as a shard."""
     with open_inputs(run, shard) as inputs:
         carry = inputs.carry
     media = {file.name: file for file in read_media(run, shard)}
     with ShardWriter(run, part, carry) as writer:
         for batch in dead_letter_batches(run, shard, None):
-            chosen = batch.filter(pc.and_(selection.of_batch(batch), pc.is_valid(batch.column("request"))))
+            chosen = _to_send(selection, batch)
             if chosen.num_rows:
                 writer.write(rows_to_send(chosen, carry, options, media, manifest))
-    return writer.shard if writer.shard.rows else None
+    return writer.shard
 
 
 def _in_the_form_of(run: Run, snapshot: Snapshot, options: BatchOptions) -> BatchOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -142,6 +143,15 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
             _reasons(summary),
             in_words(summary.dead_letter_messages),
             run.destination,
+        )
+    if cancelled := summary.reasons.get(Reason.JOB_CANCELLED.value):
+        log.warning(
+            "%d rows are unanswered because their job was cancelled. To resubmit them into the same tables: "
+            "gemini-batch redrive %s --reason JOB_CANCELLED, or a task GeminiBatchRedriveOperator(destination=%r, "
+            "reasons=['JOB_CANCELLED']).",
+            cancelled,
+            shlex.quote(run.destination.uri),
+            run.destination.uri,
         )
     return summary
 

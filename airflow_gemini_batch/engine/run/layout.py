@@ -188,9 +188,13 @@ class Run:
         """The output lines that match no row: foreign keys, second lines for a key, lines without a readable key."""
         return self.destination / "_run" / "responses" / f"aside-{part}.jsonl"
 
+    @property
+    def redrives_folder(self) -> Location:
+        return self.destination / "_run" / "redrives"
+
     def redrive_plan_file(self, name: str) -> Location:
         """What a redrive of the finished run resubmits (see ``finish.reopening``)."""
-        return self.destination / "_run" / "redrives" / f"{name}.json"
+        return self.redrives_folder / f"{name}.json"
 
     def landed_file(self, part: ShardAttempt) -> Location:
         """The counts of a landed part; written after both parts, so its presence means that they are whole."""

@@ -14,6 +14,7 @@ from airflow_gemini_batch import (
     GeminiBatchDownloadOperator,
     GeminiBatchFinishOperator,
     GeminiBatchOperator,
+    GeminiBatchRedriveOperator,
     GeminiBatchSensor,
     GeminiBatchSubmitOperator,
     GenerateRequest,
@@ -33,6 +34,7 @@ OPERATORS: dict[type[BaseOperator], dict[str, Any]] = {
     GeminiBatchSensor: {"job": {}},
     GeminiBatchDownloadOperator: {"job": {}},
     GeminiBatchFinishOperator: {"destination": "out"},
+    GeminiBatchRedriveOperator: {"destination": "out"},
 }
 every_operator = pytest.mark.parametrize("kind", OPERATORS, ids=lambda kind: kind.__name__)
 BAD_OPTIONS = [
@@ -91,6 +93,35 @@ def test_an_argument_that_does_not_exist_is_refused(kind: type[BaseOperator]) ->
 def test_a_bad_argument_names_its_value_and_what_is_allowed(kind: type[BaseOperator], arguments: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         kind(task_id="t", **{**TABLE, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"destination": 3}, "destination is 3; expected the URI of a folder"),
+        ({"reasons": ["BROKEN"]}, r"reasons is \['BROKEN'\]; expected a list of reasons \(INVALID_INPUT, .*RECITATION"),
+        ({"reasons": "JOB_CANCELLED"}, "reasons is 'JOB_CANCELLED'; expected a list"),
+        ({"keys": "k1"}, "keys is 'k1'; expected a list of keys"),
+        ({"keys": [1]}, r"keys is \[1\]"),
+        ({"deferrable": 1}, "deferrable is 1"),
+    ],
+    ids=str,
+)
+def test_a_bad_selection_of_a_redrive_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GeminiBatchRedriveOperator(task_id="t", **{"destination": "out", **arguments})
+
+
+def test_what_a_redrive_learns_when_it_runs_is_accepted() -> None:
+    with DAG("d", schedule=None):
+        first = GeminiBatchOperator(task_id="a", **TABLE)
+        second = GeminiBatchRedriveOperator(
+            task_id="b", destination=first.output, reasons=["{{ params.reason }}", "RECITATION"], keys=first.output["keys"]
+        )
+        GeminiBatchRedriveOperator(task_id="c", destination={"destination": "out"}, keys="{{ params.keys }}")
+        GeminiBatchRedriveOperator.partial(task_id="e", reasons=["MISSING"]).expand(destination=["s3://a/b", "s3://a/c"])
+
+    assert first.downstream_task_ids == {second.task_id}
 
 
 def test_templates_paths_and_outputs_of_other_tasks_are_accepted() -> None:

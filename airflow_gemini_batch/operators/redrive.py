@@ -1,0 +1,112 @@
+"""Redriving a finished run as a task: selected dead letters go through the service again, into the same tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.links import GeminiBatchRunLink
+from airflow_gemini_batch.operators._advancing import AdvancesRun
+from airflow_gemini_batch.operators._arguments import check_arguments
+from airflow_gemini_batch.operators.base import GeminiOperator, owner_of
+
+if TYPE_CHECKING:
+    import os
+
+    from airflow.sdk import Context, ObjectStoragePath, XComArg
+    from typing_extensions import Unpack
+
+    from airflow_gemini_batch.engine.finish.summary import Summary
+    from airflow_gemini_batch.engine.gemini.client import GeminiClient
+    from airflow_gemini_batch.engine.run.layout import Run
+    from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
+
+
+class GeminiBatchRedriveOperator(AdvancesRun, GeminiOperator):
+    """Resubmit dead letters of a finished run, and write the answers into the same tables.
+
+    The requests are sent as they were built, so schema, carried columns and keys stay, and results replace the dead letters. The
+    task may be retried, cleared or killed at any time: it continues what it began, and never resubmits a row twice. A cleared
+    task whose selection has changed begins another redrive. If no dead letter is selected, the task succeeds at once.
+
+    It returns the new summary as a plain dict. While it runs, the run is not finished: ``summary.json`` is absent. Two tasks must
+    not redrive one run at the same time.
+
+    :param destination: URI of the run, an ``ObjectStoragePath``, or the summary that ``GeminiBatchFinishOperator`` or
+        ``GeminiBatchOperator`` returns (their ``.output``). (templated)
+    :param reasons: Resubmit dead letters with one of these reasons, such as ``JOB_CANCELLED``, or finish reasons, such as
+        ``MALFORMED_FUNCTION_CALL``. Default: see ``keys``. (templated)
+    :param keys: Resubmit dead letters with one of these keys; all of them must be dead letters. Default, if ``reasons`` is not
+        given either: all that are retryable. (templated)
+    :param options: A ``BatchOptions``, or a dict of its fields, as for ``GeminiBatchOperator``. ``keep_response`` and
+        ``media_to`` are always those of the run; shard limits and ``schema_field`` are not used.
+    :param deferrable: Whether to wait in the triggerer instead of in the worker slot. Default: True, whatever
+        ``[operators] default_deferrable`` says.
+    :param gemini_conn_id: The connection's id. Default: ``gemini_default``. (templated)
+
+    Raises InputError while the DAG is parsed, for an argument that cannot be valid. When the task runs, raises
+    AirflowFailException when the run is not finished or a key is not a dead letter, and otherwise what ``GeminiBatchOperator``
+    raises.
+    """
+
+    template_fields: Sequence[str] = ("destination", "reasons", "keys", *GeminiOperator.template_fields)
+    operator_extra_links = (GeminiBatchRunLink(),)
+    checked: ClassVar[tuple[str, ...]] = ("destination", "reasons", "keys", "options", "deferrable")
+
+    def __init__(
+        self,
+        *,
+        destination: str | os.PathLike[str] | ObjectStoragePath | Mapping[str, Any] | XComArg,
+        reasons: Collection[str] | XComArg | None = None,
+        keys: Collection[str] | XComArg | None = None,
+        options: BatchOptions | Mapping[str, Any] | None = None,
+        deferrable: bool = True,
+        **kwargs: Unpack[GeminiOperatorArguments],
+    ) -> None:
+        super().__init__(**kwargs)
+        given = {"reasons": reasons, "keys": keys, "deferrable": deferrable}
+        check_arguments(given if isinstance(destination, Mapping) else {"destination": destination, **given})
+        self.destination = destination
+        self.reasons: Any = reasons
+        self.keys: Any = keys
+        self.options = BatchOptions.of(options)
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_gemini_batch.engine.finish.summary import Summary
+
+        deadline = time.time() + self.options.timeout.total_seconds()
+        with self.one_pass(context), self.connect() as client:
+            run = self.run_here
+            reopened = self._reopen(run, context, client)
+            if isinstance(reopened, Summary):
+                return reopened.as_dict()
+            return self.carry_through(run, client, reopened, deadline)
+
+    def options_of_pass(self, context: Context) -> BatchOptions:
+        reopened = self._reopen(self.run_here, context, None)
+        return reopened if isinstance(reopened, BatchOptions) else self.options
+
+    @property
+    def run_here(self) -> Run:
+        """The run at the destination, which may be given as the run's summary."""
+        from airflow_gemini_batch._locations import locate
+        from airflow_gemini_batch.engine.run.layout import Run
+
+        place = self.destination
+        if isinstance(place, Mapping):
+            if "destination" not in place:
+                raise InputError(
+                    f"destination is a dict with {', '.join(map(repr, place)) or 'nothing'}; expected a summary or a URI."
+                )
+            place = place["destination"]
+        return Run(locate(place), locate)
+
+    def _reopen(self, run: Run, context: Context, client: GeminiClient | None) -> BatchOptions | Summary:
+        from airflow_gemini_batch.engine.finish.reopening import Selection, reopen
+
+        selection = Selection.of(self.reasons, self.keys)
+        return reopen(run, selection, self.options, token=owner_of(context), client=client)
