@@ -32,6 +32,7 @@ class ShardCost(msgspec.Struct, frozen=True):
     :param unpriced: why a request has no known cost -> how many there are.
     :param usd_at_end: at the rates of the day when the job ended, where those differ.
     :param standard_usd: what the same would have cost without a batch; None where that is not known for all of them.
+    :param since: the first day of the period whose prices were used.
     :param tokens: of all requests that report them, by kind. ``cached`` and ``input_audio`` are parts of ``input``, thoughts of
         ``output``.
     :param searches: queries to Google Search; ``searches_usd`` is their part of ``usd``.
@@ -45,6 +46,7 @@ class ShardCost(msgspec.Struct, frozen=True):
     tokens: dict[str, int] = {}
     searches: int = 0
     searches_usd: float = 0.0
+    since: str = ""
 
 
 class Bill:
@@ -61,6 +63,7 @@ class Bill:
         self._shard = shard
         period = None if prices is None else prices.at(created_at)
         at_end = None if prices is None else prices.at(ended_at)
+        self._since = "" if period is None else period.since
         self.tariff = _tariff(None if period is None else period.rates)
         self._standard = _tariff(None if period is None else period.standard)
         self._at_end = None if at_end is None or period is None or at_end.rates == period.rates else _tariff(at_end.rates)
@@ -160,6 +163,7 @@ class Bill:
             tokens={kind: count for kind, count in sorted(self._tokens.items()) if count},
             searches=self._searches,
             searches_usd=self._pico_searches / PICO,
+            since=self._since,
         )
 
     def _leave_out(self, why: str) -> None:

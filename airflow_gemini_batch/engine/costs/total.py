@@ -22,7 +22,8 @@ class Basis(msgspec.Struct, frozen=True):
     :param source: ``genai-prices 0.2.3``, ``given``, ``half of genai-prices 0.2.3`` (an assumption of the user) or ``unknown``.
     :param date: when the rates were looked up, which is when the run was built.
     :param matched: the name under which the price list has the model.
-    :param rates: USD per million tokens at batch rates, by the first day on which they hold (empty: from the beginning).
+    :param rates: USD per million tokens at batch rates that held while the run went on, by their first day (empty: from the
+        beginning).
     :param notes: what a reader must know: why no price is known, which requests are left out, that prices changed on the way.
     """
 
@@ -93,7 +94,7 @@ def total_cost(model: str, prices: Prices | None, shards: Sequence[ShardCost | N
     searches = sum(shard.searches for shard in known)
     return Cost(
         usd=usd,
-        basis=_basis(model, prices, left_out, changed=changed),
+        basis=_basis(model, prices, known, left_out),
         unpriced=sum(left_out.values()),
         unpriced_reasons=left_out,
         usd_at_end=math.fsum(shard.usd if shard.usd_at_end is None else shard.usd_at_end for shard in known) if changed else None,
@@ -115,18 +116,20 @@ def _interactive(shards: Sequence[ShardCost]) -> float | None:
     return math.fsum(usd for usd in compared if usd is not None) if compared and None not in compared else None
 
 
-def _basis(model: str, prices: Prices | None, left_out: dict[str, int], *, changed: bool) -> Basis:
-    notes = []
-    if prices is not None:
-        notes += sorted({period.why for period in prices.periods if period.why})
-    notes += [f"{count} requests are left out: {why}" for why, count in left_out.items()]
-    if changed:
-        days = ", ".join(period.since for period in (prices.periods if prices is not None else ()) if period.since)
-        notes.append(f"prices change on {days}: usd is at the rates when the jobs were created, usd_at_end when they ended")
+def _basis(model: str, prices: Prices | None, shards: Sequence[ShardCost], left_out: dict[str, int]) -> Basis:
+    notes = [f"{count} requests are left out: {why}" for why, count in left_out.items()]
     if prices is None:
         return Basis("unknown", model, notes=tuple(notes))
+    last = max((shard.since for shard in shards if shard.priced), default="")
+    spanned = any(shard.usd_at_end is not None for shard in shards)
     rates: dict[str, Rates] = {}
     for period in prices.periods:
-        if period.rates is not None and period.rates not in list(rates.values())[-1:]:
+        if period.rates is not None and period.rates not in list(rates.values())[-1:] and (spanned or period.since <= last):
             rates[period.since] = period.rates
-    return Basis(prices.source, prices.model, prices.date, prices.matched, rates, tuple(notes))
+    days = ", ".join(since for since in rates if since)
+    if spanned:
+        notes.append(f"prices change on {days}: usd is at the rates when the jobs were created, usd_at_end when they ended")
+    elif len({shard.since for shard in shards if shard.priced} & set(rates)) > 1:
+        notes.append(f"prices change on {days}: each job costs what held when it was created")
+    unknown = sorted({period.why for period in prices.periods if period.why})
+    return Basis(prices.source, prices.model, prices.date, prices.matched, rates, (*unknown, *notes))

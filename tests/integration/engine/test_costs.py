@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import json
 import logging
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from airflow_gemini_batch.emulator import Emulator, JobFault, RowFault
 from airflow_gemini_batch.engine.api import redrive
 from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.costs.bill import NO_ANSWER, NO_PRICE, NO_PRICES_KEPT, NO_USAGE
+from airflow_gemini_batch.engine.costs.prices import Period
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
 from airflow_gemini_batch.engine.gemini.caches import Caches
 from airflow_gemini_batch.engine.gemini.client import Endpoint
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.integration
 Go = Callable[..., Summary]
 Rows = list[dict[str, Any]]
 
-needs_list = pytest.mark.skipif(sys.version_info < (3, 11), reason="genai-prices needs Python 3.11")
+needs_list = pytest.mark.skipif(importlib.util.find_spec("genai_prices") is None, reason="the extra costs is not installed")
 
 #: USD per million tokens: input, cached, output.
 RATES = {"input": 2.0, "cached": 0.5, "output": 10.0}
@@ -160,6 +161,24 @@ def test_landing_again_gives_the_same_cost(go: Go, tmp_path: Path) -> None:
     costs = [landed.cost for shard in run.built().shards if (landed := reland(run, shard))]
 
     assert math.fsum(cost.usd for cost in costs if cost) == pytest.approx(summary.cost.usd, rel=1e-12)
+
+
+def test_the_prices_are_those_of_the_day_on_which_the_job_was_created(go: Go, tmp_path: Path) -> None:
+    summary = go(prices=PRICES)
+    run = Run(locate(str(tmp_path / "run")))
+    manifest = run.built()
+    assert manifest.prices is not None
+    today = summary.jobs[0].create_time[:10]
+    doubled = {kind: 2 * rate for kind, rate in RATES.items()}
+    changing = msgspec.structs.replace(manifest.prices, periods=(Period("", RATES), Period(today, doubled)))
+    built = msgspec.structs.replace(manifest, prices=changing, created_at="2026-01-01T00:00:00+00:00")
+    run.manifest_file.write(msgspec.json.encode(built))
+
+    costs = [landed.cost for shard in manifest.shards if (landed := reland(run, shard))]
+
+    assert {cost.since for cost in costs if cost} == {today}
+    assert summary.cost.usd is not None
+    assert math.fsum(cost.usd for cost in costs if cost) == pytest.approx(2 * summary.cost.usd, rel=1e-12)
 
 
 def test_cached_tokens_have_a_rate_of_their_own(go: Go, tmp_path: Path, endpoint: Endpoint) -> None:

@@ -70,7 +70,8 @@ def test_without_a_price_the_tokens_are_counted_all_the_same(prices: Prices | No
     assert total.standard_usd == (None if prices is None else 30e-6)
 
 
-COUNTS = st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 300_000), st.integers(0, 70_000)), max_size=20)
+INPUTS = st.one_of(st.integers(0, 300_000), st.sampled_from([199_999, 200_000, 200_001]))
+COUNTS = st.lists(st.tuples(INPUTS, st.integers(0, 300_000), st.integers(0, 70_000)), max_size=20)
 
 
 @given(COUNTS, st.sampled_from([KNOWN, CHANGING, UNKNOWN, None]))
@@ -110,6 +111,17 @@ def test_a_price_that_changes_while_the_job_runs_gives_two_totals() -> None:
     assert cost.basis.rates == {"": {"input": 1.0}, "2026-12-01": {"input": 2.0}}
 
 
+def test_jobs_on_both_sides_of_a_change_are_said() -> None:
+    before, after = bill_of(CHANGING), Bill(CHANGING, "00001-0", NEXT_DAY, NEXT_DAY)
+    before.add("a", Usage(10**6))
+    after.add("b", Usage(10**6))
+
+    cost = total_cost("m-1", CHANGING, [before.total(), after.total()])
+
+    assert (cost.usd, cost.usd_at_end) == (3.0, None)
+    assert cost.basis.notes == ("prices change on 2026-12-01: each job costs what held when it was created",)
+
+
 def test_a_price_that_changes_later_gives_one_total() -> None:
     bill = bill_of(CHANGING)
     bill.add("a", Usage(10**6))
@@ -117,6 +129,7 @@ def test_a_price_that_changes_later_gives_one_total() -> None:
     cost = total_cost("m-1", CHANGING, [bill.total()])
 
     assert (cost.usd, cost.usd_at_end, cost.basis.notes) == (1.0, None, ())
+    assert cost.basis.rates == {"": {"input": 1.0}}
 
 
 def test_given_rates_do_not_change_when_those_of_the_list_do() -> None:
