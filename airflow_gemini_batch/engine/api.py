@@ -38,6 +38,7 @@ def run_batch(
     carry: Sequence[str] = (),
     dedupe: bool = True,
     labels: Mapping[str, str] | None = None,
+    sample: int | None = None,
     if_exists: IfExists = "resume",
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
@@ -61,6 +62,9 @@ def run_batch(
         ``paid_by``. Default: True; False asks the model once for every row.
     :param labels: who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
         ``gemini-batch costs``. Default: none.
+    :param sample: how many rows to draw from the table; the run consists of these only, and ``estimate(…, trial=destination)``
+        says from it what the whole table costs. 50 is a good number, 200 if the model thinks. The source is read twice.
+        Default: None, the whole table.
     :param if_exists: what to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default, because its answers are paid for), or ``replace`` it.
     :param options: how the run is carried out: shard sizes, active jobs, polling and timeouts, redrives, output. A
@@ -80,7 +84,7 @@ def run_batch(
 
     place = _opener(storage_options)
     run = Run(place(destination), place)
-    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, labels, place)
+    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, labels, sample, place)
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:

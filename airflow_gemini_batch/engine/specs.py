@@ -237,5 +237,13 @@ def read_labels(labels: Any) -> dict[str, str]:
     return dict(labels)
 
 
+def require_sample(sample: Any) -> None:
+    """Raise InputError unless it is a number of rows to draw, or None. One row says nothing about how rows differ."""
+    if sample is not None and (not isinstance(sample, int) or isinstance(sample, bool) or sample < 2):
+        raise InputError(
+            f"sample is {sample!r}; expected a whole number of rows from 2, such as 50, or None for the whole table."
+        )
+
+
 def _is_label(text: Any) -> bool:
     return isinstance(text, str) and bool(text.strip()) and text.isprintable()

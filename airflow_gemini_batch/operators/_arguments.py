@@ -87,6 +87,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "carry": (_are_names, "a list of column names"),
     "dedupe": (lambda value: isinstance(value, bool), "True or False"),
     "labels": (_are_labels, "a dict of texts that are not empty, such as {'team': 'search'}"),
+    "sample": (
+        lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 2),
+        "a whole number of rows from 2, such as 50, or None for the whole table",
+    ),
     "if_exists": (lambda value: value in ("resume", "replace"), "'resume' or 'replace'"),
     "reasons": (_are_reasons, f"a list of reasons ({', '.join(_REASONS)}), or None"),
     "keys": (lambda value: value is None or _are_texts(value), "a list of keys, or None"),

@@ -163,6 +163,7 @@ class TableOperator(GeminiOperator):
         "carry",
         "dedupe",
         "labels",
+        "sample",
         "if_exists",
         "options",
     )
@@ -178,6 +179,7 @@ class TableOperator(GeminiOperator):
         carry: Sequence[str] = (),
         dedupe: bool = True,
         labels: Mapping[str, str] | XComArg | None = None,
+        sample: int | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         **kwargs: Unpack[GeminiOperatorArguments],
@@ -192,6 +194,7 @@ class TableOperator(GeminiOperator):
                 "carry": carry,
                 "dedupe": dedupe,
                 "labels": labels,
+                "sample": sample,
                 "if_exists": if_exists,
             }
         )
@@ -204,6 +207,7 @@ class TableOperator(GeminiOperator):
         self.carry = carry
         self.dedupe = dedupe
         self.labels: Any = labels
+        self.sample = sample
         self.if_exists: Literal["resume", "replace"] = if_exists
         self.options = BatchOptions.of(options)
 
@@ -276,6 +280,7 @@ class TableOperator(GeminiOperator):
             carry=tuple(self.carry),
             dedupe=self.dedupe,
             labels=self.labels,
+            sample=self.sample,
             locate=locate,
         )
 

@@ -44,6 +44,9 @@ class GeminiBatchOperator(AdvancesRun, TableOperator):
         ``paid_by``. Default: True; False asks the model once for every row.
     :param labels: Who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
         ``gemini-batch costs``. Default: none. (templated)
+    :param sample: How many rows to draw from the table; the run consists of these only. ``GeminiBatchEstimateOperator`` says
+        from it what the whole table costs (``trial``). 50 is a good number, 200 if the model thinks. The source is read twice.
+        Default: None, the whole table.
     :param if_exists: What to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default), or ``replace`` it. A run that this task instance began itself is always resumed.
     :param options: How the run is carried out: shard sizes, jobs in flight, polling and timeouts, redrives, output. A
@@ -75,6 +78,7 @@ class GeminiBatchOperator(AdvancesRun, TableOperator):
         carry: Sequence[str] = (),
         dedupe: bool = True,
         labels: Mapping[str, str] | XComArg | None = None,
+        sample: int | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
@@ -89,6 +93,7 @@ class GeminiBatchOperator(AdvancesRun, TableOperator):
             carry=carry,
             dedupe=dedupe,
             labels=labels,
+            sample=sample,
             if_exists=if_exists,
             options=options,
             **kwargs,

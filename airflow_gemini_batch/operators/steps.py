@@ -71,6 +71,9 @@ class GeminiBatchBuildOperator(TableOperator):
         ``paid_by``. Default: True; False asks the model once for every row.
     :param labels: Who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
         ``gemini-batch costs``. Default: none. (templated)
+    :param sample: How many rows to draw from the table; the run consists of these only. ``GeminiBatchEstimateOperator`` says
+        from it what the whole table costs (``trial``). 50 is a good number, 200 if the model thinks. The source is read twice.
+        Default: None, the whole table.
     :param if_exists: ``resume`` the run at the destination if it has the same arguments and fail otherwise (default), or
         ``replace`` it.
     :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_shard_bytes``, ``max_shard_requests``

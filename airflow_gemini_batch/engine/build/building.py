@@ -10,6 +10,7 @@ requests lie in the run, and some of them may have been paid for.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ import msgspec
 
 from airflow_gemini_batch.engine.build.differences import describe_differences
 from airflow_gemini_batch.engine.build.preflight import check_before_build
+from airflow_gemini_batch.engine.build.sampling import Sampler, require_repeatable
 from airflow_gemini_batch.engine.build.shards import Built, build_shards, digest_shards
 from airflow_gemini_batch.engine.costs.prices import prices_of
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
@@ -31,9 +33,10 @@ from airflow_gemini_batch.engine.request.named_columns import columns_named
 from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.samples import sample_file
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.source.open import Source, open_source
-from airflow_gemini_batch.engine.specs import RequestSpec, read_labels, takes_json_as_text
+from airflow_gemini_batch.engine.specs import RequestSpec, read_labels, require_sample, takes_json_as_text
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class RunSpec:
     :param carry: columns repeated in both tables.
     :param dedupe: whether rows with equal requests share one. A run that is built stays as it was built.
     :param labels: who or what the run is for; not a part of the question.
+    :param sample: how many rows are drawn from the table, of which the run then consists; None: all.
     """
 
     source: Any
@@ -63,6 +67,7 @@ class RunSpec:
     carry: Sequence[str] = ()
     dedupe: bool = True
     labels: Mapping[str, str] | None = None
+    sample: int | None = None
     locate: Callable[[str], Location] = locate
 
 
@@ -97,6 +102,7 @@ def build_run(
     if not spec.model or not isinstance(spec.model, str) or any(wrong in spec.model for wrong in _NOT_IN_MODELS):
         raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
     read_labels(spec.labels)
+    require_sample(spec.sample)
     there = _existing(run, if_exists=if_exists, owner=owner)
     if there is None:
         if if_exists == "resume":
@@ -169,7 +175,14 @@ class _Call:
         return Fingerprinter(self.spec.model, self.encoder.spec)
 
     def question(self) -> dict[str, Any]:
-        return _question(self.spec.model, self.encoder.spec, self.spec.key, self.spec.carry)
+        return _question(self.spec.model, self.encoder.spec, self.spec.key, self.spec.carry, self.spec.sample)
+
+    def sampler(self, *, dedupe: bool) -> Sampler | None:
+        """Draws the same rows whenever the same is asked of the same table."""
+        if self.spec.sample is None:
+            return None
+        seed = hashlib.sha256(msgspec.json.encode(self.question(), order="deterministic")).digest()[:7]
+        return Sampler(self.spec.sample, int.from_bytes(seed, "big"), dedupe=dedupe)
 
     def manifest(self, source: Source, owner: str | None) -> Manifest:
         return Manifest(
@@ -184,17 +197,22 @@ class _Call:
             owner=owner,
             prices=prices_of(self.spec.model, self.options.prices),
             labels=read_labels(self.spec.labels),
+            sample=self.spec.sample,
         )
 
 
-def _question(model: str, request: dict[str, Any], key: str | None, carry: Sequence[str]) -> dict[str, Any]:
+def _question(model: str, request: dict[str, Any], key: str | None, carry: Sequence[str], sample: int | None) -> dict[str, Any]:
     """All that makes a run another run, apart from its rows."""
-    return {"model": model, "request": request, "key": key, "carry": list(carry)}
+    return {"model": model, "request": request, "key": key, "carry": list(carry), "sample": sample}
+
+
+def _question_of(there: Manifest) -> dict[str, Any]:
+    return _question(there.model, there.request, there.key, there.carry, there.sample)
 
 
 def _find(run: Run, there: Manifest, call: _Call, *, if_exists: IfExists) -> Manifest | None:
     """The existing run if it is to be continued; None if it is to be replaced. Raises DestinationError if it is another run."""
-    differs = describe_differences(_question(there.model, there.request, there.key, there.carry), call.question())
+    differs = describe_differences(_question_of(there), call.question())
     other_source = "" if differs else _compare_source(there, call)
     fingerprint = None if call.source is None else call.source.fingerprint()
     if other_source and _is_code(there) and fingerprint is not None and fingerprint == there.source.fingerprint:
@@ -246,6 +264,7 @@ def _compare_source(there: Manifest, call: _Call) -> str:
             max_bytes=call.options.max_shard_bytes,
             fingerprinter=call.fingerprinter,
             dedupe=there.duplicates_sha256 is not None,
+            sampler=call.sampler(dedupe=there.duplicates_sha256 is not None),
         )
     except InputError as error:
         return f"The source cannot be compared with the one that the run was built from: {error}"
@@ -258,6 +277,9 @@ def _build(run: Run, call: _Call, *, owner: str | None) -> Manifest:
     assert call.source is not None
     asked = call.manifest(call.source, owner)
     spec = call.spec
+    sampler = call.sampler(dedupe=spec.dedupe)
+    if sampler is not None:
+        require_repeatable(call.source)
     built = build_shards(
         call.source,
         call.encoder,
@@ -267,14 +289,17 @@ def _build(run: Run, call: _Call, *, owner: str | None) -> Manifest:
         options=call.options,
         fingerprinter=call.fingerprinter,
         dedupe=spec.dedupe,
+        sampler=sampler,
     )
+    if sampler is not None:
+        sample_file(run).write(msgspec.json.encode(sampler.sample))
     manifest = msgspec.structs.replace(asked, shards=built.shards, duplicates_sha256=built.duplicates_sha256)
     if run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
         log.info("Built %s from %s.", _in_words(manifest), call.source.description)
         return manifest
     # Another try was faster.
     there = run.built()
-    differs = describe_differences(_question(there.model, there.request, there.key, there.carry), call.question())
+    differs = describe_differences(_question_of(there), call.question())
     if not differs and built.digests != Built(there.shards, there.duplicates_sha256).digests:
         differs = [f"source is {there.source.description} with other rows than {call.source.description} has now"]
     if differs:

@@ -26,6 +26,7 @@ import pyarrow as pa
 from airflow_gemini_batch.engine.build.carry import Carry, carried_names
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
+from airflow_gemini_batch.engine.build.sampling import Sampler
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
@@ -75,6 +76,7 @@ def build_shards(
     options: BatchOptions,
     fingerprinter: Fingerprinter,
     dedupe: bool = False,
+    sampler: Sampler | None = None,
 ) -> Built:
     """Write the requests and the inputs file of every shard of the table.
 
@@ -84,6 +86,7 @@ def build_shards(
     :param key: the column that holds each row's key; None: the row's number, counted from 0.
     :param carry: columns that are repeated in the tables that come out.
     :param dedupe: whether rows with equal requests share one.
+    :param sampler: draws the rows that are built; None: all.
     """
     extra = extra_fields(encoder.spec, media_as_files=options.media_to == "files")
     taken = RESERVED_COLUMNS.union(field.name for field in extra)
@@ -92,14 +95,23 @@ def build_shards(
     with contextlib.closing(KeyIndex()) as index, Duplicates(carried.schema) as duplicates:
         shards: list[Shard] = []
         rows = _rows(source, encoder, key, carried, options.max_shard_bytes, index, fingerprinter)
-        if dedupe:
+        if sampler is not None:
+            rows = sampler.chosen(rows, lambda: _plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
+        elif dedupe:
             rows = duplicates.without(rows)
         for number, pieces in _grouped(_cut(rows, options)):
             with ShardWriter(run, ShardAttempt(number), carried.schema) as writer:
                 for piece in pieces:
                     writer.write(piece)
             shards.append(writer.shard)
-        index.refuse_doubles(key, lambda: _all_keys(_written_keys(run, shards), duplicates.rows.keys()))
+        index.refuse_doubles(
+            key,
+            lambda: (
+                _all_keys(_written_keys(run, shards), duplicates.rows.keys())
+                if sampler is None
+                else _keys_of(_plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
+            ),
+        )
         carried.finish(run, shards)
         return Built(duplicates.finish(run, shards, carried), duplicates.rows.digest if dedupe else None)
 
@@ -113,6 +125,7 @@ def digest_shards(
     max_bytes: int,
     fingerprinter: Fingerprinter,
     dedupe: bool = False,
+    sampler: Sampler | None = None,
 ) -> Digests:
     """The rows and the sha256 of the requests file of every shard, without writing any.
 
@@ -120,9 +133,13 @@ def digest_shards(
     :param max_bytes: as when that run was built.
     """
     with Duplicates(None) as duplicates:
-        rows = _rows(source, encoder, key, Carry(source, ()), max_bytes, None, fingerprinter)
+        rows = _plain_rows(source, encoder, key, max_bytes, fingerprinter)
+        if sampler is not None:
+            rows = sampler.chosen(rows, lambda: _plain_rows(source, encoder, key, max_bytes, fingerprinter))
+        elif dedupe:
+            rows = duplicates.without(rows)
         digests = []
-        for _, pieces in _grouped(_cut_as(duplicates.without(rows) if dedupe else rows, cut)):
+        for _, pieces in _grouped(_cut_as(rows, cut)):
             count, digest = 0, sha256()
             for piece in pieces:
                 count += len(piece)
@@ -208,6 +225,18 @@ def _rows(
         requests = encoder.encode(block.select(encoder.columns) if encoder.columns else block)
         yield Rows.of(keys, requests, carried.batch(block) if carried else None, max_bytes, fingerprinter, first_row)
         first_row += block.num_rows
+
+
+def _plain_rows(
+    source: Source, encoder: RequestEncoder, key: str | None, max_bytes: int, fingerprinter: Fingerprinter
+) -> Iterator[Rows]:
+    """The whole table without carried columns."""
+    return _rows(source, encoder, key, Carry(source, ()), max_bytes, None, fingerprinter)
+
+
+def _keys_of(blocks: Iterable[Rows]) -> Iterator[str]:
+    for block in blocks:
+        yield from block.inputs.column(0).to_pylist()
 
 
 def _numbered(blocks: Iterable[pa.RecordBatch], first_row: int) -> Iterator[tuple[int, pa.RecordBatch]]:

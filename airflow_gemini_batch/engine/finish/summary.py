@@ -21,6 +21,7 @@ from airflow_gemini_batch.engine.finish.copies import write_copies
 from airflow_gemini_batch.engine.finish.damage import find_damage
 from airflow_gemini_batch.engine.finish.messages import Messages, in_words
 from airflow_gemini_batch.engine.finish.redrive import prune
+from airflow_gemini_batch.engine.finish.sample_usage import write_usages
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
@@ -125,6 +126,8 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
     jobs = tuple(_job(shard, job, costs.get(shard.id)) for shard in shards if (job := ledger.ended(shard.id)) is not None)
     balance = _balanced(run, snapshot, shards)
     summary = _summarise(run, manifest, counts, jobs, balance)
+    if manifest.sample is not None:
+        write_usages(run, shards)
     run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     log.info(
         "Finished %s: %d rows, %d results, %d dead letters, %s%s.",

@@ -8,6 +8,7 @@
       summary.json                       written last: its presence means finished
       _run/                              table readers skip names that begin with an underscore
         manifest.json                    what was asked; its presence means built
+        sample.json, sample_usage.json   in a run of a sample: what was drawn, and what that used (see ``samples``)
         requests/shard-00000-0.jsonl     what is sent, one request a line
         inputs/shard-00000-0.arrow       the input rows, in input order (see ``build.shards``)
         duplicates/shard-00000-0.arrow   rows that ask what a row of the shard asks (see ``build.duplicates``)
@@ -111,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True):
     :param request: the request spec as plain JSON.
     :param owner: the caller, where it is known (the task instance without its try); see ``if_exists="replace"``.
     :param labels: who or what the run is for; they decide nothing.
+    :param sample: how many rows were drawn from the table (see ``samples``); None: the run is the whole table.
     :param prices: of the model, as they were known then; None in a run of an earlier version.
     :param duplicates_sha256: digest of the rows that another row pays for; None: every row pays for itself.
     """
@@ -128,11 +130,13 @@ class Manifest(msgspec.Struct, frozen=True):
     version: int = MANIFEST_VERSION
     prices: Prices | None = None
     labels: dict[str, str] = {}
+    sample: int | None = None
 
     @property
     def question(self) -> str:
         """Digest of all that decides which requests are made, except the source's own content."""
-        asked = {"model": self.model, "request": self.request, "key": self.key, "carry": self.carry}
+        asked: dict[str, Any] = {"model": self.model, "request": self.request, "key": self.key, "carry": self.carry}
+        asked |= {} if self.sample is None else {"sample": self.sample}
         return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
     @property
