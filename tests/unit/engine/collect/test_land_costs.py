@@ -49,3 +49,16 @@ def test_an_answer_of_which_the_usage_is_huge_is_priced_all_the_same(run: Run) -
 
     costs = {row["key"]: row["cost_usd"] for row in rows_of(run.results_part(ShardAttempt(0)))}
     assert costs == {"a": 2**62 / 1e6, "b": 3e-6}
+
+
+def test_answers_with_and_without_counts_are_priced_side_by_side(run: Run) -> None:
+    shard = write_shard(run, ["a", "b", "c"])
+    full = {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4}
+    receive(
+        run, shard, [answer("a", **full), answer("b"), answer("c", promptTokenCount=3, thoughtsTokenCount=2, totalTokenCount=5)]
+    )
+
+    land(run, shard, Ending(job="batches/1"))
+
+    costs = {row["key"]: row["cost_usd"] for row in rows_of(run.results_part(ShardAttempt(0)))}
+    assert costs == {"a": 5e-6, "b": None, "c": 7e-6}
