@@ -26,6 +26,9 @@ from airflow_gemini_batch.engine.run.shard_inputs import DUPLICATE_FIELDS, RowBa
 
 #: Rows that are put into order at a time.
 _BATCH_ROWS = 1 << 14
+#: Rows that are looked up at a time; fewer where their requests are large.
+_LOOKED_UP_ROWS = 1 << 14
+_LOOKED_UP_BYTES = 8 << 20
 
 
 class Duplicates:
@@ -48,14 +51,23 @@ class Duplicates:
 
     def without(self, blocks: Iterator[Rows]) -> Iterator[Rows]:
         """The rows that are sent, or that cannot be."""
-        for rows in blocks:
-            is_new, payers = self._table.add(rows.words(), np.asarray(rows.has_request()))
-            if is_new.all():
-                yield rows
-                continue
-            chosen = np.flatnonzero(~is_new)
-            self.rows.add(rows, chosen, payers[chosen], payers[chosen])
-            yield rows.chosen(is_new)
+        for some in _some_at_a_time(blocks):
+            words = np.concatenate([rows.words() for rows in some])
+            has_request = np.concatenate([rows.has_request() for rows in some])
+            is_new, payers = self._table.add(words, has_request)
+            start = 0
+            for rows in some:
+                stop = start + len(rows)
+                yield self._left(rows, is_new[start:stop], payers[start:stop])
+                start = stop
+
+    def _left(self, rows: Rows, is_new: Any, payers: Any) -> Rows:
+        """Set aside the rows of a block that are not new; the others."""
+        if is_new.all():
+            return rows
+        chosen = np.flatnonzero(~is_new)
+        self.rows.add(rows, chosen, payers[chosen], payers[chosen])
+        return rows.chosen(is_new)
 
     def finish(self, run: Run, shards: Sequence[Shard], carry: Carry) -> tuple[Shard, ...]:
         """Write the rows beside the shards that pay for them. Returns the shards with how many each pays for.
@@ -76,6 +88,20 @@ class Duplicates:
                     _write(run, shard, rows, order[first:last], int(end) - shard.rows, carry)
                 written.append(msgspec.structs.replace(shard, duplicates=int(last - first)))
         return tuple(written)
+
+
+def _some_at_a_time(blocks: Iterator[Rows]) -> Iterator[list[Rows]]:
+    some: list[Rows] = []
+    rows = size = 0
+    for block in blocks:
+        some.append(block)
+        rows += len(block)
+        size += len(block.content)
+        if rows >= _LOOKED_UP_ROWS or size >= _LOOKED_UP_BYTES:
+            yield some
+            some, rows, size = [], 0, 0
+    if some:
+        yield some
 
 
 def _write(run: Run, shard: Shard, rows: RowBatches, order: Any, first_row: int, carry: Carry) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.build.rows import Rows
+from airflow_gemini_batch.engine.request.encoded import content_of, ends_of
 from airflow_gemini_batch.engine.run.shard_inputs import RowBatches
 
 PLACE, SOURCE_ROW, KEY = 0, 1, 2
@@ -25,6 +26,10 @@ _OWN_FIELDS = (
     pa.field("source_row", pa.int64(), nullable=False),
     pa.field("key", pa.string(), nullable=False),
 )
+
+#: Rows are written so many at a time: they are read back in another order, each batch many times. Fewer where they are large.
+_BATCH_ROWS = 1 << 16
+_BATCH_BYTES = 8 << 20
 
 
 class SetAside:
@@ -40,6 +45,8 @@ class SetAside:
         self._stack = contextlib.ExitStack()
         self._digest = sha256()
         self._writer: Any = None
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = self._waiting_bytes = 0
         self.rows = 0
 
     def __enter__(self) -> SetAside:
@@ -49,6 +56,7 @@ class SetAside:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._waiting = []
         self._close()
         self._stack.__exit__(kind, error, trace)
 
@@ -65,14 +73,28 @@ class SetAside:
         self.rows += len(chosen)
         taken = rows.inputs.take(pa.array(chosen))
         keys = taken.column(0)
-        self._digest.update(marks.tobytes() + "\n".join(keys.to_pylist()).encode())
+        texts = keys.cast(pa.large_binary())
+        self._digest.update(marks.tobytes())
+        self._digest.update(np.diff(ends_of(texts)).tobytes())
+        self._digest.update(content_of(texts))
         if self._schema is None:
             return
         carried = [taken.column(name) for name in self._schema.names[len(_OWN_FIELDS) :]]
         columns = [pa.array(places), pa.array(rows.source_rows[chosen]), keys, *carried]
+        batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        self._waiting.append(batch)
+        self._waiting_rows += batch.num_rows
+        self._waiting_bytes += batch.nbytes
+        if self._waiting_rows >= _BATCH_ROWS or self._waiting_bytes >= _BATCH_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._waiting:
+            return
         if self._writer is None:
             self._writer = pa.ipc.new_file(str(self._file), self._schema)
-        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        self._writer.write_batch(_one_batch(self._waiting))
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[RowBatches]:
@@ -91,14 +113,27 @@ class SetAside:
                 yield from zip(batch.column(SOURCE_ROW).to_pylist(), batch.column(KEY).to_pylist(), strict=True)
 
     def _close(self) -> None:
+        self._write()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
 
 def rows_in(rows: RowBatches, places: Any) -> pa.RecordBatch:
-    """The rows at these places, in this order."""
+    """The rows at these places, in this order. There is at least one."""
     in_file = np.argsort(places, kind="stable")
     back = np.empty(len(places), np.int64)
     back[in_file] = np.arange(len(places))
-    return rows.take(places[in_file].tolist()).take(pa.array(back))
+    ascending = places[in_file]
+    ends = np.searchsorted(ascending, [*rows.starts[1:], rows.rows])
+    pieces = [
+        batch.take(pa.array(ascending[first:last] - start))
+        for batch, start, first, last in zip(rows.batches, rows.starts, [0, *ends[:-1]], ends, strict=True)
+        if first < last
+    ]
+    return _one_batch(pieces).take(pa.array(back))
+
+
+def _one_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch of the rows of several. There is at least one row."""
+    return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
