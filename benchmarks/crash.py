@@ -119,7 +119,13 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--listing-lag", type=float, default=1.5, help="seconds until a listing shows every job (default: %(default)s)"
     )
     parser.add_argument(
-        "--sabotage", action="store_true", help="do not look for a job before a create; the harness must find duplicate jobs"
+        "--sabotage",
+        nargs="?",
+        const="search",
+        default="",
+        choices=["search", "dedupe"],
+        help="search: do not look for a job before a create; dedupe: do not see that rows are equal. The harness must find what "
+        "is paid for twice",
     )
     parser.add_argument("--home", type=Path, help="folder for the runs (default: in memory)")
     parser.add_argument(

@@ -7,7 +7,9 @@ calls              one call in a child process: run_batch, a task of an operator
 child_process      forks child processes, reads what they report, and kills them
 call_sequences     which call comes next, and which one is repeated, as a user or Airflow would do it
 runner             runs one scenario with its crashes, from the first call to the audit
+source_table       the table that is run, and which of its rows repeat another row's request
 audit              compares the tables with the source, and counts the jobs that the service created
+copies_audit       compares the rows that did not pay themselves with those that paid
 runner_processes   processes that run scenarios in parallel, each with its own service
 plan               chooses the scenario to run next
 report             the figures

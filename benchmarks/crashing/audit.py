@@ -6,16 +6,30 @@ Nothing here relies on what the engine reports about itself.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from crashing.calls import CARRIED
+from crashing.copies_audit import copied_rows, wrong_copies
+from crashing.source_table import CARRIED, requests_of
+
+_ATTEMPT = re.compile(r"^gb-\S+ shard \d+ attempt (\d+)\b")
+
+
+class CreatedJob(NamedTuple):
+    """
+    :param requests: how many it holds, as the service counts them; None where the service does not say.
+    """
+
+    display_name: str
+    requests: int | None = None
 
 
 @dataclass
@@ -31,6 +45,12 @@ class Findings:
     :param most_jobs: the most jobs that were created for one shard and attempt.
     :param duplicate_jobs: jobs for a shard and attempt that already had one.
     :param wrong_summaries: summaries that do not agree with the tables, or cannot be read.
+    :param requests: requests of the source that differ, and that are to be paid.
+    :param paid: requests in the jobs of first attempts, as the service counts them.
+    :param paid_again: requests in the jobs of later attempts.
+    :param wrongly_paid: by how many the requests that were paid are more, or fewer, than those that were to be paid.
+    :param copies: rows that another row has paid for.
+    :param wrong_copies: rows that are not what became of the row that paid, and rows that paid for what another one has paid for.
     """
 
     rows: int = 0
@@ -44,6 +64,12 @@ class Findings:
     most_jobs: int = 0
     duplicate_jobs: int = 0
     wrong_summaries: int = 0
+    requests: int = 0
+    paid: int = 0
+    paid_again: int = 0
+    wrongly_paid: int = 0
+    copies: int = 0
+    wrong_copies: int = 0
 
     def add(self, other: Findings) -> None:
         for name, value in asdict(other).items():
@@ -52,14 +78,21 @@ class Findings:
     @property
     def errors(self) -> int:
         """How many things are wrong; 0 for a correct run."""
-        return self.lost + self.duplicated + self.mismatched + self.unknown_keys + self.duplicate_jobs + self.wrong_summaries
+        return sum(getattr(self, name) for name in ERRORS)
 
 
-def audit(destination: str, source: str, display_names: list[str]) -> Findings:
-    """Compare the tables of a finished run with its source, key by key and text by text.
+#: The counts that are 0 for a correct run.
+ERRORS = (
+    "lost", "duplicated", "mismatched", "unknown_keys", "duplicate_jobs", "wrong_summaries", "wrongly_paid", "wrong_copies",
+)  # fmt: skip
+
+
+def audit(destination: str, source: str, jobs: Sequence[CreatedJob], *, raw_requests: bool = False) -> Findings:
+    """Compare the tables of a finished run with its source, key by key and text by text, and the jobs with its requests.
 
     :param destination, source: local paths.
-    :param display_names: the display name of each job that the service created. Only those that start with ``gb-`` count.
+    :param jobs: each job that the service created. Only those whose name starts with ``gb-`` count.
+    :param raw_requests: whether the run took its requests from the source's column.
     """
     expected = pq.read_table(source)
     folder = Path(destination)
@@ -72,21 +105,35 @@ def audit(destination: str, source: str, display_names: list[str]) -> Findings:
     findings.lost = expected.num_rows - distinct
     findings.duplicated = len(found) - findings.unknown_keys - distinct
     findings.mismatched = _mismatched(expected, results, "text") + _mismatched(expected, dead_letter, "request")
+    findings.copies = copied_rows(results) + copied_rows(dead_letter)
+    findings.wrong_copies = wrong_copies(expected, results, dead_letter)
     findings.wrong_summaries = int(not _is_correct(folder / "summary.json", findings))
-    _count_jobs(findings, display_names)
+    _count_jobs(findings, jobs)
+    _count_requests(findings, jobs, requests_of(expected, raw=raw_requests))
     return findings
 
 
-def _count_jobs(findings: Findings, display_names: list[str]) -> None:
-    created = Counter(name for name in display_names if name.startswith("gb-"))
+def _count_jobs(findings: Findings, jobs: Sequence[CreatedJob]) -> None:
+    created = Counter(job.display_name for job in jobs if job.display_name.startswith("gb-"))
     findings.jobs = sum(created.values())
     findings.most_jobs = max(created.values(), default=0)
     findings.duplicate_jobs = sum(count - 1 for count in created.values())
 
 
+def _count_requests(findings: Findings, jobs: Sequence[CreatedJob], requests: int) -> None:
+    """Count what was paid, unless the service does not say how many requests a job holds."""
+    ours = [(attempt[1], job.requests) for job in jobs if (attempt := _ATTEMPT.match(job.display_name)) is not None]
+    if any(held is None for _, held in ours):
+        return
+    findings.requests = requests
+    findings.paid = sum(held or 0 for attempt, held in ours if attempt == "0")
+    findings.paid_again = sum(held or 0 for attempt, held in ours if attempt != "0")
+    findings.wrongly_paid = abs(findings.paid - requests)
+
+
 def _table(folder: Path) -> pa.Table:
-    columns = ["key", *CARRIED, "text" if folder.name == "results" else "request"]
-    parts = [pq.ParquetFile(part).read(columns=columns) for part in sorted(folder.glob("[!._]*.parquet"))]
+    parts = [pq.ParquetFile(part).read() for part in sorted(folder.glob("[!._]*.parquet"))]
+    columns = ["key", "paid_by", *CARRIED, "text" if folder.name == "results" else "request"]
     return pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
 
 
@@ -117,5 +164,6 @@ def _is_correct(summary: Path, findings: Findings) -> bool:
         content: dict[str, Any] = json.loads(summary.read_bytes())
     except (OSError, ValueError):
         return False
-    counts = (content.get("rows"), content.get("results"), content.get("dead_letter"), content.get("balanced"))
-    return counts == (findings.rows, findings.results, findings.dead_letter, True)
+    names = ("rows", "results", "dead_letter", "deduplicated", "balanced")
+    expected = (findings.rows, findings.results, findings.dead_letter, findings.copies, True)
+    return tuple(content.get(name) for name in names) == expected

@@ -31,13 +31,14 @@ from crashing.child_process import ReportPipe
 class KillRule:
     """Where a child process kills itself. Without arguments: nowhere.
 
-    :param nth: at the nth boundary that it reaches.
+    :param nth: at the nth boundary that it reaches, of those whose name contains ``about``.
     :param only: at the boundary of this name.
     :param skip: at the first boundary that is not among these.
     :param share: ``(i, n)``, with ``skip``: boundaries are divided into n parts by ``seed``, and only the ith part counts.
     """
 
     nth: int | None = None
+    about: str = ""
     only: str = ""
     skip: frozenset[str] | None = None
     share: tuple[int, int] = (0, 1)
@@ -46,10 +47,10 @@ class KillRule:
     def matches(self, name: str, count: int) -> bool:
         """Whether to kill the process now.
 
-        :param count: how many boundaries the process has reached, including this one.
+        :param count: how many boundaries that ``nth`` counts the process has reached, including this one.
         """
         if self.nth is not None:
-            return count == self.nth
+            return self.about in name and count == self.nth
         if self.only:
             return name == self.only
         if self.skip is None or name in self.skip:
@@ -69,7 +70,7 @@ class BoundaryWatcher:
         self._count = 0
 
     def reach(self, name: str) -> None:
-        self._count += 1
+        self._count += self._rule.about in name
         if name not in self._reached:
             self._reached.add(name)
             self._pipe.send(reached=name)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import datetime as dt
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_gemini_batch import (
@@ -28,6 +24,7 @@ from airflow_gemini_batch import (
     RawRequest,
 )
 from airflow_gemini_batch.engine.api import run_batch
+from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.submit.submission import Submission
@@ -35,29 +32,7 @@ from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 from crashing.boundaries import BoundaryWatcher, KillRule
 from crashing.child_process import ReportPipe
 from crashing.short_waits import shorten_waits
-
-#: Of the rows with this remainder by seven, the raw requests have a field that the service refuses.
-_REFUSED = 3
-
-#: Columns that are carried, one of each kind of type: the value of a row follows from its number.
-CARRIED: dict[str, tuple[pa.DataType, Callable[[int], Any]]] = {
-    "body": (pa.string(), lambda row: body_of(row)),
-    "flag": (pa.bool_(), lambda row: row % 3 == 0),
-    "small": (pa.int8(), lambda row: row % 100),
-    "unsigned": (pa.uint64(), lambda row: 2**63 + row),
-    "single": (pa.float32(), lambda row: row / 4),
-    "double": (pa.float64(), lambda row: None if row % 5 == 0 else row / 7),
-    "money": (pa.decimal128(20, 4), lambda row: Decimal(row) / 4),
-    "day": (pa.date32(), lambda row: dt.date(2026, 1, 1) + dt.timedelta(days=row)),
-    "clock": (pa.time64("us"), lambda row: dt.time(row % 24, row % 60, row % 59)),
-    "moment": (pa.timestamp("us"), lambda row: dt.datetime(2026, 1, 1) + dt.timedelta(seconds=row)),
-    "zoned": (pa.timestamp("us", "UTC"), lambda row: dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc) + dt.timedelta(hours=row)),
-    "bytes": (pa.binary(), lambda row: row.to_bytes(4, "big")),
-    "kind": (pa.dictionary(pa.int32(), pa.string()), lambda row: f"kind {row % 4}"),
-    "numbers": (pa.list_(pa.int64()), lambda row: list(range(row % 4))),
-    "pair": (pa.struct([("left", pa.int32()), ("right", pa.string())]), lambda row: {"left": row, "right": str(row)}),
-    "lookup": (pa.map_(pa.string(), pa.int64()), lambda row: [("row", row)]),
-}
+from crashing.source_table import CARRIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +56,8 @@ class RunTarget:
     """The service, the source and the destination of a run.
 
     :param raw_requests: take the requests from the source's column; the service refuses some of them.
-    :param sabotage: do not look for an earlier job before a create, so that the harness must find duplicate jobs.
+    :param sabotage: ``search``: do not look for an earlier job before a create. ``dedupe``: do not see that rows are equal. The
+        harness must find what is paid for twice.
     """
 
     url: str
@@ -93,7 +69,7 @@ class RunTarget:
     waits: Waits
     transport: Literal["file", "inline"] = "file"
     raw_requests: bool = False
-    sabotage: bool = False
+    sabotage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +93,10 @@ def in_child(target: RunTarget, call: Call, rule: KillRule) -> Callable[[ReportP
     def function(pipe: ReportPipe) -> tuple[str, Any]:
         waits = target.waits
         shorten_waits()
-        if target.sabotage:
+        if target.sabotage == "search":
             Submission._search = lambda *_, **__: None  # type: ignore[method-assign]
+        if target.sabotage == "dedupe":
+            Duplicates.without = lambda _, blocks: blocks  # type: ignore[method-assign]
         BoundaryWatcher(pipe, rule, target.destination).install()
         extra = {"request_timeout": waits.timeout}
         connection = {"conn_type": "gemini", "password": target.key, "host": target.url, "extra": extra}
@@ -201,20 +179,3 @@ def _trigger(target: RunTarget, call: Call) -> tuple[str, Any]:
         return await anext(GeminiBatchTrigger(**(call.arguments or {})).run())
 
     return "finished", asyncio.run(first_event()).payload
-
-
-def write_source(path: str, rows: int) -> None:
-    """Write a Parquet file of rows ``k0``, ``k1``, …; each has a text of its own, which the answer repeats."""
-    columns = {name: pa.array(map(value, range(rows)), kind) for name, (kind, value) in CARRIED.items()}
-    keys = pa.array([f"k{row}" for row in range(rows)])
-    pq.write_table(pa.table({"id": keys, "request": [_raw_request(row) for row in range(rows)], **columns}), path)
-
-
-def _raw_request(row: int) -> str:
-    request = {"contents": [{"parts": [{"text": f"Repeat: {body_of(row)}"}]}]}
-    return json.dumps({**request, "temperature": 1} if row % 7 == _REFUSED else request)
-
-
-def body_of(row: int) -> str:
-    """The text of a row. No other row has it, and it cannot be guessed from the rows next to it."""
-    return f"row {row} mark {row * 2654435761 % 2**32:08x}"

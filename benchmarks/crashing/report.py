@@ -9,15 +9,20 @@ from typing import Any
 from crashing.audit import Findings
 from crashing.plan import Sweep
 from crashing.runner import Outcome
+from crashing.scenarios import BY_NAME
 
 
 @dataclass
 class Tally:
-    """The sums over several runs."""
+    """The sums over several runs.
+
+    :param aimed: kills at the boundaries that the scenario aims at.
+    """
 
     runs: int = 0
     calls: int = 0
     faults: int = 0
+    aimed: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     findings: Findings = field(default_factory=Findings)
 
@@ -30,6 +35,8 @@ class Tally:
         self.calls += outcome.calls
         self.faults += outcome.faults
         self.kills.update(outcome.kills)
+        if aim := BY_NAME[outcome.scenario].aim:
+            self.aimed += sum(aim in boundary for boundary in outcome.killed_at)
         if outcome.findings:
             self.findings.add(Findings(**outcome.findings))
 
@@ -72,13 +79,18 @@ class Report:
         found = self.total.findings
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.total.kills.most_common())
         lines = [
-            f"{'scenario':<20}{'runs':>6}{'calls':>7}{'crashes':>9}{'faults':>8}{'rows':>11}{'jobs':>6}{'dead':>7}{'errors':>8}",
+            f"{'scenario':<20}{'runs':>6}{'calls':>7}{'crashes':>9}{'faults':>8}{'rows':>11}{'jobs':>6}{'dead':>7}{'paid':>8}{'errors':>8}",
             *(_row(name, tally) for name, tally in self.scenarios.items()),
             "",
             f"crashes              {self.total.crashes:,}: {kinds}",
             *(
                 f"boundaries           {name}: {len(sweep.reached)} reached, killed at {len(sweep.killed_at)}"
                 for name, sweep in sweeps.items()
+            ),
+            *(
+                f"{'aimed at':<21}{name}: {tally.aimed} crashes at boundaries named …{BY_NAME[name].aim}…"
+                for name, tally in self.scenarios.items()
+                if BY_NAME[name].aim
             ),
             f"service faults       {self.total.faults:,}",
             f"runs                 {self.total.runs:,} in {self.total.calls:,} calls",
@@ -87,12 +99,17 @@ class Report:
             f"rows in              {found.rows:,}",
             f"results              {found.results:,}",
             f"dead letters         {found.dead_letter:,}",
+            f"copies               {found.copies:,}: rows that share another row's request",
+            f"requests paid per distinct fingerprint: {_ratio(found)} ({found.paid:,} of {found.requests:,}; "
+            f"{found.paid_again:,} more in later attempts)",
             f"lost                 {found.lost}",
             f"duplicated           {found.duplicated}",
             f"mismatched           {found.mismatched}",
             f"unknown keys         {found.unknown_keys}",
             f"duplicate jobs       {found.duplicate_jobs}",
             f"wrong summaries      {found.wrong_summaries}",
+            f"wrongly paid         {found.wrongly_paid}",
+            f"wrong copies         {found.wrong_copies}",
             f"never-ending runs    {sum(bool(outcome.not_finished) for outcome in self.failed)}",
             f"seconds              {seconds:.0f} (seed {self.seed})",
         ]
@@ -110,8 +127,13 @@ def _row(name: str, tally: Tally) -> str:
     found = tally.findings
     return (
         f"{name:<20}{tally.runs:>6}{tally.calls:>7}{tally.crashes:>9}{tally.faults:>8}"
-        f"{found.rows:>11,}{found.jobs:>6}{found.dead_letter:>7,}{found.errors:>8}"
+        f"{found.rows:>11,}{found.jobs:>6}{found.dead_letter:>7,}{_ratio(found):>8}{found.errors:>8}"
     )
+
+
+def _ratio(found: Findings) -> str:
+    """Requests paid, first attempts only, for each that was to be paid; a dash where the service does not say how many it got."""
+    return f"{found.paid / found.requests:.3f}" if found.requests else "-"
 
 
 def _tally_json(tally: Tally) -> dict[str, Any]:
@@ -121,5 +143,6 @@ def _tally_json(tally: Tally) -> dict[str, Any]:
         "crashes": tally.crashes,
         "kills": dict(tally.kills),
         "faults": tally.faults,
+        "aimed": tally.aimed,
         **asdict(tally.findings),
     }

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from crashing.audit import Findings, audit
+from crashing.audit import CreatedJob, Findings, audit
 from crashing.boundaries import KillRule
 from crashing.call_sequences import call_sequence
-from crashing.calls import Call, RunTarget, Waits, in_child, write_source
+from crashing.calls import Call, RunTarget, Waits, in_child
 from crashing.child_process import ChildProcess, ReportPipe, run_in_child, start_child, wait_for_all, wait_for_one
 from crashing.scenarios import Scenario
 from crashing.services import Service
+from crashing.source_table import write_source
 
 #: A run that has not finished after so many calls is an error: it may never end.
 _MOST_CALLS = 150
@@ -83,7 +84,7 @@ class Outcome:
 class Runner:
     """Makes runs at one service, one after the other."""
 
-    def __init__(self, service: Service, home: Path, waits: Waits, sabotage: bool) -> None:
+    def __init__(self, service: Service, home: Path, waits: Waits, sabotage: str) -> None:
         self._service = service
         self._home = home
         self._waits = waits
@@ -112,9 +113,9 @@ class Runner:
         )
         outcome = _Run(self._service, scenario, order, dice, target, folder / "log").until_finished()
         outcome.faults = self._service.faults_fired()
-        names = self._service.created(target)
+        jobs = self._service.created(target)
         if not outcome.not_finished:
-            outcome.findings = run_in_child(_audited(target, source, names), log=folder / "log")
+            outcome.findings = run_in_child(_audited(target, source, jobs), log=folder / "log")
         if not outcome.not_finished and Findings(**outcome.findings).errors == 0:
             shutil.rmtree(folder)
         else:
@@ -122,9 +123,9 @@ class Runner:
         return outcome
 
 
-def _audited(target: RunTarget, source: str, names: list[str]) -> Any:
+def _audited(target: RunTarget, source: str, jobs: list[CreatedJob]) -> Any:
     def function(pipe: ReportPipe) -> tuple[str, Any]:
-        return "finished", asdict(audit(target.destination, source, names))
+        return "finished", asdict(audit(target.destination, source, jobs, raw_requests=target.raw_requests))
 
     return function
 
@@ -187,7 +188,7 @@ class _Run:
         kind: Literal["boundary", "random", "service", "none"] = "none"
         if may_crash and self.dice.random() < 0.85:
             kind = self.dice.choice(("service", "random") if self.scenario.kills_service else ("boundary", "random"))
-        child = self._start(call, KillRule(nth=self.dice.randrange(1, 60)) if kind == "boundary" else KillRule())
+        child = self._start(call, self._random_rule() if kind == "boundary" else KillRule())
         if kind in ("random", "service"):
             self._wait([child], self._random_delay())
             if kind == "random":
@@ -199,6 +200,11 @@ class _Run:
                 self.service.ensure_running()
         wait_for_all([child])
         return child
+
+    def _random_rule(self) -> KillRule:
+        if self.scenario.aim and self.dice.random() < 0.8:
+            return KillRule(nth=self.dice.randrange(1, 13), about=self.scenario.aim)
+        return KillRule(nth=self.dice.randrange(1, 60))
 
     def _sweep_rule(self) -> KillRule:
         for lead_in in self.order.lead_ins:

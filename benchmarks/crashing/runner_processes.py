@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from crashing.calls import Waits, write_source
+from crashing.calls import Waits
 from crashing.child_process import ReportPipe, run_in_child
 from crashing.runner import Order, Outcome, Runner
 from crashing.scenarios import BY_NAME
 from crashing.services import ExternalService, OwnEmulator, Service
+from crashing.source_table import write_source
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Settings:
     key: str = ""
     model: str = ""
     rows: int = 60_000
-    sabotage: bool = False
+    sabotage: str = ""
 
 
 class RunnerProcess:
@@ -89,7 +90,7 @@ def _serve(connection: Connection, settings: Settings, home: Path) -> None:
             scenario = BY_NAME[order.scenario]
             rows = scenario.rows if scenario.rows < 10_000 else settings.rows
             try:
-                connection.send(runner.run(order, scenario, _source(home, rows)))
+                connection.send(runner.run(order, scenario, _source(home, rows, scenario.repeats)))
             except Exception:
                 connection.send(traceback.format_exc())
     finally:
@@ -103,16 +104,16 @@ def _service(settings: Settings, home: Path) -> Service:
     return ExternalService(settings.url, settings.key, settings.model, home)
 
 
-def _source(home: Path, rows: int) -> str:
-    path = home / f"rows-{rows}.parquet"
+def _source(home: Path, rows: int, repeats: bool) -> str:
+    path = home / f"rows-{rows}{'-repeats' if repeats else ''}.parquet"
     if not path.exists():
-        run_in_child(_writing(path, rows), log=home / "source.log")
+        run_in_child(_writing(path, rows, repeats), log=home / "source.log")
     return str(path)
 
 
-def _writing(path: Path, rows: int) -> Callable[[ReportPipe], tuple[str, None]]:
+def _writing(path: Path, rows: int, repeats: bool) -> Callable[[ReportPipe], tuple[str, None]]:
     def function(pipe: ReportPipe) -> tuple[str, None]:
-        write_source(str(path), rows)
+        write_source(str(path), rows, repeats=repeats)
         return "finished", None
 
     return function

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from airflow_gemini_batch.emulator import Fault, HttpFault, JobFault, ListingFault, RowFault
+from crashing.source_table import payers
 
 #: Whose calls are killed: ``run_batch``, the one-task operator, or the operators of the steps.
 Form = Literal["engine", "operator", "steps"]
 
 #: The tries of a call: one after the other, two at the same time, or one that is paused while another one works.
 Tries = Literal["single", "concurrent", "paused"]
+
+
+_ROWS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,15 @@ class Scenario:
     :param raw_requests: the source has the requests; the service refuses some of them.
     :param source_changes: whether the source changes, or is deleted, once the run is built.
     :param transport: how requests reach the service: in a file, or inside the create request.
+    :param repeats: about 40 % of the rows repeat the request of an earlier row, mostly of another shard.
+    :param aim: part of the names of boundaries at which random kills happen more often.
     """
 
     name: str
     about: str
     form: Form = "engine"
     tries: Tries = "single"
-    rows: int = 40
+    rows: int = _ROWS
     shard_rows: int = 25
     faults: Callable[[random.Random], tuple[Fault, ...]] = lambda dice: _SHUFFLED
     swept: bool = False
@@ -46,6 +52,8 @@ class Scenario:
     transport: Literal["file", "inline"] = "file"
     raw_requests: bool = False
     source_changes: bool = False
+    repeats: bool = False
+    aim: str = ""
 
 
 #: Output lines are shuffled, so a join by position would be found.
@@ -67,6 +75,25 @@ def _failing_rows(dice: random.Random) -> tuple[Fault, ...]:
         RowFault(do="safety", fraction=0.05, seed=seed + 4),
         JobFault(do=dice.choice(("expire", "fail")), error_code=14, display_name=r"shard 1 attempt 0\b"),
     )
+
+
+def _failing_payers(dice: random.Random) -> tuple[Fault, ...]:
+    """Of the rows that pay for others, two are resubmitted, one is in vain, and one is refused an answer at once."""
+    error, missing, hopeless, unsafe = dice.sample(payers(_ROWS), 4)
+    return (
+        *_SHUFFLED,
+        RowFault(do="error", code=14, keys=(error,), display_name=r"attempt 0\b"),
+        RowFault(do="missing", keys=(missing,), display_name=r"attempt 0\b"),
+        RowFault(do="error", code=14, keys=(hopeless,)),
+        RowFault(do="safety", keys=(unsafe,)),
+        RowFault(do="double", fraction=0.1, seed=dice.randrange(1 << 30)),
+        *dice.choice(((), (JobFault(do="expire", display_name=r"shard 1 attempt 0\b"),))),
+    )
+
+
+def _same_failing_payers(dice: random.Random) -> tuple[Fault, ...]:
+    """The same rows and jobs in every run, so that all runs of a sweep reach the same boundaries."""
+    return _failing_payers(random.Random(2))
 
 
 def _bad_network(dice: random.Random) -> tuple[Fault, ...]:
@@ -164,6 +191,38 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("refused-rows-inline", "the same, inside the create request", raw_requests=True, transport="inline", weight=1),
     Scenario("source-changes", "the source changes or is deleted once the run is built", source_changes=True, weight=2),
     Scenario("source-changes-operator", "the same with the one-task operator", form="operator", source_changes=True, weight=1),
+    Scenario(
+        "duplicates",
+        "rows repeat requests of other shards; rows that pay for others are resubmitted, or have no result",
+        shard_rows=12,
+        faults=_same_failing_payers,
+        repeats=True,
+        aim="part-copies",
+        duration=2.5,
+        swept=True,
+        weight=3,
+    ),
+    Scenario(
+        "duplicates-steps",
+        "the same with the operators of the steps",
+        form="steps",
+        shard_rows=12,
+        faults=_failing_payers,
+        repeats=True,
+        aim="part-copies",
+        duration=1.0,
+        weight=2,
+    ),
+    Scenario(
+        "duplicates-concurrent",
+        "rows repeat requests of other shards, and two tries finish the run at the same time",
+        tries="concurrent",
+        shard_rows=12,
+        faults=_failing_payers,
+        repeats=True,
+        duration=2.5,
+        weight=2,
+    ),
     Scenario("large", "larger tables", rows=60_000, shard_rows=15_000, duration=6.0, weight=0),
 )
 

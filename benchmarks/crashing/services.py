@@ -12,6 +12,7 @@ from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.run.tokens import token_of, token_of_display_name
+from crashing.audit import CreatedJob
 from crashing.calls import RunTarget
 from crashing.child_process import ReportPipe, run_in_child
 from crashing.scenarios import Scenario
@@ -33,8 +34,8 @@ class Service(Protocol):
     def prepare(self, scenario: Scenario, dice: random.Random) -> None:
         """Prepare for a run."""
 
-    def created(self, target: RunTarget) -> list[str]:
-        """The display name of each job that was created for this run; a name that was used twice is there twice."""
+    def created(self, target: RunTarget) -> list[CreatedJob]:
+        """Each job that was created for this run; one whose display name was used twice is there twice."""
 
     def faults_fired(self) -> int: ...
 
@@ -71,9 +72,9 @@ class OwnEmulator:
         self._process.faults.clear()
         self._process.faults.add(*scenario.faults(dice))
 
-    def created(self, target: RunTarget) -> list[str]:
-        entries = self._process.journal("create")
-        return [entry["display_name"] for entry in entries if entry["project"] == f"project-{self._project}"]
+    def created(self, target: RunTarget) -> list[CreatedJob]:
+        entries = [entry for entry in self._process.journal("create") if entry["project"] == f"project-{self._project}"]
+        return [CreatedJob(entry["display_name"], entry["requests"]) for entry in entries]
 
     def faults_fired(self) -> int:
         """HTTP and job faults. Faults of rows are not counted."""
@@ -103,8 +104,8 @@ class ExternalService:
 
     def prepare(self, scenario: Scenario, dice: random.Random) -> None: ...
 
-    def created(self, target: RunTarget) -> list[str]:
-        """The display names in the listing. Every job of the run must be visible by now."""
+    def created(self, target: RunTarget) -> list[CreatedJob]:
+        """The jobs in the listing. Every job of the run must be visible by now."""
 
         def function(pipe: ReportPipe) -> tuple[str, Any]:
             run = Run(locate(target.destination))
@@ -112,10 +113,10 @@ class ExternalService:
             shards = Snapshot(run, manifest).shards() if manifest is not None else []
             expected = {token_of(manifest, shard) for shard in shards if manifest is not None}
             with GeminiClient(Endpoint(api_key=self.key, base_url=self.url)) as client:
-                names = [job.display_name for job in client.list_jobs()]
-                return "finished", [name for name in names if token_of_display_name(name) in expected]
+                jobs = [job for job in client.list_jobs() if token_of_display_name(job.display_name) in expected]
+                return "finished", [(job.display_name, job.stats.total or None) for job in jobs]
 
-        return list(run_in_child(function, log=self._home / "listing.log"))
+        return [CreatedJob(*job) for job in run_in_child(function, log=self._home / "listing.log")]
 
     def faults_fired(self) -> int:
         return 0

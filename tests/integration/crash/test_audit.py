@@ -10,11 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from crashing.audit import Findings, audit
-from crashing.calls import CARRIED, body_of, write_source
+from crashing.audit import CreatedJob, Findings, audit
+from crashing.source_table import CARRIED, body_of, first_asked, write_source
 
 ROWS = 9
 Row = dict[str, Any]
+
+#: A job for all rows.
+JOB = CreatedJob("gb-a shard 0 attempt 0", ROWS)
 
 
 def carried(row: int) -> Row:
@@ -25,36 +28,66 @@ def carried(row: int) -> Row:
 
 def schema(table: str) -> pa.Schema:
     types = {name: kind for name, (kind, _) in CARRIED.items()} | {"clock": pa.string(), "kind": pa.string()}
-    own = "text" if table == "results" else "request"
-    return pa.schema([("key", pa.string()), *types.items(), (own, pa.string())])
+    own = {"text": pa.string(), "response_id": pa.string(), "total_tokens": pa.int64()}
+    if table == "dead_letter":
+        own = {"request": pa.string(), "reason": pa.string()}
+    paid = {"cost_usd": pa.float64(), "paid_by": pa.string()}
+    return pa.schema([("key", pa.string()), *types.items(), *own.items(), *paid.items()])
+
+
+def answered(row: int, **changed: Any) -> Row:
+    paid = {"total_tokens": 9, "cost_usd": 0.5, "paid_by": None}
+    return {"key": f"k{row}", **carried(row), "text": body_of(row), "response_id": f"answer {row}", **paid, **changed}
+
+
+def dead(row: int, **changed: Any) -> Row:
+    paid = {"cost_usd": 0.0, "paid_by": None}
+    return {
+        "key": f"k{row}",
+        **carried(row),
+        "request": json.dumps({"text": body_of(row)}),
+        "reason": "safety",
+        **paid,
+        **changed,
+    }
+
+
+Change = Callable[[list[Row], list[Row]], None]
+
+
+def audit_of(
+    folder: Path, results: list[Row], dead_letter: list[Row], jobs: list[CreatedJob], summary: dict[str, Any]
+) -> Findings:
+    rows = len(results) + len(dead_letter)
+    copies = sum(row["paid_by"] is not None for row in (*results, *dead_letter))
+    for name, table in (("results", results), ("dead_letter", dead_letter)):
+        (folder / "run" / name).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(table, schema(name)), folder / "run" / name / "part-00000-0.parquet")
+    counts = {"results": len(results), "dead_letter": len(dead_letter), "deduplicated": copies, "balanced": True}
+    (folder / "run" / "summary.json").write_text(json.dumps({"rows": rows, **counts, **summary}))
+    return audit(str(folder / "run"), str(folder / "source.parquet"), jobs)
 
 
 @pytest.fixture
 def audited(tmp_path: Path) -> Callable[..., Findings]:
     """A function that audits a finished run of nine rows, the last of which is a dead letter, after changing it."""
 
-    def audit_changed(
-        change: Callable[[list[Row], list[Row]], None] = lambda *_: None, jobs: tuple[str, ...] = (), **summary: Any
-    ) -> Findings:
-        results = [{"key": f"k{row}", **carried(row), "text": body_of(row)} for row in range(ROWS - 1)]
-        dead_letter = [{"key": f"k{ROWS - 1}", **carried(ROWS - 1), "request": json.dumps({"text": body_of(ROWS - 1)})}]
-        change(results, dead_letter)
-        for name, rows in (("results", results), ("dead_letter", dead_letter)):
-            (tmp_path / "run" / name).mkdir(parents=True)
-            pq.write_table(pa.Table.from_pylist(rows, schema(name)), tmp_path / "run" / name / "part-00000-0.parquet")
-        content = {"rows": ROWS, "results": len(results), "dead_letter": len(dead_letter), "balanced": True}
-        (tmp_path / "run" / "summary.json").write_text(json.dumps(content | summary))
+    def audit_changed(change: Change = lambda *_: None, jobs: list[CreatedJob] | None = None, **summary: Any) -> Findings:
         write_source(str(tmp_path / "source.parquet"), ROWS)
-        return audit(str(tmp_path / "run"), str(tmp_path / "source.parquet"), list(jobs))
+        results, dead_letter = [answered(row) for row in range(ROWS - 1)], [dead(ROWS - 1)]
+        change(results, dead_letter)
+        return audit_of(tmp_path, results, dead_letter, jobs or [JOB], {"rows": ROWS, **summary})
 
     return audit_changed
 
 
 def test_a_correct_run_has_no_errors(audited: Callable[..., Findings]) -> None:
-    found = audited(jobs=("gb-a shard 0 attempt 0", "gb-b shard 0 attempt 1", "another project's", "another project's"))
+    second = CreatedJob("gb-b shard 0 attempt 1", 2)
+    found = audited(jobs=[JOB, second, CreatedJob("another project's", 5), CreatedJob("another project's", 5)])
 
     assert found.errors == 0
     assert (found.rows, found.results, found.dead_letter, found.jobs, found.most_jobs) == (ROWS, ROWS - 1, 1, 2, 1)
+    assert (found.requests, found.paid, found.paid_again) == (ROWS, ROWS, 2)
 
 
 def lose(results: list[Row], dead_letter: list[Row]) -> None:
@@ -66,7 +99,7 @@ def duplicate(results: list[Row], dead_letter: list[Row]) -> None:
 
 
 def put_into_both_tables(results: list[Row], dead_letter: list[Row]) -> None:
-    dead_letter.append({"key": "k3", **carried(3), "request": body_of(3)})
+    dead_letter.append(dead(3))
 
 
 def swap_answers(results: list[Row], dead_letter: list[Row]) -> None:
@@ -82,7 +115,7 @@ def change_the_request(results: list[Row], dead_letter: list[Row]) -> None:
 
 
 def add_an_unknown_key(results: list[Row], dead_letter: list[Row]) -> None:
-    results.append({"key": "k99", **carried(99), "text": body_of(99)})
+    results.append(answered(99))
 
 
 def change_a_carried_value(results: list[Row], dead_letter: list[Row]) -> None:
@@ -106,15 +139,112 @@ def test_an_error_in_the_tables_is_found(change: Any, errors: dict[str, int], au
     found = audited(change)
 
     assert {name: getattr(found, name) for name in errors} == errors
-    assert found.errors == sum(errors.values())
+    # A key that is there twice has paid twice, too.
+    assert found.errors - found.wrong_copies == sum(errors.values())
 
 
 def test_a_second_job_for_a_shard_and_attempt_is_found(audited: Callable[..., Findings]) -> None:
-    found = audited(jobs=("gb-a shard 0 attempt 0", "gb-a shard 0 attempt 0"))
+    found = audited(jobs=[JOB, JOB])
 
-    assert (found.most_jobs, found.duplicate_jobs) == (2, 1)
+    assert (found.most_jobs, found.duplicate_jobs, found.wrongly_paid) == (2, 1, ROWS)
 
 
-@pytest.mark.parametrize("wrong", [{"results": 4}, {"balanced": False}])
+@pytest.mark.parametrize("requests", [ROWS - 1, ROWS + 1])
+def test_a_request_too_many_or_too_few_is_found(requests: int, audited: Callable[..., Findings]) -> None:
+    assert audited(jobs=[JOB._replace(requests=requests)]).wrongly_paid == 1
+
+
+def test_requests_are_not_counted_where_the_service_does_not_say_how_many_a_job_holds(audited: Callable[..., Findings]) -> None:
+    found = audited(jobs=[JOB._replace(requests=None)])
+
+    assert (found.requests, found.paid, found.errors) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("wrong", [{"results": 4}, {"deduplicated": 1}, {"balanced": False}])
 def test_a_summary_that_disagrees_with_the_tables_is_found(wrong: dict[str, Any], audited: Callable[..., Findings]) -> None:
     assert audited(**wrong).wrong_summaries == 1
+
+
+# --- rows that another row has paid for
+
+REPEATED = 16
+#: Rows 11 and 12 ask what row 4 asks; rows 13 and 14 ask what row 9 asks, which has no result.
+PAYER, FIRST_COPY, SECOND_COPY = 4, 11, 12
+DEAD, DEAD_COPY = 9, 13
+
+
+@pytest.fixture
+def audited_repeats(tmp_path: Path) -> Callable[..., Findings]:
+    """A function that audits a finished run in which rows repeat requests, after changing it."""
+
+    def audit_changed(change: Change = lambda *_: None) -> Findings:
+        write_source(str(tmp_path / "source.parquet"), REPEATED, repeats=True)
+        results: list[Row] = []
+        dead_letter: list[Row] = []
+        for row in range(REPEATED):
+            first = first_asked(row)
+            table, made = (dead_letter, dead(first)) if first == DEAD else (results, answered(first))
+            made |= {"key": f"k{row}", **carried(row), "body": body_of(first)}
+            if first != row:
+                made |= {"paid_by": f"k{first}", "cost_usd": 0.0, **({"total_tokens": None} if table is results else {})}
+            table.append(made)
+        change(results, dead_letter)
+        requests = len({first_asked(row) for row in range(REPEATED)})
+        return audit_of(tmp_path, results, dead_letter, [JOB._replace(requests=requests)], {})
+
+    return audit_changed
+
+
+def test_rows_that_share_an_answer_are_correct(audited_repeats: Callable[..., Findings]) -> None:
+    found = audited_repeats()
+
+    assert found.errors == 0
+    assert found.copies == sum(first_asked(row) != row for row in range(REPEATED)) == 7
+    assert (found.dead_letter, found.requests) == (3, REPEATED - 7)
+
+
+def in_row(row: int, **values: Any) -> Change:
+    def change(results: list[Row], dead_letter: list[Row]) -> None:
+        (found,) = [one for one in (*results, *dead_letter) if one["key"] == f"k{row}"]
+        found.update(values)
+
+    return change
+
+
+def pay_twice(results: list[Row], dead_letter: list[Row]) -> None:
+    in_row(FIRST_COPY, paid_by=None, cost_usd=0.5, total_tokens=9)(results, dead_letter)
+
+
+def move_to_results(results: list[Row], dead_letter: list[Row]) -> None:
+    dead_letter.remove(next(row for row in dead_letter if row["key"] == f"k{DEAD_COPY}"))
+    results.append(
+        answered(DEAD_COPY, body=body_of(DEAD), text=body_of(DEAD), paid_by=f"k{DEAD}", total_tokens=None, cost_usd=0.0)
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(in_row(FIRST_COPY, response_id="answer 5"), id="the answer of another row"),
+        pytest.param(in_row(DEAD_COPY, reason="missing"), id="another reason"),
+        pytest.param(in_row(FIRST_COPY, paid_by="k5"), id="a payer with another request"),
+        pytest.param(in_row(FIRST_COPY, paid_by=f"k{SECOND_COPY}"), id="a payer that has not paid"),
+        pytest.param(in_row(FIRST_COPY, paid_by="k99"), id="a payer that is not there"),
+        pytest.param(in_row(FIRST_COPY, paid_by=f"k{FIRST_COPY}"), id="itself"),
+        pytest.param(in_row(FIRST_COPY, total_tokens=9), id="tokens"),
+        pytest.param(in_row(FIRST_COPY, cost_usd=0.5), id="a cost"),
+        pytest.param(in_row(FIRST_COPY, cost_usd=None), id="no cost"),
+        pytest.param(pay_twice, id="a second payer"),
+        pytest.param(move_to_results, id="an answer where the payer has none"),
+    ],
+)
+def test_a_wrong_copy_is_found(change: Change, audited_repeats: Callable[..., Findings]) -> None:
+    found = audited_repeats(change)
+
+    assert (found.wrong_copies, found.errors) == (1, 1)
+
+
+def test_a_copy_with_the_carried_columns_of_its_payer_is_found(audited_repeats: Callable[..., Findings]) -> None:
+    found = audited_repeats(in_row(FIRST_COPY, **{**carried(PAYER), "body": body_of(PAYER)}))
+
+    assert (found.mismatched, found.errors) == (1, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crashing.audit import ERRORS
 from crashing.scenarios import SCENARIOS
 
 from airflow_gemini_batch.emulator import Emulator
@@ -18,7 +19,6 @@ from tests.integration.crash.conftest import BENCHMARKS
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 Figures = dict[str, Any]
-ERRORS = ("lost", "duplicated", "mismatched", "unknown_keys", "duplicate_jobs", "wrong_summaries")
 
 
 def harness(report: Path, *arguments: str) -> tuple[int, Figures]:
@@ -40,6 +40,7 @@ def test_nothing_is_paid_twice_lost_duplicated_or_mismatched(figures: tuple[int,
     assert report["failed"] == []
     assert {name: report["total"][name] for name in ERRORS} == dict.fromkeys(ERRORS, 0)
     assert report["total"]["most_jobs"] == 1
+    assert report["total"]["paid"] == report["total"]["requests"] > 0
     assert report["total"]["crashes"] >= 90
     assert code == 0
 
@@ -50,6 +51,15 @@ def test_every_scenario_was_run_until_it_finished(scenario: str, figures: tuple[
 
     assert found["runs"] > 0
     assert found["results"] + found["dead_letter"] == found["rows"] > 0
+    assert found["paid"] == found["requests"] > 0
+
+
+@pytest.mark.parametrize("scenario", [scenario.name for scenario in SCENARIOS if scenario.repeats])
+def test_rows_that_repeat_a_request_share_its_answer_or_its_dead_letter(scenario: str, figures: tuple[int, Figures]) -> None:
+    found = figures[1]["scenarios"][scenario]
+
+    assert 0 < found["dead_letter"] < found["rows"]
+    assert found["copies"] + found["paid"] == found["rows"]
 
 
 def test_the_harness_finds_duplicate_jobs_when_the_search_before_a_create_is_removed(tmp_path: Path) -> None:
@@ -68,6 +78,17 @@ def test_the_harness_finds_duplicate_jobs_when_the_search_before_a_create_is_rem
 
     assert code == 1
     assert report["total"]["duplicate_jobs"] > 0
+
+
+def test_the_harness_finds_what_is_paid_for_twice_when_equal_rows_are_not_seen(tmp_path: Path) -> None:
+    code, report = harness(
+        tmp_path / "report.json",
+        "--sabotage", "dedupe", "--crashes", "1", "--parallel", "1", "--scenario", "duplicates-steps", "--home", str(tmp_path),
+    )  # fmt: skip
+
+    assert code == 1
+    assert report["total"]["wrongly_paid"] == report["total"]["wrong_copies"] > 0
+    assert report["total"]["paid"] == report["total"]["rows"]
 
 
 def test_the_jobs_of_an_external_service_are_counted_in_its_listing(tmp_path: Path) -> None:
