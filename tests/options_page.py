@@ -30,6 +30,7 @@ UNITS = {
     "resubmit_stuck_after": "seconds",
     "listing_lag": "seconds",
     "claim_lease": "seconds",
+    "reuse_max_age": "seconds",
     "max_redrives": "attempts",
     "redrive_max_output_tokens": "tokens",
     "max_dead_letter_ratio": "dead letters per row",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from airflow_gemini_batch.engine.advance import Waiting, advance
-from airflow_gemini_batch.engine.build.building import IfExists, RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import IfExists, RunSpec, build_run, uris_of
 from airflow_gemini_batch.engine.errors import WaitTimeoutError
 from airflow_gemini_batch.engine.finish.reopening import Selection, reopen
 from airflow_gemini_batch.engine.finish.summary import Summary
@@ -37,6 +37,7 @@ def run_batch(
     key: str | None = None,
     carry: Sequence[str] = (),
     dedupe: bool = True,
+    reuse: str | Sequence[str] | None = None,
     labels: Mapping[str, str] | None = None,
     sample: int | None = None,
     if_exists: IfExists = "resume",
@@ -60,6 +61,8 @@ def run_batch(
     :param carry: names of input columns that are copied into both tables. Default: none.
     :param dedupe: whether rows with equal requests share one: the first pays, the others get its answer and name it in
         ``paid_by``. Default: True; False asks the model once for every row.
+    :param reuse: URI of a finished run, or of a folder of runs, or a list of them. Rows whose request one of these runs has
+        answered take that result, with ``reused_from``, and are not paid for. Default: None.
     :param labels: who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
         ``gemini-batch costs``. Default: none.
     :param sample: how many rows to draw from the table; the run consists of these only, and ``estimate(…, trial=destination)``
@@ -84,7 +87,7 @@ def run_batch(
 
     place = _opener(storage_options)
     run = Run(place(destination), place)
-    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, labels, sample, place)
+    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, uris_of(reuse), labels, sample, place)
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client:

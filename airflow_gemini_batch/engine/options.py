@@ -100,6 +100,9 @@ class BatchOptions:
     timeout of that request. Other tries wait this long before they take over. Default: 360, because the service reads a whole
     2 GB input file before it answers."""
 
+    reuse_max_age: timedelta | None = None
+    """Answers of earlier runs (``reuse``) that were given longer ago than this are not taken. Default (None): any age."""
+
     max_redrives: int = 1
     """How often a row that failed for a transient reason is resubmitted within the run; 0: never. Attempts that this package
     cancelled do not count. Default: 1; each resubmission is paid for."""
@@ -275,6 +278,7 @@ _RULES: dict[str, tuple[_Read, str]] = {
     "resubmit_lost": (_switch, "True or False"),
     "listing_lag": (_number(0.0), "seconds, 0 or more"),
     "claim_lease": (_number(3.0), "seconds, at least 3"),
+    "reuse_max_age": (_optional(_some_time), "a timedelta, or seconds, above zero, or None"),
     "max_redrives": (_whole(0), "a whole number from 0"),
     "redrive_reasons": (
         _names((*_DEAD_LETTER_REASONS, *FINISH_REASONS)),

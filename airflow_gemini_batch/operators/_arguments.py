@@ -45,6 +45,10 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(map(_is_text, value))
 
 
+def _are_places(value: Any) -> bool:
+    return value is None or _is_place(value) or (isinstance(value, (list, tuple)) and all(map(_is_place, value)))
+
+
 def _are_labels(value: Any) -> bool:
     if value is None:
         return True
@@ -86,6 +90,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "key": (lambda value: value is None or _is_text(value), "the name of a column, or None for the row's number"),
     "carry": (_are_names, "a list of column names"),
     "dedupe": (lambda value: isinstance(value, bool), "True or False"),
+    "reuse": (_are_places, "the URI of a finished run, or of a folder of runs, or a list of them"),
     "labels": (_are_labels, "a dict of texts that are not empty, such as {'team': 'search'}"),
     "sample": (
         lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 2),

@@ -147,6 +147,7 @@ class TableOperator(GeminiOperator):
         "destination",
         "key",
         "carry",
+        "reuse",
         "labels",
         "options",
         "prompt",
@@ -162,6 +163,7 @@ class TableOperator(GeminiOperator):
         "key",
         "carry",
         "dedupe",
+        "reuse",
         "labels",
         "sample",
         "if_exists",
@@ -178,6 +180,7 @@ class TableOperator(GeminiOperator):
         key: str | XComArg | None = None,
         carry: Sequence[str] = (),
         dedupe: bool = True,
+        reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
         labels: Mapping[str, str] | XComArg | None = None,
         sample: int | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
@@ -193,6 +196,7 @@ class TableOperator(GeminiOperator):
                 "key": key,
                 "carry": carry,
                 "dedupe": dedupe,
+                "reuse": reuse,
                 "labels": labels,
                 "sample": sample,
                 "if_exists": if_exists,
@@ -206,6 +210,7 @@ class TableOperator(GeminiOperator):
         self.key: Any = key
         self.carry = carry
         self.dedupe = dedupe
+        self.reuse: Any = reuse
         self.labels: Any = labels
         self.sample = sample
         self.if_exists: Literal["resume", "replace"] = if_exists
@@ -270,7 +275,7 @@ class TableOperator(GeminiOperator):
     def question(self) -> RunSpec:
         """The run's specification, as the engine takes it."""
         from airflow_gemini_batch._locations import locate, plain_source
-        from airflow_gemini_batch.engine.build.building import RunSpec
+        from airflow_gemini_batch.engine.build.building import RunSpec, uris_of
 
         return RunSpec(
             source=plain_source(self.source),
@@ -279,6 +284,7 @@ class TableOperator(GeminiOperator):
             key=self.key,
             carry=tuple(self.carry),
             dedupe=self.dedupe,
+            reuse=uris_of(self.reuse),
             labels=self.labels,
             sample=self.sample,
             locate=locate,

@@ -42,6 +42,8 @@ class GeminiBatchOperator(AdvancesRun, TableOperator):
     :param carry: Names of input columns that are copied into both tables. Default: none. (templated)
     :param dedupe: Whether rows with equal requests share one: the first pays, the others get its answer and name it in
         ``paid_by``. Default: True; False asks the model once for every row.
+    :param reuse: URI of a finished run, or of a folder of runs, or a list of them. Rows whose request one of these runs has
+        answered take that result, with ``reused_from``, and are not paid for. Default: None. (templated)
     :param labels: Who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
         ``gemini-batch costs``. Default: none. (templated)
     :param sample: How many rows to draw from the table; the run consists of these only. ``GeminiBatchEstimateOperator`` says
@@ -77,6 +79,7 @@ class GeminiBatchOperator(AdvancesRun, TableOperator):
         key: str | XComArg | None = None,
         carry: Sequence[str] = (),
         dedupe: bool = True,
+        reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
         labels: Mapping[str, str] | XComArg | None = None,
         sample: int | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
@@ -92,6 +95,7 @@ class GeminiBatchOperator(AdvancesRun, TableOperator):
             key=key,
             carry=carry,
             dedupe=dedupe,
+            reuse=reuse,
             labels=labels,
             sample=sample,
             if_exists=if_exists,

@@ -69,6 +69,8 @@ class GeminiBatchBuildOperator(TableOperator):
     :param carry: Names of input columns that are copied into both tables. Default: none. (templated)
     :param dedupe: Whether rows with equal requests share one: the first pays, the others get its answer and name it in
         ``paid_by``. Default: True; False asks the model once for every row.
+    :param reuse: URI of a finished run, or of a folder of runs, or a list of them. Rows whose request one of these runs has
+        answered take that result, with ``reused_from``, and are not paid for. Default: None. (templated)
     :param labels: Who or what the run is for, such as ``{"team": "search"}``: kept in the summary, and added up by
         ``gemini-batch costs``. Default: none. (templated)
     :param sample: How many rows to draw from the table; the run consists of these only. ``GeminiBatchEstimateOperator`` says

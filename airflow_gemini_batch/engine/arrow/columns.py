@@ -10,7 +10,9 @@ from array import array
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from itertools import accumulate
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -60,6 +62,21 @@ def int32s(values: Sequence[int | None]) -> pa.Array:
 
 def doubles(values: Sequence[float | None]) -> pa.Array:
     return _numbers(pa.float64(), "d", values)
+
+
+def from_numpy(values: Any) -> pa.Array:
+    """A one-dimensional array of bools, integers or floats, without nulls; of datetimes too."""
+    if values.dtype == np.bool_:
+        return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
+    return pa.Array.from_buffers(
+        pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
+    )
+
+
+def from_numpy_with_nan(values: Any) -> pa.Array:
+    """An array of floats, null where it is NaN."""
+    known = np.packbits(~np.isnan(values), bitorder="little")
+    return pa.Array.from_buffers(pa.float64(), len(values), [pa.py_buffer(known), pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def bools(values: Sequence[bool | None]) -> pa.Array:

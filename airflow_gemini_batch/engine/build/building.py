@@ -9,18 +9,24 @@ requests lie in the run, and some of them may have been paid for.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import logging
+import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import msgspec
 
 from airflow_gemini_batch.engine.build.differences import describe_differences
+from airflow_gemini_batch.engine.build.earlier_runs import Needs, find_earlier_runs
 from airflow_gemini_batch.engine.build.preflight import check_before_build
+from airflow_gemini_batch.engine.build.reuse import Answers, taken_before
 from airflow_gemini_batch.engine.build.sampling import Sampler, require_repeatable
 from airflow_gemini_batch.engine.build.shards import Built, build_shards, digest_shards
 from airflow_gemini_batch.engine.costs.prices import prices_of
@@ -35,10 +41,20 @@ from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceI
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.samples import sample_file
 from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 from airflow_gemini_batch.engine.source.open import Source, open_source
 from airflow_gemini_batch.engine.specs import RequestSpec, read_labels, require_sample, takes_json_as_text
 
 log = logging.getLogger(__name__)
+
+
+def uris_of(reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> tuple[str, ...]:
+    """``reuse`` as a tuple of URIs. Raises InputError for anything else."""
+    given: Any = () if reuse is None else [reuse] if isinstance(reuse, (str, os.PathLike)) else reuse
+    if not isinstance(given, (list, tuple)) or not all(isinstance(uri, (str, os.PathLike)) and os.fspath(uri) for uri in given):
+        raise InputError(f"reuse is {reuse!r}; expected the URI of a finished run, or of a folder of runs, or a list of them.")
+    return tuple(os.fspath(uri) for uri in given)
+
 
 IfExists = Literal["resume", "replace"]
 
@@ -56,6 +72,7 @@ class RunSpec:
     :param key: the column that identifies rows; None: the row's number.
     :param carry: columns repeated in both tables.
     :param dedupe: whether rows with equal requests share one. A run that is built stays as it was built.
+    :param reuse: URIs of finished runs, or of folders of runs, whose results are taken over where the request is the same.
     :param labels: who or what the run is for; not a part of the question.
     :param sample: how many rows are drawn from the table, of which the run then consists; None: all.
     """
@@ -66,6 +83,7 @@ class RunSpec:
     key: str | None = None
     carry: Sequence[str] = ()
     dedupe: bool = True
+    reuse: Sequence[str] = ()
     labels: Mapping[str, str] | None = None
     sample: int | None = None
     locate: Callable[[str], Location] = locate
@@ -103,6 +121,10 @@ def build_run(
         raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
     read_labels(spec.labels)
     require_sample(spec.sample)
+    if spec.sample is not None and spec.reuse:
+        raise InputError(
+            "sample and reuse are both given, but a sample measures what answers cost. Reuse it in the run of the table."
+        )
     there = _existing(run, if_exists=if_exists, owner=owner)
     if there is None:
         if if_exists == "resume":
@@ -213,7 +235,7 @@ def _question_of(there: Manifest) -> dict[str, Any]:
 def _find(run: Run, there: Manifest, call: _Call, *, if_exists: IfExists) -> Manifest | None:
     """The existing run if it is to be continued; None if it is to be replaced. Raises DestinationError if it is another run."""
     differs = describe_differences(_question_of(there), call.question())
-    other_source = "" if differs else _compare_source(there, call)
+    other_source = "" if differs else _compare_source(run, there, call)
     fingerprint = None if call.source is None else call.source.fingerprint()
     if other_source and _is_code(there) and fingerprint is not None and fingerprint == there.source.fingerprint:
         # The same file, and other requests: the function has changed.
@@ -244,7 +266,7 @@ def _refuse(run: Run, there: Manifest, why: str) -> NoReturn:
     )
 
 
-def _compare_source(there: Manifest, call: _Call) -> str:
+def _compare_source(run: Run, there: Manifest, call: _Call) -> str:
     """Why the rows are not those that the run was built from; empty when they are.
 
     Rows are read only where fingerprints differ, or where they say too little: a callable's name does not show what it does.
@@ -256,19 +278,21 @@ def _compare_source(there: Manifest, call: _Call) -> str:
         return ""
     log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
     try:
-        digests = digest_shards(
-            call.source,
-            call.encoder,
-            key=call.spec.key,
-            cut=[shard.rows for shard in there.shards],
-            max_bytes=call.options.max_shard_bytes,
-            fingerprinter=call.fingerprinter,
-            dedupe=there.duplicates_sha256 is not None,
-            sampler=call.sampler(dedupe=there.duplicates_sha256 is not None),
-        )
+        with taken_before(run, there) as earlier:
+            digests = digest_shards(
+                call.source,
+                call.encoder,
+                key=call.spec.key,
+                cut=[shard.rows for shard in there.shards],
+                max_bytes=call.options.max_shard_bytes,
+                fingerprinter=call.fingerprinter,
+                dedupe=there.duplicates_sha256 is not None,
+                earlier=earlier,
+                sampler=call.sampler(dedupe=there.duplicates_sha256 is not None),
+            )
     except InputError as error:
         return f"The source cannot be compared with the one that the run was built from: {error}"
-    if digests == Built(there.shards, there.duplicates_sha256).digests:
+    if digests == Built.of(there).digests:
         return ""
     return f"The run was built from {there.source.description}; {call.source.description} has other rows now."
 
@@ -280,31 +304,52 @@ def _build(run: Run, call: _Call, *, owner: str | None) -> Manifest:
     sampler = call.sampler(dedupe=spec.dedupe)
     if sampler is not None:
         require_repeatable(call.source)
-    built = build_shards(
-        call.source,
-        call.encoder,
-        run=run,
-        key=spec.key,
-        carry=spec.carry,
-        options=call.options,
-        fingerprinter=call.fingerprinter,
-        dedupe=spec.dedupe,
-        sampler=sampler,
-    )
+    with _earlier_answers(run, call) as earlier:
+        built = build_shards(
+            call.source,
+            call.encoder,
+            run=run,
+            key=spec.key,
+            carry=spec.carry,
+            options=call.options,
+            fingerprinter=call.fingerprinter,
+            dedupe=spec.dedupe,
+            earlier=earlier,
+            manifest=asked,
+            sampler=sampler,
+        )
     if sampler is not None:
         sample_file(run).write(msgspec.json.encode(sampler.sample))
-    manifest = msgspec.structs.replace(asked, shards=built.shards, duplicates_sha256=built.duplicates_sha256)
+    manifest = msgspec.structs.replace(asked, **built._asdict())
     if run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
         log.info("Built %s from %s.", _in_words(manifest), call.source.description)
         return manifest
     # Another try was faster.
     there = run.built()
     differs = describe_differences(_question_of(there), call.question())
-    if not differs and built.digests != Built(there.shards, there.duplicates_sha256).digests:
+    if not differs and built.digests != Built.of(there).digests:
         differs = [f"source is {there.source.description} with other rows than {call.source.description} has now"]
     if differs:
         _refuse(run, there, "; ".join(differs))
     return there
+
+
+@contextlib.contextmanager
+def _earlier_answers(run: Run, call: _Call) -> Iterator[Answers | None]:
+    spec, options = call.spec, call.options
+    if not spec.reuse:
+        yield None
+        return
+    if spec.model.endswith("-latest"):
+        log.warning("%s is an alias: earlier runs may have been answered by another model than it names today.", spec.model)
+    extra = extra_fields(call.encoder.spec, media_as_files=options.media_to == "files")
+    needs = Needs(run, spec.model, extra, options.keep_response)
+    with tempfile.TemporaryDirectory(prefix="gemini-batch-indexes-") as scratch:
+        runs = find_earlier_runs(spec.reuse, needs, spec.locate, Path(scratch))
+        age = options.reuse_max_age
+        with Answers(runs, not_before=None if age is None else dt.datetime.now(dt.timezone.utc) - age) as answers:
+            log.info("%d answers of %d runs can be reused.", len(answers), len(runs))
+            yield answers
 
 
 def discard_run(run: Run, client: GeminiClient | None) -> None:
@@ -340,6 +385,8 @@ def _in_words(manifest: Manifest) -> str:
     requests = sum(shard.requests for shard in shards)
     duplicates = sum(shard.duplicates for shard in shards)
     shared = f" ({duplicates} rows share another row's)" if duplicates else ""
+    if manifest.reused_rows:
+        shared += f", {manifest.reused_rows} rows answered by earlier runs,"
     size = sum(shard.bytes for shard in shards) / 1e6
     return (
         f"run {manifest.run_id}: {manifest.rows} rows, {requests} requests{shared} for {manifest.model} "

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.columns import from_numpy
 from airflow_gemini_batch.engine.build.carry import Carry
 from airflow_gemini_batch.engine.build.fingerprint_table import FingerprintTable
 from airflow_gemini_batch.engine.build.rows import Rows
@@ -113,6 +114,6 @@ def _write(run: Run, shard: Shard, rows: RowBatches, order: Any, first_row: int,
     with run.duplicates_file(shard.id).writing() as file, pa.ipc.new_file(file, schema) as writer:
         for start in range(0, len(order), _BATCH_ROWS):
             taken = rows_in(rows, order[start : start + _BATCH_ROWS].astype(np.int64))
-            payers = pa.array(taken.column(PLACE).to_numpy() - first_row)
+            payers = from_numpy(taken.column(PLACE).to_numpy() - first_row)
             columns = [payers, taken.column(KEY), *carry.as_decided(taken)]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))

@@ -16,6 +16,7 @@ import pyarrow as pa
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.request.encoded import Encoded, content_of, ends_of, escaped, joined
 from airflow_gemini_batch.engine.request.fingerprints import FINGERPRINT_BYTES, Fingerprinter
+from airflow_gemini_batch.engine.run.bucket_sort import words_of
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.source.blocks import copied
 
@@ -106,14 +107,14 @@ class Rows:
 
     def chosen(self, mask: Any) -> Rows:
         """The rows where the mask is True."""
-        wanted = pa.array(mask)
+        wanted = columns.from_numpy(mask)
         media = [files for files, is_wanted in zip(self.media, mask, strict=True) if is_wanted] if self.media else ()
-        left = self.words()[mask].tobytes()
+        left = np.frombuffer(self.fingerprints, f"S{FINGERPRINT_BYTES}")[mask].tobytes()
         return Rows(self.lines.filter(wanted), self.inputs.filter(wanted), media, self.source_rows[mask], left)
 
     def words(self) -> Any:
         """The fingerprints as uint64, four for each row."""
-        return np.frombuffer(self.fingerprints, np.uint64).reshape(len(self), -1)
+        return words_of(self.fingerprints)
 
     def between(self, start: int, stop: int) -> Rows:
         if start == 0 and stop == len(self):

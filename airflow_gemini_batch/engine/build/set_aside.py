@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.columns import from_numpy
 from airflow_gemini_batch.engine.build.rows import Rows
 from airflow_gemini_batch.engine.request.encoded import content_of, ends_of
 from airflow_gemini_batch.engine.run.shard_inputs import RowBatches
@@ -71,7 +72,7 @@ class SetAside:
         :param marks: what makes the rows of another table other rows, besides their keys: an array, for the digest.
         """
         self.rows += len(chosen)
-        taken = rows.inputs.take(pa.array(chosen))
+        taken = rows.inputs.take(from_numpy(chosen))
         keys = taken.column(0)
         texts = keys.cast(pa.large_binary())
         self._digest.update(marks.tobytes())
@@ -80,7 +81,7 @@ class SetAside:
         if self._schema is None:
             return
         carried = [taken.column(name) for name in self._schema.names[len(_OWN_FIELDS) :]]
-        columns = [pa.array(places), pa.array(rows.source_rows[chosen]), keys, *carried]
+        columns = [from_numpy(places), from_numpy(rows.source_rows[chosen]), keys, *carried]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
@@ -127,11 +128,11 @@ def rows_in(rows: RowBatches, places: Any) -> pa.RecordBatch:
     ascending = places[in_file]
     ends = np.searchsorted(ascending, [*rows.starts[1:], rows.rows])
     pieces = [
-        batch.take(pa.array(ascending[first:last] - start))
+        batch.take(from_numpy(ascending[first:last] - start))
         for batch, start, first, last in zip(rows.batches, rows.starts, [0, *ends[:-1]], ends, strict=True)
         if first < last
     ]
-    return _one_batch(pieces).take(pa.array(back))
+    return _one_batch(pieces).take(from_numpy(back))
 
 
 def _one_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

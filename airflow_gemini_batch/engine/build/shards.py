@@ -25,12 +25,13 @@ import pyarrow as pa
 
 from airflow_gemini_batch.engine.build.carry import Carry, carried_names
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
+from airflow_gemini_batch.engine.build.reuse import Answers, Reused
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.build.sampling import Sampler
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
-from airflow_gemini_batch.engine.run.layout import Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.run.layout import Manifest, ReusedPart, Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS, dead_letter_schema, require_parquet, results_schema
 from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
@@ -45,14 +46,22 @@ _MAX_ROWS_PER_REQUEST = 4
 class Built(NamedTuple):
     """
     :param duplicates_sha256: digest of the rows that another row pays for; None without ``dedupe``.
+    :param reused: the rows that earlier runs have answered; ``reused_sha256`` is their digest, None without ``reuse``.
     """
 
     shards: tuple[Shard, ...]
-    duplicates_sha256: str | None
+    duplicates_sha256: str | None = None
+    reused: tuple[ReusedPart, ...] = ()
+    reused_sha256: str | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Built:
+        return cls(manifest.shards, manifest.duplicates_sha256, manifest.reused, manifest.reused_sha256)
 
     @property
     def digests(self) -> Digests:
-        return Digests(tuple((shard.rows, shard.sha256) for shard in self.shards), self.duplicates_sha256)
+        shards = tuple((shard.rows, shard.sha256) for shard in self.shards)
+        return Digests(shards, self.duplicates_sha256, self.reused_sha256)
 
 
 class Digests(NamedTuple):
@@ -60,10 +69,12 @@ class Digests(NamedTuple):
 
     :param shards: rows and sha256 of each requests file.
     :param duplicates: digest of the rows that another row pays for; None without ``dedupe``.
+    :param reused: digest of the rows that earlier runs have answered; None without ``reuse``.
     """
 
     shards: tuple[tuple[int, str], ...]
-    duplicates: str | None
+    duplicates: str | None = None
+    reused: str | None = None
 
 
 def build_shards(
@@ -76,6 +87,8 @@ def build_shards(
     options: BatchOptions,
     fingerprinter: Fingerprinter,
     dedupe: bool = False,
+    earlier: Answers | None = None,
+    manifest: Manifest | None = None,
     sampler: Sampler | None = None,
 ) -> Built:
     """Write the requests and the inputs file of every shard of the table.
@@ -86,34 +99,45 @@ def build_shards(
     :param key: the column that holds each row's key; None: the row's number, counted from 0.
     :param carry: columns that are repeated in the tables that come out.
     :param dedupe: whether rows with equal requests share one.
+    :param earlier: what earlier runs have answered, with the ``manifest`` of this one as far as it is known.
     :param sampler: draws the rows that are built; None: all.
     """
     extra = extra_fields(encoder.spec, media_as_files=options.media_to == "files")
     taken = RESERVED_COLUMNS.union(field.name for field in extra)
     carried = Carry(source, carried_names(source.schema, key=key, carry=carry, taken=taken))
     require_parquet(results_schema(carried.schema, extra=extra), dead_letter_schema(carried.schema))
-    with contextlib.closing(KeyIndex()) as index, Duplicates(carried.schema) as duplicates:
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(contextlib.closing(KeyIndex()))
+        duplicates = stack.enter_context(Duplicates(carried.schema))
+        reused = None if earlier is None else stack.enter_context(Reused(earlier, carried.schema))
         shards: list[Shard] = []
         rows = _rows(source, encoder, key, carried, options.max_shard_bytes, index, fingerprinter)
         if sampler is not None:
             rows = sampler.chosen(rows, lambda: _plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
-        elif dedupe:
+        if reused is not None:
+            rows = reused.without(rows)
+        if dedupe and sampler is None:
             rows = duplicates.without(rows)
         for number, pieces in _grouped(_cut(rows, options)):
             with ShardWriter(run, ShardAttempt(number), carried.schema) as writer:
                 for piece in pieces:
                     writer.write(piece)
             shards.append(writer.shard)
+        aside = [duplicates.rows] if reused is None else [duplicates.rows, reused.rows]
         index.refuse_doubles(
             key,
             lambda: (
-                _all_keys(_written_keys(run, shards), duplicates.rows.keys())
+                _all_keys(_written_keys(run, shards), *(rows.keys() for rows in aside))
                 if sampler is None
                 else _keys_of(_plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
             ),
         )
         carried.finish(run, shards)
-        return Built(duplicates.finish(run, shards, carried), duplicates.rows.digest if dedupe else None)
+        built = Built(duplicates.finish(run, shards, carried), duplicates.rows.digest if dedupe else None)
+        if reused is None or manifest is None:
+            return built
+        parts = reused.finish(run, manifest, carried, extra=extra, keep_response=options.keep_response)
+        return built._replace(reused=parts, reused_sha256=reused.rows.digest)
 
 
 def digest_shards(
@@ -125,6 +149,7 @@ def digest_shards(
     max_bytes: int,
     fingerprinter: Fingerprinter,
     dedupe: bool = False,
+    earlier: Answers | None = None,
     sampler: Sampler | None = None,
 ) -> Digests:
     """The rows and the sha256 of the requests file of every shard, without writing any.
@@ -132,11 +157,14 @@ def digest_shards(
     :param cut: the rows of each shard of the run to compare with; rows beyond them all make one more shard.
     :param max_bytes: as when that run was built.
     """
-    with Duplicates(None) as duplicates:
+    with Duplicates(None) as duplicates, contextlib.ExitStack() as stack:
         rows = _plain_rows(source, encoder, key, max_bytes, fingerprinter)
+        reused = None if earlier is None else stack.enter_context(Reused(earlier, None))
         if sampler is not None:
             rows = sampler.chosen(rows, lambda: _plain_rows(source, encoder, key, max_bytes, fingerprinter))
-        elif dedupe:
+        if reused is not None:
+            rows = reused.without(rows)
+        if dedupe and sampler is None:
             rows = duplicates.without(rows)
         digests = []
         for _, pieces in _grouped(_cut_as(rows, cut)):
@@ -145,7 +173,7 @@ def digest_shards(
                 count += len(piece)
                 digest.update(piece.content)
             digests.append((count, digest.hexdigest()))
-        return Digests(tuple(digests), duplicates.rows.digest if dedupe else None)
+        return Digests(tuple(digests), duplicates.rows.digest if dedupe else None, None if reused is None else reused.rows.digest)
 
 
 class ShardWriter:

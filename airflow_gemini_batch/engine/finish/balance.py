@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.finish.messages import MessageCounter, Messages
-from airflow_gemini_batch.engine.run.layout import TABLES, PartName, Run, Shard, ShardAttempt, root_of
+from airflow_gemini_batch.engine.run.layout import TABLES, Kind, PartName, ReusedPart, Run, Shard, ShardAttempt, root_of
 from airflow_gemini_batch.engine.run.shard_inputs import open_duplicates, open_inputs
 from airflow_gemini_batch.engine.run.storage import Location
 
@@ -57,11 +57,15 @@ _COLUMNS = {"results": ("key",), "dead_letter": ("key", "reason")}
 
 _Parts = dict[PartName, Location]
 
+#: The parts that a shard and attempt may have in a table.
+_KINDS: tuple[Kind, ...] = ("", "copies-")
 
-def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
+
+def check_run(run: Run, shards: Sequence[Shard], reused: Sequence[ReusedPart] = ()) -> Balance:
     """Compare the keys in the run's tables with the keys of its inputs.
 
     :param shards: those of the manifest, in its order, and the resubmitted ones (attempts above 0).
+    :param reused: the parts that earlier runs have answered.
 
     Raises CorruptRunError for a part or an inputs file that cannot be read.
     """
@@ -72,12 +76,13 @@ def check_run(run: Run, shards: Sequence[Shard]) -> Balance:
     tables, unexpected = _list_tables(run)
     counts = _Counts()
     problems = [problem for root in roots if (problem := _check_shard(run, root, families[root.number], tables, counts))]
+    problems += [problem for part in reused if (problem := _check_reused(run, part, tables, counts))]
     # The parts of every shard have been taken out by now.
     unexpected += [file for parts in tables.values() for file in parts.values()]
     if unexpected:
         problems.append(_describe_unexpected(unexpected))
     return Balance(
-        rows=sum(shard.rows + shard.duplicates for shard in roots),
+        rows=sum(shard.rows + shard.duplicates for shard in roots) + sum(part.rows for part in reused),
         results=counts.rows["results"],
         dead_letter=counts.rows["dead_letter"],
         reasons=dict(sorted(counts.reasons.items())),
@@ -102,11 +107,11 @@ def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: 
     """
     keys: list[pa.ChunkedArray] = []
     absent: list[str] = []
-    names = [PartName(part, copies) for part, copies in itertools.product(family, (False, True))]
+    names = [PartName(part, kind) for part, kind in itertools.product(family, _KINDS)]
     for name, table in itertools.product(names, TABLES):
         file = tables[table].pop(name, None)
         if file is None:
-            absent += [] if name.copies else [f"{table}/{name}"]
+            absent += [] if name.kind else [f"{table}/{name}"]
             continue
         content = _read(run, name.id, file, _COLUMNS[table], counts.messages if table == "dead_letter" else None)
         keys.append(content.column("key"))
@@ -116,6 +121,20 @@ def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: 
     if absent:
         return f"shard {root.id} has not been collected: {' and '.join(absent)} absent."
     return _compare(run, root, keys)
+
+
+def _check_reused(run: Run, part: ReusedPart, tables: Mapping[str, _Parts], counts: _Counts) -> str:
+    """Count a part of reused results; why it does not hold the rows that were built for it, or nothing."""
+    name = PartName(part.id, "reused-")
+    file = tables["results"].pop(name, None)
+    if file is None:
+        return f"results/{name} is absent."
+    found = _read(run, part.id, file, ("key",))
+    counts.rows["results"] += found.num_rows
+    built = _read(run, part.id, run.reused_file(part.id), ("key",))
+    if found.num_rows == part.rows and found.equals(built):
+        return ""
+    return f"results/{name} does not hold the {part.rows} rows of {run.reused_file(part.id)}. Delete it and call again."
 
 
 def _list_tables(run: Run) -> tuple[dict[str, _Parts], list[Location]]:

@@ -1,12 +1,13 @@
 """Rows that did not pay for themselves: each gets what became of the row that paid, a result or a dead letter.
 
 Copies are made when every part of a run is final, just before its tables are checked, and they are made anew by every finish. So
-they need no record of their own: what a try that was killed has left is written over or removed.
+they need no record of their own: what a try that was killed has left is written over or removed. The results of earlier runs lie
+in the run since it was built, and are brought into the table.
 """
 
 from __future__ import annotations
 
-import logging
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.run.layout import TABLES, PartName, Run, Shard, Table, root_of
+from airflow_gemini_batch.engine.arrow.columns import from_numpy
+from airflow_gemini_batch.engine.run.layout import TABLES, PartName, ReusedPart, Run, Shard, Table, root_of
 from airflow_gemini_batch.engine.run.shard_inputs import RowBatches, open_duplicates, open_inputs
-from airflow_gemini_batch.engine.run.tables import PAID, PartWriter
-
-log = logging.getLogger(__name__)
+from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES
+from airflow_gemini_batch.engine.run.tables import PAID, PartWriter, paid_nothing
 
 #: Rows of a part that are read, and copies that are made, at a time; fewer where rows are large.
 _BATCH_ROWS = 4096
@@ -52,12 +53,21 @@ def write_copies(run: Run, shards: Sequence[Shard]) -> float | None:
     return saved.usd
 
 
+def bring_reused(run: Run, parts: Sequence[ReusedPart]) -> None:
+    """Put the results that earlier runs have paid for into the table, where they are not there yet."""
+    for part in parts:
+        built, target = run.reused_file(part.id), run.reused_part(part.id)
+        if not target.exists() or target.size() != built.size():
+            with built.open() as source, target.writing() as file:
+                shutil.copyfileobj(source, file, BLOCK_BYTES)
+
+
 def remove_copies(run: Run, kept: set[tuple[Table, str]] | None = None) -> None:
     """Remove the copies, except those ``kept``: the names of parts by table."""
     for table in TABLES:
         for file in (run.destination / table).children():
             name = PartName.of(file.name)
-            if name is not None and name.copies and (table, file.name) not in (kept or ()):
+            if name is not None and name.kind == "copies-" and (table, file.name) not in (kept or ()):
                 file.delete()
 
 
@@ -131,7 +141,7 @@ def _some_at_a_time(ranges: Iterator[_Range], size: int) -> Iterator[list[_Range
 
 def _copied(rows: pa.RecordBatch, ranges: Sequence[_Range], duplicates: RowBatches, saved: _Saved) -> pa.RecordBatch:
     places = np.repeat([place for place, _, _ in ranges], [last - first for _, first, last in ranges])
-    answers = rows.take(pa.array(places))
+    answers = rows.take(from_numpy(places))
     own = duplicates.take([row for _, first, last in ranges for row in range(first, last)])
     saved.add(answers.column("cost_usd"))
     paid_by = answers.column("key")
@@ -142,12 +152,7 @@ def _copied(rows: pa.RecordBatch, ranges: Sequence[_Range], duplicates: RowBatch
         elif field.name in own.schema.names:
             columns.append(own.column(field.name).cast(field.type))
         elif field.name in PAID:
-            columns.append(_nothing_paid(field.type, len(answers)))
+            columns.append(paid_nothing(field.type, len(answers)))
         else:
             columns.append(answer)
     return pa.RecordBatch.from_arrays(columns, schema=answers.schema)
-
-
-def _nothing_paid(type: pa.DataType, length: int) -> pa.Array:
-    """No tokens; and a cost of zero, which is known whatever the price."""
-    return pa.array(np.zeros(length), type) if pa.types.is_floating(type) else pa.nulls(length, type)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +13,19 @@ from typing import Any
 
 import msgspec
 
+from airflow_gemini_batch.engine.build.answer_index import write_index
 from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.costs.bill import ShardCost
 from airflow_gemini_batch.engine.costs.total import NEVER_KEPT, Cost, total_cost
 from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError
 from airflow_gemini_batch.engine.finish.balance import Balance, check_run
-from airflow_gemini_batch.engine.finish.copies import write_copies
-from airflow_gemini_batch.engine.finish.damage import find_damage
+from airflow_gemini_batch.engine.finish.copies import bring_reused, write_copies
 from airflow_gemini_batch.engine.finish.messages import Messages, in_words
 from airflow_gemini_batch.engine.finish.redrive import prune
 from airflow_gemini_batch.engine.finish.sample_usage import write_usages
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.reasons import Reason
+from airflow_gemini_batch.engine.run.damage import find_damage
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
@@ -52,6 +54,7 @@ class Summary(msgspec.Struct, frozen=True):
     :param rows: input rows; ``results`` + ``dead_letter``, counted in the tables themselves.
     :param requests: distinct requests that were sent, each counted once however often it was resubmitted.
     :param deduplicated: rows that were answered by another row's request (``paid_by``).
+    :param reused: rows that an earlier run had answered (``reused_from``).
     :param reasons: dead letters by reason.
     :param aside: answer lines that belong to no row of this run; kept under ``_run/responses``.
     :param tokens: sums over all results, as the service counted them.
@@ -80,6 +83,7 @@ class Summary(msgspec.Struct, frozen=True):
     cost: Cost = NEVER_KEPT
     requests: int = 0
     deduplicated: int = 0
+    reused: int = 0
     labels: dict[str, str] = {}
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,6 +130,7 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
     jobs = tuple(_job(shard, job, costs.get(shard.id)) for shard in shards if (job := ledger.ended(shard.id)) is not None)
     balance = _balanced(run, snapshot, shards)
     summary = _summarise(run, manifest, counts, jobs, balance)
+    write_index(run, manifest, run.index_file, finished_at=summary.finished_at)
     if manifest.sample is not None:
         write_usages(run, shards)
     run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
@@ -241,7 +246,8 @@ def _balanced(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:
 def _pruned_balance(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:
     prune(run, snapshot)
     saved = write_copies(run, shards)
-    balance = check_run(run, shards)
+    bring_reused(run, snapshot.manifest.reused)
+    balance = check_run(run, shards, snapshot.manifest.reused)
     if not balance.balanced:
         raise BalanceError(f"{run.destination} does not balance: {balance.problem} No summary was written.")
     return msgspec.structs.replace(balance, saved_by_dedupe_usd=saved)
@@ -263,12 +269,14 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
         cost=msgspec.structs.replace(
             total_cost(manifest.model, manifest.prices, [count.cost for count in counts]),
             saved_by_dedupe_usd=balance.saved_by_dedupe_usd,
+            saved_by_reuse_usd=_sum_of_known(part.saved_usd for part in manifest.reused),
         ),
         jobs=jobs,
         balanced=balance.balanced,
         dead_letter_messages=balance.messages,
         requests=sum(shard.requests for shard in manifest.shards),
         deduplicated=sum(shard.duplicates for shard in manifest.shards),
+        reused=manifest.reused_rows,
         started_at=manifest.created_at,
         finished_at=dt.datetime.now(dt.timezone.utc).isoformat(),
     )
@@ -292,6 +300,11 @@ def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     for count in counts:
         total.update(count)  # update keeps zeros, + would drop them
     return dict(total)
+
+
+def _sum_of_known(costs: Iterable[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if known else None
 
 
 def _some(names: list[str]) -> str:

@@ -3,6 +3,7 @@
     <destination>/
       results/part-00000-0.parquet       one part per shard and attempt
       results/part-copies-00000-0.parquet    the rows that are answered by its rows
+      results/part-reused-00000-0.parquet    the rows that earlier runs have answered
       dead_letter/part-00000-0.parquet
       results_media/part-00000-0/        media made by the model, where they are kept as files
       summary.json                       written last: its presence means finished
@@ -13,6 +14,8 @@
         inputs/shard-00000-0.arrow       the input rows, in input order (see ``build.shards``)
         duplicates/shard-00000-0.arrow   rows that ask what a row of the shard asks (see ``build.duplicates``)
         media/shard-00000-0.json         the files that the requests name, where they name any
+        reused/part-00000-0.parquet      results of earlier runs, as they go into the table
+        index.parquet                    fingerprint -> result, for later runs (see ``build.answer_index``)
         ledger/                          what was submitted (see ``ledger``)
         responses/shard-00000-0.jsonl    the output, byte for byte; lines that match no row beside it
 
@@ -35,8 +38,9 @@ from airflow_gemini_batch.engine.costs.prices import Prices
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
 from airflow_gemini_batch.engine.run.storage import Location, locate
 
-MANIFEST_VERSION = 1
-_PART_NAME = re.compile(r"part-(copies-)?(\d{5,})-(\d+)\.parquet")
+#: 2: fingerprints are of model and request; before, of the request alone.
+MANIFEST_VERSION = 2
+_PART_NAME = re.compile(r"part-(copies-|reused-)?(\d{5,})-(\d+)\.parquet")
 
 #: The folders of the two tables.
 Table = Literal["results", "dead_letter"]
@@ -104,6 +108,22 @@ class SourceInfo(msgspec.Struct, frozen=True):
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.schema))) if self.schema else None
 
 
+class ReusedPart(msgspec.Struct, frozen=True):
+    """Rows that were answered by earlier runs, in one part of the results.
+
+    :param number: counts from 0.
+    :param saved_usd: what their answers had cost, as far as it is known; None where nothing of it is.
+    """
+
+    number: int
+    rows: int
+    saved_usd: float | None = None
+
+    @property
+    def id(self) -> ShardAttempt:
+        return ShardAttempt(self.number)
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What was asked. Written once, after all shards, and never changed.
 
@@ -115,6 +135,7 @@ class Manifest(msgspec.Struct, frozen=True):
     :param sample: how many rows were drawn from the table (see ``samples``); None: the run is the whole table.
     :param prices: of the model, as they were known then; None in a run of an earlier version.
     :param duplicates_sha256: digest of the rows that another row pays for; None: every row pays for itself.
+    :param reused: the rows that earlier runs have answered; ``reused_sha256`` is their digest.
     """
 
     run_id: str
@@ -127,6 +148,8 @@ class Manifest(msgspec.Struct, frozen=True):
     created_at: str
     owner: str | None = None
     duplicates_sha256: str | None = None
+    reused: tuple[ReusedPart, ...] = ()
+    reused_sha256: str | None = None
     version: int = MANIFEST_VERSION
     prices: Prices | None = None
     labels: dict[str, str] = {}
@@ -146,7 +169,11 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        return sum(shard.rows + shard.duplicates for shard in self.shards)
+        return sum(shard.rows + shard.duplicates for shard in self.shards) + self.reused_rows
+
+    @property
+    def reused_rows(self) -> int:
+        return sum(part.rows for part in self.reused)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -180,6 +207,19 @@ class Run:
     def duplicates_file(self, part: ShardAttempt) -> Location:
         """The rows that rows of the shard pay for; absent where there are none."""
         return self.destination / "_run" / "duplicates" / f"shard-{part}.arrow"
+
+    @property
+    def index_file(self) -> Location:
+        """Where in the results the answer to a request is (see ``build.answer_index``)."""
+        return self.destination / "_run" / "index.parquet"
+
+    def reused_file(self, part: ShardAttempt) -> Location:
+        """Results that earlier runs have paid for, as they go into the table."""
+        return self.destination / "_run" / "reused" / f"part-{part}.parquet"
+
+    def origins_file(self, part: ShardAttempt) -> Location:
+        """When these results were answered, and what they had cost."""
+        return self.destination / "_run" / "reused" / f"origins-{part}.parquet"
 
     def media_file(self, part: ShardAttempt) -> Location:
         """The files that the requests name; absent where they name none."""
@@ -217,6 +257,12 @@ class Run:
     def table_part(self, table: Table, part: ShardAttempt) -> Location:
         return self.destination / table / f"part-{part}.parquet"
 
+    def reused_part(self, part: ShardAttempt) -> Location:
+        return self.destination / "results" / f"part-reused-{part}.parquet"
+
+    def reused_media_folder(self, part: ShardAttempt) -> Location:
+        return self.destination / "results_media" / f"part-reused-{part}"
+
     def copies_part(self, table: Table, part: ShardAttempt) -> Location:
         """The rows that rows of that part pay for; absent where there are none."""
         return self.destination / table / f"part-copies-{part}.parquet"
@@ -252,20 +298,27 @@ def read_json(file: Location, kind: type[_T]) -> _T | None:
         ) from error
 
 
+#: Whose rows a part holds, as its name says it.
+Kind = Literal["", "copies-", "reused-"]
+
+
 class PartName(NamedTuple):
-    """What a part of a table holds: the rows of a shard and attempt, or copies for the rows that they pay for."""
+    """What a part of a table holds: the rows of a shard and attempt, copies for the rows that they pay for, or reused results."""
 
     id: ShardAttempt
-    copies: bool = False
+    kind: Kind = ""
 
     def __str__(self) -> str:
-        return f"part-{'copies-' if self.copies else ''}{self.id}.parquet"
+        return f"part-{self.kind}{self.id}.parquet"
 
     @classmethod
     def of(cls, name: str) -> PartName | None:
         """``part-00003-1.parquet`` -> that of ``ShardAttempt(3, 1)``; None for any other name."""
         match = _PART_NAME.fullmatch(name)
-        return cls(ShardAttempt(int(match[2]), int(match[3])), match[1] is not None) if match else None
+        if match is None:
+            return None
+        kind: Kind = "copies-" if match[1] == "copies-" else "reused-" if match[1] == "reused-" else ""
+        return cls(ShardAttempt(int(match[2]), int(match[3])), kind)
 
 
 def root_of(number: int, roots: int) -> int:

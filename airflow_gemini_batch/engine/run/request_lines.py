@@ -25,6 +25,11 @@ def read_keys(lines: Iterable[bytes]) -> Iterator[str]:
     return (_decode(line).key for line in lines)
 
 
+def read_requests(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Key and request of a request file's lines."""
+    return ((decoded.key, bytes(decoded.request)) for decoded in map(_decode, lines))
+
+
 class RequestLines:
     """The requests, in input order, read only as far as needed.
 

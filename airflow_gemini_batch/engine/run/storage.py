@@ -58,6 +58,10 @@ class Location:
         return self.path.rsplit("/", 1)[-1]
 
     @property
+    def parent(self) -> Location:
+        return Location(self.fs, self.path.rpartition("/")[0], self.uri.rpartition("/")[0])
+
+    @property
     def is_local(self) -> bool:
         return isinstance(self.fs, LocalFileSystem)
 
@@ -224,6 +228,18 @@ class Location:
             self._forget()
         names = sorted({str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths} - {self.name, ""})
         return [self / name for name in names]
+
+    def folders(self) -> list[Location]:
+        """The folders directly below, by name; empty when this one does not exist."""
+        self._forget()
+        try:
+            found: list[Any] = self.fs.ls(self.path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        finally:
+            self._forget()
+        paths = [str(entry["name"]).rstrip("/") for entry in found if entry["type"] == "directory"]
+        return [self / name for name in sorted({path.rsplit("/", 1)[-1] for path in paths if path != self.path} - {""})]
 
     def _forget(self) -> None:
         """Make the file system look again: it keeps listings, in which what another worker has just written does not exist."""

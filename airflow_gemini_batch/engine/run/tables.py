@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_gemini_batch import __version__
-from airflow_gemini_batch.engine.arrow.columns import TIMESTAMP
+from airflow_gemini_batch.engine.arrow.columns import TIMESTAMP, doubles
 from airflow_gemini_batch.engine.arrow.round_trip import schema_read_back
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.layout import Manifest
@@ -130,6 +130,11 @@ def require_parquet(*schemas: pa.Schema) -> None:
                     f"The column {field.name!r} (type {field.type}) cannot be kept in Parquet: {what}. "
                     "Cast it to another type, for example to text."
                 )
+
+
+def paid_nothing(type: pa.DataType, length: int) -> pa.Array:
+    """A column of ``PAID`` for rows that did not pay: no tokens, and a cost of zero, which is known whatever the price."""
+    return doubles([0.0] * length) if pa.types.is_floating(type) else pa.nulls(length, type)
 
 
 class PartWriter:

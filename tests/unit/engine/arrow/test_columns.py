@@ -63,6 +63,7 @@ def test_constants(make: Any, value: Any, length: int) -> None:
 
 LAND_ONE_ROW = """
 import sys
+from airflow_gemini_batch.engine.build.answer_index import write_index
 from airflow_gemini_batch.engine.finish.balance import check_run
 from airflow_gemini_batch.engine.collect.land import Ending, land
 from tests.unit.engine.shard_files import answer, error, receive, run_at, write_shard
@@ -72,6 +73,7 @@ shard = write_shard(run, ["a", "b"])
 receive(run, shard, [answer("a"), error("b", 8)])
 land(run, shard, Ending(job="batches/j1"))
 assert check_run(run, [shard]).balanced
+write_index(run, run.built(), run.index_file, finished_at="2026-11-01T00:00:00+00:00")
 assert "pandas" not in sys.modules
 """
 

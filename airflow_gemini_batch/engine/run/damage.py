@@ -31,7 +31,7 @@ def find_damage(run: Run, *, results: int, dead_letter: int) -> str | None:
                 return f"{file} is not a part of this run."
             parts[part] = file
         tables[table] = parts
-    lone = [part for part in tables["results"].keys() ^ tables["dead_letter"].keys() if not part.copies]
+    lone = [part for part in tables["results"].keys() ^ tables["dead_letter"].keys() if not part.kind]
     if lone:
         part = min(lone)
         absent = "results" if part in tables["dead_letter"] else "dead_letter"

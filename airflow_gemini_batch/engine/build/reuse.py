@@ -1,0 +1,303 @@
+"""Rows that an earlier run has answered: their results are taken over, and nothing is sent for them.
+
+The indexes of all earlier runs are merged into one, sorted by fingerprint, in files on the local disk. While the table is read,
+each block of rows is looked up there. When it has been read, the results are copied into the run, each with the row's own key
+and carried columns; so the earlier runs are needed until the run is built, and not longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import mmap
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from airflow_gemini_batch.engine.arrow.columns import constant_string, from_numpy, from_numpy_with_nan
+from airflow_gemini_batch.engine.build.answer_index import ORIGIN_FIELDS, write_index
+from airflow_gemini_batch.engine.build.carry import Carry
+from airflow_gemini_batch.engine.build.earlier_runs import EarlierRun
+from airflow_gemini_batch.engine.build.reused_media import MediaCopier
+from airflow_gemini_batch.engine.build.rows import Rows
+from airflow_gemini_batch.engine.build.set_aside import PLACE, SetAside, rows_in
+from airflow_gemini_batch.engine.run.bucket_sort import WORDS, BucketSort, words_of
+from airflow_gemini_batch.engine.run.layout import Manifest, ReusedPart, Run, ShardAttempt
+from airflow_gemini_batch.engine.run.shard_inputs import RowBatches
+from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.engine.run.tables import PAID, PartWriter, paid_nothing, part_metadata, results_schema
+
+log = logging.getLogger(__name__)
+
+#: Rows of one part of reused results. More take more memory, fewer read the earlier results more often.
+_PART_ROWS = 2_000_000
+#: Results that are read, and records of an index that are merged, at a time.
+_BATCH_ROWS = 4096
+_INDEX_ROWS = 1 << 16
+#: Blocks after which the pages of the merged index are given back.
+_BLOCKS = 64
+
+#: A record of the merged index: the first half of the fingerprint, which part of all parts, and as in the index of a run.
+_RECORD = np.dtype([*WORDS[:2], ("part", np.uint32), ("row", np.uint32), ("answered_at", np.int64), ("cost", np.float64)])
+
+
+class Answers:
+    """The answers of earlier runs by fingerprint. A context manager, for its files.
+
+    :param runs: the newest first: of several answers to one request the first one counts.
+    :param not_before: answers that were given earlier do not count.
+    """
+
+    def __init__(self, runs: Sequence[EarlierRun], *, not_before: dt.datetime | None = None) -> None:
+        self._runs = runs
+        self._not_before = not_before
+        self._stack = contextlib.ExitStack()
+        self._blocks = 0
+        self.parts: list[tuple[EarlierRun, Location]] = []
+
+    def __enter__(self) -> Answers:
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gemini-batch-reuse-")))
+            self._merge(folder)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._columns: dict[str, Any] = {}
+        self._stack.__exit__(kind, error, trace)
+
+    def __len__(self) -> int:
+        return len(self._columns["w0"])
+
+    def _merge(self, folder: Path) -> None:
+        files = {name: folder / name for name in _RECORD.names or ()}
+        with BucketSort(_RECORD, sum(run.answers for run in self._runs)) as sort, contextlib.ExitStack() as stack:
+            for run in self._runs:
+                for records in self._records(run):
+                    sort.add(records)
+            out = {name: stack.enter_context(file.open("wb")) for name, file in files.items()}
+            for records in sort.sorted():
+                # lexsort is stable, so the newest of equal fingerprints stays the first.
+                records = records[np.lexsort((records["w1"], records["w0"]))]
+                same = (records["w0"][1:] == records["w0"][:-1]) & (records["w1"][1:] == records["w1"][:-1])
+                records = records[np.concatenate([[True], ~same])]
+                for name, file in out.items():
+                    file.write(np.ascontiguousarray(records[name]).tobytes())
+        self._columns = {name: _mapped(file, _RECORD[name]) for name, file in files.items()}
+
+    def _records(self, run: EarlierRun) -> Iterator[Any]:
+        numbers: dict[str, int] = {}
+        earliest = None if self._not_before is None else pa.scalar(self._not_before, ORIGIN_FIELDS[0].type)
+        with run.index() as index:
+            for batch in index.iter_batches(batch_size=_INDEX_ROWS):
+                if earliest is not None:
+                    batch = batch.filter(pc.greater_equal(batch.column("answered_at"), earliest))
+                for name in batch.column("part").dictionary.to_pylist():
+                    if name not in numbers:
+                        numbers[name] = len(self.parts)
+                        self.parts.append((run, run.part(name)))
+                part = batch.column("part")
+                of_all = np.array([numbers[name] for name in part.dictionary.to_pylist()], np.uint32)
+                words = words_of(b"".join(batch.column("fingerprint").to_pylist()))
+                records = np.zeros(batch.num_rows, _RECORD)
+                records["w0"], records["w1"] = words[:, 0], words[:, 1]
+                records["part"] = of_all[part.indices.to_numpy()]
+                records["row"] = batch.column("row").to_numpy()
+                records["answered_at"] = batch.column("answered_at").cast(pa.int64()).to_numpy()
+                records["cost"] = batch.column("cost_usd").to_numpy(zero_copy_only=False)
+                yield records
+
+    def find(self, words: Any, has_request: Any) -> Any:
+        """For each row the number of its answer, or -1.
+
+        :param words: uint64, at least two for each row: the first words of the fingerprint.
+        :param has_request: bool for each row.
+        """
+        found = np.full(len(words), -1, np.int64)
+        first, second = self._columns["w0"], self._columns["w1"]
+        rows = np.flatnonzero(has_request)
+        rows = rows[np.argsort(words[rows, 0])]  # neighbours are searched one after the other
+        places = np.searchsorted(first, words[rows, 0])
+        while len(rows):
+            inside = places < len(first)
+            rows, places = rows[inside], places[inside]
+            meets = first[places] == words[rows, 0]
+            rows, places = rows[meets], places[meets]
+            equal = second[places] == words[rows, 1]
+            found[rows[equal]] = places[equal]
+            rows, places = rows[~equal], places[~equal] + 1
+        self._blocks += 1
+        if self._blocks % _BLOCKS == 0:
+            for column in (first, second):
+                _give_back(column)
+        return found
+
+    def columns(self, numbers: Any, *names: str) -> list[Any]:
+        """Values of the records with these numbers."""
+        return [self._columns[name][numbers] for name in names]
+
+
+def _mapped(file: Path, dtype: Any) -> Any:
+    return np.memmap(file, dtype, "r") if file.stat().st_size else np.zeros(0, dtype)
+
+
+def _give_back(column: Any) -> None:
+    """Let go of the pages of a mapped column that have been read, which would count as this process's memory."""
+    mapped = getattr(column, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+@contextlib.contextmanager
+def taken_before(run: Run, manifest: Manifest) -> Iterator[Answers | None]:
+    """What a built run has taken from earlier ones, which may be gone by now; None for a run that was built without reuse."""
+    if manifest.reused_sha256 is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="gemini-batch-reused-") as folder:
+        index = locate(Path(folder) / "index.parquet")
+        reused = run.reused_file(ShardAttempt(0)).parent
+        write_index(run, manifest, index, finished_at=manifest.created_at, folder=reused)
+        with Answers([EarlierRun(run, index, manifest.created_at, manifest.reused_rows, ())]) as answers:
+            yield answers
+
+
+class Reused:
+    """Takes out of a table the rows that earlier runs have answered. A context manager, for its files.
+
+    :param schema: of the carried columns, as ``carry`` has them while the table is read; None: the rows are not kept.
+    """
+
+    def __init__(self, answers: Answers, schema: pa.Schema | None) -> None:
+        self._answers = answers
+        self.rows = SetAside(schema)
+
+    def __enter__(self) -> Reused:
+        self.rows.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.rows.__exit__(kind, error, trace)
+
+    def without(self, blocks: Iterator[Rows]) -> Iterator[Rows]:
+        """The rows that no earlier run has answered."""
+        for rows in blocks:
+            words = rows.words()
+            found = self._answers.find(words, np.asarray(rows.has_request()))
+            chosen = np.flatnonzero(found >= 0)
+            if len(chosen) == 0:
+                yield rows
+                continue
+            self.rows.add(rows, chosen, found[chosen], words[chosen])
+            yield rows.chosen(found < 0)
+
+    def finish(
+        self, run: Run, manifest: Manifest, carry: Carry, *, extra: Sequence[pa.Field], keep_response: bool
+    ) -> tuple[ReusedPart, ...]:
+        """Copy the results of the rows into the run.
+
+        :param manifest: for the metadata of the parts.
+        :param carry: has seen all rows, so that the types of its columns are decided.
+        :param extra: the columns that the run's request adds.
+        """
+        schema = results_schema(carry.decided(), extra=extra, keep_response=keep_response)
+        parts: list[ReusedPart] = []
+        with self.rows.opened() as rows:
+            for first in range(0, rows.rows, _PART_ROWS):
+                numbers = np.concatenate(list(_places(rows, first, min(first + _PART_ROWS, rows.rows))))
+                part = ReusedPart(len(parts), len(numbers))
+                saved = self._write(run, part, manifest, rows, first, numbers, carry, schema)
+                parts.append(ReusedPart(part.number, part.rows, saved))
+        return tuple(parts)
+
+    def _write(
+        self,
+        run: Run,
+        part: ReusedPart,
+        manifest: Manifest,
+        rows: RowBatches,
+        first: int,
+        numbers: Any,
+        carry: Carry,
+        schema: pa.Schema,
+    ) -> float | None:
+        """Write one part. Returns what the answers had cost.
+
+        :param numbers: of the answers, for the rows from ``first`` on.
+        """
+        part_numbers, places, ages, costs = self._answers.columns(numbers, "part", "row", "answered_at", "cost")
+        order = np.lexsort((places, part_numbers))
+        copier = MediaCopier(run, part)
+        with PartWriter(run.reused_file(part.id), schema, part_metadata(manifest)) as writer:
+            bounds = np.flatnonzero(np.diff(part_numbers[order], prepend=-1)).tolist()
+            for start, stop in zip(bounds, [*bounds[1:], len(order)], strict=True):
+                of_part = order[start:stop]
+                earlier, file = self._answers.parts[part_numbers[of_part[0]]]
+                done = 0
+                for answers in _taken(file, places[of_part]):
+                    chosen = of_part[done : done + len(answers)]
+                    own = rows_in(rows, chosen + first)
+                    writer.write(_joined(answers, own, carry, earlier, schema, copier))
+                    done += len(answers)
+        origins = [from_numpy(ages[order]).cast(ORIGIN_FIELDS[0].type), from_numpy_with_nan(costs[order])]
+        with run.origins_file(part.id).writing() as out:
+            pq.write_table(pa.Table.from_arrays(origins, schema=pa.schema(ORIGIN_FIELDS)), out)
+        known = costs[~np.isnan(costs)]
+        return float(known.sum()) if len(known) else None
+
+
+def _places(rows: RowBatches, first: int, last: int) -> Iterator[Any]:
+    for start, batch in zip(rows.starts, rows.batches, strict=True):
+        if start < last and start + batch.num_rows > first:
+            yield batch.column(PLACE).to_numpy()[max(first - start, 0) : last - start]
+
+
+def _taken(file: Location, rows: Any) -> Iterator[pa.RecordBatch]:
+    """Rows of a part, given in ascending order, and repeated where one is wanted twice; only their row groups are read."""
+    with file.open() as content, pq.ParquetFile(content) as part:
+        sizes = [part.metadata.row_group(number).num_rows for number in range(part.num_row_groups)]
+        ends = np.cumsum(sizes)
+        for group in np.unique(np.searchsorted(ends, rows, "right")).tolist():
+            start = int(ends[group]) - sizes[group]
+            for batch in part.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
+                wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.num_rows)]
+                if len(wanted):
+                    yield from _in_pieces(batch, wanted - start)
+                start += batch.num_rows
+
+
+def _in_pieces(batch: pa.RecordBatch, places: Any) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(places), _BATCH_ROWS):
+        yield batch.take(from_numpy(places[start : start + _BATCH_ROWS]))
+
+
+def _joined(
+    answers: pa.RecordBatch, own: pa.RecordBatch, carry: Carry, earlier: EarlierRun, schema: pa.Schema, media: MediaCopier
+) -> pa.RecordBatch:
+    """Results of an earlier run as results of this one."""
+    carried = dict(zip(carry.decided().names, carry.as_decided(own), strict=True))
+    there = set(answers.schema.names) - set(earlier.carried)
+    columns = []
+    for field in schema:
+        if field.name == "key":
+            columns.append(own.column("key").cast(field.type))
+        elif field.name in carried:
+            columns.append(carried[field.name])
+        elif field.name in PAID:
+            columns.append(paid_nothing(field.type, len(answers)))
+        elif field.name == "reused_from":
+            columns.append(constant_string(earlier.uri, len(answers)))
+        elif field.name in there and field.name != "paid_by":
+            column = answers.column(field.name).cast(field.type)
+            columns.append(media.copied(column, own.column("key")) if field.name == "media" else column)
+        else:
+            columns.append(pa.nulls(len(answers), field.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
