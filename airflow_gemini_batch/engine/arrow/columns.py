@@ -65,18 +65,32 @@ def doubles(values: Sequence[float | None]) -> pa.Array:
 
 
 def from_numpy(values: Any) -> pa.Array:
-    """A one-dimensional array of bools, integers or floats, without nulls; of datetimes too."""
+    """A one-dimensional array of bools, integers or floats, without nulls."""
     if values.dtype == np.bool_:
         return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
-    return pa.Array.from_buffers(
-        pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
-    )
+    content = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, content])
 
 
 def from_numpy_with_nan(values: Any) -> pa.Array:
     """An array of floats, null where it is NaN."""
     known = np.packbits(~np.isnan(values), bitorder="little")
     return pa.Array.from_buffers(pa.float64(), len(values), [pa.py_buffer(known), pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def is_valid(column: pa.Array) -> Any:
+    """Bools as numpy has them. The column's own ``is_valid().to_numpy`` would import pandas."""
+    bits = column.buffers()[0] if column.null_count else None
+    if bits is None:
+        return np.full(len(column), column.null_count == 0)
+    flags = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
+    return flags[column.offset : column.offset + len(column)].astype(bool)
+
+
+def with_nan(column: pa.Array) -> Any:
+    """A column of doubles as numpy has it, NaN where it is null."""
+    values = np.frombuffer(column.buffers()[1], np.float64)[column.offset : column.offset + len(column)]
+    return values if column.null_count == 0 else np.where(is_valid(column), values, np.nan)
 
 
 def bools(values: Sequence[bool | None]) -> pa.Array:

@@ -62,7 +62,7 @@ def write_index(run: Run, manifest: Manifest, file: Location, *, finished_at: st
                 records["part"], records["row"] = number, np.arange(first, first + len(records))
                 records["answered_at"], records["cost_usd"] = ages, costs
                 first += len(records)
-                known = np.asarray(fingerprints.is_valid())
+                known = columns.is_valid(fingerprints)
                 records = records[known]
                 words = words_of(bytes.fromhex("".join(fingerprints.drop_null().to_pylist())))
                 for place, (field, _) in enumerate(WORDS):
@@ -96,18 +96,14 @@ def _answers(run: Run, manifest: Manifest, name: PartName, part: Location, now: 
                 fingerprints = columns.strings([old.get(key) for key in fingerprints.to_pylist()])
             if origins is not None:
                 of_batch = next(origins)
-                yield fingerprints, of_batch.column("answered_at").cast(pa.int64()), _with_nan(of_batch.column("cost_usd"))
+                yield fingerprints, of_batch.column("answered_at").cast(pa.int64()), columns.with_nan(of_batch.column("cost_usd"))
             else:
-                yield fingerprints, now, _with_nan(batch.column("cost_usd")) if costs else np.nan
+                yield fingerprints, now, columns.with_nan(batch.column("cost_usd")) if costs else np.nan
 
 
 def _origins(run: Run, name: PartName) -> Iterator[pa.RecordBatch]:
     with run.origins_file(name.id).open() as file, pq.ParquetFile(file) as parquet:
         yield from parquet.iter_batches(batch_size=_BATCH_ROWS)
-
-
-def _with_nan(costs: pa.Array) -> Any:
-    return costs.to_numpy(zero_copy_only=False)
 
 
 def _recomputed(run: Run, manifest: Manifest, part: ShardAttempt) -> dict[str, str]:

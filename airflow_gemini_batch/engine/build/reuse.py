@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.arrow.columns import constant_string, from_numpy, from_numpy_with_nan
+from airflow_gemini_batch.engine.arrow.columns import constant_string, from_numpy, from_numpy_with_nan, with_nan
 from airflow_gemini_batch.engine.build.answer_index import ORIGIN_FIELDS, write_index
 from airflow_gemini_batch.engine.build.carry import Carry
 from airflow_gemini_batch.engine.build.earlier_runs import EarlierRun
@@ -112,7 +112,7 @@ class Answers:
                 records["part"] = of_all[part.indices.to_numpy()]
                 records["row"] = batch.column("row").to_numpy()
                 records["answered_at"] = batch.column("answered_at").cast(pa.int64()).to_numpy()
-                records["cost"] = batch.column("cost_usd").to_numpy(zero_copy_only=False)
+                records["cost"] = with_nan(batch.column("cost_usd"))
                 yield records
 
     def find(self, words: Any, has_request: Any) -> Any:
@@ -191,7 +191,7 @@ class Reused:
         """The rows that no earlier run has answered."""
         for rows in blocks:
             words = rows.words()
-            found = self._answers.find(words, np.asarray(rows.has_request()))
+            found = self._answers.find(words, rows.has_request())
             chosen = np.flatnonzero(found >= 0)
             if len(chosen) == 0:
                 yield rows

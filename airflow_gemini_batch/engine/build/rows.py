@@ -103,7 +103,7 @@ class Rows:
 
     def has_request(self) -> Any:
         """Bools, whether each row has a line."""
-        return self.lines.is_valid()
+        return columns.is_valid(self.lines)
 
     def chosen(self, mask: Any) -> Rows:
         """The rows where the mask is True."""
