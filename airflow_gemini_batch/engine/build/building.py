@@ -23,6 +23,7 @@ from typing import Any, Literal, NoReturn
 
 import msgspec
 
+from airflow_gemini_batch.engine.build.advice import log_advice
 from airflow_gemini_batch.engine.build.differences import describe_differences
 from airflow_gemini_batch.engine.build.earlier_runs import Needs, find_earlier_runs
 from airflow_gemini_batch.engine.build.preflight import check_before_build
@@ -323,6 +324,7 @@ def _build(run: Run, call: _Call, *, owner: str | None) -> Manifest:
     manifest = msgspec.structs.replace(asked, **built._asdict())
     if run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
         log.info("Built %s from %s.", _in_words(manifest), call.source.description)
+        log_advice(manifest)
         return manifest
     # Another try was faster.
     there = run.built()

@@ -31,6 +31,7 @@ from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_ret
 from airflow_gemini_batch.engine.response.extras import Extras, extra_columns
 from airflow_gemini_batch.engine.response.joining import ANSWERED, AWAITED, NOT_SENT, Join
 from airflow_gemini_batch.engine.response.lines import LongLine, OutputLines, open_output
+from airflow_gemini_batch.engine.response.model_status import warn_of_retirement
 from airflow_gemini_batch.engine.response.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
@@ -298,6 +299,8 @@ class _ResultsTable:
         if problems:
             found = [one for place, one in enumerate(found) if place not in problems]
         content = [one.answer for one in found]
+        if content and self.rows == 0:
+            warn_of_retirement(content[0].response)
         own = {
             **extra,
             "text": columns.strings([answer.text for answer in content]),
