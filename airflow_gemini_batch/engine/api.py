@@ -18,6 +18,7 @@ from airflow_gemini_batch.engine.gemini.job_fetching import fetch_jobs
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.cancellation import cancel_run
+from airflow_gemini_batch.engine.run.job_progress import ProgressWriter
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location, locate
@@ -182,14 +183,25 @@ def drive(
             return state
         refusals, patient = state.refusals, True
         wake = wait(
-            client, state, deadline=state.until(deadline, now=time.time()), poll_interval=options.poll_interval, sleep=sleep
+            run,
+            client,
+            state,
+            deadline=state.until(deadline, now=time.time()),
+            poll_interval=options.poll_interval,
+            sleep=sleep,
         )
         if wake.why == "timeout":
             raise give_up(run, client, options)
 
 
 def wait(
-    client: GeminiClient, state: Waiting, *, deadline: float, poll_interval: float, sleep: Callable[[float], None] = time.sleep
+    run: Run,
+    client: GeminiClient,
+    state: Waiting,
+    *,
+    deadline: float,
+    poll_interval: float,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Wake:
     """Sleep in this process until the run can go on.
 
@@ -200,11 +212,13 @@ def wait(
     """
     wake_at = None if state.retry_in is None else time.time() + state.retry_in
     watch = Watch(state.jobs, poll_interval, deadline, wake_at, state.late)
-    progress = Progress()
+    progress, hint = Progress(), ProgressWriter(run)
     while True:
         fetched = fetch_jobs(client, state.jobs)
-        for line in progress.lines((job for job in fetched.values() if isinstance(job, Job)), now=time.monotonic()):
+        jobs = [job for job in fetched.values() if isinstance(job, Job)]
+        for line in progress.lines(jobs, now=time.monotonic()):
             log.info("%s", line)
+        hint.write(jobs, now=time.time())
         decision = watch.on_fetched(fetched.values(), now=time.time())
         if isinstance(decision, Sleep):
             sleep(decision.seconds)

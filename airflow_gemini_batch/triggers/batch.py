@@ -28,6 +28,7 @@ from airflow_gemini_batch.triggers.poller import Poller, shared_poller
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.client import Endpoint
+    from airflow_gemini_batch.engine.run.job_progress import ProgressWriter
 
 #: Seconds. Airflow gives ``on_kill`` 30 (``[triggerer] on_kill_timeout``): first the task's state is asked for, then the ledger
 #: is written, then the jobs are cancelled. The first request of a new triggerer to Airflow has taken 11 seconds.
@@ -184,13 +185,15 @@ class GeminiBatchTrigger(BaseTrigger):
 
     async def _watch_with(self, poller: Poller, notifications: JobNotifications, watch: Watch, decision: Sleep | Wake) -> Wake:
         """Watch over one client. Raises ApiKeyError when its key is refused."""
-        progress = Progress()
+        progress, hint = Progress(), await asyncio.to_thread(self._progress_hint)
         while True:
             # A time that has already passed still gets its check: a job may have ended in the meantime.
             seen = await notifications.fetch(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
             watch.poll_interval = notifications.interval(self.poll_interval)
-            for line in progress.lines((job for job in seen.values() if isinstance(job, Job)), now=time.monotonic()):
+            jobs = [job for job in seen.values() if isinstance(job, Job)]
+            for line in progress.lines(jobs, now=time.monotonic()):
                 self.log.info("%s", line)
+            await asyncio.to_thread(hint.write, jobs, now=time.time())
             decision = watch.on_fetched(seen.values(), now=time.time())
             if isinstance(decision, Wake):
                 if isinstance(decision.error, ApiKeyError):
@@ -198,6 +201,18 @@ class GeminiBatchTrigger(BaseTrigger):
                 return decision
             for error in {str(answer) for answer in seen.values() if isinstance(answer, ServiceError)}:
                 self.log.warning("%s Checking again in %.0f s.", error, decision.seconds)
+
+    def _progress_hint(self) -> ProgressWriter:
+        """Where what was seen of the jobs is kept for people; nowhere, if the run lies where this process cannot see it."""
+        from airflow_gemini_batch._locations import locate
+        from airflow_gemini_batch.engine.run.job_progress import ProgressWriter
+        from airflow_gemini_batch.engine.run.layout import Run
+
+        try:
+            return ProgressWriter(None if self.destination is None else Run(locate(self.destination)))
+        except Exception as error:  # the wait does not depend on it
+            self.log.debug("The progress is not kept: %r", error)
+            return ProgressWriter(None)
 
     async def _endpoint(self) -> Endpoint:
         return await GeminiHook(self.gemini_conn_id).aendpoint()

@@ -13,7 +13,7 @@ BASE = ("errors", "options", "printable", "rates", "reasons", "specs", "arrow", 
 
 #: In the order of the data's way; the last three see everything.
 LAYERS = (
-    *("costs", "gemini", "run", "source", "request", "build", "submit", "wait", "response", "collect", "finish"),
+    *("costs", "gemini", "run", "source", "request", "build", "submit", "wait", "response", "collect", "finish", "report"),
     *("advance", "api", "cleanup"),
 )
 _RANKS = {**dict.fromkeys(BASE, 0), **{layer: rank for rank, layer in enumerate(LAYERS, start=1)}}

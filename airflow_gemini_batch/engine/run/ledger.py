@@ -7,6 +7,7 @@
     <id>.landed.json       both parts of the tables are written; their counts
     <id>.redrive.json      which of its rows are resubmitted, as which shards
     <id>.seen.json         how far the job had come when it was last checked: a hint
+    progress.json          how far all jobs were, for people (see ``job_progress``): a hint
     known.json             what earlier passes have read of all these: a hint (see ``snapshot``)
 
 Facts are created once and never rewritten, so no crash can take back what was known. Three are not facts but can be found out

@@ -10,6 +10,7 @@ run that it was written for. Without it, or when it is torn, the files themselve
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 import msgspec
 
@@ -38,12 +39,16 @@ class Known(msgspec.Struct):
 class Snapshot:
     """The ledger of a run as one listing shows it. Facts written since then are not in it."""
 
-    def __init__(self, run: Run, manifest: Manifest) -> None:
+    def __init__(self, run: Run, manifest: Manifest, names: Collection[str] | None = None) -> None:
+        """
+        :param names: the files of the ledger, from a caller that has listed it; None: it is listed here.
+        """
         self.run = run
         self.manifest = manifest
         self.ledger = Ledger(run)
         self._facts: dict[str, set[str]] = {}
-        names = [file.name for file in run.ledger_folder.children()]
+        if names is None:
+            names = [file.name for file in run.ledger_folder.children()]
         for name in names:
             part, _, rest = name.partition(".")
             self._facts.setdefault(part, set()).add(rest.partition("-")[0].partition(".")[0])

@@ -8,13 +8,14 @@ that becomes visible when it is complete.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import errno
 import hashlib
 import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -229,6 +230,18 @@ class Location:
         names = sorted({str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths} - {self.name, ""})
         return [self / name for name in names]
 
+    def times(self) -> dict[str, float | None]:
+        """The files directly below, by name, and when each was written, in seconds since the epoch; None where the store does
+        not say. Empty when the folder does not exist."""
+        self._forget()
+        try:
+            found: list[Any] = self.fs.ls(self.path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        finally:
+            self._forget()
+        return {str(entry["name"]).rsplit("/", 1)[-1]: _written_at(entry) for entry in found if entry["type"] == "file"}
+
     def folders(self) -> list[Location]:
         """The folders directly below, by name; empty when this one does not exist."""
         self._forget()
@@ -307,6 +320,20 @@ class Location:
                 f"Cannot write {self.uri}: {error.strerror or error}. {remedy or _WRITE_REMEDIES[errno.EACCES]} "
                 "What is already there is intact; run the same again to go on."
             ) from error
+
+
+def _written_at(entry: Mapping[str, Any]) -> float | None:
+    """The time of an entry in a listing, under the name that its file system has for it."""
+    for name in ("mtime", "LastModified", "last_modified", "updated", "modified", "created"):
+        value = entry.get(name)
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
+        if isinstance(value, dt.datetime):
+            return value.timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+    return None
 
 
 def _flush(file: IO[bytes]) -> None:
