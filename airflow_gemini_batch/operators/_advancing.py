@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_gemini_batch import _metrics
 from airflow_gemini_batch.engine.errors import RefusedError
+from airflow_gemini_batch.operators._outcome import announce
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -58,7 +60,13 @@ class AdvancesRun(_Operator):
                 case "timeout":
                     raise give_up(self.run_here, client, self.options)
             options = self.options_of_pass(context)
-            return self._advance(self.run_here, client, options, event["deadline"], event["refusals"], patient=True)
+            summary = self._advance(self.run_here, client, options, event["deadline"], event["refusals"], patient=True)
+        return self.finished(context, summary)
+
+    def finished(self, context: Context, summary: dict[str, Any]) -> dict[str, Any]:
+        """The summary of a finished run, after others have been told of it."""
+        announce(context, self.outlets, summary)
+        return summary
 
     def cancel_jobs(self, why: str) -> None:
         """Cancel the run's jobs. Airflow gives a killed task about five seconds for this."""
@@ -87,6 +95,8 @@ class AdvancesRun(_Operator):
         from airflow_gemini_batch.engine.advance import Waiting, advance
 
         state = advance(run, client, options, refusals=refusals, patient=patient)
+        if isinstance(state, Waiting) and state.refusals > refusals:
+            _metrics.count("refusals", state.refusals - refusals)
         if not isinstance(state, Waiting):
             return state.as_dict()
         self.wait_in_triggerer(

@@ -11,6 +11,7 @@ from airflow_gemini_batch.engine.specs import RequestSpec
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._advancing import AdvancesRun
 from airflow_gemini_batch.operators._arguments import check_arguments
+from airflow_gemini_batch.operators._lineage import HasLineage
 from airflow_gemini_batch.operators.base import TableOperator, owner_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 
-class GeminiBatchOperator(AdvancesRun, TableOperator):
+class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
     """Send a table through the Gemini Batch API and write ``results`` and ``dead_letter`` at the destination.
 
     The task may be retried, cleared or killed at any time. It resumes where it stopped, and no request is paid for twice. It
@@ -112,4 +113,5 @@ class GeminiBatchOperator(AdvancesRun, TableOperator):
         with self.one_pass(context), self.connect() as client:
             run = self.run_here
             build_run(run, self.question, self.options, if_exists=self.if_exists, owner=owner_of(context), client=client)
-            return self.carry_through(run, client, self.options, deadline)
+            summary = self.carry_through(run, client, self.options, deadline)
+        return self.finished(context, summary)

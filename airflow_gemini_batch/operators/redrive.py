@@ -11,6 +11,7 @@ from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._advancing import AdvancesRun
 from airflow_gemini_batch.operators._arguments import check_arguments
+from airflow_gemini_batch.operators._lineage import HasLineage
 from airflow_gemini_batch.operators.base import GeminiOperator, owner_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 
-class GeminiBatchRedriveOperator(AdvancesRun, GeminiOperator):
+class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
     """Resubmit dead letters of a finished run, and write the answers into the same tables.
 
     The requests are sent as they were built, so schema, carried columns and keys stay, and results replace the dead letters. The
@@ -84,7 +85,8 @@ class GeminiBatchRedriveOperator(AdvancesRun, GeminiOperator):
             reopened = self._reopen(run, context, client)
             if isinstance(reopened, Summary):
                 return reopened.as_dict()
-            return self.carry_through(run, client, reopened, deadline)
+            summary = self.carry_through(run, client, reopened, deadline)
+        return self.finished(context, summary)
 
     def options_of_pass(self, context: Context) -> BatchOptions:
         reopened = self._reopen(self.run_here, context, None)

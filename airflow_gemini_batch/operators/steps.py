@@ -37,6 +37,8 @@ from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._arguments import check_arguments
+from airflow_gemini_batch.operators._lineage import HasLineage
+from airflow_gemini_batch.operators._outcome import announce
 from airflow_gemini_batch.operators.base import GeminiOperator, ShardStep, TableOperator, label_of, owner_of
 
 if TYPE_CHECKING:
@@ -251,7 +253,7 @@ class GeminiBatchDownloadOperator(ShardStep):
         return part
 
 
-class GeminiBatchFinishOperator(GeminiOperator):
+class GeminiBatchFinishOperator(HasLineage, GeminiOperator):
     """Check that every row is in exactly one table, write ``summary.json`` and return it as a plain dict.
 
     It runs when all steps before it have ended, successfully or not, and fails if a shard is missing. Then repeat that shard's
@@ -286,7 +288,9 @@ class GeminiBatchFinishOperator(GeminiOperator):
         from airflow_gemini_batch.engine.finish.summary import finish_run
 
         with self.one_pass(context):
-            return finish_run(self.run_here, max_dead_letter_ratio=self.options.max_dead_letter_ratio).as_dict()
+            summary = finish_run(self.run_here, max_dead_letter_ratio=self.options.max_dead_letter_ratio).as_dict()
+        announce(context, self.outlets, summary)
+        return summary
 
 
 def shard_of(reference: ShardReference) -> tuple[Run, Shard]:

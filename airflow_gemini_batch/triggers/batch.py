@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_gemini_batch import _metrics
 from airflow_gemini_batch._task_states import task_has_ended
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, ServiceError
 from airflow_gemini_batch.engine.gemini.jobs import Job
@@ -102,11 +103,13 @@ class GeminiBatchTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         watch = Watch(self.jobs, self.poll_interval, self.until, self.wake_at, self.late)
+        started = time.monotonic()
         try:
             wake = await (self._watch_jobs(watch) if self.jobs else _sleep_through(watch))
             why, message = wake.why, wake.message
         except GeminiBatchError as error:
             why, message = "error", str(error)
+        _metrics.timing("wait", time.monotonic() - started, why=why)
         event = {"why": why, "message": message, "deadline": self.deadline, "refusals": self.refusals}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from airflow_gemini_batch import _metrics
+
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
     from airflow_gemini_batch.engine.gemini.job_fetching import Fetched
@@ -84,6 +86,7 @@ class Poller:
                     await asyncio.wait_for(self._joined.wait(), seconds)
                 continue  # a newcomer may be due earlier
             waiters, self._waiters = self._waiters, []
+            _metrics.count("polls")
             try:
                 fetched = await asyncio.to_thread(fetch_jobs, self._client, {name for waiter in waiters for name in waiter.jobs})
             except Exception as error:
