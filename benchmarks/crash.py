@@ -123,8 +123,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const="search",
         default="",
-        choices=["search", "dedupe"],
-        help="search: do not look for a job before a create; dedupe: do not see that rows are equal. The harness must find what "
+        choices=["search", "dedupe", "reuse"],
+        help="search: do not look for a job before a create; dedupe: do not see that rows are equal; reuse: find no "
+        "earlier answers. The harness must find what "
         "is paid for twice",
     )
     parser.add_argument("--home", type=Path, help="folder for the runs (default: in memory)")

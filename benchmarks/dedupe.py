@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -96,17 +98,40 @@ def measured(table: Path, *, dedupe: bool) -> dict[str, float]:
 
 
 def measure(table: Path, folder: Path, dedupe: bool) -> None:
-    imported = _peak()
+    memory = PeakMemory()
     started, cpu = time.perf_counter(), time.process_time()
     shared = build(table, folder, dedupe=dedupe)
-    figures = {"cpu": time.process_time() - cpu, "seconds": time.perf_counter() - started, "MB": _peak() - imported}
+    figures = {"cpu": time.process_time() - cpu, "seconds": time.perf_counter() - started, "MB": memory.stop()}
     print(json.dumps({**figures, "shared": shared}))
 
 
-def _peak() -> float:
-    """MB. What getrusage says includes the peak of the process that has started this one."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024
+class PeakMemory(threading.Thread):
+    """Watches how much memory this process takes beyond what it takes now.
+
+    Pages of files do not count: the system takes them back when it needs them. (What getrusage says includes the peak of the
+    process that has started this one.)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._ended = threading.Event()
+        self._first = self._peak = _memory()
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(0.02):
+            self._peak = max(self._peak, _memory())
+
+    def stop(self) -> float:
+        """MB."""
+        self._ended.set()
+        self.join()
+        return (self._peak - self._first) / 2**20
+
+
+def _memory() -> int:
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(shared)) * resource.getpagesize()
 
 
 def compare(rows: int, rounds: int, *, equal: bool) -> bool:

@@ -10,6 +10,7 @@ runner             runs one scenario with its crashes, from the first call to th
 source_table       the table that is run, and which of its rows repeat another row's request
 audit              compares the tables with the source, and counts the jobs that the service created
 copies_audit       compares the rows that did not pay themselves with those that paid
+reuse_audit        compares the rows that took an earlier run's answer with that run
 runner_processes   processes that run scenarios in parallel, each with its own service
 plan               chooses the scenario to run next
 report             the figures

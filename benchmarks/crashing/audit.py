@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crashing.copies_audit import copied_rows, wrong_copies
+from crashing.reuse_audit import answers_by_body, reused_rows, wrong_reuse
 from crashing.source_table import CARRIED, requests_of
 
 _ATTEMPT = re.compile(r"^gb-\S+ shard \d+ attempt (\d+)\b")
@@ -30,6 +31,20 @@ class CreatedJob(NamedTuple):
 
     display_name: str
     requests: int | None = None
+    name: str = ""
+
+
+class EarlierRun(NamedTuple):
+    """A finished run whose answers another one takes over.
+
+    :param uri: as the run that reuses it was given it.
+    :param folder: where it is now.
+    :param jobs: each job that the service created for it.
+    """
+
+    uri: str
+    folder: str
+    jobs: Sequence[CreatedJob]
 
 
 @dataclass
@@ -51,6 +66,8 @@ class Findings:
     :param wrongly_paid: by how many the requests that were paid are more, or fewer, than those that were to be paid.
     :param copies: rows that another row has paid for.
     :param wrong_copies: rows that are not what became of the row that paid, and rows that paid for what another one has paid for.
+    :param reused: rows that an earlier run has answered.
+    :param wrong_reuse: rows that are not what that run has answered, and rows that were not reused although they could have been.
     """
 
     rows: int = 0
@@ -70,6 +87,8 @@ class Findings:
     wrongly_paid: int = 0
     copies: int = 0
     wrong_copies: int = 0
+    reused: int = 0
+    wrong_reuse: int = 0
 
     def add(self, other: Findings) -> None:
         for name, value in asdict(other).items():
@@ -84,15 +103,24 @@ class Findings:
 #: The counts that are 0 for a correct run.
 ERRORS = (
     "lost", "duplicated", "mismatched", "unknown_keys", "duplicate_jobs", "wrong_summaries", "wrongly_paid", "wrong_copies",
+    "wrong_reuse",
 )  # fmt: skip
 
 
-def audit(destination: str, source: str, jobs: Sequence[CreatedJob], *, raw_requests: bool = False) -> Findings:
+def audit(
+    destination: str,
+    source: str,
+    jobs: Sequence[CreatedJob],
+    *,
+    raw_requests: bool = False,
+    earlier: EarlierRun | None = None,
+) -> Findings:
     """Compare the tables of a finished run with its source, key by key and text by text, and the jobs with its requests.
 
     :param destination, source: local paths.
     :param jobs: each job that the service created. Only those whose name starts with ``gb-`` count.
     :param raw_requests: whether the run took its requests from the source's column.
+    :param earlier: the run whose answers this one was to take over.
     """
     expected = pq.read_table(source)
     folder = Path(destination)
@@ -107,9 +135,15 @@ def audit(destination: str, source: str, jobs: Sequence[CreatedJob], *, raw_requ
     findings.mismatched = _mismatched(expected, results, "text") + _mismatched(expected, dead_letter, "request")
     findings.copies = copied_rows(results) + copied_rows(dead_letter)
     findings.wrong_copies = wrong_copies(expected, results, dead_letter)
+    answered: dict[str, dict[str, Any]] = {}
+    if earlier is not None:
+        answered = answers_by_body(_table(Path(earlier.folder) / "results"))
+        names = ({job.name for job in earlier.jobs}, {job.name for job in jobs})
+        findings.reused = reused_rows(results)
+        findings.wrong_reuse = wrong_reuse(expected, results, answered, earlier.uri, *names)
     findings.wrong_summaries = int(not _is_correct(folder / "summary.json", findings))
     _count_jobs(findings, jobs)
-    _count_requests(findings, jobs, requests_of(expected, raw=raw_requests))
+    _count_requests(findings, jobs, requests_of(expected, raw=raw_requests, answered=answered.keys()))
     return findings
 
 
@@ -133,7 +167,7 @@ def _count_requests(findings: Findings, jobs: Sequence[CreatedJob], requests: in
 
 def _table(folder: Path) -> pa.Table:
     parts = [pq.ParquetFile(part).read() for part in sorted(folder.glob("[!._]*.parquet"))]
-    columns = ["key", "paid_by", *CARRIED, "text" if folder.name == "results" else "request"]
+    columns = ["key", "paid_by", "reused_from", *CARRIED, "text" if folder.name == "results" else "request"]
     return pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
 
 
@@ -164,6 +198,6 @@ def _is_correct(summary: Path, findings: Findings) -> bool:
         content: dict[str, Any] = json.loads(summary.read_bytes())
     except (OSError, ValueError):
         return False
-    names = ("rows", "results", "dead_letter", "deduplicated", "balanced")
-    expected = (findings.rows, findings.results, findings.dead_letter, findings.copies, True)
+    names = ("rows", "results", "dead_letter", "deduplicated", "reused", "balanced")
+    expected = (findings.rows, findings.results, findings.dead_letter, findings.copies, findings.reused, True)
     return tuple(content.get(name) for name in names) == expected

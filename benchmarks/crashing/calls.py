@@ -25,6 +25,7 @@ from airflow_gemini_batch import (
 )
 from airflow_gemini_batch.engine.api import run_batch
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
+from airflow_gemini_batch.engine.build.reuse import Reused
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.submit.submission import Submission
@@ -57,7 +58,8 @@ class RunTarget:
 
     :param raw_requests: take the requests from the source's column; the service refuses some of them.
     :param sabotage: ``search``: do not look for an earlier job before a create. ``dedupe``: do not see that rows are equal. The
-        harness must find what is paid for twice.
+        harness must find what is paid for twice. ``reuse``: find no earlier answers.
+    :param reuse: the destination of an earlier run, whose results are taken over.
     """
 
     url: str
@@ -70,6 +72,7 @@ class RunTarget:
     transport: Literal["file", "inline"] = "file"
     raw_requests: bool = False
     sabotage: str = ""
+    reuse: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ def in_child(target: RunTarget, call: Call, rule: KillRule) -> Callable[[ReportP
             Submission._search = lambda *_, **__: None  # type: ignore[method-assign]
         if target.sabotage == "dedupe":
             Duplicates.without = lambda _, blocks: blocks  # type: ignore[method-assign]
+        if target.sabotage == "reuse":
+            Reused.without = lambda _, blocks: blocks  # type: ignore[method-assign]
         BoundaryWatcher(pipe, rule, target.destination).install()
         extra = {"request_timeout": waits.timeout}
         connection = {"conn_type": "gemini", "password": target.key, "host": target.url, "extra": extra}
@@ -114,6 +119,7 @@ def _run_batch(target: RunTarget, call: Call) -> tuple[str, Any]:
         destination=target.destination,
         key="id",
         carry=list(CARRIED),
+        reuse=target.reuse or None,
         options=_options(target),
         endpoint=Endpoint(api_key=target.key, base_url=target.url, request_timeout=target.waits.timeout),
     )
@@ -165,6 +171,7 @@ def _arguments(target: RunTarget, call: Call) -> dict[str, Any]:
         "destination": target.destination,
         "key": "id",
         "carry": list(CARRIED),
+        "reuse": target.reuse or None,
     }
     by_operator: dict[str, dict[str, Any]] = {
         "batch": arguments,

@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 
 from crashing.source_table import CARRIED
 
-_TOKENS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "tool_tokens", "total_tokens")
+TOKENS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "tool_tokens", "total_tokens")
 #: What a row has of its own, whoever has paid for it.
-_OWN = {"key", "paid_by", "cost_usd", *CARRIED, *_TOKENS}
+OWN = {"key", "paid_by", "reused_from", "cost_usd", *CARRIED, *TOKENS}
 
 
 def copied_rows(table: pa.Table) -> int:
@@ -23,7 +23,8 @@ def wrong_copies(expected: pa.Table, results: pa.Table, dead_letter: pa.Table) -
     """
     asked = dict(zip(expected["id"].to_pylist(), expected["body"].to_pylist(), strict=True))
     number = {key: row for row, key in enumerate(asked)}
-    paid = [key for table in (results, dead_letter) for key in table.filter(table["paid_by"].is_null())["key"].to_pylist()]
+    paid = results.filter(pc.and_(results["paid_by"].is_null(), results["reused_from"].is_null()))["key"].to_pylist()
+    paid += dead_letter.filter(dead_letter["paid_by"].is_null())["key"].to_pylist()
     too_many = len(paid) - len({asked.get(key, key) for key in paid})
     return too_many + sum(_wrong_in(table, asked, number) for table in (results, dead_letter))
 
@@ -41,10 +42,10 @@ def _wrong_in(table: pa.Table, asked: dict[str, str], number: dict[str, int]) ->
         for key, payer, is_there in zip(keys, paid_by, payers.is_valid().to_pylist(), strict=True)
     ]
     checks = [answers["paid_by"].is_null().to_pylist()]
-    checks += [copies[name].is_null().to_pylist() for name in _TOKENS if name in copies.column_names]
+    checks += [copies[name].is_null().to_pylist() for name in TOKENS if name in copies.column_names]
     checks += [[cost == 0 for cost in copies["cost_usd"].to_pylist()]]
     for name in copies.column_names:
-        if name not in _OWN:
+        if name not in OWN:
             pairs = zip(copies[name].to_pylist(), answers[name].to_pylist(), strict=True)
             checks.append([own == answer for own, answer in pairs])
     return sum(not all(row) for row in zip(right, *checks, strict=True))

@@ -100,6 +100,7 @@ class Report:
             f"results              {found.results:,}",
             f"dead letters         {found.dead_letter:,}",
             f"copies               {found.copies:,}: rows that share another row's request",
+            f"reused               {found.reused:,}: rows that an earlier run has answered",
             f"requests paid per distinct fingerprint: {_ratio(found)} ({found.paid:,} of {found.requests:,}; "
             f"{found.paid_again:,} more in later attempts)",
             f"lost                 {found.lost}",
@@ -110,6 +111,7 @@ class Report:
             f"wrong summaries      {found.wrong_summaries}",
             f"wrongly paid         {found.wrongly_paid}",
             f"wrong copies         {found.wrong_copies}",
+            f"wrong reuse          {found.wrong_reuse}",
             f"never-ending runs    {sum(bool(outcome.not_finished) for outcome in self.failed)}",
             f"seconds              {seconds:.0f} (seed {self.seed})",
         ]

@@ -6,11 +6,11 @@ import random
 import shutil
 import signal
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from crashing.audit import CreatedJob, Findings, audit
+from crashing.audit import CreatedJob, EarlierRun, Findings, audit
 from crashing.boundaries import KillRule
 from crashing.call_sequences import call_sequence
 from crashing.calls import Call, RunTarget, Waits, in_child
@@ -21,6 +21,9 @@ from crashing.source_table import write_source
 
 #: A run that has not finished after so many calls is an error: it may never end.
 _MOST_CALLS = 150
+
+#: After the name of an earlier run that was moved away.
+_MOVED = "-moved"
 
 #: Larger tables take longer to upload and to check, so their requests get more time.
 _WAITS_OF_LARGE_TABLES = Waits(timeout=6.0, lease=10.0, listing_lag=3.0)
@@ -90,7 +93,10 @@ class Runner:
         self._waits = waits
         self._sabotage = sabotage
 
-    def run(self, order: Order, scenario: Scenario, source: str) -> Outcome:
+    def run(self, order: Order, scenario: Scenario, source: str, first_source: str = "") -> Outcome:
+        """
+        :param first_source: of the first day, where the scenario reuses its answers.
+        """
         folder = self._home / f"{scenario.name}-{order.seed}"
         folder.mkdir()
         dice = random.Random(order.seed)
@@ -111,11 +117,17 @@ class Runner:
             raw_requests=scenario.raw_requests,
             sabotage=self._sabotage,
         )
+        before: list[CreatedJob] = []
+        if scenario.reuses:
+            first = replace(target, source=first_source, destination=str(folder / "day-1"), shard_rows=scenario.rows)
+            run_in_child(in_child(first, Call("run_batch"), KillRule()), log=folder / "log")
+            before = self._service.created(first)
+            target = replace(target, reuse=first.destination)
         outcome = _Run(self._service, scenario, order, dice, target, folder / "log").until_finished()
         outcome.faults = self._service.faults_fired()
-        jobs = self._service.created(target)
+        jobs = [job for job in self._service.created(target) if job not in before]
         if not outcome.not_finished:
-            outcome.findings = run_in_child(_audited(target, source, jobs), log=folder / "log")
+            outcome.findings = run_in_child(_audited(target, source, jobs, before), log=folder / "log")
         if not outcome.not_finished and Findings(**outcome.findings).errors == 0:
             shutil.rmtree(folder)
         else:
@@ -123,11 +135,18 @@ class Runner:
         return outcome
 
 
-def _audited(target: RunTarget, source: str, jobs: list[CreatedJob]) -> Any:
+def _audited(target: RunTarget, source: str, jobs: list[CreatedJob], before: list[CreatedJob]) -> Any:
     def function(pipe: ReportPipe) -> tuple[str, Any]:
-        return "finished", asdict(audit(target.destination, source, jobs, raw_requests=target.raw_requests))
+        earlier = EarlierRun(target.reuse, _place_of(target.reuse), before) if target.reuse else None
+        return "finished", asdict(audit(target.destination, source, jobs, raw_requests=target.raw_requests, earlier=earlier))
 
     return function
+
+
+def _place_of(earlier: str) -> str:
+    """Where an earlier run is now."""
+    moved = earlier + _MOVED
+    return moved if Path(moved).exists() else earlier
 
 
 @dataclass
@@ -170,8 +189,13 @@ class _Run:
         return best.ending, best.value
 
     def _change_source(self) -> None:
-        """Once the run is built, its source gets one row less, or is deleted."""
-        if not self.scenario.source_changes or not (Path(self.target.destination) / "_run" / "manifest.json").exists():
+        """Once the run is built, its source gets one row less, or is deleted; and the run that it reuses may be moved away."""
+        if not (Path(self.target.destination) / "_run" / "manifest.json").exists():
+            return
+        earlier = Path(self.target.reuse)
+        if self.scenario.reuses and earlier.exists() and self.dice.random() < 0.5:
+            earlier.rename(f"{earlier}{_MOVED}")
+        if not self.scenario.source_changes:
             return
         source = Path(self.target.source)
         if source.exists():

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from crashing.calls import Waits
 from crashing.child_process import ReportPipe, run_in_child
 from crashing.runner import Order, Outcome, Runner
-from crashing.scenarios import BY_NAME
+from crashing.scenarios import BY_NAME, Scenario
 from crashing.services import ExternalService, OwnEmulator, Service
 from crashing.source_table import write_source
 
@@ -90,7 +89,7 @@ def _serve(connection: Connection, settings: Settings, home: Path) -> None:
             scenario = BY_NAME[order.scenario]
             rows = scenario.rows if scenario.rows < 10_000 else settings.rows
             try:
-                connection.send(runner.run(order, scenario, _source(home, rows, scenario.repeats)))
+                connection.send(runner.run(order, scenario, *_sources(home, rows, scenario)))
             except Exception:
                 connection.send(traceback.format_exc())
     finally:
@@ -104,16 +103,18 @@ def _service(settings: Settings, home: Path) -> Service:
     return ExternalService(settings.url, settings.key, settings.model, home)
 
 
-def _source(home: Path, rows: int, repeats: bool) -> str:
-    path = home / f"rows-{rows}{'-repeats' if repeats else ''}.parquet"
+def _sources(home: Path, rows: int, scenario: Scenario) -> list[str]:
+    """The source of a run, and that of the day before where the scenario reuses its answers."""
+    return [_source(home, rows, scenario.repeats, day) for day in ((2, 1) if scenario.reuses else (1,))]
+
+
+def _source(home: Path, rows: int, repeats: bool, day: int) -> str:
+    path = home / f"rows-{rows}{'-repeats' if repeats else ''}-day-{day}.parquet"
     if not path.exists():
-        run_in_child(_writing(path, rows, repeats), log=home / "source.log")
+
+        def function(pipe: ReportPipe) -> tuple[str, None]:
+            write_source(str(path), rows, repeats=repeats, day=day)
+            return "finished", None
+
+        run_in_child(function, log=home / "source.log")
     return str(path)
-
-
-def _writing(path: Path, rows: int, repeats: bool) -> Callable[[ReportPipe], tuple[str, None]]:
-    def function(pipe: ReportPipe) -> tuple[str, None]:
-        write_source(str(path), rows, repeats=repeats)
-        return "finished", None
-
-    return function

@@ -35,6 +35,8 @@ class Scenario:
     :param source_changes: whether the source changes, or is deleted, once the run is built.
     :param transport: how requests reach the service: in a file, or inside the create request.
     :param repeats: about 40 % of the rows repeat the request of an earlier row, mostly of another shard.
+    :param reuses: the rows of a second day, of which 1 % have changed; the run of the first day is given as ``reuse``. Once the
+        run is built, that of the first day may be moved away.
     :param aim: part of the names of boundaries at which random kills happen more often.
     """
 
@@ -53,6 +55,7 @@ class Scenario:
     raw_requests: bool = False
     source_changes: bool = False
     repeats: bool = False
+    reuses: bool = False
     aim: str = ""
 
 
@@ -94,6 +97,11 @@ def _failing_payers(dice: random.Random) -> tuple[Fault, ...]:
 def _same_failing_payers(dice: random.Random) -> tuple[Fault, ...]:
     """The same rows and jobs in every run, so that all runs of a sweep reach the same boundaries."""
     return _failing_payers(random.Random(2))
+
+
+def _some_without_result(dice: random.Random) -> tuple[Fault, ...]:
+    """Two rows have no result on any day, so there is none to be reused."""
+    return (*_SHUFFLED, RowFault(do="safety", keys=("k5", "k9")))
 
 
 def _bad_network(dice: random.Random) -> tuple[Fault, ...]:
@@ -221,6 +229,39 @@ SCENARIOS: tuple[Scenario, ...] = (
         faults=_failing_payers,
         repeats=True,
         duration=2.5,
+        weight=2,
+    ),
+    Scenario(
+        "reuse",
+        "the rows of a second day, of which 1 % have changed; the others take the answers of the first day",
+        rows=200,
+        shard_rows=2,
+        faults=_some_without_result,
+        reuses=True,
+        aim="reused",
+        swept=True,
+        weight=3,
+    ),
+    Scenario(
+        "reuse-operator",
+        "the same with the one-task operator",
+        form="operator",
+        rows=200,
+        shard_rows=2,
+        faults=_some_without_result,
+        reuses=True,
+        aim="reused",
+        weight=1,
+    ),
+    Scenario(
+        "reuse-concurrent",
+        "two tries at the same time; rows repeat requests of that day and of the day before",
+        tries="concurrent",
+        rows=200,
+        shard_rows=2,
+        faults=_some_without_result,
+        repeats=True,
+        reuses=True,
         weight=2,
     ),
     Scenario("large", "larger tables", rows=60_000, shard_rows=15_000, duration=6.0, weight=0),

@@ -74,7 +74,7 @@ class OwnEmulator:
 
     def created(self, target: RunTarget) -> list[CreatedJob]:
         entries = [entry for entry in self._process.journal("create") if entry["project"] == f"project-{self._project}"]
-        return [CreatedJob(entry["display_name"], entry["requests"]) for entry in entries]
+        return [CreatedJob(entry["display_name"], entry["requests"], entry["job"]) for entry in entries]
 
     def faults_fired(self) -> int:
         """HTTP and job faults. Faults of rows are not counted."""
@@ -114,7 +114,7 @@ class ExternalService:
             expected = {token_of(manifest, shard) for shard in shards if manifest is not None}
             with GeminiClient(Endpoint(api_key=self.key, base_url=self.url)) as client:
                 jobs = [job for job in client.list_jobs() if token_of_display_name(job.display_name) in expected]
-                return "finished", [(job.display_name, job.stats.total or None) for job in jobs]
+                return "finished", [(job.display_name, job.stats.total or None, job.name) for job in jobs]
 
         return [CreatedJob(*job) for job in run_in_child(function, log=self._home / "listing.log")]
 

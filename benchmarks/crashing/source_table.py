@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+#: On the second day the rows with this remainder by a hundred ask something else: 1 % of them.
+_CHANGED = 37
+#: On the second day the carried columns have the values of rows that come so much later.
+_LATER = 1000
 
 #: A row repeats the request of an earlier one where its mark has one of these remainders by five.
 _REPEATS = (0, 1)
@@ -38,13 +43,18 @@ CARRIED: dict[str, tuple[pa.DataType, Callable[[int], Any]]] = {
 }
 
 
-def write_source(path: str, rows: int, *, repeats: bool = False) -> None:
+def write_source(path: str, rows: int, *, repeats: bool = False, day: int = 1) -> None:
     """Write a Parquet file of rows, each with a text of its own, which the answer repeats.
 
     :param repeats: whether some rows have the text of an earlier row instead (``first_asked``).
+    :param day: 2: the same keys; all carried columns have other values, but only 1 % of the rows another text.
     """
     asked = [first_asked(row) if repeats else row for row in range(rows)]
-    columns = {name: pa.array(map(value, range(rows)), kind) for name, (kind, value) in CARRIED.items()}
+    values = range(rows)
+    if day == 2:
+        asked = [row + _LATER if row % 100 == _CHANGED else row for row in asked]
+        values = range(_LATER, _LATER + rows)
+    columns = {name: pa.array(map(value, values), kind) for name, (kind, value) in CARRIED.items()}
     columns["body"] = pa.array(map(body_of, asked))
     keys = pa.array([f"k{row}" for row in range(rows)])
     pq.write_table(pa.table({"id": keys, "request": [_raw_request(row) for row in asked], **columns}), path)
@@ -72,13 +82,14 @@ def payers(rows: int) -> list[str]:
     return sorted({f"k{first_asked(row)}" for row in range(rows) if first_asked(row) != row})
 
 
-def requests_of(source: pa.Table, *, raw: bool) -> int:
-    """How many requests of a source differ, and are taken by the service.
+def requests_of(source: pa.Table, *, raw: bool, answered: Collection[str] = ()) -> int:
+    """How many requests of a source differ, and are to be paid: the service takes them, and no earlier run has the answer.
 
     :param raw: whether the run takes them from the column ``request``.
+    :param answered: texts that an earlier run has answers for.
     """
     if not raw:
-        return len(source["body"].unique())
+        return len(set(source["body"].to_pylist()).difference(answered))
     return sum("temperature" not in request for request in source["request"].unique().to_pylist())
 
 

@@ -28,7 +28,7 @@ from airflow_gemini_batch.engine.run.shard_inputs import DUPLICATE_FIELDS, RowBa
 #: Rows that are put into order at a time.
 _BATCH_ROWS = 1 << 14
 #: Rows that are looked up at a time; fewer where their requests are large.
-_LOOKED_UP_ROWS = 1 << 14
+_LOOKED_UP_ROWS = 1 << 13
 _LOOKED_UP_BYTES = 8 << 20
 
 
@@ -61,6 +61,7 @@ class Duplicates:
                 stop = start + len(rows)
                 yield self._left(rows, is_new[start:stop], payers[start:stop])
                 start = stop
+        self._table.close()  # before the keys are compared, which takes memory too
 
     def _left(self, rows: Rows, is_new: Any, payers: Any) -> Rows:
         """Set aside the rows of a block that are not new; the others."""
@@ -75,7 +76,6 @@ class Duplicates:
 
         :param carry: has seen all rows, so that the types of its columns are decided.
         """
-        self._table.close()
         if self.rows.rows == 0:
             return tuple(shards)
         with self.rows.opened() as rows:

@@ -1,7 +1,7 @@
 """Which row of a table asked for something first: a hash table of fingerprints for tables of any length.
 
-In memory are 6 bytes for each slot, which is 8 to 16 bytes for each distinct request: a number, and two bytes of the fingerprint,
-which tell nearly all rows apart. The fingerprints themselves are in a file, and are compared whenever two rows seem equal: the
+In memory are 5 bytes for each slot, which is 7 to 14 bytes for each distinct request: a number, and a byte of the fingerprint,
+which tells most rows apart. The fingerprints themselves are in a file, and are compared whenever two rows seem equal: the
 answer is exact. Rows are looked up in a few passes of numpy, so it pays to add thousands at a time.
 """
 
@@ -38,12 +38,14 @@ class FingerprintTable:
 
     def __init__(self, slots: int = _FIRST_SLOTS) -> None:
         """:param slots: a power of two."""
-        self._slots, self._marks = np.full(slots, _EMPTY, np.int32), np.zeros(slots, np.uint16)
+        self._slots, self._marks = np.full(slots, _EMPTY, np.int32), np.zeros(slots, np.uint8)
         self._file = tempfile.TemporaryFile(prefix="gemini-batch-fingerprints-", buffering=0)  # noqa: SIM115 - see close()
         self._known: Any = np.zeros((0, _WORDS), np.uint64)
         self._rows = self._taken = 0
 
     def close(self) -> None:
+        """Give back all memory, and the file."""
+        self._slots, self._marks = np.zeros(0, np.int32), np.zeros(0, np.uint8)
         self._known = np.zeros((0, _WORDS), np.uint64)
         self._file.close()
 
@@ -142,7 +144,7 @@ class FingerprintTable:
             numbers = self._slots[start : start + _BLOCK]
             is_held[numbers[numbers != _EMPTY]] = True
         del self._slots, self._marks  # the new ones must not need memory beside the old ones
-        self._slots, self._marks = np.full(slots, _EMPTY, np.int32), np.zeros(slots, np.uint16)
+        self._slots, self._marks = np.full(slots, _EMPTY, np.int32), np.zeros(slots, np.uint8)
         mask = slots - 1
         for start in range(0, self._rows, _BLOCK):  # in the order of the file
             held = np.flatnonzero(is_held[start : start + _BLOCK])
@@ -167,8 +169,8 @@ def _first_slots(words: Any, mask: int) -> Any:
 
 
 def _marks(words: Any) -> Any:
-    """Of each fingerprint two bytes, of another word than that which chooses the slot."""
-    return (words[:, 1] >> np.uint64(48)).astype(np.uint16)
+    """Of each fingerprint one byte, of another word than that which chooses the slot."""
+    return (words[:, 1] >> np.uint64(56)).astype(np.uint8)
 
 
 def _same(some: Any, others: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from crashing.audit import CreatedJob, Findings, audit
+from crashing.audit import CreatedJob, EarlierRun, Findings, audit
 from crashing.source_table import CARRIED, body_of, first_asked, write_source
 
 ROWS = 9
@@ -28,7 +28,8 @@ def carried(row: int) -> Row:
 
 def schema(table: str) -> pa.Schema:
     types = {name: kind for name, (kind, _) in CARRIED.items()} | {"clock": pa.string(), "kind": pa.string()}
-    own = {"text": pa.string(), "response_id": pa.string(), "total_tokens": pa.int64()}
+    own = {"text": pa.string(), "response_id": pa.string(), "total_tokens": pa.int64(), "job": pa.string()}
+    own["reused_from"] = pa.string()
     if table == "dead_letter":
         own = {"request": pa.string(), "reason": pa.string()}
     paid = {"cost_usd": pa.float64(), "paid_by": pa.string()}
@@ -37,7 +38,8 @@ def schema(table: str) -> pa.Schema:
 
 def answered(row: int, **changed: Any) -> Row:
     paid = {"total_tokens": 9, "cost_usd": 0.5, "paid_by": None}
-    return {"key": f"k{row}", **carried(row), "text": body_of(row), "response_id": f"answer {row}", **paid, **changed}
+    answer = {"text": body_of(row), "response_id": f"answer {row}", "job": "batches/today", "reused_from": None}
+    return {"key": f"k{row}", **carried(row), **answer, **paid, **changed}
 
 
 def dead(row: int, **changed: Any) -> Row:
@@ -55,17 +57,31 @@ def dead(row: int, **changed: Any) -> Row:
 Change = Callable[[list[Row], list[Row]], None]
 
 
-def audit_of(
-    folder: Path, results: list[Row], dead_letter: list[Row], jobs: list[CreatedJob], summary: dict[str, Any]
-) -> Findings:
-    rows = len(results) + len(dead_letter)
-    copies = sum(row["paid_by"] is not None for row in (*results, *dead_letter))
+def write_run(folder: Path, results: list[Row], dead_letter: list[Row]) -> None:
     for name, table in (("results", results), ("dead_letter", dead_letter)):
-        (folder / "run" / name).mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(table, schema(name)), folder / "run" / name / "part-00000-0.parquet")
-    counts = {"results": len(results), "dead_letter": len(dead_letter), "deduplicated": copies, "balanced": True}
-    (folder / "run" / "summary.json").write_text(json.dumps({"rows": rows, **counts, **summary}))
-    return audit(str(folder / "run"), str(folder / "source.parquet"), jobs)
+        (folder / name).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(table, schema(name)), folder / name / "part-00000-0.parquet")
+
+
+def audit_of(
+    folder: Path,
+    results: list[Row],
+    dead_letter: list[Row],
+    jobs: list[CreatedJob],
+    summary: dict[str, Any],
+    earlier: EarlierRun | None = None,
+) -> Findings:
+    write_run(folder / "run", results, dead_letter)
+    counts = {
+        "rows": len(results) + len(dead_letter),
+        "results": len(results),
+        "dead_letter": len(dead_letter),
+        "deduplicated": sum(row["paid_by"] is not None for row in (*results, *dead_letter)),
+        "reused": sum(row["reused_from"] is not None for row in results),
+        "balanced": True,
+    }
+    (folder / "run" / "summary.json").write_text(json.dumps({**counts, **summary}))
+    return audit(str(folder / "run"), str(folder / "source.parquet"), jobs, earlier=earlier)
 
 
 @pytest.fixture
@@ -160,7 +176,7 @@ def test_requests_are_not_counted_where_the_service_does_not_say_how_many_a_job_
     assert (found.requests, found.paid, found.errors) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("wrong", [{"results": 4}, {"deduplicated": 1}, {"balanced": False}])
+@pytest.mark.parametrize("wrong", [{"results": 4}, {"deduplicated": 1}, {"reused": 1}, {"balanced": False}])
 def test_a_summary_that_disagrees_with_the_tables_is_found(wrong: dict[str, Any], audited: Callable[..., Findings]) -> None:
     assert audited(**wrong).wrong_summaries == 1
 
@@ -246,5 +262,68 @@ def test_a_wrong_copy_is_found(change: Change, audited_repeats: Callable[..., Fi
 
 def test_a_copy_with_the_carried_columns_of_its_payer_is_found(audited_repeats: Callable[..., Findings]) -> None:
     found = audited_repeats(in_row(FIRST_COPY, **{**carried(PAYER), "body": body_of(PAYER)}))
+
+    assert (found.mismatched, found.errors) == (1, 1)
+
+
+# --- rows that an earlier run has answered
+
+DAY_ROWS = 40
+#: Row 37 asks something else on the second day, and row 5 had no result on the first one.
+CHANGED, UNANSWERED = 37, 5
+LATER = 1000
+FIRST_JOB = CreatedJob("gb-a shard 0 attempt 0", DAY_ROWS, "batches/yesterday")
+SECOND_JOB = CreatedJob("gb-b shard 0 attempt 0", 2, "batches/today")
+
+
+@pytest.fixture
+def audited_reuse(tmp_path: Path) -> Callable[..., Findings]:
+    """A function that audits a finished run that has reused answers, after changing it."""
+
+    def audit_changed(change: Change = lambda *_: None) -> Findings:
+        write_source(str(tmp_path / "source.parquet"), DAY_ROWS, day=2)
+        first = [answered(row, job=FIRST_JOB.name) for row in range(DAY_ROWS) if row != UNANSWERED]
+        write_run(tmp_path / "moved", first, [dead(UNANSWERED)])
+        reused = {"reused_from": "first", "job": FIRST_JOB.name, "total_tokens": None, "cost_usd": 0.0}
+        results = [answered(row, **reused) for row in range(DAY_ROWS) if row not in (CHANGED, UNANSWERED)]
+        results += [answered(CHANGED, text=body_of(CHANGED + LATER)), answered(UNANSWERED)]
+        for result in results:
+            row = int(result["key"][1:])
+            result |= {**carried(row + LATER), "body": body_of(row + LATER if row == CHANGED else row)}
+        change(results, [])
+        earlier = EarlierRun("first", str(tmp_path / "moved"), [FIRST_JOB])
+        return audit_of(tmp_path, results, [], [SECOND_JOB], {}, earlier)
+
+    return audit_changed
+
+
+def test_rows_that_reuse_an_answer_are_correct(audited_reuse: Callable[..., Findings]) -> None:
+    found = audited_reuse()
+
+    assert found.errors == 0
+    assert (found.rows, found.reused, found.requests, found.paid) == (DAY_ROWS, DAY_ROWS - 2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(in_row(8, response_id="answer 9"), id="the answer of another row"),
+        pytest.param(in_row(8, job=SECOND_JOB.name), id="an answer of the second day"),
+        pytest.param(in_row(8, reused_from="elsewhere"), id="another run"),
+        pytest.param(in_row(8, reused_from=None, total_tokens=9, cost_usd=0.5, job=SECOND_JOB.name), id="not reused"),
+        pytest.param(in_row(8, total_tokens=9), id="tokens"),
+        pytest.param(in_row(8, cost_usd=None), id="no cost"),
+        pytest.param(in_row(CHANGED, reused_from="first"), id="reused although it has changed"),
+        pytest.param(in_row(UNANSWERED, job=FIRST_JOB.name), id="paid on the first day"),
+    ],
+)
+def test_a_wrong_answer_of_an_earlier_run_is_found(change: Change, audited_reuse: Callable[..., Findings]) -> None:
+    found = audited_reuse(change)
+
+    assert (found.wrong_reuse, found.errors) == (1, 1)
+
+
+def test_a_reused_row_with_the_carried_columns_of_the_first_day_is_found(audited_reuse: Callable[..., Findings]) -> None:
+    found = audited_reuse(in_row(8, **carried(8)))
 
     assert (found.mismatched, found.errors) == (1, 1)
