@@ -35,9 +35,17 @@ def options_of(arguments: argparse.Namespace) -> BatchOptions:
 
 
 def log_to_stderr() -> None:
-    """Show the progress, without a line for each HTTP request."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    """Show what happens: all events as lines, or warnings only above the bar of a terminal."""
+    from airflow_gemini_batch.engine.wait.reports import shared_console, shows_bar
+
+    console = shared_console()
+    if not shows_bar(console):
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        return
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=console, show_path=False, markup=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
 
 
 def print_summary(summary: Summary, *, as_json: bool) -> None:

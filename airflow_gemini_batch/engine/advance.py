@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from airflow_gemini_batch.engine.collect.download import collect, download, lost_job, unnamed_output
@@ -40,6 +41,7 @@ from airflow_gemini_batch.engine.run.ledger import Landed
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.submit.submission import Submission
 from airflow_gemini_batch.engine.wait.in_flight import job_of, stuck_in
+from airflow_gemini_batch.engine.wait.progress import Standing
 from airflow_gemini_batch.engine.wait.waiting import PASSING, is_settled, quota_wait, without_output
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class Waiting:
     :param done: shards that have been collected, of ``shards``.
     :param only_collecting: whether nothing is left but outputs that the service has not given yet.
     :param late: jobs that have ended well and have not named their output.
+    :param standing: how far the run is, without what the jobs have done so far.
+    :param seen: the jobs as this pass has seen them, those that it has just created left out.
     """
 
     jobs: tuple[str, ...]
@@ -68,6 +72,8 @@ class Waiting:
     shards: int = 0
     only_collecting: bool = False
     late: tuple[str, ...] = ()
+    standing: Standing = field(default_factory=Standing)
+    seen: tuple[Job, ...] = ()
 
     def until(self, deadline: float, *, now: float) -> float:
         """When to give up waiting. Outputs that have been paid for have a timeout of their own, which ``advance`` keeps."""
@@ -90,13 +96,11 @@ def advance(
         this_pass = _Pass(run, client, options, Snapshot(run, run.built()), patient)
         states = this_pass.collect()
         submitted = this_pass.submit(states, refusals)
-        this_pass.snapshot.save()
         waiting = _waiting(states, submitted)
         if waiting.done < waiting.shards:
-            log.info(
-                "%s: %d of %d shards done, %d jobs active.",
-                run.destination, waiting.done, waiting.shards, len(waiting.jobs) - len(waiting.late),
-            )  # fmt: skip
+            waiting = replace(waiting, standing=this_pass.standing(states))
+        this_pass.snapshot.save()
+        if waiting.done < waiting.shards:
             return waiting
     try:
         return finish_run(run, max_dead_letter_ratio=options.max_dead_letter_ratio)
@@ -112,12 +116,14 @@ class _ShardState:
         ended and the output cannot be had now; ``unsubmitted``: it has no job yet.
     :param job: the job to wait for, where there is one.
     :param wake_in: seconds until there is something to do for it besides waiting for its job.
+    :param seen: the job as it was fetched, where that says something and it is waited for.
     """
 
     shard: Shard
     stage: Literal["done", "active", "uncollected", "unsubmitted"]
     job: str | None = None
     wake_in: float | None = None
+    seen: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +150,7 @@ def _waiting(states: Sequence[_ShardState], submitted: _Submitted) -> Waiting:
         shards=len(states),
         only_collecting=only_collecting,
         late=tuple(late),
+        seen=tuple(state.seen for state in states if state.seen is not None),
     )
 
 
@@ -241,7 +248,7 @@ class _Pass:
             return self._collect(shard, job)
         if job.is_terminal:
             return self._without_output(shard, job, unnamed_output(job))
-        return _ShardState(shard, "active", name, self._progress(shard, job)), ()
+        return _ShardState(shard, "active", name, self._progress(shard, job), job), ()
 
     def _collect(self, shard: Shard, job: Job | None) -> tuple[_ShardState, tuple[Shard, ...]]:
         try:
@@ -269,7 +276,21 @@ class _Pass:
             log.warning("%s The job of shard %s has ended; asking for its output again later.", error, shard.id)
             return _ShardState(shard, "uncollected", wake_in=_ASK_AGAIN * (0.5 + random.random())), ()
         log.info("%s has ended and does not name its output yet.", job)
-        return _ShardState(shard, "uncollected", job.name, left if left > 0 else _ASK_AGAIN), ()
+        return _ShardState(shard, "uncollected", job.name, left if left > 0 else _ASK_AGAIN, job), ()
+
+    def standing(self, states: Sequence[_ShardState]) -> Standing:
+        """How far the run is, without what its waiting jobs have done so far."""
+        asked = [state for state in states if state.shard.requests]
+        done = [state.shard.id for state in asked if state.stage == "done"]
+        costs = [usd for part in done if (usd := self.snapshot.usd(part)) is not None]
+        requests = sum(shard.requests for shard in self.snapshot.manifest.shards)
+        return Standing(
+            requests=requests,
+            done=max(0, requests - sum(state.shard.requests for state in asked if state.stage != "done")),
+            jobs=len(asked),
+            jobs_done=len(done),
+            usd=math.fsum(costs) if costs else None,
+        )
 
     def _give_up(self, shard: Shard, name: str, *, why: ServiceError | None = None) -> tuple[_ShardState, tuple[Shard, ...]]:
         return self._redrive(shard, lost_job(self.run, shard, name, self.options, why=why))
@@ -277,6 +298,7 @@ class _Pass:
     def _redrive(self, shard: Shard, landed: Landed) -> tuple[_ShardState, tuple[Shard, ...]]:
         pieces = redrive(self.run, self.snapshot.manifest, shard, self.options, landed=landed)
         self.snapshot.remember_redrive(shard.id, pieces)
+        self.snapshot.remember_cost(shard.id, landed)
         return _ShardState(shard, "done"), pieces
 
     def _progress(self, shard: Shard, job: Job) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,10 +22,8 @@ from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.specs import RequestSpec
-from airflow_gemini_batch.engine.wait.progress import Progress
+from airflow_gemini_batch.engine.wait.reports import LogReport, Report, report_to
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
-
-log = logging.getLogger(__name__)
 
 
 def run_batch(
@@ -45,6 +42,7 @@ def run_batch(
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
     storage_options: dict[str, Any] | None = None,
+    progress: bool | None = None,
 ) -> Summary:
     """Send a table through the Gemini Batch API and wait until its results and dead letters are written.
 
@@ -77,6 +75,8 @@ def run_batch(
         ``GEMINI_API_KEY``.
     :param storage_options: passed to the fsspec file system of source and destination, such as ``{"key": …, "secret": …}`` for
         ``s3://``. Default: none.
+    :param progress: whether to draw a progress bar, instead of writing lines to the log. Default: None, a bar in a terminal, and
+        in a notebook that has ipywidgets.
 
     Returns the run's ``Summary``: counts of rows, results and dead letters, tokens and jobs.
 
@@ -91,9 +91,9 @@ def run_batch(
     spec = RunSpec(source, request, model, key, tuple(carry), dedupe, uris_of(reuse), labels, sample, place)
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
-    with GeminiClient(endpoint or Endpoint()) as client:
+    with GeminiClient(endpoint or Endpoint()) as client, report_to(progress) as report:
         build_run(run, spec, options, if_exists=if_exists, client=client)
-        return drive(run, client, options, deadline=deadline)
+        return drive(run, client, options, deadline=deadline, report=report)
 
 
 def _opener(storage_options: dict[str, Any] | None) -> Callable[[str], Location]:
@@ -106,6 +106,7 @@ def collect(
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
     storage_options: dict[str, Any] | None = None,
+    progress: bool | None = None,
 ) -> Summary:
     """Finish a run that was built, without its source: all that is needed lies in the run's folder and at the service.
 
@@ -116,6 +117,7 @@ def collect(
     :param options: as for ``run_batch``; give the ones that the run was started with.
     :param endpoint: as for ``run_batch``. The key must belong to the project that the jobs were created in.
     :param storage_options: passed to the fsspec file system of the destination. Default: none.
+    :param progress: as for ``run_batch``.
 
     Returns the run's summary. Raises DestinationError when the folder holds no run; the other errors are those of ``run_batch``.
     """
@@ -124,8 +126,8 @@ def collect(
     run.built()
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
-    with GeminiClient(endpoint or Endpoint()) as client:
-        return drive(run, client, options, deadline=deadline)
+    with GeminiClient(endpoint or Endpoint()) as client, report_to(progress) as report:
+        return drive(run, client, options, deadline=deadline, report=report)
 
 
 def redrive(
@@ -136,6 +138,7 @@ def redrive(
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
     storage_options: dict[str, Any] | None = None,
+    progress: bool | None = None,
 ) -> Summary:
     """Resubmit dead letters of a finished run, into the same tables, and wait for them.
 
@@ -147,7 +150,7 @@ def redrive(
         ``MALFORMED_FUNCTION_CALL``. Default: see ``keys``.
     :param keys: dead letters with one of these keys. Default, if ``reasons`` is not given either: all that are retryable.
     :param options: as for ``run_batch``; ``keep_response`` and ``media_to`` are always those of the run.
-    :param endpoint, storage_options: as for ``run_batch``.
+    :param endpoint, storage_options, progress: as for ``run_batch``.
 
     Returns the new summary; the old one when no dead letter is selected. Raises InputError for an unknown reason, for keys that
     are not dead letters, and for a run that is not finished; the other errors are those of ``run_batch``.
@@ -157,11 +160,11 @@ def redrive(
     options = BatchOptions.of(options)
     selection = Selection.of(reasons, keys)
     deadline = time.time() + options.timeout.total_seconds()
-    with GeminiClient(endpoint or Endpoint()) as client:
+    with GeminiClient(endpoint or Endpoint()) as client, report_to(progress) as report:
         reopened = reopen(run, selection, options, token=uuid.uuid4().hex, client=client)
         if isinstance(reopened, Summary):
             return reopened
-        return drive(run, client, reopened, deadline=deadline)
+        return drive(run, client, reopened, deadline=deadline, report=report)
 
 
 def drive(
@@ -170,25 +173,25 @@ def drive(
     options: BatchOptions,
     *,
     deadline: float,
+    report: Report | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
 ) -> Summary:
     """Advance and wait, in this process, until the run is finished.
 
     :param deadline: seconds since the epoch. Raises WaitTimeoutError when it passes.
+    :param report: is told how far the run is. Default: None, the log.
+    :param sleep, clock: of whoever lets time pass differently.
     """
-    refusals, patient = 0, False
+    refusals, patient, report = 0, False, report or LogReport()
     while True:
         state = advance(run, client, options, refusals=refusals, patient=patient)
         if isinstance(state, Summary):
             return state
         refusals, patient = state.refusals, True
+        until = state.until(deadline, now=clock())
         wake = wait(
-            run,
-            client,
-            state,
-            deadline=state.until(deadline, now=time.time()),
-            poll_interval=options.poll_interval,
-            sleep=sleep,
+            run, client, state, deadline=until, poll_interval=options.poll_interval, report=report, sleep=sleep, clock=clock
         )
         if wake.why == "timeout":
             raise give_up(run, client, options)
@@ -201,25 +204,27 @@ def wait(
     *,
     deadline: float,
     poll_interval: float,
+    report: Report | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
 ) -> Wake:
     """Sleep in this process until the run can go on.
 
     :param deadline: seconds since the epoch.
     :param poll_interval: seconds between two checks of the jobs.
+    :param report: is told after each check how far the run is. Default: None, the log.
 
     Raises ServiceError when the service refuses to be asked.
     """
-    wake_at = None if state.retry_in is None else time.time() + state.retry_in
+    wake_at = None if state.retry_in is None else clock() + state.retry_in
     watch = Watch(state.jobs, poll_interval, deadline, wake_at, state.late)
-    progress, hint = Progress(), ProgressWriter(run)
+    hint, report = ProgressWriter(run), report or LogReport()
     while True:
         fetched = fetch_jobs(client, state.jobs)
-        jobs = [job for job in fetched.values() if isinstance(job, Job)]
-        for line in progress.lines(jobs, now=time.monotonic()):
-            log.info("%s", line)
-        hint.write(jobs, now=time.time())
-        decision = watch.on_fetched(fetched.values(), now=time.time())
+        seen = [job for job in fetched.values() if isinstance(job, Job)]
+        report(seen, state.standing, now=clock())
+        hint.write(seen, now=clock())
+        decision = watch.on_fetched(fetched.values(), now=clock())
         if isinstance(decision, Sleep):
             sleep(decision.seconds)
         elif decision.error is not None:

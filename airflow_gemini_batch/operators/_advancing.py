@@ -7,6 +7,7 @@ waiting is left; so a pass may be repeated at any point, by a retry, a cleared t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_gemini_batch import _metrics
@@ -30,6 +31,8 @@ class AdvancesRun(_Operator):
 
     options: BatchOptions
     deferrable: bool
+    #: What was logged before this pass (see ``engine.wait.progress``).
+    _marks: Sequence[Any] = ()
 
     def carry_through(self, run: Run, client: GeminiClient, options: BatchOptions, deadline: float) -> dict[str, Any]:
         """Take the run to its end and return its summary; wait in the worker slot, or defer.
@@ -60,6 +63,8 @@ class AdvancesRun(_Operator):
                 case "timeout":
                     raise give_up(self.run_here, client, self.options)
             options = self.options_of_pass(context)
+            # Events of an earlier version have no marks.
+            self._marks = event.get("marks", ())
             summary = self._advance(self.run_here, client, options, event["deadline"], event["refusals"], patient=True)
         return self.finished(context, summary)
 
@@ -92,13 +97,19 @@ class AdvancesRun(_Operator):
         patient: bool = False,
     ) -> dict[str, Any]:
         """Advance the run as far as possible; return its summary or defer."""
+        import msgspec
+
         from airflow_gemini_batch.engine.advance import Waiting, advance
+        from airflow_gemini_batch.engine.wait.progress import Progress
 
         state = advance(run, client, options, refusals=refusals, patient=patient)
         if isinstance(state, Waiting) and state.refusals > refusals:
             _metrics.count("refusals", state.refusals - refusals)
         if not isinstance(state, Waiting):
             return state.as_dict()
+        progress = Progress(self._marks)
+        for line in progress.lines(state.seen, state.standing, now=time.time()):
+            self.log.info("%s", line)
         self.wait_in_triggerer(
             jobs=state.jobs,
             late=state.late,
@@ -109,4 +120,6 @@ class AdvancesRun(_Operator):
             refusals=state.refusals,
             cancel_on_kill=self._cancels_on_kill,
             destination=run.destination.uri,
+            standing=msgspec.to_builtins(state.standing),
+            marks=progress.marks,
         )

@@ -12,16 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_gemini_batch import _metrics
 from airflow_gemini_batch._task_states import task_has_ended
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, ServiceError
 from airflow_gemini_batch.engine.gemini.jobs import Job
-from airflow_gemini_batch.engine.wait.progress import Progress
+from airflow_gemini_batch.engine.wait.progress import Progress, Standing
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.triggers.notifications import JobNotifications, job_notifications
@@ -41,8 +42,8 @@ _LONGEST_LEDGER_WRITE = 10.0
 class GeminiBatchTrigger(BaseTrigger):
     """Wait until one of several jobs needs attention, a time comes, or the deadline passes; fire one event and end.
 
-    The event is ``{"why": "settled" | "time" | "timeout" | "error", "message": str, "deadline": float, "refusals": int}``: what
-    the task needs to resume, apart from what the run and the service hold.
+    The event is ``{"why": "settled" | "time" | "timeout" | "error", "message": str, "deadline": float, "refusals": int,
+    "marks": list}``: what the task needs to resume, apart from what the run and the service hold.
 
     :param gemini_conn_id: The connection's id; the key is read from it here and stored nowhere.
     :param jobs: Names of the jobs (``batches/…``). None: only wait for ``wake_at``.
@@ -50,6 +51,8 @@ class GeminiBatchTrigger(BaseTrigger):
     :param deadline: When to give up, in seconds since the epoch: by the wall clock, because the trigger may resume in
         another process. The event returns it.
     :param late: The jobs that are known to have ended without naming their output. Default: none.
+    :param standing: How far the run is without these jobs, for the log (see ``engine.wait.progress``). Default: not known.
+    :param marks: What was logged before, and when; the event returns it. Default: nothing.
     :param until: When to give up, where that is later than the deadline: the last wait for what has been paid for may be longer.
     :param wake_at: When there is something else to do, in seconds since the epoch. Default: never.
     :param refusals: How often in a row a submission has been refused for quota; the event returns it.
@@ -71,6 +74,8 @@ class GeminiBatchTrigger(BaseTrigger):
         destination: str | None = None,
         until: float | None = None,
         late: Sequence[str] = (),
+        standing: Mapping[str, Any] | None = None,
+        marks: Sequence[Sequence[float]] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.gemini_conn_id = gemini_conn_id
@@ -83,6 +88,8 @@ class GeminiBatchTrigger(BaseTrigger):
         self.destination = destination
         self.until = deadline if until is None else until
         self.late = list(late)
+        self.standing = None if standing is None else dict(standing)
+        self.marks = [list(mark) for mark in marks]
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -98,19 +105,28 @@ class GeminiBatchTrigger(BaseTrigger):
                 "destination": self.destination,
                 "until": self.until,
                 "late": self.late,
+                "standing": self.standing,
+                "marks": self.marks,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         watch = Watch(self.jobs, self.poll_interval, self.until, self.wake_at, self.late)
         started = time.monotonic()
+        progress = Progress(self.marks)
         try:
-            wake = await (self._watch_jobs(watch) if self.jobs else _sleep_through(watch))
+            wake = await (self._watch_jobs(watch, progress) if self.jobs else _sleep_through(watch))
             why, message = wake.why, wake.message
         except GeminiBatchError as error:
             why, message = "error", str(error)
         _metrics.timing("wait", time.monotonic() - started, why=why)
-        event = {"why": why, "message": message, "deadline": self.deadline, "refusals": self.refusals}
+        event = {
+            "why": why,
+            "message": message,
+            "deadline": self.deadline,
+            "refusals": self.refusals,
+            "marks": [list(mark) for mark in progress.marks],
+        }
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -167,7 +183,7 @@ class GeminiBatchTrigger(BaseTrigger):
         if unknown:
             self.log.warning("%s, as seen from this process, does not know %s.", self.destination, ", ".join(unknown))
 
-    async def _watch_jobs(self, watch: Watch) -> Wake:
+    async def _watch_jobs(self, watch: Watch, progress: Progress) -> Wake:
         webhooks = await GeminiHook(self.gemini_conn_id).awebhook_settings()
         endpoint = await self._endpoint()
         async with job_notifications(webhooks, self.jobs) as notifications:
@@ -177,7 +193,7 @@ class GeminiBatchTrigger(BaseTrigger):
             while True:
                 try:
                     async with shared_poller(endpoint) as poller:
-                        return await self._watch_with(poller, notifications, watch, decision)
+                        return await self._watch_with(poller, notifications, watch, progress, decision)
                 except ApiKeyError as refused:
                     # The wait may last for days, and keys are rotated.
                     renewed = await self._endpoint()
@@ -186,15 +202,18 @@ class GeminiBatchTrigger(BaseTrigger):
                     self.log.info("The key was refused, but connection %s has a new one, which is used now.", self.gemini_conn_id)
                     endpoint, decision = renewed, Sleep(0.0)
 
-    async def _watch_with(self, poller: Poller, notifications: JobNotifications, watch: Watch, decision: Sleep | Wake) -> Wake:
+    async def _watch_with(
+        self, poller: Poller, notifications: JobNotifications, watch: Watch, progress: Progress, decision: Sleep | Wake
+    ) -> Wake:
         """Watch over one client. Raises ApiKeyError when its key is refused."""
-        progress, hint = Progress(), await asyncio.to_thread(self._progress_hint)
+        standing = None if self.standing is None else msgspec.convert(self.standing, Standing)
+        hint = await asyncio.to_thread(self._progress_hint)
         while True:
             # A time that has already passed still gets its check: a job may have ended in the meantime.
             seen = await notifications.fetch(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
             watch.poll_interval = notifications.interval(self.poll_interval)
             jobs = [job for job in seen.values() if isinstance(job, Job)]
-            for line in progress.lines(jobs, now=time.monotonic()):
+            for line in progress.lines(jobs, standing, now=time.time()):
                 self.log.info("%s", line)
             await asyncio.to_thread(hint.write, jobs, now=time.time())
             decision = watch.on_fetched(seen.values(), now=time.time())

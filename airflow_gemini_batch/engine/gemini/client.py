@@ -33,6 +33,7 @@ from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.jobs import Job, parse_job
 from airflow_gemini_batch.engine.gemini.names import is_job_name
 from airflow_gemini_batch.engine.gemini.page_tokens import PageTokens
+from airflow_gemini_batch.engine.gemini.quiet import quiet_libraries
 from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.gemini.sdk import expected_warnings
 from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, mask_keys, translated
@@ -122,6 +123,7 @@ class GeminiClient:
     """Synchronous calls. Keep one and reuse it (making one costs about 100 ms); close it or use it in a ``with``."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        quiet_libraries()
         self.endpoint = endpoint
         self._http = hooked_client(endpoint.url())
         self._sdk = genai.Client(

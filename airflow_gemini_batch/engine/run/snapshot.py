@@ -16,7 +16,7 @@ import msgspec
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
-from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
 from airflow_gemini_batch.engine.run.storage import Location
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,14 @@ class Known(msgspec.Struct):
     :param jobs: shard attempt -> the name of its job, while it has not landed.
     :param redrives: shard attempt -> the shards in which rows of it were resubmitted.
     :param closed: shard attempts of which nothing was resubmitted.
+    :param usd: shard attempt -> what its requests cost, once it has landed; None where that is not known.
     """
 
     run_id: str
     jobs: dict[str, str] = {}
     redrives: dict[str, tuple[Shard, ...]] = {}
     closed: set[str] = set()
+    usd: dict[str, float | None] = {}
 
 
 class Snapshot:
@@ -79,6 +81,18 @@ class Snapshot:
                 return None
             self.remember_redrive(part, decided.shards)
         return known.redrives.get(id, ())
+
+    def usd(self, part: ShardAttempt) -> float | None:
+        """What a shard that has landed cost; None where that is not known."""
+        id, known = str(part), self._known.usd
+        if id not in known:
+            self.remember_cost(part, self.ledger.landed(part))
+        return known[id]
+
+    def remember_cost(self, part: ShardAttempt, landed: Landed | None) -> None:
+        """Keep for the next pass what a shard that has landed cost."""
+        cost = None if landed is None else landed.cost
+        self._known.usd[str(part)] = cost.usd if cost is not None and (cost.priced or not cost.unpriced) else None
 
     def remember_job(self, part: ShardAttempt, name: str) -> None:
         """Keep for the next pass which job was recorded in this one."""

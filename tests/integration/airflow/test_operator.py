@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -259,3 +260,18 @@ def test_labels_are_rendered_and_kept(describe: Describe, tmp_path: Path, caplog
     assert "{{" not in summary["labels"]["dag"]
     assert ", for dag=" in caplog.text
     assert Passes(describe(labels={"team": "ads"})).finish()["labels"]["team"] == "search", "as the run was built"
+
+
+def test_worker_and_triggerer_say_how_far_the_run_is_and_do_not_repeat_each_other(
+    describe: Describe, emulator: Emulator, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    passes = Passes(describe(options={"max_active_jobs": 1})).start()
+    while not passes.ended:
+        passes.resume()
+
+    said = [line for line in (capsys.readouterr().out + caplog.text).splitlines() if " % (" in line]
+    counts = [re.search(r"(\d+) % \((\d+) of 12\) · (\d) of 3 jobs done", line) for line in said]
+    assert None not in counts, said
+    percents = [int(count[1]) for count in counts if count is not None]
+    assert (percents[0], len(percents)) == (0, len(set(percents)))
+    assert any("rows/min" in line for line in said[1:])

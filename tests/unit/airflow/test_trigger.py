@@ -41,6 +41,8 @@ def test_the_arguments_are_plain_json_that_make_the_same_trigger() -> None:
         cancel_on_kill=True,
         destination="s3://c@b/run",
         until=9e9,
+        standing={"requests": 10, "done": 4, "jobs": 2, "jobs_done": 0, "usd": 0.5},
+        marks=[(1.0, 4)],
     )
     path, arguments = original.serialize()
 
@@ -87,7 +89,7 @@ def test_without_jobs_it_waits_for_a_time_and_needs_no_connection() -> None:
 
     event = only_event(trigger(gemini_conn_id="nowhere", jobs=[], wake_at=time.time() + 0.1, deadline=deadline, refusals=3))
 
-    assert event == {"why": "time", "message": "", "deadline": deadline, "refusals": 3}
+    assert event == {"why": "time", "message": "", "deadline": deadline, "refusals": 3, "marks": []}
 
 
 def test_a_wait_beyond_the_deadline_returns_the_deadline_unchanged() -> None:
