@@ -1,7 +1,7 @@
 """The index of a finished run: where in its results the answer to a request is.
 
     _run/index.parquet    fingerprint (32 bytes) · part (file name) · row (in the part) · answered_at · cost_usd,
-                          sorted by fingerprint
+                          sorted by fingerprint; the metadata name the run and when it was finished
 
 It holds the results that the run paid for, and those that it took from earlier runs, with the age and the cost of the first
 answer. Copies are left out. A run that was finished without an index gets one when it is first needed.
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.arrow.columns import TIMESTAMP
+from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.request.fingerprints import FINGERPRINT_BYTES, Fingerprinter
 from airflow_gemini_batch.engine.run.bucket_sort import WORDS, BucketSort, words_of
 from airflow_gemini_batch.engine.run.layout import Manifest, PartName, Run, ShardAttempt
@@ -41,6 +42,9 @@ _SCHEMA = pa.schema(
 _RECORD = np.dtype([*WORDS, ("part", np.uint32), ("row", np.uint32), ("answered_at", np.int64), ("cost_usd", np.float64)])
 
 _BATCH_ROWS = 1 << 16
+
+#: Parquet metadata: which run the index is of, and which finish of it.
+_OF = b"gemini_batch.index_of"
 
 
 def write_index(run: Run, manifest: Manifest, file: Location, *, finished_at: str, folder: Location | None = None) -> None:
@@ -68,9 +72,19 @@ def write_index(run: Run, manifest: Manifest, file: Location, *, finished_at: st
                 for place, (field, _) in enumerate(WORDS):
                     records[field] = words[:, place]
                 sort.add(records)
-        with file.writing() as out, pq.ParquetWriter(out, _SCHEMA, compression="zstd", use_dictionary=["part"]) as writer:
+        schema = _SCHEMA.with_metadata({_OF: _finish_of(manifest, finished_at)})
+        with file.writing() as out, pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=["part"]) as writer:
             for records in sort.sorted():
                 writer.write_batch(_batch(records, names))
+
+
+def is_index_of(found: pq.FileMetaData, manifest: Manifest, finished_at: str) -> bool:
+    """Whether an index was made when the run was finished then, and not by another run or another finish."""
+    return bool((found.metadata or {}).get(_OF) == _finish_of(manifest, finished_at))
+
+
+def _finish_of(manifest: Manifest, finished_at: str) -> bytes:
+    return f"{manifest.run_id} {finished_at}".encode()
 
 
 def _batch(records: Any, names: pa.Array) -> pa.RecordBatch:
@@ -102,8 +116,15 @@ def _answers(run: Run, manifest: Manifest, name: PartName, part: Location, now: 
 
 
 def _origins(run: Run, name: PartName) -> Iterator[pa.RecordBatch]:
-    with run.origins_file(name.id).open() as file, pq.ParquetFile(file) as parquet:
-        yield from parquet.iter_batches(batch_size=_BATCH_ROWS)
+    origins = run.origins_file(name.id)
+    try:
+        with origins.open() as file, pq.ParquetFile(file) as parquet:
+            yield from parquet.iter_batches(batch_size=_BATCH_ROWS)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise CorruptRunError(
+            f"{origins} is {'absent' if isinstance(error, FileNotFoundError) else 'torn'}: the ages of reused answers are there. "
+            "Restore it, or start over with if_exists='replace'."
+        ) from error
 
 
 def _recomputed(run: Run, manifest: Manifest, part: ShardAttempt) -> dict[str, str]:

@@ -140,9 +140,10 @@ def build_run(
         raise call.error
     if there is not None:
         check_before_build(run, spec.model, client)
-    if if_exists == "replace" or there is not None:
-        discard_run(run, client)
-    return _build(run, call, owner=owner)
+    with _earlier_answers(run, call) as earlier:
+        if if_exists == "replace" or there is not None:
+            discard_run(run, client)
+        return _build(run, call, earlier, owner=owner)
 
 
 def _existing(run: Run, *, if_exists: IfExists, owner: str | None) -> Manifest | None:
@@ -298,27 +299,26 @@ def _compare_source(run: Run, there: Manifest, call: _Call) -> str:
     return f"The run was built from {there.source.description}; {call.source.description} has other rows now."
 
 
-def _build(run: Run, call: _Call, *, owner: str | None) -> Manifest:
+def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None) -> Manifest:
     assert call.source is not None
     asked = call.manifest(call.source, owner)
     spec = call.spec
     sampler = call.sampler(dedupe=spec.dedupe)
     if sampler is not None:
         require_repeatable(call.source)
-    with _earlier_answers(run, call) as earlier:
-        built = build_shards(
-            call.source,
-            call.encoder,
-            run=run,
-            key=spec.key,
-            carry=spec.carry,
-            options=call.options,
-            fingerprinter=call.fingerprinter,
-            dedupe=spec.dedupe,
-            earlier=earlier,
-            manifest=asked,
-            sampler=sampler,
-        )
+    built = build_shards(
+        call.source,
+        call.encoder,
+        run=run,
+        key=spec.key,
+        carry=spec.carry,
+        options=call.options,
+        fingerprinter=call.fingerprinter,
+        dedupe=spec.dedupe,
+        earlier=earlier,
+        manifest=asked,
+        sampler=sampler,
+    )
     if sampler is not None:
         sample_file(run).write(msgspec.json.encode(sampler.sample))
     manifest = msgspec.structs.replace(asked, **built._asdict())

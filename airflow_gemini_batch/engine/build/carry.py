@@ -53,7 +53,7 @@ class Carry:
         for shard in shards:
             file = run.inputs_file(shard.id)
             with opened(file) as inputs:
-                own = [field for field in inputs.schema if field.name not in decided.names]
+                own = [inputs.schema.field(place) for place in range(len(inputs.schema) - len(decided))]
                 schema = pa.schema([*own, *decided])
                 with file.writing() as out, pa.ipc.new_file(out, schema) as writer:
                     for number in range(inputs.num_record_batches):
@@ -67,9 +67,9 @@ class Carry:
             name for name in self._undecided if not loses_digits(batch.column(name), self._narrow.field(name).type)
         ]
 
-    def as_decided(self, rows: pa.RecordBatch) -> list[pa.Array]:
-        """The carried columns of rows that ``batch`` has made, in the types that were decided once all rows had been seen."""
-        return [_column(rows.column(field.name), field) for field in self.decided()]
+    def as_decided(self, columns: Sequence[pa.Array]) -> list[pa.Array]:
+        """Columns that ``batch`` has made, in the types that were decided once all rows had been seen."""
+        return [_column(column, field) for column, field in zip(columns, self.decided(), strict=True)]
 
     def decided(self) -> pa.Schema:
         """The types for the tables, as far as the rows that have been seen can tell."""

@@ -21,13 +21,13 @@ from airflow_gemini_batch.engine.arrow.columns import from_numpy
 from airflow_gemini_batch.engine.build.carry import Carry
 from airflow_gemini_batch.engine.build.fingerprint_table import FingerprintTable
 from airflow_gemini_batch.engine.build.rows import Rows
-from airflow_gemini_batch.engine.build.set_aside import KEY, PLACE, SetAside, rows_in
+from airflow_gemini_batch.engine.build.set_aside import CARRIED, KEY, PLACE, SetAside, rows_at_a_time, rows_in
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.shard_inputs import DUPLICATE_FIELDS, RowBatches
 
 #: Rows that are put into order at a time.
 _BATCH_ROWS = 1 << 14
-#: Rows that are looked up at a time; fewer where their requests are large.
+#: Rows that are looked up at a time; fewer where they are large.
 _LOOKED_UP_ROWS = 1 << 13
 _LOOKED_UP_BYTES = 8 << 20
 
@@ -83,10 +83,11 @@ class Duplicates:
             order = np.argsort(payers, kind="stable").astype(np.uint32)
             ends = np.cumsum([shard.rows for shard in shards])
             bounds = np.searchsorted(payers[order], ends)
+            size = rows_at_a_time(_BATCH_ROWS, self.rows.row_bytes)
             written: list[Shard] = []
             for shard, first, last, end in zip(shards, [0, *bounds[:-1]], bounds, ends, strict=True):
                 if first < last:
-                    _write(run, shard, rows, order[first:last], int(end) - shard.rows, carry)
+                    _write(run, shard, rows, order[first:last], int(end) - shard.rows, carry, size)
                 written.append(msgspec.structs.replace(shard, duplicates=int(last - first)))
         return tuple(written)
 
@@ -97,7 +98,7 @@ def _some_at_a_time(blocks: Iterator[Rows]) -> Iterator[list[Rows]]:
     for block in blocks:
         some.append(block)
         rows += len(block)
-        size += len(block.content)
+        size += len(block.content) + block.inputs.nbytes
         if rows >= _LOOKED_UP_ROWS or size >= _LOOKED_UP_BYTES:
             yield some
             some, rows, size = [], 0, 0
@@ -105,15 +106,16 @@ def _some_at_a_time(blocks: Iterator[Rows]) -> Iterator[list[Rows]]:
         yield some
 
 
-def _write(run: Run, shard: Shard, rows: RowBatches, order: Any, first_row: int, carry: Carry) -> None:
+def _write(run: Run, shard: Shard, rows: RowBatches, order: Any, first_row: int, carry: Carry, size: int) -> None:
     """
     :param order: the numbers of the shard's duplicates among ``rows``, sorted by their payer.
     :param first_row: the number of the shard's first row.
+    :param size: rows of a batch.
     """
     schema = pa.schema([*DUPLICATE_FIELDS, *carry.decided()])
     with run.duplicates_file(shard.id).writing() as file, pa.ipc.new_file(file, schema) as writer:
-        for start in range(0, len(order), _BATCH_ROWS):
-            taken = rows_in(rows, order[start : start + _BATCH_ROWS].astype(np.int64))
+        for start in range(0, len(order), size):
+            taken = rows_in(rows, order[start : start + size].astype(np.int64))
             payers = from_numpy(taken.column(PLACE).to_numpy() - first_row)
-            columns = [payers, taken.column(KEY), *carry.as_decided(taken)]
+            columns = [payers, taken.column(KEY), *carry.as_decided(taken.columns[CARRIED:])]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.build.answer_index import write_index
+from airflow_gemini_batch.engine.build.answer_index import is_index_of, write_index
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError
 from airflow_gemini_batch.engine.run.damage import find_damage
 from airflow_gemini_batch.engine.run.layout import Manifest, PartName, Run, read_json
@@ -36,6 +36,7 @@ class EarlierRun:
     :param finished_at: when it was finished (RFC 3339).
     :param answers: how many records its index holds.
     :param carried: the names of its carried columns.
+    :param has_fingerprints: whether ``request_sha256`` in its results is the fingerprint of model and request.
     """
 
     run: Run
@@ -43,6 +44,7 @@ class EarlierRun:
     finished_at: str
     answers: int
     carried: tuple[str, ...]
+    has_fingerprints: bool
 
     @property
     def uri(self) -> str:
@@ -127,7 +129,8 @@ def _runs_below(place: Location, open_uri: Callable[[str], Location], depth: int
 
 
 def _load(run: Run, needs: Needs, scratch: Path) -> EarlierRun:
-    if run.destination.path == needs.own.destination.path:
+    own = needs.own.destination
+    if run.destination.path == own.path and type(run.destination.fs) is type(own.fs):
         raise _CannotServeError("is this run itself")
     try:
         manifest, counts = run.manifest(), read_json(run.summary_file, _Counts)
@@ -146,7 +149,7 @@ def _load(run: Run, needs: Needs, scratch: Path) -> EarlierRun:
     index_file = _index(run, manifest, counts.finished_at, scratch)
     with index_file.open() as file:
         answers = pq.read_metadata(file).num_rows
-    return EarlierRun(run, index_file, counts.finished_at, answers, carried)
+    return EarlierRun(run, index_file, counts.finished_at, answers, carried, manifest.version >= 2)
 
 
 def _carried(manifest: Manifest) -> tuple[str, ...]:
@@ -172,17 +175,16 @@ def _require_columns(run: Run, carried: Sequence[str], needs: Needs) -> None:
 
 
 def _index(run: Run, manifest: Manifest, finished_at: str, scratch: Path) -> Location:
-    with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
-        with run.index_file.open() as content:
-            pq.read_metadata(content)
-        return run.index_file
-    log.info("%s was finished without an index; it is made now.", run.destination)
+    with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid), run.index_file.open() as content:
+        if is_index_of(pq.read_metadata(content), manifest, finished_at):
+            return run.index_file
+    log.info("%s has no index of what it was when it was finished; one is made now.", run.destination)
     try:
         write_index(run, manifest, run.index_file, finished_at=finished_at)
         return run.index_file
     except (DestinationError, PermissionError) as error:
         log.info("%s The index is made on the local disk.", error)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, CorruptRunError) as error:
         raise _CannotServeError(f"lacks a file ({error})") from error
     file = locate(scratch / f"{manifest.run_id}.parquet")
     write_index(run, manifest, file, finished_at=finished_at)

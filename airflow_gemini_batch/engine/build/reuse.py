@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -28,12 +28,14 @@ from airflow_gemini_batch.engine.build.carry import Carry
 from airflow_gemini_batch.engine.build.earlier_runs import EarlierRun
 from airflow_gemini_batch.engine.build.reused_media import MediaCopier
 from airflow_gemini_batch.engine.build.rows import Rows
-from airflow_gemini_batch.engine.build.set_aside import PLACE, SetAside, rows_in
+from airflow_gemini_batch.engine.build.set_aside import CARRIED, KEY, PLACE, REQUEST_SHA256, SetAside, rows_at_a_time, rows_in
+from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.bucket_sort import WORDS, BucketSort, words_of
 from airflow_gemini_batch.engine.run.layout import Manifest, ReusedPart, Run, ShardAttempt
 from airflow_gemini_batch.engine.run.shard_inputs import RowBatches
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.run.tables import PAID, PartWriter, paid_nothing, part_metadata, results_schema
+from airflow_gemini_batch.engine.source.blocks import row_bytes
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +168,7 @@ def taken_before(run: Run, manifest: Manifest) -> Iterator[Answers | None]:
         index = locate(Path(folder) / "index.parquet")
         reused = run.reused_file(ShardAttempt(0)).parent
         write_index(run, manifest, index, finished_at=manifest.created_at, folder=reused)
-        with Answers([EarlierRun(run, index, manifest.created_at, manifest.reused_rows, ())]) as answers:
+        with Answers([EarlierRun(run, index, manifest.created_at, manifest.reused_rows, (), has_fingerprints=True)]) as answers:
             yield answers
 
 
@@ -178,7 +180,7 @@ class Reused:
 
     def __init__(self, answers: Answers, schema: pa.Schema | None) -> None:
         self._answers = answers
-        self.rows = SetAside(schema)
+        self.rows = SetAside(schema, keep_requests=True)
 
     def __enter__(self) -> Reused:
         self.rows.__enter__()
@@ -242,11 +244,14 @@ class Reused:
                 of_part = order[start:stop]
                 earlier, file = self._answers.parts[part_numbers[of_part[0]]]
                 done = 0
-                for answers in _taken(file, places[of_part]):
+                for answers in _taken(file, places[of_part], self.rows.row_bytes):
                     chosen = of_part[done : done + len(answers)]
                     own = rows_in(rows, chosen + first)
+                    _require_answers(answers, own, earlier, file)
                     writer.write(_joined(answers, own, carry, earlier, schema, copier))
                     done += len(answers)
+                if done < len(of_part):
+                    _refuse(earlier, file)
         origins = [from_numpy(ages[order]).cast(ORIGIN_FIELDS[0].type), from_numpy_with_nan(costs[order])]
         with run.origins_file(part.id).writing() as out:
             pq.write_table(pa.Table.from_arrays(origins, schema=pa.schema(ORIGIN_FIELDS)), out)
@@ -260,35 +265,59 @@ def _places(rows: RowBatches, first: int, last: int) -> Iterator[Any]:
             yield batch.column(PLACE).to_numpy()[max(first - start, 0) : last - start]
 
 
-def _taken(file: Location, rows: Any) -> Iterator[pa.RecordBatch]:
-    """Rows of a part, given in ascending order, and repeated where one is wanted twice; only their row groups are read."""
+def _taken(file: Location, rows: Any, own_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Rows of a part, given in ascending order, and repeated where one is wanted twice; only their row groups are read.
+
+    :param own_bytes: about what each of the rows takes that they are joined with.
+    """
     with file.open() as content, pq.ParquetFile(content) as part:
         sizes = [part.metadata.row_group(number).num_rows for number in range(part.num_row_groups)]
         ends = np.cumsum(sizes)
-        for group in np.unique(np.searchsorted(ends, rows, "right")).tolist():
+        groups = np.unique(np.searchsorted(ends, rows, "right"))
+        for group in groups[groups < len(sizes)].tolist():
             start = int(ends[group]) - sizes[group]
             for batch in part.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
                 wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.num_rows)]
                 if len(wanted):
-                    yield from _in_pieces(batch, wanted - start)
+                    yield from _in_pieces(batch, wanted - start, own_bytes)
                 start += batch.num_rows
 
 
-def _in_pieces(batch: pa.RecordBatch, places: Any) -> Iterator[pa.RecordBatch]:
-    for start in range(0, len(places), _BATCH_ROWS):
-        yield batch.take(from_numpy(places[start : start + _BATCH_ROWS]))
+def _in_pieces(batch: pa.RecordBatch, places: Any, own_bytes: int) -> Iterator[pa.RecordBatch]:
+    largest = int(row_bytes(batch)[places].max())
+    size = rows_at_a_time(_BATCH_ROWS, largest + own_bytes)
+    for start in range(0, len(places), size):
+        yield batch.take(from_numpy(places[start : start + size]))
+
+
+def _require_answers(answers: pa.RecordBatch, own: pa.RecordBatch, earlier: EarlierRun, file: Location) -> None:
+    """Results that somebody has written anew, in another order, must not be joined by an index from before.
+
+    The fingerprints in a run of an earlier version are others, and cannot be compared.
+    """
+    if earlier.has_fingerprints and not answers.column("request_sha256").equals(own.column(REQUEST_SHA256)):
+        _refuse(earlier, file)
+
+
+def _refuse(earlier: EarlierRun, file: Location) -> NoReturn:
+    raise InputError(
+        f"{file} does not hold the answers that {earlier.index_file} names: one of them was changed after the run was finished. "
+        f"Delete {earlier.index_file}, and it is made anew; or leave this run out of reuse."
+    )
 
 
 def _joined(
     answers: pa.RecordBatch, own: pa.RecordBatch, carry: Carry, earlier: EarlierRun, schema: pa.Schema, media: MediaCopier
 ) -> pa.RecordBatch:
     """Results of an earlier run as results of this one."""
-    carried = dict(zip(carry.decided().names, carry.as_decided(own), strict=True))
+    carried = dict(zip(carry.decided().names, carry.as_decided(own.columns[CARRIED:]), strict=True))
     there = set(answers.schema.names) - set(earlier.carried)
     columns = []
     for field in schema:
         if field.name == "key":
-            columns.append(own.column("key").cast(field.type))
+            columns.append(own.column(KEY).cast(field.type))
+        elif field.name == "request_sha256":  # in a run of an earlier version it is another
+            columns.append(own.column(REQUEST_SHA256))
         elif field.name in carried:
             columns.append(carried[field.name])
         elif field.name in PAID:
@@ -297,7 +326,7 @@ def _joined(
             columns.append(constant_string(earlier.uri, len(answers)))
         elif field.name in there and field.name != "paid_by":
             column = answers.column(field.name).cast(field.type)
-            columns.append(media.copied(column, own.column("key")) if field.name == "media" else column)
+            columns.append(media.copied(column) if field.name == "media" else column)
         else:
             columns.append(pa.nulls(len(answers), field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -18,11 +18,8 @@ class MediaCopier:
         self._folder = run.reused_media_folder(part.id)
         self._files = 0
 
-    def copied(self, media: pa.Array, keys: pa.Array) -> pa.Array:
-        """The ``media`` column with the URIs of the copies; as it is where it holds the media themselves.
-
-        :param keys: of the rows.
-        """
+    def copied(self, media: pa.Array) -> pa.Array:
+        """The ``media`` column with the URIs of the copies; as it is where it holds the media themselves."""
         if media.type.value_type.get_field_index("uri") < 0:
             return media
         rows = media.to_pylist()

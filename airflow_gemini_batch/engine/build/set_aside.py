@@ -1,6 +1,7 @@
 """Rows that are taken out of a table while it is read, because they need no request: kept on the local disk until the end.
 
-Each has a place: a number that says where its answer will come from.
+Each has a place: a number that says where its answer will come from. Carried columns may have any name, so columns are found by
+their position.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow.columns import from_numpy
-from airflow_gemini_batch.engine.build.rows import Rows
+from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.request.encoded import content_of, ends_of
 from airflow_gemini_batch.engine.run.shard_inputs import RowBatches
 
-PLACE, SOURCE_ROW, KEY = 0, 1, 2
+PLACE, SOURCE_ROW, KEY, REQUEST_SHA256, CARRIED = 0, 1, 2, 3, 4
 _OWN_FIELDS = (
     pa.field("place", pa.int64(), nullable=False),
     pa.field("source_row", pa.int64(), nullable=False),
@@ -37,18 +38,22 @@ class SetAside:
     """A context manager, for its file.
 
     :param schema: of the carried columns, as ``carry`` has them while the table is read; None: the rows are counted and not kept.
+    :param keep_requests: keep the rows' ``request_sha256`` too.
 
-    ``digest`` says which rows were added, in which order and with which marks.
+    ``row_bytes`` is about what a row takes in memory, where rows are large.
+    ``digest`` says which rows were added, in which order and with which marks, in blocks of any size.
     """
 
-    def __init__(self, schema: pa.Schema | None) -> None:
-        self._schema = None if schema is None else pa.schema([*_OWN_FIELDS, *schema])
+    def __init__(self, schema: pa.Schema | None, *, keep_requests: bool = False) -> None:
+        self._keep_requests = keep_requests
+        request = pa.field("request_sha256", pa.string() if keep_requests else pa.null())
+        self._schema = None if schema is None else pa.schema([*_OWN_FIELDS, request, *schema])
         self._stack = contextlib.ExitStack()
-        self._digest = sha256()
+        self._marks, self._lengths, self._keys = sha256(), sha256(), sha256()
         self._writer: Any = None
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = self._waiting_bytes = 0
-        self.rows = 0
+        self.rows = self.row_bytes = 0
 
     def __enter__(self) -> SetAside:
         if self._schema is not None:
@@ -63,7 +68,7 @@ class SetAside:
 
     @property
     def digest(self) -> str:
-        return self._digest.hexdigest()
+        return sha256(b"".join(part.digest() for part in (self._marks, self._lengths, self._keys))).hexdigest()
 
     def add(self, rows: Rows, chosen: Any, places: Any, marks: Any) -> None:
         """
@@ -75,13 +80,13 @@ class SetAside:
         taken = rows.inputs.take(from_numpy(chosen))
         keys = taken.column(0)
         texts = keys.cast(pa.large_binary())
-        self._digest.update(marks.tobytes())
-        self._digest.update(np.diff(ends_of(texts)).tobytes())
-        self._digest.update(content_of(texts))
+        self._marks.update(marks.tobytes())
+        self._lengths.update(np.diff(ends_of(texts)).astype(np.int64).tobytes())
+        self._keys.update(content_of(texts))
         if self._schema is None:
             return
-        carried = [taken.column(name) for name in self._schema.names[len(_OWN_FIELDS) :]]
-        columns = [from_numpy(places), from_numpy(rows.source_rows[chosen]), keys, *carried]
+        requests = taken.column(1) if self._keep_requests else pa.nulls(len(chosen))
+        columns = [from_numpy(places), from_numpy(rows.source_rows[chosen]), keys, requests, *taken.columns[len(INPUT_FIELDS) :]]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
@@ -94,7 +99,9 @@ class SetAside:
             return
         if self._writer is None:
             self._writer = pa.ipc.new_file(str(self._file), self._schema)
-        self._writer.write_batch(_one_batch(self._waiting))
+        batch = _one_batch(self._waiting)
+        self.row_bytes = max(self.row_bytes, batch.nbytes // batch.num_rows)
+        self._writer.write_batch(batch)
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
     @contextlib.contextmanager
@@ -118,6 +125,11 @@ class SetAside:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def rows_at_a_time(most: int, row_bytes: int) -> int:
+    """How many rows of that size to take out at once: at most so many, fewer where they are large, at least one."""
+    return max(1, min(most, _BATCH_BYTES // max(row_bytes, 1)))
 
 
 def rows_in(rows: RowBatches, places: Any) -> pa.RecordBatch:

@@ -18,10 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.arrow.columns import from_numpy
+from airflow_gemini_batch.engine.errors import CorruptRunError
+from airflow_gemini_batch.engine.run.damage import row_count
 from airflow_gemini_batch.engine.run.layout import TABLES, PartName, ReusedPart, Run, Shard, Table, root_of
-from airflow_gemini_batch.engine.run.shard_inputs import RowBatches, open_duplicates, open_inputs
+from airflow_gemini_batch.engine.run.shard_inputs import DUPLICATE_FIELDS, RowBatches, open_duplicates, open_inputs
 from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES
 from airflow_gemini_batch.engine.run.tables import PAID, PartWriter, paid_nothing
+from airflow_gemini_batch.engine.source.blocks import row_bytes
 
 #: Rows of a part that are read, and copies that are made, at a time; fewer where rows are large.
 _BATCH_ROWS = 4096
@@ -29,6 +32,8 @@ _BATCH_BYTES = 8 << 20
 
 #: Copies of one row, or of neighbours: the place of the row in its batch, and the first and last + 1 of its duplicates.
 _Range = tuple[int, int, int]
+#: The same, with the bytes of one copy.
+_Weighed = tuple[int, int, int, int]
 
 
 def write_copies(run: Run, shards: Sequence[Shard]) -> float | None:
@@ -39,8 +44,6 @@ def write_copies(run: Run, shards: Sequence[Shard]) -> float | None:
     Returns what the copies would have cost, in USD, as far as it is known; None where nothing of it is.
     """
     roots = [shard for shard in shards if shard.attempt == 0]
-    if not any(root.duplicates for root in roots):
-        return None
     saved = _Saved()
     families: dict[int, list[Shard]] = defaultdict(list)
     for shard in shards:
@@ -49,25 +52,31 @@ def write_copies(run: Run, shards: Sequence[Shard]) -> float | None:
     for root in roots:
         if root.duplicates:
             kept |= _write_family(run, root, families[root.number], saved)
-    remove_copies(run, kept)
+    _remove_copies(run, kept)
     return saved.usd
 
 
 def bring_reused(run: Run, parts: Sequence[ReusedPart]) -> None:
-    """Put the results that earlier runs have paid for into the table, where they are not there yet."""
+    """Put the results that earlier runs have paid for into the table, where they are not there yet.
+
+    Raises CorruptRunError where they are not in the run any more.
+    """
     for part in parts:
         built, target = run.reused_file(part.id), run.reused_part(part.id)
+        if (rows := row_count(built)) != part.rows:
+            found = f"{'absent or torn' if rows is None else f'a table of {rows} rows'}; {part.rows} rows were built"
+            raise CorruptRunError(f"{built} is {found}. Restore it, or start over with if_exists='replace'.")
         if not target.exists() or target.size() != built.size():
             with built.open() as source, target.writing() as file:
                 shutil.copyfileobj(source, file, BLOCK_BYTES)
 
 
-def remove_copies(run: Run, kept: set[tuple[Table, str]] | None = None) -> None:
+def _remove_copies(run: Run, kept: set[tuple[Table, str]]) -> None:
     """Remove the copies, except those ``kept``: the names of parts by table."""
     for table in TABLES:
         for file in (run.destination / table).children():
             name = PartName.of(file.name)
-            if name is not None and name.kind == "copies-" and (table, file.name) not in (kept or ()):
+            if name is not None and name.kind == "copies-" and (table, file.name) not in kept:
                 file.delete()
 
 
@@ -110,6 +119,7 @@ def _copies(
     :param numbers: key -> row of the inputs file.
     :param payers: for each duplicate the row that pays for it, ascending.
     """
+    own_bytes = max(batch.nbytes // max(batch.num_rows, 1) for batch in duplicates.batches)
     for rows in part.iter_batches(batch_size=_BATCH_ROWS):
         keys = rows.column("key").to_pylist()
         of_row = np.array([numbers[key] for key in keys], np.uint32)
@@ -118,23 +128,27 @@ def _copies(
         if len(places) == 0:
             continue
         places = places[np.argsort(of_row[places])]
-        ranges = zip(places.tolist(), firsts[places].tolist(), lasts[places].tolist(), strict=True)
-        size = min(_BATCH_ROWS, max(1, _BATCH_BYTES * rows.num_rows // max(rows.nbytes, 1)))
-        for chosen in _some_at_a_time(ranges, size):
+        sizes = row_bytes(rows)[places] + own_bytes
+        ranges = zip(places.tolist(), firsts[places].tolist(), lasts[places].tolist(), sizes.tolist(), strict=True)
+        for chosen in _some_at_a_time(ranges):
             yield _copied(rows, chosen, duplicates, saved)
 
 
-def _some_at_a_time(ranges: Iterator[_Range], size: int) -> Iterator[list[_Range]]:
-    """Ranges with that many duplicates in all; a longer one is cut."""
+def _some_at_a_time(ranges: Iterator[_Weighed]) -> Iterator[list[_Range]]:
+    """Ranges that together make so many copies, or so many bytes; a longer one is cut."""
     chosen: list[_Range] = []
-    left = size
-    for place, first, last in ranges:
-        while last - first >= left:
-            yield [*chosen, (place, first, first + left)]
-            chosen, first, left = [], first + left, size
-        if first < last:
-            chosen.append((place, first, last))
-            left -= last - first
+    rows, size = _BATCH_ROWS, _BATCH_BYTES
+    for place, first, last, weight in ranges:
+        while first < last:
+            count = min(last - first, rows, size // weight)
+            if count == 0 and not chosen:
+                count = 1
+            if count == 0:
+                yield chosen
+                chosen, rows, size = [], _BATCH_ROWS, _BATCH_BYTES
+                continue
+            chosen.append((place, first, first + count))
+            first, rows, size = first + count, rows - count, size - count * weight
     if chosen:
         yield chosen
 
@@ -143,14 +157,16 @@ def _copied(rows: pa.RecordBatch, ranges: Sequence[_Range], duplicates: RowBatch
     places = np.repeat([place for place, _, _ in ranges], [last - first for _, first, last in ranges])
     answers = rows.take(from_numpy(places))
     own = duplicates.take([row for _, first, last in ranges for row in range(first, last)])
+    names = ["key", *own.schema.names[len(DUPLICATE_FIELDS) :]]  # by position: a carried column may be called payer
+    own_columns = dict(zip(names, own.columns[1:], strict=True))
     saved.add(answers.column("cost_usd"))
     paid_by = answers.column("key")
     columns = []
     for field, answer in zip(answers.schema, answers.columns, strict=True):
         if field.name == "paid_by":
             columns.append(paid_by.cast(field.type))
-        elif field.name in own.schema.names:
-            columns.append(own.column(field.name).cast(field.type))
+        elif field.name in own_columns:
+            columns.append(own_columns[field.name].cast(field.type))
         elif field.name in PAID:
             columns.append(paid_nothing(field.type, len(answers)))
         else:

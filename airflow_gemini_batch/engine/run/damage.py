@@ -39,7 +39,7 @@ def find_damage(run: Run, *, results: int, dead_letter: int) -> str | None:
     for table, counted in (("results", results), ("dead_letter", dead_letter)):
         files = list(tables[table].values())
         with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-            rows = list(pool.map(_row_count, files))
+            rows = list(pool.map(row_count, files))
         torn = [file for file, count in zip(files, rows, strict=True) if count is None]
         if torn:
             return f"{torn[0]} is torn."
@@ -49,7 +49,7 @@ def find_damage(run: Run, *, results: int, dead_letter: int) -> str | None:
     return None
 
 
-def _row_count(file: Location) -> int | None:
+def row_count(file: Location) -> int | None:
     """By the footer; None when there is no whole one."""
     try:
         with file.open() as content:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, RowFault
 from airflow_gemini_batch.engine.api import redrive
+from airflow_gemini_batch.engine.build import duplicates
+from airflow_gemini_batch.engine.build.rows import Rows
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
 from airflow_gemini_batch.engine.finish import copies
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
@@ -230,3 +233,62 @@ def test_media_are_equal_by_content(go: Go, tmp_path: Path, emulator: Emulator) 
     summary = go(source=source, request=request, carry=[])
 
     assert (summary.results, summary.requests) == (3, 2)
+
+
+#: Names that files of a run use for their own columns.
+OWN_NAMES = ["problem", "place", "source_row", "payer"]
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
+def test_a_carried_column_may_be_called_like_a_column_of_our_files(name: str, go: Go, tmp_path: Path) -> None:
+    values = pa.array([1000, 2000, 3000, 4000], pa.timestamp("ns"))
+    source = pa.table({"id": list("abcd"), "body": ["x", "y", "x", None], name: values})
+
+    go(source=pa.RecordBatchReader.from_batches(source.schema, source.to_batches()), carry=[name])
+
+    rows = read(tmp_path, "results") + read(tmp_path, "dead_letter")
+    assert [(row["key"], row[name].microsecond) for row in rows] == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
+
+
+def test_a_stream_is_known_again_though_its_blocks_are_others_without_carried_columns(go: Go) -> None:
+    bodies = [f"text {row % 4}" for row in range(3000)]
+    source = repeated(bodies).append_column("large", pa.array([f"{row:04d}" * 1000 for row in range(3000)]))
+
+    def stream() -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(source.schema, source.to_batches())
+
+    assert go(source=stream(), carry=["large"]) == go(source=stream(), carry=["large"])
+
+
+def test_copies_that_belong_to_no_row_are_removed(go: Go, tmp_path: Path) -> None:
+    go(source=repeated(["a", "b"]))
+    part = tmp_path / "run" / "results" / "part-00000-0.parquet"
+    shutil.copy(part, part.with_name("part-copies-00000-0.parquet"))
+
+    assert finish_run(Run(locate(str(tmp_path / "run")))).results == 2
+    assert [file.name for file in part.parent.iterdir()] == [part.name]
+
+
+def test_copies_of_a_large_answer_among_small_ones_are_made_a_few_at_a_time(
+    go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_BATCH_BYTES", 1 << 16)
+    written: list[int] = []
+    write = copies.PartWriter.write
+
+    def note(writer: Any, batch: pa.RecordBatch) -> None:
+        written.append(batch.nbytes)
+        write(writer, batch)
+
+    monkeypatch.setattr(copies.PartWriter, "write", note)
+
+    summary = go(source=repeated(["large " * 2000] * 40 + [f"small {row}" for row in range(100)]), max_shard_requests=200)
+
+    assert summary.deduplicated == 39
+    assert max(written) <= 1 << 17
+
+
+def test_rows_with_large_carried_columns_are_looked_up_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = Rows(pa.nulls(10, pa.large_binary()), pa.record_batch({"key": ["k"] * 10, "large": ["x" * (1 << 19)] * 10}))
+
+    assert [len(some) for some in duplicates._some_at_a_time(iter([block] * 6))] == [2, 2, 2]

@@ -8,13 +8,16 @@ import pytest
 
 from airflow_gemini_batch.engine.build import set_aside
 from airflow_gemini_batch.engine.build.rows import Rows
-from airflow_gemini_batch.engine.build.set_aside import KEY, SOURCE_ROW, SetAside, rows_in
+from airflow_gemini_batch.engine.build.set_aside import KEY, SOURCE_ROW, SetAside, rows_at_a_time, rows_in
 
 SCHEMA = pa.schema([("body", pa.string())])
 
 
 def block(keys: list[str], first_row: int = 0) -> Rows:
-    inputs = pa.record_batch({"key": keys, "body": [f"body of {key}" for key in keys]})
+    nothing = pa.nulls(len(keys), pa.string())
+    inputs = pa.record_batch(
+        {"key": keys, "request_sha256": nothing, "problem": nothing, "body": [f"body of {key}" for key in keys]}
+    )
     return Rows(pa.nulls(len(keys), pa.large_binary()), inputs, source_rows=np.arange(first_row, first_row + len(keys)))
 
 
@@ -45,3 +48,11 @@ def test_rows_come_back_in_the_order_that_is_asked_for(monkeypatch: pytest.Monke
 def test_the_digest_tells_keys_with_line_breaks_apart() -> None:
     assert digest(["a\nb", "c"]) == digest(["a\nb", "c"])
     assert len({digest(["a\nb", "c"]), digest(["a", "b\nc"]), digest(["a", "bc"])}) == 3
+
+
+def test_the_digest_is_the_same_in_blocks_of_any_size() -> None:
+    assert digest(["a", "bc", "d"]) == digest(["a"], ["bc", "d"]) == digest(["a"], ["bc"], ["d"])
+
+
+def test_large_rows_are_taken_out_a_few_at_a_time() -> None:
+    assert [rows_at_a_time(1000, size) for size in (0, 100, 1 << 20, 1 << 30)] == [1000, 1000, 8, 1]
