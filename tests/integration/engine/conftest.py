@@ -81,3 +81,9 @@ def read(tmp_path: Path, table_name: str) -> list[dict[str, Any]]:
 def creates(emulator: Emulator) -> list[str]:
     """The display names under which jobs have been created."""
     return [entry["display_name"] for entry in emulator.journal("create")]
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> str:
+    """Where an earlier run lies, in a folder of runs."""
+    return str(tmp_path / "lake" / "monday")

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
-from airflow_gemini_batch.engine.build import reuse, set_aside
-from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError
+from airflow_gemini_batch.engine.build import reuse
+from airflow_gemini_batch.engine.errors import DestinationError, InputError
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
@@ -40,11 +40,6 @@ def texts(first: int, last: int) -> list[str | None]:
 
 def requests_paid(emulator: Emulator) -> int:
     return sum(entry["requests"] for entry in emulator.journal("create"))
-
-
-@pytest.fixture
-def earlier(tmp_path: Path) -> str:
-    return str(tmp_path / "lake" / "monday")
 
 
 def test_only_what_changed_is_paid(go: Go, tmp_path: Path, emulator: Emulator, earlier: str) -> None:
@@ -141,7 +136,7 @@ def test_equal_rows_and_earlier_answers_together(go: Go, tmp_path: Path, emulato
 
 def test_the_earlier_run_may_go_once_the_new_one_is_built(go: Go, tmp_path: Path, emulator: Emulator, earlier: str) -> None:
     go(source=rows_of(texts(0, 6)), destination=earlier)
-    rule = emulator.faults.add(_refuse_creates())[0]
+    rule = emulator.faults.add(refuse_creates())[0]
     with pytest.raises(Exception, match="400"):
         go(source=rows_of(texts(0, 9)), reuse=earlier)
     emulator.faults.remove(rule)
@@ -152,7 +147,7 @@ def test_the_earlier_run_may_go_once_the_new_one_is_built(go: Go, tmp_path: Path
     assert (summary.results, summary.reused) == (9, 6)
 
 
-def _refuse_creates() -> HttpFault:
+def refuse_creates() -> HttpFault:
     return HttpFault(do="status", status=400, path=":batchGenerateContent", count=1_000)
 
 
@@ -161,12 +156,12 @@ def test_a_built_run_knows_its_source_again_without_the_earlier_one(go: Go, tmp_
     first = go(source=rows_of(texts(0, 9)), reuse=earlier)
     shutil.rmtree(earlier)
 
-    assert go(source=_stream(rows_of(texts(0, 9))), reuse=earlier) == first
+    assert go(source=stream(rows_of(texts(0, 9))), reuse=earlier) == first
     with pytest.raises(DestinationError, match="has other rows now"):
-        go(source=_stream(rows_of([*texts(0, 5), "other", *texts(6, 9)])))
+        go(source=stream(rows_of([*texts(0, 5), "other", *texts(6, 9)])))
 
 
-def _stream(table: pa.Table) -> pa.RecordBatchReader:
+def stream(table: pa.Table) -> pa.RecordBatchReader:
     """Has no fingerprint, so the rows are compared."""
     return pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
 
@@ -330,109 +325,3 @@ def test_a_sample_reuses_nothing(go: Go, earlier: str) -> None:
 def test_an_age_of_nothing_is_refused(go: Go) -> None:
     with pytest.raises(InputError, match="reuse_max_age"):
         go(reuse_max_age=timedelta(0))
-
-
-@pytest.mark.parametrize("name", ["problem", "place", "source_row", "payer", "part"])
-def test_a_carried_column_may_be_called_like_a_column_of_our_files(name: str, go: Go, tmp_path: Path, earlier: str) -> None:
-    go(source=rows_of(texts(0, 3)).rename_columns(["id", "body", name]), carry=[name], destination=earlier)
-
-    summary = go(source=rows_of(texts(0, 4), first=7).rename_columns(["id", "body", name]), carry=[name], reuse=earlier)
-
-    assert summary.reused == 3
-    assert [(row["key"], row[name]) for row in read(tmp_path, "results")] == [("k10", 10), ("k7", 7), ("k8", 8), ("k9", 9)]
-
-
-def test_a_run_that_reused_answers_of_an_earlier_version_is_known_again_and_can_be_reused(
-    go: Go, tmp_path: Path, earlier: str
-) -> None:
-    go(source=rows_of(texts(0, 5)), destination=earlier)
-    _make_old(Path(earlier))
-    second = str(tmp_path / "lake" / "tuesday")
-
-    first = go(source=_stream(rows_of(texts(0, 5))), destination=second, reuse=earlier)
-
-    assert first.reused == 5
-    assert go(source=_stream(rows_of(texts(0, 5))), destination=second, reuse=earlier) == first
-    assert go(source=rows_of(texts(0, 5)), reuse=second).reused == 5
-
-
-def _make_old(destination: Path) -> None:
-    """As a version wrote it that kept no costs, and whose fingerprints leave the model out."""
-    run = Run(locate(str(destination)))
-    run.manifest_file.write(msgspec.json.encode(msgspec.structs.replace(run.built(), version=1)))
-    run.index_file.delete()
-    for part in (destination / "results").iterdir():
-        table = pq.read_table(part).drop_columns(["cost_usd", "paid_by", "reused_from"])
-        place = table.schema.get_field_index("request_sha256")
-        pq.write_table(table.set_column(place, "request_sha256", pa.array(["0" * 64] * len(table))), part)
-
-
-def test_results_that_were_written_anew_in_another_order_are_not_joined(go: Go, emulator: Emulator, earlier: str) -> None:
-    go(source=rows_of(texts(0, 5)), destination=earlier)
-    part = next((Path(earlier) / "results").iterdir())
-    pq.write_table(pq.read_table(part).take([4, 3, 2, 1, 0]), part)
-
-    with pytest.raises(InputError, match=r"does not hold the answers that .*Delete .*index.parquet"):
-        go(source=rows_of(texts(0, 5)), reuse=earlier)
-
-    (Path(earlier) / "_run" / "index.parquet").unlink()
-    assert go(source=rows_of(texts(0, 5)), reuse=earlier).reused == 5
-
-
-@pytest.mark.parametrize("damage", ["another run's", "torn"])
-def test_an_index_that_is_not_that_of_the_run_is_made_anew(damage: str, go: Go, tmp_path: Path, earlier: str) -> None:
-    other = str(tmp_path / "other")
-    for destination, bodies in ((earlier, texts(0, 5)), (other, texts(0, 5)[::-1])):
-        go(source=rows_of(bodies), destination=destination)
-    index = Path(earlier) / "_run" / "index.parquet"
-    index.write_bytes((Path(other) / "_run" / "index.parquet").read_bytes() if damage == "another run's" else b"PAR1")
-
-    summary = go(source=rows_of(texts(0, 5)), reuse=earlier)
-
-    assert summary.reused == 5
-    assert all(row["text"].endswith(row["body"]) for row in read(tmp_path, "results"))
-
-
-@pytest.mark.parametrize("file", ["part-00000-0.parquet", "origins-00000-0.parquet"])
-@pytest.mark.parametrize("damage", ["absent", "torn"])
-def test_a_file_of_reused_results_that_is_lost_is_named(file: str, damage: str, go: Go, tmp_path: Path, earlier: str) -> None:
-    go(source=rows_of(texts(0, 5)), destination=earlier)
-    go(source=rows_of(texts(0, 5)), reuse=earlier)
-    (tmp_path / "run" / "summary.json").unlink()
-    lost = tmp_path / "run" / "_run" / "reused" / file
-    if damage == "absent":
-        lost.unlink()
-    else:
-        lost.write_bytes(lost.read_bytes()[:50])
-
-    with pytest.raises(CorruptRunError, match=f"{file} is .*Restore it"):
-        finish_run(Run(locate(str(tmp_path / "run"))))
-
-
-def test_a_large_answer_that_many_rows_take_is_copied_a_few_times_at_once(
-    go: Go, earlier: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(set_aside, "_BATCH_BYTES", 1 << 16)
-    written: list[int] = []
-    write = reuse.PartWriter.write
-
-    def note(writer: Any, batch: pa.RecordBatch) -> None:
-        written.append(batch.nbytes)
-        write(writer, batch)
-
-    go(source=rows_of(["large " * 2000]), destination=earlier)
-    monkeypatch.setattr(reuse.PartWriter, "write", note)
-
-    assert go(source=rows_of(["large " * 2000] * 50), reuse=earlier).reused == 50
-    assert max(written) <= 1 << 17
-
-
-def test_a_run_is_not_replaced_when_what_it_would_reuse_cannot_serve(go: Go, tmp_path: Path, earlier: str) -> None:
-    first = go(source=rows_of(texts(0, 3)))
-    (Path(earlier)).mkdir(parents=True)
-    (Path(earlier) / "summary.json").write_text("{")
-
-    with pytest.raises(InputError, match="reuse names"):
-        go(source=rows_of(texts(0, 4)), reuse=earlier, if_exists="replace")
-
-    assert go(source=rows_of(texts(0, 3))) == first
