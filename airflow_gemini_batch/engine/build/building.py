@@ -24,8 +24,9 @@ from typing import Any, Literal, NoReturn
 import msgspec
 
 from airflow_gemini_batch.engine.build.advice import log_advice
+from airflow_gemini_batch.engine.build.chosen_runs import choose_runs
 from airflow_gemini_batch.engine.build.differences import describe_differences
-from airflow_gemini_batch.engine.build.earlier_runs import Needs, find_earlier_runs
+from airflow_gemini_batch.engine.build.earlier_runs import EarlierRun, Needs, find_earlier_runs
 from airflow_gemini_batch.engine.build.preflight import check_before_build
 from airflow_gemini_batch.engine.build.reuse import Answers, taken_before
 from airflow_gemini_batch.engine.build.sampling import Sampler, require_repeatable
@@ -140,10 +141,12 @@ def build_run(
         raise call.error
     if there is not None:
         check_before_build(run, spec.model, client)
-    with _earlier_answers(run, call) as earlier:
+    with tempfile.TemporaryDirectory(prefix="gemini-batch-indexes-") as scratch:
+        found_runs = _earlier_runs(run, call, Path(scratch))  # before a run is replaced: one that is named may not serve
         if if_exists == "replace" or there is not None:
             discard_run(run, client)
-        return _build(run, call, earlier, owner=owner)
+        with _answers(run, call, found_runs) as earlier:
+            return _build(run, call, earlier, owner=owner)
 
 
 def _existing(run: Run, *, if_exists: IfExists, owner: str | None) -> Manifest | None:
@@ -336,22 +339,23 @@ def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None)
     return there
 
 
-@contextlib.contextmanager
-def _earlier_answers(run: Run, call: _Call) -> Iterator[Answers | None]:
+def _earlier_runs(run: Run, call: _Call, scratch: Path) -> list[EarlierRun]:
     spec, options = call.spec, call.options
-    if not spec.reuse:
-        yield None
-        return
-    if spec.model.endswith("-latest"):
+    if spec.reuse and spec.model.endswith("-latest"):
         log.warning("%s is an alias: earlier runs may have been answered by another model than it names today.", spec.model)
     extra = extra_fields(call.encoder.spec, media_as_files=options.media_to == "files")
     needs = Needs(run, spec.model, extra, options.keep_response)
-    with tempfile.TemporaryDirectory(prefix="gemini-batch-indexes-") as scratch:
-        runs = find_earlier_runs(spec.reuse, needs, spec.locate, Path(scratch))
-        age = options.reuse_max_age
-        with Answers(runs, not_before=None if age is None else dt.datetime.now(dt.timezone.utc) - age) as answers:
-            log.info("%d answers of %d runs can be reused.", len(answers), len(runs))
-            yield answers
+    return find_earlier_runs(spec.reuse, needs, spec.locate, scratch)
+
+
+@contextlib.contextmanager
+def _answers(run: Run, call: _Call, found: Sequence[EarlierRun]) -> Iterator[Answers | None]:
+    if not call.spec.reuse:
+        yield None
+        return
+    runs, not_before = choose_runs(run, found, asked=call.spec.reuse, max_age=call.options.reuse_max_age)
+    with Answers(runs, not_before=not_before) as answers:
+        yield answers
 
 
 def discard_run(run: Run, client: GeminiClient | None) -> None:

@@ -70,6 +70,7 @@ class Answers:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gemini-batch-reuse-")))
             self._merge(folder)
             self._stack = stack.pop_all()
+        log.info("%d answers of %d runs can be reused.", len(self), len(self._runs))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

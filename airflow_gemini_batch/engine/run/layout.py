@@ -13,6 +13,7 @@
         requests/shard-00000-0.jsonl     what is sent, one request a line
         inputs/shard-00000-0.arrow       the input rows, in input order (see ``build.shards``)
         duplicates/shard-00000-0.arrow   rows that ask what a row of the shard asks (see ``build.duplicates``)
+        reuse.json                       the earlier runs that answers are taken from (see ``build.chosen_runs``)
         media/shard-00000-0.json         the files that the requests name, where they name any
         reused/part-00000-0.parquet      results of earlier runs, as they go into the table
         index.parquet                    fingerprint -> result, for later runs (see ``build.answer_index``)
@@ -212,6 +213,11 @@ class Run:
     def index_file(self) -> Location:
         """Where in the results the answer to a request is (see ``build.answer_index``)."""
         return self.destination / "_run" / "index.parquet"
+
+    @property
+    def reuse_file(self) -> Location:
+        """Which earlier runs answers are taken from (see ``build.chosen_runs``)."""
+        return self.destination / "_run" / "reuse.json"
 
     def reused_file(self, part: ShardAttempt) -> Location:
         """Results that earlier runs have paid for, as they go into the table."""

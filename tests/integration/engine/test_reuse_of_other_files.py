@@ -1,9 +1,10 @@
-"""Reuse where files are not as they were left: column names, older versions, lost or rewritten files."""
+"""Reuse where files are not as they were left: column names, older versions, lost or rewritten files, two builds that meet."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.engine.build import reuse, set_aside
-from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
+from airflow_gemini_batch.engine.errors import CorruptRunError, InputError, RefusedError
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
 from tests.integration.engine.conftest import read
-from tests.integration.engine.test_reuse import rows_of, stream, texts
+from tests.integration.engine.test_reuse import refuse_creates, rows_of, stream, texts
 
 pytestmark = pytest.mark.integration
 
@@ -130,3 +131,48 @@ def test_a_run_is_not_replaced_when_what_it_would_reuse_cannot_serve(go: Go, tmp
         go(source=rows_of(texts(0, 4)), reuse=earlier, if_exists="replace")
 
     assert go(source=rows_of(texts(0, 3))) == first
+
+
+def test_two_builds_that_meet_reuse_the_same_runs_though_one_more_was_finished_between(
+    go: Go, tmp_path: Path, emulator: Emulator, earlier: str
+) -> None:
+    go(source=rows_of(texts(0, 5)), destination=earlier)
+    table, lake = rows_of(texts(0, 11)), str(tmp_path / "lake")
+
+    def meanwhile() -> Iterator[pa.RecordBatch]:
+        go(source=rows_of(texts(5, 10)), destination=f"{lake}/tuesday")
+        refusing = emulator.faults.add(refuse_creates())[0]
+        with pytest.raises(RefusedError):
+            go(source=table, reuse=lake)
+        emulator.faults.remove(refusing)
+        yield from table.to_batches()
+
+    summary = go(source=pa.RecordBatchReader.from_batches(table.schema, meanwhile()), reuse=lake)
+
+    assert (summary.results, summary.reused) == (11, 5)
+
+
+@pytest.mark.parametrize("other", ["asks for other runs", "misses a run", "comes a day later"])
+def test_a_build_that_looks_anew_uses_what_it_finds(other: str, go: Go, tmp_path: Path, emulator: Emulator) -> None:
+    lake = tmp_path / "lake"
+    for day, bodies in (("monday", texts(0, 5)), ("tuesday", texts(5, 10))):
+        go(source=rows_of(bodies), destination=str(lake / day))
+    table = rows_of(texts(0, 11))
+    named = [str(lake / "monday"), str(lake / "tuesday")] if other == "asks for other runs" else str(lake)
+
+    def breaking() -> Iterator[pa.RecordBatch]:
+        raise RuntimeError("the source breaks")
+        yield
+
+    with pytest.raises(RuntimeError, match="the source breaks"):
+        go(source=pa.RecordBatchReader.from_batches(table.schema, breaking()), reuse=str(lake))
+    choice = tmp_path / "run" / "_run" / "reuse.json"
+    made = json.loads(choice.read_bytes())
+    if other == "misses a run":
+        shutil.rmtree(lake / "monday")
+    else:
+        made["runs"].popitem()
+        made["made_at"] = "2020-01-01T00:00:00Z" if other == "comes a day later" else made["made_at"]
+        choice.write_text(json.dumps(made))
+
+    assert go(source=table, reuse=named).reused == (5 if other == "misses a run" else 10)
