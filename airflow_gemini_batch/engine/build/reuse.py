@@ -100,7 +100,7 @@ class Answers:
         numbers: dict[str, int] = {}
         earliest = None if self._not_before is None else pa.scalar(self._not_before, ORIGIN_FIELDS[0].type)
         with run.index() as index:
-            for batch in index.iter_batches(batch_size=_INDEX_ROWS):
+            for batch in _batches_of(index):
                 if earliest is not None:
                     batch = batch.filter(pc.greater_equal(batch.column("answered_at"), earliest))
                 for name in batch.column("part").dictionary.to_pylist():
@@ -146,6 +146,12 @@ class Answers:
     def columns(self, numbers: Any, *names: str) -> list[Any]:
         """Values of the records with these numbers."""
         return [self._columns[name][numbers] for name in names]
+
+
+def _batches_of(index: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """One row group after the other: asked for all at once, Arrow keeps what it has read of the earlier ones."""
+    for group in range(index.num_row_groups):
+        yield from index.iter_batches(batch_size=_INDEX_ROWS, row_groups=[group])
 
 
 def _mapped(file: Path, dtype: Any) -> Any:
