@@ -34,6 +34,7 @@ from airflow_gemini_batch.engine.finish.summary import Summary, finish_run, summ
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.job_fetching import Fetched, fetch_jobs
 from airflow_gemini_batch.engine.gemini.jobs import Job
+from airflow_gemini_batch.engine.gemini.quotas import likely_limit_of_run
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.cancellation import cancel_job
 from airflow_gemini_batch.engine.run.layout import Run, Shard
@@ -352,7 +353,8 @@ class _Pass:
                 asked = error.retry_after if isinstance(error, QuotaError) else None
                 wait = quota_wait(refusals, asked, jitter=random.random())
                 left = len(shards) - len(jobs)
-                log.warning("%s %s Trying again in %.0f s.", error, self._size(active + len(jobs), left), wait)
+                in_flight = [state.shard for state in states if state.stage == "active"] + shards[: len(jobs)]
+                log.warning("%s %s Trying again in %.0f s.", error, self._size(in_flight, left), wait)
                 return _Submitted(tuple(jobs), left, refusals, wait)
             refusals = 0
         stuck = self.options.resubmit_stuck_after
@@ -361,9 +363,10 @@ class _Pass:
             wake_in = 0.0
         return _Submitted(tuple(jobs), len(shards) - len(jobs), refusals, wake_in)
 
-    def _size(self, active: int, left: int) -> str:
+    def _size(self, in_flight: Sequence[Shard], left: int) -> str:
         megabytes = sum(shard.bytes for shard in self.snapshot.shards()) / 1e6
-        return f"This run has {active} jobs active and {left} to come, {megabytes:.0f} MB of requests in all."
+        size = f"This run has {len(in_flight)} jobs active and {left} to come, {megabytes:.0f} MB of requests in all."
+        return f"{size} {likely_limit_of_run(len(in_flight), sum(shard.bytes for shard in in_flight))}".rstrip()
 
 
 def _one_error(failures: Mapping[Shard, Exception]) -> Exception:

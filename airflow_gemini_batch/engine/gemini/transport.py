@@ -33,6 +33,7 @@ from airflow_gemini_batch.engine.errors import (
 )
 from airflow_gemini_batch.engine.gemini.deadlines import limit_body, limit_headers
 from airflow_gemini_batch.engine.gemini.origins import Origin, keep_to
+from airflow_gemini_batch.engine.gemini.quotas import likely_limit
 from airflow_gemini_batch.engine.gemini.sdk import http_library
 from airflow_gemini_batch.engine.json.lenient import as_code, as_dict, read_any
 from airflow_gemini_batch.engine.printable import keys_in_files, printable
@@ -174,7 +175,10 @@ def _of_answer(error: sdk_errors.APIError, doing: str) -> ServiceError:
         return NotFoundError(text, code=code, status=status)
     if code == 429:
         return QuotaError(
-            f"{text} {_likely_quota(message, doing)}".rstrip(), code=code, status=status, retry_after=_retry_after(details, error)
+            f"{text} {likely_limit(message, details, doing)}".rstrip(),
+            code=code,
+            status=status,
+            retry_after=_retry_after(details, error),
         )
     # 499: a proxy has given up waiting for the answer.
     if code in (408, 499) or not 400 <= code < 500:
@@ -205,15 +209,6 @@ def _in_short(error: Exception) -> str:
         first = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
-
-
-def _likely_quota(message: str, doing: str) -> str:
-    """Which quota it probably was: the service names the storage, and uses one sentence for all the others."""
-    if "file_storage_bytes" in message:
-        return "The project's file storage (20 GB) is full: delete files, or wait until they expire 48 hours after their upload."
-    if doing.startswith("create"):
-        return "Probably too many batch jobs at once (100 for a project) or too many enqueued tokens for the model."
-    return ""
 
 
 def _wants_key(code: int, message: str) -> bool:

@@ -111,7 +111,7 @@ def test_a_quota_refusal_says_how_long_where_the_service_does(
 @pytest.mark.parametrize(
     ("message", "told"),
     [
-        ("You exceeded your current quota.", "Probably too many batch jobs at once .* enqueued tokens"),
+        ("You exceeded your current quota.", "Probably one of: active batch jobs .* tokens enqueued for the model .* spend"),
         (
             "Quota exceeded for metric: generativelanguage.googleapis.com/file_storage_bytes",
             "file storage .* is full: delete files",
