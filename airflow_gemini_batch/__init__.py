@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.errors import (
         ApiKeyError,
         BalanceError,
+        BudgetError,
         CorruptRunError,
         DeadLetterRatioError,
         DestinationError,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
         UnsettledError,
         WaitTimeoutError,
     )
+    from airflow_gemini_batch.engine.estimate.estimating import estimate
+    from airflow_gemini_batch.engine.estimate.result import Estimate
     from airflow_gemini_batch.engine.finish.summary import JobSummary, Summary
     from airflow_gemini_batch.engine.gemini.caches import Cache, Caches
     from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
@@ -70,6 +73,7 @@ __all__ = [
     "ApiKeyError",
     "BalanceError",
     "BatchOptions",
+    "BudgetError",
     "Cache",
     "Caches",
     "CorruptRunError",
@@ -79,6 +83,7 @@ __all__ = [
     "DroppedError",
     "EmbedRequest",
     "Endpoint",
+    "Estimate",
     "GeminiBatchBuildOperator",
     "GeminiBatchCancelJobOperator",
     "GeminiBatchCleanupOperator",
@@ -124,6 +129,7 @@ __all__ = [
     "Webhook",
     "Webhooks",
     "collect",
+    "estimate",
     "redrive",
     "run_batch",
 ]
@@ -133,6 +139,7 @@ _HOMES = {
     "ApiKeyError": "engine.errors",
     "BalanceError": "engine.errors",
     "BatchOptions": "engine.options",
+    "BudgetError": "engine.errors",
     "Cache": "engine.gemini.caches",
     "Caches": "engine.gemini.caches",
     "CorruptRunError": "engine.errors",
@@ -142,6 +149,7 @@ _HOMES = {
     "DroppedError": "engine.errors",
     "EmbedRequest": "engine.specs",
     "Endpoint": "engine.gemini.client",
+    "Estimate": "engine.estimate.result",
     "GeminiBatchBuildOperator": "operators.steps",
     "GeminiBatchCancelJobOperator": "operators.manage",
     "GeminiBatchCleanupOperator": "operators.manage",
@@ -187,6 +195,7 @@ _HOMES = {
     "Webhook": "engine.gemini.webhooks",
     "Webhooks": "engine.gemini.webhooks",
     "collect": "engine.api",
+    "estimate": "engine.estimate.estimating",
     "redrive": "engine.api",
     "run_batch": "engine.api",
 }

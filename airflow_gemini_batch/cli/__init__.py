@@ -22,6 +22,10 @@ COMMANDS = {
     "costs": ("airflow_gemini_batch.cli.costs:add_costs_command", "add up what runs have cost"),
     "demo": ("airflow_gemini_batch.cli.demo:add_demo_command", "run a real table through Airflow and the emulator"),
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
+    "estimate": (
+        "airflow_gemini_batch.cli.estimate:add_estimate_command",
+        "say what a run of a table would send and cost",
+    ),
     "files": ("airflow_gemini_batch.cli.files:add_files_command", "list and delete the files stored at the service"),
     "jobs": ("airflow_gemini_batch.cli.jobs:add_jobs_command", "list, show, cancel and delete batch jobs"),
     "redrive": ("airflow_gemini_batch.cli.redrive:add_redrive_command", "resubmit dead letters of a finished run"),

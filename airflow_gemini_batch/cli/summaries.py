@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.options import BatchOptions
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: argparse.ArgumentParser, *, about_json: str = "print the summary as JSON") -> None:
     """Add ``--option`` and ``--json``."""
     parser.add_argument(
         "--option",
@@ -24,7 +24,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="a field of BatchOptions, such as --option timeout=3600 (repeatable); give the ones that the run was started with",
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--json", action="store_true", help=about_json)
 
 
 def options_of(arguments: argparse.Namespace) -> BatchOptions:

@@ -18,16 +18,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from airflow_gemini_batch.engine.build.budget import Budget
 from airflow_gemini_batch.engine.collect.download import collect, download, lost_job, unnamed_output
 from airflow_gemini_batch.engine.errors import (
     BalanceError,
+    BudgetError,
     CorruptRunError,
-    GeminiBatchError,
     NotFoundError,
     QuotaError,
     ServiceError,
-    ShardsFailedError,
     UnsettledError,
+    one_error,
 )
 from airflow_gemini_batch.engine.finish.redrive import redrive
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run, summary_of
@@ -82,19 +83,29 @@ class Waiting:
 
 
 def advance(
-    run: Run, client: GeminiClient, options: BatchOptions, *, refusals: int = 0, patient: bool = False
+    run: Run,
+    client: GeminiClient,
+    options: BatchOptions,
+    *,
+    refusals: int = 0,
+    patient: bool = False,
+    max_cost_usd: float | None = None,
 ) -> Waiting | Summary:
     """Collect what has ended, submit what may be, finish when all is there.
 
     :param refusals: how often in a row a submission has been refused for quota, or not answered (from the last ``Waiting``).
     :param patient: whether an outage is waited out. Not in the first pass: the address may be wrong, so there it is an error.
+    :param max_cost_usd: nothing is sent that may cost more, with what has been spent. What cannot be sent waits until the jobs in
+        flight are collected; if there is no room then, BudgetError is raised.
 
     Returns the summary of a finished run, or what an unfinished one waits for. Raises ServiceError for what the service refuses,
     ShardsFailedError when several shards failed for different reasons, CorruptRunError, UnsettledError when another try is
     writing to the same run, and DeadLetterRatioError after everything has been written.
     """
     if summary_of(run) is None:
-        this_pass = _Pass(run, client, options, Snapshot(run, run.built()), patient)
+        snapshot = Snapshot(run, run.built())
+        budget = None if max_cost_usd is None else Budget(run, snapshot, options, max_cost_usd)
+        this_pass = _Pass(run, client, options, snapshot, patient, budget)
         states = this_pass.collect()
         submitted = this_pass.submit(states, refusals)
         waiting = _waiting(states, submitted)
@@ -114,17 +125,19 @@ class _ShardState:
     """Where a shard stands after it was looked at.
 
     :param stage: ``done``: landed, and its redrives are decided; ``active``: its job has not ended; ``uncollected``: its job has
-        ended and the output cannot be had now; ``unsubmitted``: it has no job yet.
+        ended and the output cannot be had now; ``held``: landed, and what is to be resubmitted may cost too much;
+        ``unsubmitted``: it has no job yet.
     :param job: the job to wait for, where there is one.
     :param wake_in: seconds until there is something to do for it besides waiting for its job.
     :param seen: the job as it was fetched, where that says something and it is waited for.
     """
 
     shard: Shard
-    stage: Literal["done", "active", "uncollected", "unsubmitted"]
+    stage: Literal["done", "active", "uncollected", "held", "unsubmitted"]
     job: str | None = None
     wake_in: float | None = None
     seen: Job | None = None
+    excess: BudgetError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +177,7 @@ class _Pass:
     options: BatchOptions
     snapshot: Snapshot
     patient: bool
+    budget: Budget | None = None
 
     # --- collecting
 
@@ -186,8 +200,16 @@ class _Pass:
             generation = resubmitted
         if failures:
             self.snapshot.save()
-            raise _one_error(failures)
-        return states
+            raise one_error({str(shard.id): error for shard, error in failures.items()})
+        return [now for state in states for now in self._held_before(state)]
+
+    def _held_before(self, state: _ShardState) -> list[_ShardState]:
+        """A shard that was held is decided once more, when all others have been collected."""
+        landed = self.snapshot.ledger.landed(state.shard.id) if state.stage == "held" else None
+        if landed is None:
+            return [state]
+        state, pieces = self._redrive(state.shard, landed)
+        return [state, *(_ShardState(piece, "unsubmitted") for piece in pieces)]
 
     def _fetch(self, shards: Iterable[Shard]) -> dict[Shard, tuple[str, Fetched]]:
         """The recorded jobs of the shards that have not been settled, by one fetch for all of them."""
@@ -297,7 +319,11 @@ class _Pass:
         return self._redrive(shard, lost_job(self.run, shard, name, self.options, why=why))
 
     def _redrive(self, shard: Shard, landed: Landed) -> tuple[_ShardState, tuple[Shard, ...]]:
-        pieces = redrive(self.run, self.snapshot.manifest, shard, self.options, landed=landed)
+        excess = None if self.budget is None else self.budget.excess_of_more
+        try:
+            pieces = redrive(self.run, self.snapshot.manifest, shard, self.options, landed=landed, excess=excess)
+        except BudgetError as error:  # others may cost less than they might, which leaves room for it
+            return _ShardState(shard, "held", excess=error), ()
         self.snapshot.remember_redrive(shard.id, pieces)
         self.snapshot.remember_cost(shard.id, landed)
         return _ShardState(shard, "done"), pieces
@@ -332,6 +358,8 @@ class _Pass:
         """Submit the shards that have no job, as far as ``max_active_jobs`` and the service's quota allow."""
         shards = [state.shard for state in states if state.stage == "unsubmitted"]
         active = sum(state.stage == "active" for state in states)
+        if self._holds_back(states, shards):
+            return _Submitted((), len(shards), refusals)
         limit = len(shards) if self.options.max_active_jobs is None else self.options.max_active_jobs - active
         # This pass has counted the active jobs itself.
         options = replace(self.options, max_active_jobs=None)
@@ -363,22 +391,20 @@ class _Pass:
             wake_in = 0.0
         return _Submitted(tuple(jobs), len(shards) - len(jobs), refusals, wake_in)
 
+    def _holds_back(self, states: Sequence[_ShardState], shards: Sequence[Shard]) -> bool:
+        """Whether the shards wait, because they may cost too much. Raises BudgetError when nothing is left to wait for."""
+        excess = self.budget.excess(shards) if self.budget is not None and shards else None
+        if excess is None and not shards:
+            excess = next((state.excess for state in states if state.excess is not None), None)
+        if excess is None:
+            return False
+        if not any(state.stage in ("active", "uncollected") for state in states):
+            self.snapshot.save()
+            raise excess
+        log.warning("%s It is compared again when the jobs in flight have been collected.", excess)
+        return True
+
     def _size(self, in_flight: Sequence[Shard], left: int) -> str:
         megabytes = sum(shard.bytes for shard in self.snapshot.shards()) / 1e6
         size = f"This run has {len(in_flight)} jobs active and {left} to come, {megabytes:.0f} MB of requests in all."
         return f"{size} {likely_limit_of_run(len(in_flight), sum(shard.bytes for shard in in_flight))}".rstrip()
-
-
-def _one_error(failures: Mapping[Shard, Exception]) -> Exception:
-    """What to raise for the shards that failed: their error, or one of its kind that names all of them."""
-    distinct = {id(error): error for error in failures.values()}  # an outage is one error for all jobs
-    errors = list(distinct.values())
-    if len(errors) == 1:
-        return errors[0]
-    first = errors[0]
-    combined = ShardsFailedError({str(shard.id): error for shard, error in failures.items()})
-    if any(type(error) is not type(first) for error in errors):
-        return combined
-    if isinstance(first, ServiceError):
-        return type(first)(str(combined), code=first.code, status=first.status)
-    return type(first)(str(combined)) if isinstance(first, GeminiBatchError) else combined

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.build.budget import require_limit
 from airflow_gemini_batch.engine.build.building import IfExists, RunSpec, build_run, uris_of
 from airflow_gemini_batch.engine.errors import WaitTimeoutError
 from airflow_gemini_batch.engine.finish.reopening import Selection, reopen
@@ -38,6 +39,7 @@ def run_batch(
     reuse: str | Sequence[str] | None = None,
     labels: Mapping[str, str] | None = None,
     sample: int | None = None,
+    max_cost_usd: float | None = None,
     if_exists: IfExists = "resume",
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
@@ -67,6 +69,8 @@ def run_batch(
     :param sample: how many rows to draw from the table; the run consists of these only, and ``estimate(…, trial=destination)``
         says from it what the whole table costs. 50 is a good number, 200 if the model thinks. The source is read twice.
         Default: None, the whole table.
+    :param max_cost_usd: nothing is sent that may cost more than this, with what has been spent: compared is the high end, by
+        bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit.
     :param if_exists: what to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default, because its answers are paid for), or ``replace`` it.
     :param options: how the run is carried out: shard sizes, active jobs, polling and timeouts, redrives, output. A
@@ -80,20 +84,21 @@ def run_batch(
 
     Returns the run's ``Summary``: counts of rows, results and dead letters, tokens and jobs.
 
-    Raises, before anything is sent, InputError for unusable arguments or input, ApiKeyError without a key, and DestinationError
-    when the destination holds another run. Later: ServiceError or a subclass when the service refuses a request or an output is
-    not available; WaitTimeoutError when ``options.timeout`` has passed, with the jobs still running; DeadLetterRatioError above
-    ``options.max_dead_letter_ratio``, after both tables have been written.
+    Raises, before anything is sent, InputError for unusable arguments or input, ApiKeyError without a key, DestinationError when
+    the destination holds another run, and BudgetError when it may cost more than ``max_cost_usd``. Later: ServiceError or a
+    subclass when the service refuses a request or an output is not available; WaitTimeoutError when ``options.timeout`` has
+    passed, with the jobs still running; DeadLetterRatioError above ``options.max_dead_letter_ratio``, after both tables have been
+    written.
     """
 
     place = _opener(storage_options)
     run = Run(place(destination), place)
-    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, uris_of(reuse), labels, sample, place)
+    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, uris_of(reuse), labels, sample, max_cost_usd, place)
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client, report_to(progress) as report:
         build_run(run, spec, options, if_exists=if_exists, client=client)
-        return drive(run, client, options, deadline=deadline, report=report)
+        return drive(run, client, options, deadline=deadline, report=report, max_cost_usd=max_cost_usd)
 
 
 def _opener(storage_options: dict[str, Any] | None) -> Callable[[str], Location]:
@@ -103,6 +108,7 @@ def _opener(storage_options: dict[str, Any] | None) -> Callable[[str], Location]
 def collect(
     destination: str,
     *,
+    max_cost_usd: float | None = None,
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
     storage_options: dict[str, Any] | None = None,
@@ -114,6 +120,7 @@ def collect(
     returned as it is. Use this when the source has changed or gone, or to finish on another machine what a task has begun.
 
     :param destination: URI or local path of the run's folder.
+    :param max_cost_usd: as for ``run_batch``. Default: None, no limit, whatever the run was started with.
     :param options: as for ``run_batch``; give the ones that the run was started with.
     :param endpoint: as for ``run_batch``. The key must belong to the project that the jobs were created in.
     :param storage_options: passed to the fsspec file system of the destination. Default: none.
@@ -121,13 +128,14 @@ def collect(
 
     Returns the run's summary. Raises DestinationError when the folder holds no run; the other errors are those of ``run_batch``.
     """
+    require_limit(max_cost_usd)
     place = _opener(storage_options)
     run = Run(place(destination), place)
     run.built()
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client, report_to(progress) as report:
-        return drive(run, client, options, deadline=deadline, report=report)
+        return drive(run, client, options, deadline=deadline, report=report, max_cost_usd=max_cost_usd)
 
 
 def redrive(
@@ -174,18 +182,20 @@ def drive(
     *,
     deadline: float,
     report: Report | None = None,
+    max_cost_usd: float | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.time,
 ) -> Summary:
     """Advance and wait, in this process, until the run is finished.
 
     :param deadline: seconds since the epoch. Raises WaitTimeoutError when it passes.
+    :param max_cost_usd: as in ``advance``.
     :param report: is told how far the run is. Default: None, the log.
     :param sleep, clock: of whoever lets time pass differently.
     """
     refusals, patient, report = 0, False, report or LogReport()
     while True:
-        state = advance(run, client, options, refusals=refusals, patient=patient)
+        state = advance(run, client, options, refusals=refusals, patient=patient, max_cost_usd=max_cost_usd)
         if isinstance(state, Summary):
             return state
         refusals, patient = state.refusals, True

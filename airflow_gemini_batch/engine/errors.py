@@ -2,6 +2,7 @@
 
     GeminiBatchError
     ├── InputError                  the caller: fix an argument, the source or the request
+    ├── BudgetError                 the caller: raise the limit, narrow the estimate, or send less
     ├── DestinationError            the caller: choose or repair the destination
     ├── CorruptRunError             the caller: repair or remove the file that is named
     ├── BalanceError                the caller: collect what is missing, then finish again
@@ -38,6 +39,10 @@ class GeminiBatchError(Exception):
 
 class InputError(GeminiBatchError):
     """The source, the request or an argument cannot be used as given. Nothing was sent and nothing was paid for."""
+
+
+class BudgetError(GeminiBatchError):
+    """What is to be sent may cost more than ``max_cost_usd``, or cannot be priced. It was not sent."""
 
 
 class DestinationError(GeminiBatchError):
@@ -153,3 +158,21 @@ class UnreachableError(ServiceError):
 
 class WaitTimeoutError(GeminiBatchError):
     """The caller's timeout has passed. The message names the jobs; calling again resumes the run."""
+
+
+def one_error(failures: Mapping[str, Exception]) -> Exception:
+    """What to raise for shards that failed: their error, or one of its kind that names all of them.
+
+    :param failures: by shard and attempt.
+    """
+    distinct = {id(error): error for error in failures.values()}  # an outage is one error for all jobs
+    errors = list(distinct.values())
+    if len(errors) == 1:
+        return errors[0]
+    first = errors[0]
+    combined = ShardsFailedError(failures)
+    if any(type(error) is not type(first) for error in errors):
+        return combined
+    if isinstance(first, ServiceError):
+        return type(first)(str(combined), code=first.code, status=first.status)
+    return type(first)(str(combined)) if isinstance(first, GeminiBatchError) else combined

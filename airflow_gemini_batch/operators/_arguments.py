@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import reprlib
 from collections.abc import Callable, Mapping
@@ -95,6 +96,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sample": (
         lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 2),
         "a whole number of rows from 2, such as 50, or None for the whole table",
+    ),
+    "max_cost_usd": (
+        lambda value: value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf),
+        "an amount above 0 in USD, or None for no limit",
     ),
     "if_exists": (lambda value: value in ("resume", "replace"), "'resume' or 'replace'"),
     "reasons": (_are_reasons, f"a list of reasons ({', '.join(_REASONS)}), or None"),

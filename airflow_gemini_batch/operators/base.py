@@ -149,6 +149,7 @@ class TableOperator(GeminiOperator):
         "carry",
         "reuse",
         "labels",
+        "max_cost_usd",
         "options",
         "prompt",
         "system_instruction",
@@ -166,6 +167,7 @@ class TableOperator(GeminiOperator):
         "reuse",
         "labels",
         "sample",
+        "max_cost_usd",
         "if_exists",
         "options",
     )
@@ -183,6 +185,7 @@ class TableOperator(GeminiOperator):
         reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
         labels: Mapping[str, str] | XComArg | None = None,
         sample: int | None = None,
+        max_cost_usd: float | XComArg | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         **kwargs: Unpack[GeminiOperatorArguments],
@@ -199,6 +202,7 @@ class TableOperator(GeminiOperator):
                 "reuse": reuse,
                 "labels": labels,
                 "sample": sample,
+                "max_cost_usd": max_cost_usd,
                 "if_exists": if_exists,
             }
         )
@@ -213,6 +217,7 @@ class TableOperator(GeminiOperator):
         self.reuse: Any = reuse
         self.labels: Any = labels
         self.sample = sample
+        self.max_cost_usd: Any = max_cost_usd
         self.if_exists: Literal["resume", "replace"] = if_exists
         self.options = BatchOptions.of(options)
 
@@ -287,6 +292,7 @@ class TableOperator(GeminiOperator):
             reuse=uris_of(self.reuse),
             labels=self.labels,
             sample=self.sample,
+            max_cost_usd=self.max_cost_usd,
             locate=locate,
         )
 

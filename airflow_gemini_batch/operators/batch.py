@@ -50,6 +50,8 @@ class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
     :param sample: How many rows to draw from the table; the run consists of these only. ``GeminiBatchEstimateOperator`` says
         from it what the whole table costs (``trial``). 50 is a good number, 200 if the model thinks. The source is read twice.
         Default: None, the whole table.
+    :param max_cost_usd: Nothing is sent that may cost more than this, with what has been spent: compared is the high end, by
+        bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit.
     :param if_exists: What to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default), or ``replace`` it. A run that this task instance began itself is always resumed.
     :param options: How the run is carried out: shard sizes, jobs in flight, polling and timeouts, redrives, output. A
@@ -83,6 +85,7 @@ class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
         reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
         labels: Mapping[str, str] | XComArg | None = None,
         sample: int | None = None,
+        max_cost_usd: float | XComArg | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
@@ -99,6 +102,7 @@ class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
             reuse=reuse,
             labels=labels,
             sample=sample,
+            max_cost_usd=max_cost_usd,
             if_exists=if_exists,
             options=options,
             **kwargs,

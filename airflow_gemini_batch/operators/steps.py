@@ -78,6 +78,8 @@ class GeminiBatchBuildOperator(TableOperator):
     :param sample: How many rows to draw from the table; the run consists of these only. ``GeminiBatchEstimateOperator`` says
         from it what the whole table costs (``trial``). 50 is a good number, 200 if the model thinks. The source is read twice.
         Default: None, the whole table.
+    :param max_cost_usd: Nothing is sent that may cost more than this, with what has been spent: compared is the high end, by
+        bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit.
     :param if_exists: ``resume`` the run at the destination if it has the same arguments and fail otherwise (default), or
         ``replace`` it.
     :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_shard_bytes``, ``max_shard_requests``

@@ -24,6 +24,7 @@ USED_AT_RUN_TIME = {
     "Caches",
     "DeleteOutcome",
     "Endpoint",
+    "Estimate",
     "GeminiClient",
     "JobSummary",
     "Summary",
@@ -32,6 +33,7 @@ USED_AT_RUN_TIME = {
     "collect",
     "redrive",
     "run_batch",
+    "estimate",
 }
 
 

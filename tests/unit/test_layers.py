@@ -13,8 +13,8 @@ BASE = ("errors", "options", "printable", "rates", "reasons", "specs", "arrow", 
 
 #: In the order of the data's way; the last three see everything.
 LAYERS = (
-    *("costs", "gemini", "run", "source", "request", "build", "submit", "wait", "response", "collect", "finish", "report"),
-    *("advance", "api", "cleanup"),
+    *("costs", "gemini", "run", "source", "request", "build", "estimate", "submit", "wait", "response", "collect", "finish"),
+    *("report", "advance", "api", "cleanup"),
 )
 _RANKS = {**dict.fromkeys(BASE, 0), **{layer: rank for rank, layer in enumerate(LAYERS, start=1)}}
 

@@ -19,6 +19,7 @@ PUBLIC = [
     "ApiKeyError",
     "BalanceError",
     "BatchOptions",
+    "BudgetError",
     "Cache",
     "Caches",
     "CorruptRunError",
@@ -28,6 +29,7 @@ PUBLIC = [
     "DroppedError",
     "EmbedRequest",
     "Endpoint",
+    "Estimate",
     "GeminiBatchBuildOperator",
     "GeminiBatchCancelJobOperator",
     "GeminiBatchCleanupOperator",
@@ -73,6 +75,7 @@ PUBLIC = [
     "Webhook",
     "Webhooks",
     "collect",
+    "estimate",
     "redrive",
     "run_batch",
 ]

@@ -9,28 +9,26 @@ requests lie in the run, and some of them may have been paid for.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import logging
 import os
 import secrets
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import msgspec
 
 from airflow_gemini_batch.engine.build.advice import log_advice
-from airflow_gemini_batch.engine.build.chosen_runs import choose_runs
+from airflow_gemini_batch.engine.build.budget import Budget, meter_of, require_limit, shards_within
 from airflow_gemini_batch.engine.build.differences import describe_differences
-from airflow_gemini_batch.engine.build.earlier_runs import EarlierRun, Needs, find_earlier_runs
+from airflow_gemini_batch.engine.build.earlier_answers import found_runs
 from airflow_gemini_batch.engine.build.preflight import check_before_build
 from airflow_gemini_batch.engine.build.reuse import Answers, taken_before
 from airflow_gemini_batch.engine.build.sampling import Sampler, require_repeatable
 from airflow_gemini_batch.engine.build.shards import Built, build_shards, digest_shards
+from airflow_gemini_batch.engine.build.trial import trial_among
 from airflow_gemini_batch.engine.costs.prices import prices_of
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -42,8 +40,8 @@ from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.samples import sample_file
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location, locate
-from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 from airflow_gemini_batch.engine.source.open import Source, open_source
 from airflow_gemini_batch.engine.specs import RequestSpec, read_labels, require_sample, takes_json_as_text
 
@@ -77,6 +75,7 @@ class RunSpec:
     :param reuse: URIs of finished runs, or of folders of runs, whose results are taken over where the request is the same.
     :param labels: who or what the run is for; not a part of the question.
     :param sample: how many rows are drawn from the table, of which the run then consists; None: all.
+    :param max_cost_usd: nothing is sent that may cost more; not a part of the question.
     """
 
     source: Any
@@ -88,6 +87,7 @@ class RunSpec:
     reuse: Sequence[str] = ()
     labels: Mapping[str, str] | None = None
     sample: int | None = None
+    max_cost_usd: float | None = None
     locate: Callable[[str], Location] = locate
 
 
@@ -127,6 +127,7 @@ def build_run(
         raise InputError(
             "sample and reuse are both given, but a sample measures what answers cost. Reuse it in the run of the table."
         )
+    require_limit(spec.max_cost_usd)
     there = _existing(run, if_exists=if_exists, owner=owner)
     if there is None:
         if if_exists == "resume":
@@ -136,16 +137,18 @@ def build_run(
     if there is not None:
         found = _find(run, there, call, if_exists=if_exists)
         if found is not None:
+            _require_budget(run, found, call)
             return found
     if call.error is not None:
         raise call.error
     if there is not None:
         check_before_build(run, spec.model, client)
-    with tempfile.TemporaryDirectory(prefix="gemini-batch-indexes-") as scratch:
-        found_runs = _earlier_runs(run, call, Path(scratch))  # before a run is replaced: one that is named may not serve
+    if spec.max_cost_usd is not None:  # before a large table is read in vain
+        meter_of(spec.model, prices_of(spec.model, options.prices), spec.max_cost_usd)
+    with found_runs(spec.reuse, spec.model, call.encoder, options, spec.locate, own=run) as runs:
         if if_exists == "replace" or there is not None:
             discard_run(run, client)
-        with _answers(run, call, found_runs) as earlier:
+        with runs.answers(run) as earlier:
             return _build(run, call, earlier, owner=owner)
 
 
@@ -264,6 +267,15 @@ def _find(run: Run, there: Manifest, call: _Call, *, if_exists: IfExists) -> Man
     _refuse(run, there, other_source)
 
 
+def _require_budget(run: Run, there: Manifest, call: _Call) -> None:
+    """Compare a run of which nothing was sent yet with the limit of this call. Later, ``advance`` does it."""
+    limit = call.spec.max_cost_usd
+    if limit is not None and not run.summary_file.exists() and not Ledger(run).has_submissions():
+        excess = Budget(run, Snapshot(run, there), call.options, limit).excess(there.shards)
+        if excess is not None:
+            raise excess
+
+
 def _refuse(run: Run, there: Manifest, why: str) -> NoReturn:
     raise DestinationError(
         f"{run.destination} holds another run ({there.run_id}, built {there.created_at}): {why.rstrip('.')}. "
@@ -309,6 +321,7 @@ def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None)
     sampler = call.sampler(dedupe=spec.dedupe)
     if sampler is not None:
         require_repeatable(call.source)
+    limit = spec.max_cost_usd
     built = build_shards(
         call.source,
         call.encoder,
@@ -321,7 +334,11 @@ def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None)
         earlier=earlier,
         manifest=asked,
         sampler=sampler,
+        meter=None if limit is None else meter_of(spec.model, asked.prices, limit),
     )
+    if limit is not None:
+        trial = None if earlier is None else trial_among([one.run for one in earlier.runs], spec.model, call.encoder)
+        built = built._replace(shards=shards_within(built.shards, limit, trial, meter_of(spec.model, asked.prices, limit)))
     if sampler is not None:
         sample_file(run).write(msgspec.json.encode(sampler.sample))
     manifest = msgspec.structs.replace(asked, **built._asdict())
@@ -337,25 +354,6 @@ def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None)
     if differs:
         _refuse(run, there, "; ".join(differs))
     return there
-
-
-def _earlier_runs(run: Run, call: _Call, scratch: Path) -> list[EarlierRun]:
-    spec, options = call.spec, call.options
-    if spec.reuse and spec.model.endswith("-latest"):
-        log.warning("%s is an alias: earlier runs may have been answered by another model than it names today.", spec.model)
-    extra = extra_fields(call.encoder.spec, media_as_files=options.media_to == "files")
-    needs = Needs(run, spec.model, extra, options.keep_response)
-    return find_earlier_runs(spec.reuse, needs, spec.locate, scratch)
-
-
-@contextlib.contextmanager
-def _answers(run: Run, call: _Call, found: Sequence[EarlierRun]) -> Iterator[Answers | None]:
-    if not call.spec.reuse:
-        yield None
-        return
-    runs, not_before = choose_runs(run, found, asked=call.spec.reuse, max_age=call.options.reuse_max_age)
-    with Answers(runs, not_before=not_before) as answers:
-        yield answers
 
 
 def discard_run(run: Run, client: GeminiClient | None) -> None:

@@ -75,11 +75,11 @@ class _CannotServeError(Exception):
 class Needs:
     """What a new run needs of an earlier one.
 
-    :param own: the run itself, which does not serve itself.
+    :param own: the run itself, which does not serve itself; None where there is none.
     :param extra: the columns that its request adds to the results.
     """
 
-    own: Run
+    own: Run | None
     model: str
     extra: Sequence[pa.Field]
     keep_response: bool
@@ -129,8 +129,8 @@ def _runs_below(place: Location, open_uri: Callable[[str], Location], depth: int
 
 
 def _load(run: Run, needs: Needs, scratch: Path) -> EarlierRun:
-    own = needs.own.destination
-    if run.destination.path == own.path and type(run.destination.fs) is type(own.fs):
+    own = None if needs.own is None else needs.own.destination
+    if own is not None and run.destination.path == own.path and type(run.destination.fs) is type(own.fs):
         raise _CannotServeError("is this run itself")
     try:
         manifest, counts = run.manifest(), read_json(run.summary_file, _Counts)

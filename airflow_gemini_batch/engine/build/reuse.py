@@ -59,7 +59,7 @@ class Answers:
     """
 
     def __init__(self, runs: Sequence[EarlierRun], *, not_before: dt.datetime | None = None) -> None:
-        self._runs = runs
+        self.runs = runs
         self._not_before = not_before
         self._stack = contextlib.ExitStack()
         self._blocks = 0
@@ -70,7 +70,7 @@ class Answers:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gemini-batch-reuse-")))
             self._merge(folder)
             self._stack = stack.pop_all()
-        log.info("%d answers of %d runs can be reused.", len(self), len(self._runs))
+        log.info("%d answers of %d runs can be reused.", len(self), len(self.runs))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -82,8 +82,8 @@ class Answers:
 
     def _merge(self, folder: Path) -> None:
         files = {name: folder / name for name in _RECORD.names or ()}
-        with BucketSort(_RECORD, sum(run.answers for run in self._runs)) as sort, contextlib.ExitStack() as stack:
-            for run in self._runs:
+        with BucketSort(_RECORD, sum(run.answers for run in self.runs)) as sort, contextlib.ExitStack() as stack:
+            for run in self.runs:
                 for records in self._records(run):
                     sort.add(records)
             out = {name: stack.enter_context(file.open("wb")) for name, file in files.items()}

@@ -23,11 +23,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.build.budget import with_bounds
 from airflow_gemini_batch.engine.build.carry import Carry, carried_names
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.reuse import Answers, Reused
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.build.sampling import Sampler
+from airflow_gemini_batch.engine.costs.bounds import Meter
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
@@ -90,6 +92,7 @@ def build_shards(
     earlier: Answers | None = None,
     manifest: Manifest | None = None,
     sampler: Sampler | None = None,
+    meter: Meter | None = None,
 ) -> Built:
     """Write the requests and the inputs file of every shard of the table.
 
@@ -101,6 +104,7 @@ def build_shards(
     :param dedupe: whether rows with equal requests share one.
     :param earlier: what earlier runs have answered, with the ``manifest`` of this one as far as it is known.
     :param sampler: draws the rows that are built; None: all.
+    :param meter: measures what each shard may cost; None: that is not needed.
     """
     extra = extra_fields(encoder.spec, media_as_files=options.media_to == "files")
     taken = RESERVED_COLUMNS.union(field.name for field in extra)
@@ -113,7 +117,7 @@ def build_shards(
         shards: list[Shard] = []
         rows = _rows(source, encoder, key, carried, options.max_shard_bytes, index, fingerprinter)
         if sampler is not None:
-            rows = sampler.chosen(rows, lambda: _plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
+            rows = sampler.chosen(rows, lambda: plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
         if reused is not None:
             rows = reused.without(rows)
         if dedupe and sampler is None:
@@ -122,14 +126,16 @@ def build_shards(
             with ShardWriter(run, ShardAttempt(number), carried.schema) as writer:
                 for piece in pieces:
                     writer.write(piece)
-            shards.append(writer.shard)
+                    if meter is not None:
+                        meter.add(piece.lines.to_pylist())
+            shards.append(writer.shard if meter is None else with_bounds(writer.shard, meter.taken()))
         aside = [duplicates.rows] if reused is None else [duplicates.rows, reused.rows]
         index.refuse_doubles(
             key,
             lambda: (
                 _all_keys(_written_keys(run, shards), *(rows.keys() for rows in aside))
                 if sampler is None
-                else _keys_of(_plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
+                else _keys_of(plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
             ),
         )
         carried.finish(run, shards)
@@ -158,10 +164,10 @@ def digest_shards(
     :param max_bytes: as when that run was built.
     """
     with Duplicates(None) as duplicates, contextlib.ExitStack() as stack:
-        rows = _plain_rows(source, encoder, key, max_bytes, fingerprinter)
+        rows = plain_rows(source, encoder, key, max_bytes, fingerprinter)
         reused = None if earlier is None else stack.enter_context(Reused(earlier, None))
         if sampler is not None:
-            rows = sampler.chosen(rows, lambda: _plain_rows(source, encoder, key, max_bytes, fingerprinter))
+            rows = sampler.chosen(rows, lambda: plain_rows(source, encoder, key, max_bytes, fingerprinter))
         if reused is not None:
             rows = reused.without(rows)
         if dedupe and sampler is None:
@@ -255,7 +261,7 @@ def _rows(
         first_row += block.num_rows
 
 
-def _plain_rows(
+def plain_rows(
     source: Source, encoder: RequestEncoder, key: str | None, max_bytes: int, fingerprinter: Fingerprinter
 ) -> Iterator[Rows]:
     """The whole table without carried columns."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from airflow_gemini_batch.engine.arrow.columns import large_binaries
 from airflow_gemini_batch.engine.build.rows import Rows
 from airflow_gemini_batch.engine.build.shards import ShardWriter
-from airflow_gemini_batch.engine.errors import CorruptRunError
+from airflow_gemini_batch.engine.errors import BudgetError, CorruptRunError
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
 from airflow_gemini_batch.engine.options import SERVICE_MAX_BYTES, BatchOptions
 from airflow_gemini_batch.engine.reasons import Reason
@@ -60,9 +60,18 @@ class _JobEnd:
 
 
 def redrive(
-    run: Run, manifest: Manifest, shard: Shard, options: BatchOptions, *, landed: Landed | None = None
+    run: Run,
+    manifest: Manifest,
+    shard: Shard,
+    options: BatchOptions,
+    *,
+    landed: Landed | None = None,
+    excess: Callable[[Sequence[Shard]], BudgetError | None] | None = None,
 ) -> tuple[Shard, ...]:
-    """The shards in which the retryable dead letters of a landed shard are resubmitted; decided and recorded once."""
+    """The shards in which the retryable dead letters of a landed shard are resubmitted; decided and recorded once.
+
+    :param excess: says why shards cannot be sent. Then its error is raised and nothing is decided. Default: all can.
+    """
     ledger = Ledger(run)
     torn = False
     try:
@@ -78,6 +87,9 @@ def redrive(
         return decided.shards
     end = _JobEnd.of(ledger.ended(shard.id), ledger.cancellation(shard.id))
     shards = _resubmit(run, manifest, shard, options, end)
+    too_much = excess(shards) if excess is not None and shards else None
+    if too_much is not None:
+        raise too_much
     return ledger.record_redrive(shard.id, shards, repair=torn).shards
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -189,6 +190,25 @@ class GeminiClient:
         options = types.HttpOptions(retry_options=_NO_RETRIES, timeout=math.ceil(timeout * 1000))
         with translated(f"find model {model}"):
             self._sdk.models.get(model=model, config=types.GetModelConfig(http_options=options))
+
+    def count_tokens(self, model: str, request: bytes) -> int:
+        """The input tokens of a request, as the service counts them. Free of charge.
+
+        :param request: in REST form.
+        """
+        body = json.loads(request)
+        if "content" in body:  # of an embedding
+            counted: dict[str, Any] = {"contents": [body["content"]]}
+        else:
+            counted = {"generateContentRequest": {"model": f"models/{model.removeprefix('models/')}", **body}}
+
+        def count() -> int:
+            options = types.HttpOptions(extra_body=counted)
+            with translated(f"count the tokens of a request for {model}"):
+                config = types.CountTokensConfig(http_options=options)
+                return self._sdk.models.count_tokens(model=model, contents="-", config=config).total_tokens or 0
+
+        return RETRIES.repeat(count)
 
     def get_job(self, name: str) -> Job:
         """Look at one job. Raises NotFoundError for 404: gone, or another project's."""

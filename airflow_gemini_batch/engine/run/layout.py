@@ -35,6 +35,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import msgspec
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.costs.bounds import CostBounds
 from airflow_gemini_batch.engine.costs.prices import Prices
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
 from airflow_gemini_batch.engine.run.storage import Location, locate
@@ -71,6 +72,7 @@ class Shard(msgspec.Struct, frozen=True):
     :param attempt: 0 for the rows' first try; n+1 for resubmitted rows of attempt n.
     :param redrives: how many earlier attempts count toward ``max_redrives``; those cancelled by this package do not.
     :param media: how many distinct files must be at the service before the job is created.
+    :param bounds: what its requests may cost; None where that was not measured.
     :param duplicates: input rows besides ``rows`` that are answered by the shard's answers.
     """
 
@@ -83,6 +85,7 @@ class Shard(msgspec.Struct, frozen=True):
     redrives: int = 0
     media: int = 0
     duplicates: int = 0
+    bounds: CostBounds | None = None
 
     @property
     def id(self) -> ShardAttempt:

@@ -1,0 +1,187 @@
+"""A run never sends what may cost more than its limit.
+
+Compared is the high end: what has been spent, what the jobs in flight may cost, and what is to be sent. A request may cost what
+its bytes and its output limit allow; where a trial says less, that counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from airflow_gemini_batch.engine.build.trial import Trial
+from airflow_gemini_batch.engine.costs.bounds import Bounds, CostBounds, Meter
+from airflow_gemini_batch.engine.costs.prices import Prices
+from airflow_gemini_batch.engine.costs.sampling import Interval, Population
+from airflow_gemini_batch.engine.costs.total import in_dollars
+from airflow_gemini_batch.engine.errors import BudgetError, InputError
+from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, root_of
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+_ADVICE = (
+    "Run a trial with sample=50 and name it in reuse, which narrows the range; lower max_output_tokens; or raise max_cost_usd."
+)
+
+
+def require_limit(max_cost_usd: Any) -> None:
+    """Raise InputError unless it is an amount, or None."""
+    is_number = isinstance(max_cost_usd, (int, float)) and not isinstance(max_cost_usd, bool)
+    if max_cost_usd is not None and not (is_number and 0 < max_cost_usd < float("inf")):
+        raise InputError(f"max_cost_usd is {max_cost_usd!r}; expected an amount above 0 in USD, or None for no limit.")
+
+
+def meter_of(model: str, prices: Prices | None, max_cost_usd: float) -> Meter:
+    """What measures a run with a limit. Raises BudgetError where no price is known."""
+    meter = None if prices is None else Meter(model, prices)
+    if meter is None or meter.tariff is None:
+        why = "the run was built before prices were kept" if meter is None else meter.why_no_price
+        name = model.removeprefix("models/")
+        raise BudgetError(
+            f"max_cost_usd is {in_dollars(max_cost_usd)}, and what {name} costs is not known: {why}. Give its rates in USD per "
+            f"million tokens at batch rates, such as options={{'prices': {{{name!r}: {{'input': 0.75, 'output': 4.5}}}}}}. "
+            "Nothing was sent."
+        )
+    return meter
+
+
+def shards_within(shards: Sequence[Shard], max_cost_usd: float, trial: Trial | None, meter: Meter) -> tuple[Shard, ...]:
+    """The measured shards of a new run, with the bounds that a trial gives where these are narrower.
+
+    :param trial: among the runs that are reused.
+
+    Raises BudgetError if they may cost more than the limit, or if nothing bounds what they cost.
+    """
+    usd = _of_trial(shards, trial, meter)
+    bounds = [shard.bounds for shard in shards if shard.bounds is not None]
+    open = [reason for one in bounds for reason in one.open]
+    low, high = sum(one.low for one in bounds), sum(one.high or 0.0 for one in bounds)
+    requests, limit = sum(shard.requests for shard in shards), f"max_cost_usd is {in_dollars(max_cost_usd)}"
+    if usd is not None and (open or usd.high < high):
+        size = sum(shard.bytes for shard in shards)
+        low, high, open, basis = usd.low, usd.high, [], "by the trial that is reused"
+        shares = [shard.bytes / max(size, 1) for shard in shards]
+        shards = [
+            msgspec.structs.replace(shard, bounds=CostBounds(low * share, high * share))
+            for shard, share in zip(shards, shares, strict=True)
+        ]
+    else:
+        basis = "by their bytes and the output that they allow, which is a wide range"
+    if open:
+        raise BudgetError(
+            f"{limit}, and the cost of {requests:,} requests has no known upper end: in a shard {open[0]}. Run a trial with "
+            "sample=50 and name it in reuse, or leave max_cost_usd out. Nothing was sent."
+        )
+    if high > max_cost_usd:
+        raise BudgetError(
+            f"{requests:,} requests may cost {in_dollars(low)} to {in_dollars(high)}, {basis}; {limit}. {_ADVICE} "
+            "Nothing was sent."
+        )
+    return tuple(shards)
+
+
+def _of_trial(shards: Sequence[Shard], trial: Trial | None, meter: Meter) -> Interval | None:
+    """What the trial says about the requests of the shards."""
+    if trial is None:
+        return None
+    paid = [row for row in trial.sample.drawn if row.request_sha256 in trial.results]
+    sent = Population(sum(shard.requests for shard in shards), sum(shard.bytes for shard in shards))
+    now = Population(sent.requests + len(paid), sent.bytes + sum(row.size for row in paid))
+    try:
+        return trial.totals(meter.tariff, now, {row.request_sha256 for row in paid}).usd
+    except InputError as error:
+        log.warning("%s The trial is left out of account.", error)
+        return None
+
+
+def with_bounds(shard: Shard, bounds: Bounds) -> Shard:
+    return msgspec.structs.replace(shard, bounds=bounds.usd)
+
+
+class Budget:
+    """The limit of a run that is built.
+
+    :param snapshot: of this pass.
+    """
+
+    def __init__(self, run: Run, snapshot: Snapshot, options: BatchOptions, max_cost_usd: float) -> None:
+        self._run, self._snapshot, self._options, self._limit = run, snapshot, options, max_cost_usd
+        self._measured: dict[Shard, float | None] = {}
+        self._granted: list[Shard] = []
+
+    def excess_of_more(self, pieces: Sequence[Shard]) -> BudgetError | None:
+        """As ``excess``, for shards that are about to be written besides those that were allowed before in this pass."""
+        excess = self.excess([*self._granted, *pieces])
+        if excess is None:
+            self._granted += pieces
+        return excess
+
+    def excess(self, unsent: Sequence[Shard]) -> BudgetError | None:
+        """Why these shards cannot be sent; None if they can.
+
+        :param unsent: shards without a job, also those that are not a part of the run yet.
+        """
+        planned = {shard.id for shard in unsent}
+        others = [shard for shard in self._snapshot.shards() if shard.id not in planned]
+        sending, unknown = self._high(unsent)
+        if unknown:
+            return BudgetError(
+                f"max_cost_usd is {in_dollars(self._limit)}, and the cost of shard {unknown[0].id} has no known upper end. Leave "
+                "max_cost_usd out to send it."
+            )
+        # Nothing is opened while even the high end of what has been paid for leaves room.
+        most, unknown = self._high(others)
+        if not unknown and most + sending <= self._limit:
+            return None
+        spent = flying = 0.0
+        for shard in others:
+            landed = self._snapshot.ledger.landed(shard.id)  # it may have landed in this pass
+            cost = None if landed is None else landed.cost
+            high = self._high_of(shard)
+            if cost is None:
+                flying += high or 0.0
+            else:
+                spent += cost.usd
+                flying += (high or 0.0) * sum(cost.unpriced.values()) / max(1, shard.requests)
+        if spent + flying + sending <= self._limit:
+            return None
+        requests = sum(shard.requests for shard in unsent)
+        return BudgetError(
+            f"{requests:,} requests are not sent: {in_dollars(spent)} are spent, {in_dollars(flying)} may be due for what is in "
+            f"flight or not known, these may cost {in_dollars(sending)}, and max_cost_usd is {in_dollars(self._limit)}. Raise "
+            "it, or set max_redrives=0 to finish without resubmitting. What has been paid for is kept."
+        )
+
+    def _high(self, shards: Collection[Shard]) -> tuple[float, list[Shard]]:
+        """The sum of the high ends, and the shards without one."""
+        ends = {shard: self._high_of(shard) for shard in shards}
+        return sum(end for end in ends.values() if end is not None), [shard for shard, end in ends.items() if end is None]
+
+    def _high_of(self, shard: Shard) -> float | None:
+        if shard.bounds is not None:
+            return shard.bounds.high
+        if shard not in self._measured:
+            self._measured[shard] = self._measure(shard)
+        return self._measured[shard]
+
+    def _measure(self, shard: Shard) -> float | None:
+        manifest: Manifest = self._snapshot.manifest
+        if shard.attempt and self._options.redrive_max_output_tokens is None:
+            root = manifest.shards[root_of(shard.number, len(manifest.shards))]
+            high = self._high_of(root)
+            return None if high is None else high * shard.requests / max(1, root.requests)
+        return high_end_of(self._run, manifest, shard, self._limit)
+
+
+def high_end_of(run: Run, manifest: Manifest, shard: Shard, max_cost_usd: float) -> float | None:
+    """What a shard may cost, from its requests file; None where nothing bounds it."""
+    meter = meter_of(manifest.model, manifest.prices, max_cost_usd)
+    if shard.requests:
+        with run.requests_file(shard.id).open() as lines:
+            meter.add(lines)
+    return meter.bounds.high_usd
