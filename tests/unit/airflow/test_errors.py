@@ -16,7 +16,7 @@ from airflow_gemini_batch.hooks.gemini import GeminiHook
 
 FOR_A_PERSON = [
     errors.InputError("x"),
-    errors.BudgetError("too much"),
+    errors.BudgetError("x"),
     errors.DestinationError("x"),
     errors.CorruptRunError("x"),
     errors.BalanceError("x"),
