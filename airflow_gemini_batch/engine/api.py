@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.budget import require_limit
 from airflow_gemini_batch.engine.build.building import IfExists, RunSpec, build_run, uris_of
 from airflow_gemini_batch.engine.errors import WaitTimeoutError
@@ -24,6 +24,7 @@ from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.specs import RequestSpec
 from airflow_gemini_batch.engine.wait.reports import LogReport, Report, report_to
+from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 
 

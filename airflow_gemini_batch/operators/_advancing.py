@@ -99,8 +99,9 @@ class AdvancesRun(_Operator):
         """Advance the run as far as possible; return its summary or defer."""
         import msgspec
 
-        from airflow_gemini_batch.engine.advance import Waiting, advance
+        from airflow_gemini_batch.engine.advance import advance
         from airflow_gemini_batch.engine.wait.progress import Progress
+        from airflow_gemini_batch.engine.wait.unfinished import Waiting
 
         state = advance(run, client, options, refusals=refusals, patient=patient)
         if isinstance(state, Waiting) and state.refusals > refusals:

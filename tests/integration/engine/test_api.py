@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault, RowFault
-from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.api import drive
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import (
@@ -35,6 +35,7 @@ from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest, RawRequest
+from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, read, table
 
 pytestmark = pytest.mark.integration

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, RowFault
-from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.api import wait
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
@@ -20,6 +20,7 @@ from airflow_gemini_batch.engine.report.board import Board, CountsCache, read_bo
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from tests.integration.engine.conftest import KEY, MODEL, SHORT_WAITS, table
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
-from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.collect.download import fetch_output
 from airflow_gemini_batch.engine.errors import CorruptRunError, OutcomeUnknownError
@@ -22,6 +22,7 @@ from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, read, table
 from tests.integration.engine.scripted_server import Answer, serving
 

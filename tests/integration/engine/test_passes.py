@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault
-from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import CorruptRunError, GeminiBatchError, RefusedError, ShardsFailedError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -16,6 +16,7 @@ from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
+from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, table
 
 

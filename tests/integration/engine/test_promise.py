@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
-from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.collect.download import collect
 from airflow_gemini_batch.engine.errors import OutcomeUnknownError, QuotaError, ServiceError
@@ -23,6 +23,7 @@ from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
 from airflow_gemini_batch.engine.submit.submission import Submission
+from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, table
 
 CREATE = ":batchGenerateContent"

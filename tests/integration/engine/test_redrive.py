@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
-from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.collect.download import reland
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, WaitTimeoutError
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
@@ -20,6 +20,7 @@ from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from tests.integration.engine.conftest import SHORT_WAITS, creates, read, table
 
 pytestmark = pytest.mark.integration

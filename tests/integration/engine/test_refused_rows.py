@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault
-from airflow_gemini_batch.engine.advance import Waiting, advance
+from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import RefusedError
 from airflow_gemini_batch.engine.finish.summary import Summary
@@ -21,6 +21,7 @@ from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import RawRequest
 from airflow_gemini_batch.engine.submit.refused_rows import refused_rows
+from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from tests.integration.engine.conftest import KEY, MODEL, SHORT_WAITS, creates, read
 
 pytestmark = pytest.mark.integration
