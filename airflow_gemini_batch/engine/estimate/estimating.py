@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from airflow_gemini_batch.engine.build.building import RunSpec, uris_of
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
-from airflow_gemini_batch.engine.build.earlier_answers import earlier_answers
+from airflow_gemini_batch.engine.build.earlier_answers import found_runs
 from airflow_gemini_batch.engine.build.reuse import Answers, Reused
 from airflow_gemini_batch.engine.build.rows import Rows
 from airflow_gemini_batch.engine.build.shards import plain_rows
@@ -106,7 +106,8 @@ def estimate_run(
     meter = Meter(spec.model, prices)
     known = None if trial is None else Trial.of(Run(spec.locate(trial), spec.locate), spec.model, table.encoder)
     count = _Count(frozenset() if known is None else frozenset(row.request_sha256 for row in known.sample.drawn))
-    with earlier_answers(spec.reuse, spec.model, table.encoder, options, spec.locate, own=None) as earlier:
+    found = found_runs(spec.reuse, spec.model, table.encoder, options, spec.locate, own=None)
+    with found as runs, runs.answers(None) as earlier:
         for block in table.rows_to_pay(count, earlier):
             meter.add(block.lines.to_pylist())
             count.add(block)
