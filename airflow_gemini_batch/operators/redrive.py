@@ -33,8 +33,8 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
     task may be retried, cleared or killed at any time: it continues what it began, and never resubmits a row twice. A cleared
     task whose selection has changed begins another redrive. If no dead letter is selected, the task succeeds at once.
 
-    It returns the new summary as a plain dict. While it runs, the run is not finished: ``summary.json`` is absent. Two tasks must
-    not redrive one run at the same time.
+    It returns the new summary as a plain dict. While it runs, the run is not finished: ``summary.json`` is absent. Of two tasks
+    that redrive one run at the same time, one is refused.
 
     :param destination: URI of the run, an ``ObjectStoragePath``, or the summary that ``GeminiBatchFinishOperator`` or
         ``GeminiBatchOperator`` returns (their ``.output``). (templated)

@@ -1,14 +1,16 @@
 """Redriving a finished run: dead letters that its reader chooses are resubmitted into the same tables.
 
 The run is finished no more while this goes on: the summary is deleted first, and written again when the new jobs are collected.
-What is resubmitted is written down before, under the caller's token and the selection, so a call that is repeated after a crash
-continues, and never resubmits a row twice. Two callers must not redrive one run at the same time.
+What is resubmitted is written down before, in a plan that names the caller (its token and its selection), so a call that is
+repeated after a crash continues, and never resubmits a row twice. A plan's file is named after its attempt and is created
+exclusively: of two callers that redrive one run at the same instant, one has it and the other is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.build.preflight import check_service
 from airflow_gemini_batch.engine.build.shards import ShardWriter
-from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
 from airflow_gemini_batch.engine.finish.redrive import dead_letter_batches, rows_to_send
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -77,8 +79,8 @@ class Selection:
             mask = pc.and_(mask, pc.is_in(rows.column("key"), value_set=pa.array(sorted(self.keys), pa.string())))
         return mask
 
-    def plan_name(self, token: str) -> str:
-        """The name under which a caller's plan for this selection is kept."""
+    def caller(self, token: str) -> str:
+        """Who redrives: the caller's token and what it selects."""
         asked = [None if values is None else sorted(values) for values in (self.reasons, self.keys)]
         return hashlib.sha256(msgspec.json.encode([token, *asked])).hexdigest()[:32]
 
@@ -86,14 +88,23 @@ class Selection:
 class Plan(msgspec.Struct, frozen=True):
     """What one redrive resubmits.
 
+    :param caller: who made the plan (``Selection.caller``).
+    :param made_at: Unix time in seconds.
     :param attempt: of all its shards; above all attempts that the run had.
     :param shards: part whose dead letters are resubmitted -> number of the shard that they become.
     :param payers: keys of the rows that pay for a row whose key was selected.
     """
 
+    caller: str
+    made_at: float
     attempt: int
     shards: dict[str, int]
     payers: tuple[str, ...] = ()
+
+    def piece_of(self, shard: Shard) -> ShardAttempt | None:
+        """What the dead letters of a part become; None where none of them is resubmitted."""
+        number = self.shards.get(str(shard.id))
+        return None if number is None else ShardAttempt(number, self.attempt)
 
 
 def reopen(
@@ -107,13 +118,13 @@ def reopen(
         which does not ask.
 
     Returns the options to advance the run with (its tables stay in the form that they have), or the run's summary when no dead
-    letter is selected, and then nothing has changed. Raises InputError when the run is not finished, or when a key is not a dead
-    letter; ApiKeyError and NotFoundError as ``check_service``.
+    letter is selected, and then nothing has changed. Raises InputError when the run is not finished, when another caller has
+    just begun to redrive it, or when a key is not a dead letter; ApiKeyError and NotFoundError as ``check_service``.
     """
     manifest = run.built()
     snapshot = Snapshot(run, manifest)
-    file = run.redrive_plan_file(selection.plan_name(token))
-    plan = read_json(file, Plan)
+    caller = selection.caller(token)
+    plan = next((plan for file in run.redrives_folder.children() if (plan := _read(file)) and plan.caller == caller), None)
     if plan is None:
         summary = summary_of(run)
         if summary is None:
@@ -121,30 +132,54 @@ def reopen(
                 f"{run.destination} is not finished, so its dead letters may still change. Finish it first: repeat the task that "
                 "runs it or redrives it, or call collect() or `gemini-batch collect`."
             )
-        plan = _plan(run, manifest, snapshot, selection)
+        plan = _plan(run, manifest, snapshot, selection, caller)
         if not plan.shards:
             return summary
         if client is not None:
             check_service(client, manifest.model)
-        _withdraw_plans(run, plan.attempt, but=file)
-        if not file.create(msgspec.json.encode(plan)):  # another try was faster
-            plan = read_json(file, Plan) or plan
+        plan = _claim(run, snapshot, plan, options)
     _carry_out(run, manifest, snapshot, plan, selection.and_keys(plan.payers), options)
     return _in_the_form_of(run, snapshot, options)
 
 
-def _withdraw_plans(run: Run, attempt: int, *, but: Location) -> None:
-    """Delete the plans of other callers that were never begun: their attempt is the one that is planned now.
+def _read(file: Location) -> Plan | None:
+    """A plan; None for one that was withdrawn at this moment or torn: whoever made it plans again."""
+    try:
+        return read_json(file, Plan)
+    except CorruptRunError:
+        return None
 
-    If such a caller comes back, it plans again. Otherwise it would take the shards of this redrive for its own.
+
+def _claim(run: Run, snapshot: Snapshot, plan: Plan, options: BatchOptions) -> Plan:
+    """Write the plan where no other caller has one for the same attempt.
+
+    A plan that was never begun, and is so old that its caller must have crashed, is replaced. If that caller comes back, it plans
+    again. Otherwise it would take the shards of this redrive for its own.
     """
-    for file in run.redrives_folder.children():
-        plan = None if file.name == but.name else read_json(file, Plan)
-        if plan is not None and plan.attempt >= attempt:
-            file.delete()
+    file, content = run.redrive_plan_file(plan.attempt), msgspec.json.encode(plan)
+    if file.create(content):
+        return plan
+    there = _read(file)
+    if there is not None and there.caller == plan.caller:  # another try of the same caller was faster
+        return there
+    is_old = there is None or plan.made_at - there.made_at > options.claim_lease
+    if is_old and not (there is not None and _is_begun(run, snapshot, there)):
+        file.delete()
+        if file.create(content):
+            return plan
+    raise InputError(
+        f"{run.destination} is being redriven by another caller, so its dead letters may still change. "
+        f"Try again when that redrive is finished; one that crashed before it began is replaced after {options.claim_lease:g} s."
+    )
 
 
-def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection) -> Plan:
+def _is_begun(run: Run, snapshot: Snapshot, plan: Plan) -> bool:
+    ledger = Ledger(run)
+    recorded = ((ledger.redrive(shard.id), plan.piece_of(shard)) for shard in snapshot.shards())
+    return any(redrive is not None and piece in {one.id for one in redrive.shards} for redrive, piece in recorded)
+
+
+def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection, caller: str) -> Plan:
     shards = snapshot.shards()
     payers = _payers(run, shards, selection)
     named, selection = selection.keys, selection.and_keys(payers.values())
@@ -177,7 +212,8 @@ def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection
         log.info("%s: %d dead letters of %d shards are resubmitted.", run.destination, rows, len(numbers))
     else:
         log.info("No dead letter of %s that can be resubmitted is selected, so nothing is done.", run.destination)
-    return Plan(max(shard.attempt for shard in shards) + 1 if shards else 0, numbers, tuple(sorted(payers.values())))
+    attempt = max(shard.attempt for shard in shards) + 1 if shards else 0
+    return Plan(caller, time.time(), attempt, numbers, tuple(sorted(payers.values())))
 
 
 def _payers(run: Run, shards: Sequence[Shard], selection: Selection) -> dict[str, str]:
@@ -200,16 +236,15 @@ def _carry_out(run: Run, manifest: Manifest, snapshot: Snapshot, plan: Plan, sel
     save it once more, so it is compared with the records each time.
     """
     ledger = Ledger(run)
-    pending: list[tuple[Shard, tuple[Shard, ...]]] = []
+    pending: list[tuple[Shard, ShardAttempt, tuple[Shard, ...]]] = []
     is_remembered = True
     for shard in snapshot.shards():
-        if str(shard.id) in plan.shards:
+        if (piece := plan.piece_of(shard)) is not None:
             redrive = ledger.redrive(shard.id)
             decided = () if redrive is None else redrive.shards
             is_remembered = is_remembered and decided == (snapshot.redrive(shard.id) or ())
-            begun = any(piece.id == ShardAttempt(plan.shards[str(shard.id)], plan.attempt) for piece in decided)
-            if not begun and _has_selected(run, shard, selection):
-                pending.append((shard, decided))
+            if piece not in {one.id for one in decided} and _has_selected(run, shard, selection):
+                pending.append((shard, piece, decided))
     if pending or not is_remembered:
         snapshot.forget()
     if not pending:
@@ -219,9 +254,9 @@ def _carry_out(run: Run, manifest: Manifest, snapshot: Snapshot, plan: Plan, sel
         if snapshot.redrive(shard.id) is None:
             ledger.record_redrive(shard.id, ())
     run.summary_file.delete()
-    for shard, decided in pending:
-        piece = _write(run, manifest, shard, ShardAttempt(plan.shards[str(shard.id)], plan.attempt), selection, options)
-        ledger.record_redrive(shard.id, (*decided, piece), repair=True)
+    for shard, piece, decided in pending:
+        written = _write(run, manifest, shard, piece, selection, options)
+        ledger.record_redrive(shard.id, (*decided, written), repair=True)
     snapshot.forget()
 
 

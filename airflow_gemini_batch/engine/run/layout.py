@@ -245,9 +245,9 @@ class Run:
     def redrives_folder(self) -> Location:
         return self.destination / "_run" / "redrives"
 
-    def redrive_plan_file(self, name: str) -> Location:
-        """What a redrive of the finished run resubmits (see ``finish.reopening``)."""
-        return self.redrives_folder / f"{name}.json"
+    def redrive_plan_file(self, attempt: int) -> Location:
+        """What a redrive of the finished run resubmits as this attempt (see ``finish.reopening``)."""
+        return self.redrives_folder / f"{attempt:05}.json"
 
     def landed_file(self, part: ShardAttempt) -> Location:
         """The counts of a landed part; written after both parts, so its presence means that they are whole."""

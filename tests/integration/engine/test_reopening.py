@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from airflow_gemini_batch.engine.api import collect, redrive
-from airflow_gemini_batch.engine.errors import DestinationError, InputError, RefusedError
-from airflow_gemini_batch.engine.finish.reopening import Selection, reopen
+from airflow_gemini_batch.engine.errors import BalanceError, DestinationError, InputError, RefusedError
+from airflow_gemini_batch.engine.finish.reopening import Plan, Selection, reopen
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.run.layout import Run
@@ -144,6 +149,51 @@ def test_a_crash_before_the_last_record_is_continued(
     assert summary_of(run) is None
     assert collect(str(finished), options=options, endpoint=endpoint).dead_letter == 1
     assert keys(tmp_path, "dead_letter") == ["k2"]
+
+
+def test_of_callers_that_redrive_at_the_same_instant_one_pays(
+    finished: Path, endpoint: Endpoint, emulator: Emulator, tmp_path: Path
+) -> None:
+    jobs = len(creates(emulator))
+    together = threading.Barrier(4)
+
+    def call(_: int) -> Summary | Exception:
+        together.wait()
+        try:
+            return redrive(str(finished), reasons=["REQUEST_ERROR"], options=OPTIONS, endpoint=endpoint)
+        except (InputError, BalanceError) as error:  # refused, or called after the other one had finished: nothing is selected
+            return error
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(call, range(4)))
+
+    assert any(isinstance(outcome, Summary) for outcome in outcomes), outcomes
+    assert collect(str(finished), options=OPTIONS | {"keep_response": False}, endpoint=endpoint).dead_letter == 1
+    assert Counter(keys(tmp_path, "results")) == Counter(f"k{number}" for number in range(12) if number != 2)
+    assert len(creates(emulator)) - jobs == 3
+
+
+def test_a_plan_that_was_never_begun_belongs_to_its_caller_until_its_lease_is_over(
+    finished: Path, endpoint: Endpoint, emulator: Emulator, tmp_path: Path
+) -> None:
+    before = tmp_path / "before"
+    shutil.copytree(finished, before)
+    selection = Selection.of(["REQUEST_ERROR"], None)
+    reopen(Run(locate(str(finished))), selection, SHORT_WAITS, token="a task that died")
+    shutil.copytree(finished / "_run" / "redrives", before / "_run" / "redrives")
+    jobs = len(creates(emulator))
+
+    with pytest.raises(InputError, match=r"redriven by another caller.* replaced after 360 s"):
+        redrive(str(before), options=OPTIONS | {"claim_lease": 360.0}, endpoint=endpoint)
+    assert summary_of(Run(locate(str(before)))) is not None
+
+    plan = before / "_run" / "redrives" / "00001.json"
+    plan.write_bytes(msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(plan.read_bytes(), type=Plan), made_at=0.0)))
+    assert redrive(str(before), options=OPTIONS | {"claim_lease": 360.0}, endpoint=endpoint).dead_letter == 3
+    assert len(creates(emulator)) - jobs == 2
+    options = reopen(Run(locate(str(before))), selection, SHORT_WAITS, token="a task that died")  # it plans what is left
+    assert collect(str(before), options=options, endpoint=endpoint).dead_letter == 1
+    assert len(creates(emulator)) - jobs == 4
 
 
 @pytest.mark.parametrize(
