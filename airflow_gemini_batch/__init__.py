@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Media, RawRequest, RequestSpec
     from airflow_gemini_batch.hooks.gemini import GeminiHook
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
+    from airflow_gemini_batch.operators.estimate import GeminiBatchEstimateOperator
     from airflow_gemini_batch.operators.manage import (
         GeminiBatchCancelJobOperator,
         GeminiBatchCleanupOperator,
@@ -91,6 +92,7 @@ __all__ = [
     "GeminiBatchDeleteJobOperator",
     "GeminiBatchDownloadOperator",
     "GeminiBatchError",
+    "GeminiBatchEstimateOperator",
     "GeminiBatchEventTrigger",
     "GeminiBatchFinishOperator",
     "GeminiBatchGetJobOperator",
@@ -157,6 +159,7 @@ _HOMES = {
     "GeminiBatchDeleteJobOperator": "operators.manage",
     "GeminiBatchDownloadOperator": "operators.steps",
     "GeminiBatchError": "engine.errors",
+    "GeminiBatchEstimateOperator": "operators.estimate",
     "GeminiBatchEventTrigger": "triggers.events",
     "GeminiBatchFinishOperator": "operators.steps",
     "GeminiBatchGetJobOperator": "operators.manage",

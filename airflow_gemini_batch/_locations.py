@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,6 +64,19 @@ def uri_of(place: str | os.PathLike[str] | ObjectStoragePath) -> str:
             "upstream task gives it, check what that returned."
         )
     return os.fspath(place)
+
+
+def run_uri_of(run: Any, argument: str) -> str:
+    """The destination of a run that is given by it or by its summary.
+
+    :param argument: the operator's argument, for the message.
+    """
+    if not isinstance(run, Mapping):
+        return uri_of(run)
+    if "destination" not in run:
+        found = ", ".join(map(repr, run)) or "nothing"
+        raise InputError(f"{argument} is a dict with {found}; expected a summary or a URI.")
+    return uri_of(run["destination"])
 
 
 def plain_source(source: Any) -> Any:

@@ -1,8 +1,10 @@
-"""What ``dedupe`` and ``reuse`` take off a bill, on the emulator: requests by its journal, dollars by the run's own summary.
+"""What ``dedupe``, ``reuse`` and ``max_cost_usd`` do to a bill: requests by the emulator's journal, dollars by the run's summary.
 
     python benchmarks/bill.py [--rows 10000]
 
 The table is a day of support tickets: 40 % of the subjects repeat an earlier one. In the next day's table 1 % of the rows differ.
+Last, the same table with a limit: a trial of 50 rows, an estimate, a run that may cost half of its high end, and one that may
+cost all of it.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import logging
 import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from airflow_gemini_batch import Endpoint, GenerateRequest, Summary, run_batch
+from airflow_gemini_batch import BudgetError, Endpoint, GenerateRequest, Summary, estimate, run_batch
 from airflow_gemini_batch.emulator import Emulator
 
 MODEL = "gemini-3.6-flash"
@@ -61,16 +64,15 @@ def main() -> None:
         Emulator(Path(folder) / "service", pending_seconds=0, running_seconds=0) as emulator,
     ):
 
-        def run(name: str, subjects: list[str], *, dedupe: bool, reuse: str | None = None) -> tuple[Summary, int]:
+        def run(name: str, subjects: list[str], **arguments: Any) -> tuple[Summary, int]:
             before = _paid(emulator)
             summary = run_batch(
-                pa.table({"id": [str(number) for number in range(len(subjects))], "subject": subjects}),
+                _table(subjects),
                 REQUEST,
                 model=MODEL,
                 destination=str(Path(folder) / name),
                 key="id",
-                dedupe=dedupe,
-                reuse=reuse,
+                **arguments,
                 options={"poll_interval": 0.2, "listing_lag": 1.0},
                 endpoint=Endpoint(api_key="any-key", base_url=emulator.url),
             )
@@ -86,8 +88,29 @@ def main() -> None:
             earlier = None if reuse is None else str(Path(folder) / reuse)
             summary, paid = run(what, subjects, dedupe=dedupe, reuse=earlier)
             assert summary.results == len(subjects)
-            cost = "unknown" if summary.cost.usd is None else f"${summary.cost.usd:.4f}"
-            print(f"{what:34}{summary.rows:>8,}{paid:>10,}{cost:>11}")
+            _print(what, summary, paid)
+
+        _print("a trial, sample=50", *run("trial", monday, sample=50))
+        trial = str(Path(folder) / "trial")
+        found = estimate(_table(monday), REQUEST, model=MODEL, key="id", trial=trial, reuse=trial)
+        print(found)
+        assert found.usd is not None
+        assert found.usd.high is not None
+        before = _paid(emulator)
+        try:
+            run("above", monday, reuse=trial, max_cost_usd=found.usd.high / 2)
+        except BudgetError as error:
+            print(f"max_cost_usd={found.usd.high / 2:.2f}: {_paid(emulator) - before} requests paid. {error}")
+        _print(f"max_cost_usd={found.usd.high:.2f}", *run("whole", monday, reuse=trial, max_cost_usd=found.usd.high))
+
+
+def _table(subjects: list[str]) -> pa.Table:
+    return pa.table({"id": [str(number) for number in range(len(subjects))], "subject": subjects})
+
+
+def _print(what: str, summary: Summary, paid: int) -> None:
+    cost = "unknown" if summary.cost.usd is None else f"${summary.cost.usd:.4f}"
+    print(f"{what:34}{summary.rows:>8,}{paid:>10,}{cost:>11}")
 
 
 def _paid(emulator: Emulator) -> int:

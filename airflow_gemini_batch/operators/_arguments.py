@@ -42,6 +42,10 @@ def _is_place(value: Any) -> bool:
     return isinstance(value, (os.PathLike, ObjectStoragePath)) or _is_text(value)
 
 
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def _are_names(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(map(_is_text, value))
 
@@ -98,8 +102,16 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a whole number of rows from 2, such as 50, or None for the whole table",
     ),
     "max_cost_usd": (
-        lambda value: value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf),
-        "an amount above 0 in USD, or None for no limit",
+        lambda value: value is None or _is_amount(value) or (isinstance(value, str) and is_template(value)),
+        "an amount above 0 in USD, the template of one, or None for no limit",
+    ),
+    "trial": (
+        lambda value: value is None or isinstance(value, Mapping) or _is_place(value),
+        "the destination of a finished run with sample, its summary, or None",
+    ),
+    "count_tokens": (
+        lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 2),
+        "a whole number of requests from 2, such as 50, or None for no call",
     ),
     "if_exists": (lambda value: value in ("resume", "replace"), "'resume' or 'replace'"),
     "reasons": (_are_reasons, f"a list of reasons ({', '.join(_REASONS)}), or None"),

@@ -12,7 +12,8 @@ from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._advancing import AdvancesRun
 from airflow_gemini_batch.operators._arguments import check_arguments
 from airflow_gemini_batch.operators._lineage import HasLineage
-from airflow_gemini_batch.operators.base import TableOperator, owner_of
+from airflow_gemini_batch.operators._table import TableOperator
+from airflow_gemini_batch.operators.base import owner_of
 
 if TYPE_CHECKING:
     import os
@@ -51,7 +52,7 @@ class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
         from it what the whole table costs (``trial``). 50 is a good number, 200 if the model thinks. The source is read twice.
         Default: None, the whole table.
     :param max_cost_usd: Nothing is sent that may cost more than this, with what has been spent: compared is the high end, by
-        bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit.
+        bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit. (templated)
     :param if_exists: What to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
         otherwise (default), or ``replace`` it. A run that this task instance began itself is always resumed.
     :param options: How the run is carried out: shard sizes, jobs in flight, polling and timeouts, redrives, output. A
@@ -85,7 +86,7 @@ class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
         reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
         labels: Mapping[str, str] | XComArg | None = None,
         sample: int | None = None,
-        max_cost_usd: float | XComArg | None = None,
+        max_cost_usd: float | str | XComArg | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._advancing import AdvancesRun
@@ -95,17 +94,10 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
     @property
     def run_here(self) -> Run:
         """The run at the destination, which may be given as the run's summary."""
-        from airflow_gemini_batch._locations import locate
+        from airflow_gemini_batch._locations import locate, run_uri_of
         from airflow_gemini_batch.engine.run.layout import Run
 
-        place = self.destination
-        if isinstance(place, Mapping):
-            if "destination" not in place:
-                raise InputError(
-                    f"destination is a dict with {', '.join(map(repr, place)) or 'nothing'}; expected a summary or a URI."
-                )
-            place = place["destination"]
-        return Run(locate(place), locate)
+        return Run(locate(run_uri_of(self.destination, "destination")), locate)
 
     def _reopen(self, run: Run, context: Context, client: GeminiClient | None) -> BatchOptions | Summary:
         from airflow_gemini_batch.engine.finish.reopening import Selection, reopen

@@ -39,7 +39,8 @@ from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._arguments import check_arguments
 from airflow_gemini_batch.operators._lineage import HasLineage
 from airflow_gemini_batch.operators._outcome import announce
-from airflow_gemini_batch.operators.base import GeminiOperator, ShardStep, TableOperator, label_of, owner_of
+from airflow_gemini_batch.operators._table import TableOperator
+from airflow_gemini_batch.operators.base import GeminiOperator, ShardStep, label_of, owner_of
 
 if TYPE_CHECKING:
     import os
@@ -79,7 +80,7 @@ class GeminiBatchBuildOperator(TableOperator):
         from it what the whole table costs (``trial``). 50 is a good number, 200 if the model thinks. The source is read twice.
         Default: None, the whole table.
     :param max_cost_usd: Nothing is sent that may cost more than this, with what has been spent: compared is the high end, by
-        bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit.
+        bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit. (templated)
     :param if_exists: ``resume`` the run at the destination if it has the same arguments and fail otherwise (default), or
         ``replace`` it.
     :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``max_shard_bytes``, ``max_shard_requests``

@@ -55,10 +55,26 @@ def test_the_steps_of_a_shard_are_a_mapped_group(dags: dict[str, Any]) -> None:
     assert all(dag.get_task(step).map_index_template for step in path[1:-1])
 
 
-@pytest.mark.parametrize("name", ["describe_stdlib_in_steps", "describe_stdlib_in_groups"])
-def test_all_dags_have_the_same_request(name: str, dags: dict[str, Any]) -> None:
+def test_a_person_is_asked_between_the_trial_and_the_rest(dags: dict[str, Any]) -> None:
+    dag = dags["describe_stdlib_after_approval"]
+
+    path = ["trial", "estimate", "approve", "describe"]
+    assert [dag.get_task(after).upstream_task_ids - {"collect_stdlib"} for after in path[1:]] == [{name} for name in path[:-1]]
+    assert dag.get_task("describe").reuse == dag.get_task("estimate").trial == dag.get_task("trial").destination
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("describe_stdlib_in_steps", "build"),
+        ("describe_stdlib_in_groups", "build"),
+        ("describe_stdlib_after_approval", "trial"),
+        ("describe_stdlib_after_approval", "describe"),
+    ],
+)
+def test_all_dags_have_the_same_request(name: str, task: str, dags: dict[str, Any]) -> None:
     one_task = dags["describe_stdlib"].get_task("describe")
-    in_steps = dags[name].get_task("build")
+    in_steps = dags[name].get_task(task)
 
     assert one_task.request == in_steps.request
     assert (one_task.model, one_task.key, one_task.carry) == (in_steps.model, in_steps.key, in_steps.carry)

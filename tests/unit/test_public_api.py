@@ -37,6 +37,7 @@ PUBLIC = [
     "GeminiBatchDeleteJobOperator",
     "GeminiBatchDownloadOperator",
     "GeminiBatchError",
+    "GeminiBatchEstimateOperator",
     "GeminiBatchEventTrigger",
     "GeminiBatchFinishOperator",
     "GeminiBatchGetJobOperator",

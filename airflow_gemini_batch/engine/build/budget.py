@@ -24,9 +24,7 @@ from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-_ADVICE = (
-    "Run a trial with sample=50 and name it in reuse, which narrows the range; lower max_output_tokens; or raise max_cost_usd."
-)
+_ADVICE = "which narrows the range; lower max_output_tokens; or raise max_cost_usd."
 
 
 def require_limit(max_cost_usd: Any) -> None:
@@ -65,6 +63,7 @@ def shards_within(shards: Sequence[Shard], max_cost_usd: float, trial: Trial | N
     if usd is not None and (open or usd.high < high):
         size = sum(shard.bytes for shard in shards)
         low, high, open, basis = usd.low, usd.high, [], "by the trial that is reused"
+        advice = f"Run a larger trial, {_ADVICE}"
         shares = [shard.bytes / max(size, 1) for shard in shards]
         shards = [
             msgspec.structs.replace(shard, bounds=CostBounds(low * share, high * share))
@@ -72,17 +71,23 @@ def shards_within(shards: Sequence[Shard], max_cost_usd: float, trial: Trial | N
         ]
     else:
         basis = "by their bytes and the output that they allow, which is a wide range"
+        advice = f"Run a trial with sample=50 and name it in reuse, {_ADVICE}"
     if open:
         raise BudgetError(
             f"{limit}, and the cost of {requests:,} requests has no known upper end: in a shard {open[0]}. Run a trial with "
             "sample=50 and name it in reuse, or leave max_cost_usd out. Nothing was sent."
         )
-    if high > max_cost_usd:
+    if _exceeds(high, max_cost_usd):
         raise BudgetError(
-            f"{requests:,} requests may cost {in_dollars(low)} to {in_dollars(high)}, {basis}; {limit}. {_ADVICE} "
+            f"{requests:,} requests may cost {in_dollars(low)} to {in_dollars(high)}, {basis}; {limit}. {advice} "
             "Nothing was sent."
         )
     return tuple(shards)
+
+
+def _exceeds(usd: float, limit: float) -> bool:
+    """Whether an amount is above a limit; sums of the same amounts in another order differ in the last digits."""
+    return usd > limit * (1 + 1e-9)
 
 
 def _of_trial(shards: Sequence[Shard], trial: Trial | None, meter: Meter) -> Interval | None:
@@ -136,7 +141,7 @@ class Budget:
             )
         # Nothing is opened while even the high end of what has been paid for leaves room.
         most, unknown = self._high(others)
-        if not unknown and most + sending <= self._limit:
+        if not unknown and not _exceeds(most + sending, self._limit):
             return None
         spent = flying = 0.0
         for shard in others:
@@ -148,7 +153,7 @@ class Budget:
             else:
                 spent += cost.usd
                 flying += (high or 0.0) * sum(cost.unpriced.values()) / max(1, shard.requests)
-        if spent + flying + sending <= self._limit:
+        if not _exceeds(spent + flying + sending, self._limit):
             return None
         requests = sum(shard.requests for shard in unsent)
         return BudgetError(

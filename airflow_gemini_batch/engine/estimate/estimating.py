@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -321,4 +322,7 @@ class _Writer:
 
 
 def _range(interval: Interval, basis: str, *, digits: int = 0) -> Range:
-    return Range(round(interval.low, digits), round(interval.middle, digits), round(interval.high, digits), basis)
+    """Rounded outwards: the high end may become the limit of the run."""
+    unit = 10.0**digits
+    low, high = math.floor(interval.low * unit) / unit, math.ceil(interval.high * unit) / unit
+    return Range(low, round(interval.middle, digits), high, basis)

@@ -53,9 +53,9 @@ class Estimate(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values; ``text`` says it in a sentence."""
         plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
-        return plain
+        return {"text": str(self), **plain}
 
     def __str__(self) -> str:
         return f"{self.requests:,} of {self.rows:,} rows are sent to {self.model}: {in_words(self.usd)}"

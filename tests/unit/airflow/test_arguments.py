@@ -12,6 +12,7 @@ from airflow_gemini_batch import (
     BatchOptions,
     GeminiBatchBuildOperator,
     GeminiBatchDownloadOperator,
+    GeminiBatchEstimateOperator,
     GeminiBatchFinishOperator,
     GeminiBatchOperator,
     GeminiBatchRedriveOperator,
@@ -30,6 +31,7 @@ TABLE: dict[str, Any] = {
 OPERATORS: dict[type[BaseOperator], dict[str, Any]] = {
     GeminiBatchOperator: TABLE,
     GeminiBatchBuildOperator: TABLE,
+    GeminiBatchEstimateOperator: {name: value for name, value in TABLE.items() if name != "destination"},
     GeminiBatchSubmitOperator: {"shard": {}},
     GeminiBatchSensor: {"job": {}},
     GeminiBatchDownloadOperator: {"job": {}},
@@ -93,6 +95,33 @@ def test_an_argument_that_does_not_exist_is_refused(kind: type[BaseOperator]) ->
 def test_a_bad_argument_names_its_value_and_what_is_allowed(kind: type[BaseOperator], arguments: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         kind(task_id="t", **{**TABLE, **arguments})
+
+
+@pytest.mark.parametrize("limit", [0, -1.5, float("nan"), float("inf"), True, "0.5", "much", "", [1]], ids=repr)
+@pytest.mark.parametrize("kind", [GeminiBatchOperator, GeminiBatchBuildOperator])
+def test_a_limit_that_is_not_an_amount_is_refused(kind: type[BaseOperator], limit: Any) -> None:
+    with pytest.raises(InputError, match=r"max_cost_usd is .*; expected an amount above 0 in USD, the template of one, or None"):
+        kind(task_id="t", max_cost_usd=limit, **TABLE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"trial": 3}, "trial is 3; expected the destination of a finished run with sample"),
+        ({"trial": ""}, "trial is ''"),
+        ({"count_tokens": 1}, "count_tokens is 1; expected a whole number of requests from 2"),
+        ({"count_tokens": 50.0}, "count_tokens is 50.0"),
+        ({"key": 3}, "key is 3"),
+        ({"reuse": 3}, "reuse is 3"),
+        ({"dedupe": "no"}, "dedupe is 'no'"),
+    ],
+    ids=str,
+)
+def test_a_bad_argument_of_an_estimate_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GeminiBatchEstimateOperator(task_id="t", **{**OPERATORS[GeminiBatchEstimateOperator], **arguments})
+    with pytest.raises(InputError, match=message):
+        GeminiBatchEstimateOperator.partial(task_id="t", **arguments)
 
 
 @pytest.mark.parametrize(
