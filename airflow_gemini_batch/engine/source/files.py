@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -26,6 +26,7 @@ from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_ROWS
 from airflow_gemini_batch.engine.source.memory import Source
 from airflow_gemini_batch.engine.source.raw_json_lines import RawJsonLines
+from airflow_gemini_batch.engine.source.read_ahead import read_ahead
 
 #: By the end of the name; ``.gz`` may follow the text formats.
 FORMATS = {
@@ -41,10 +42,16 @@ _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file, and the values given by the names of its folders (``lang=de/``)."""
+    """A file, the values given by the names of its folders (``lang=de/``), and what the store's listing says of it."""
 
     location: Location
     partitions: dict[str, str | None]
+    info: Mapping[str, Any]
+
+    @property
+    def size(self) -> int | None:
+        """Bytes; None where the store does not say."""
+        return self.info.get("size")
 
 
 def open_files(uris: Sequence[str], locate: Callable[[str], Location], *, json_as_text: bool = False) -> FileSource:
@@ -79,7 +86,7 @@ class FileSource(Source):
     def __init__(self, uri: str, files: Sequence[File], kind: str) -> None:
         self._files = files
         self._kind = kind
-        schemas = [_reading(file, _reader(kind).schema) for file in files]
+        schemas = [_schema(kind, file, fetched) for file, fetched in zip(files, self._read_ahead(), strict=True)]
         schema = _unified(schemas, files)
         for field in _partition_fields(files):
             if field.name not in schema.names:
@@ -90,17 +97,23 @@ class FileSource(Source):
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for file in self._files:
-            identity = _reading(file, _identity)
+            try:
+                identity = _identity(file)
+            except OSError as error:
+                _cannot_read(file, error)
             digest.update(f"{file.location.uri}\0{identity}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def _read_ahead(self) -> Iterator[Callable[[], Location]]:
+        return read_ahead([(file.location, file.size) for file in self._files])
+
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         reader = _reader(self._kind)
-        for file, schema in zip(self._files, self._schemas, strict=True):
+        for file, fetched, schema in zip(self._files, self._read_ahead(), self._schemas, strict=True):
             # A file with none of them is still read, for its number of rows.
             own = [name for name in columns if name in schema.names] or schema.names[:1]
             try:
-                for batch in reader.read(file.location, own, self.schema):
+                for batch in reader.read(fetched(), own, self.schema):
                     yield self._completed(batch, columns, file)
             except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
                 _cannot_read(file, error)
@@ -173,16 +186,17 @@ def _find(uri: str, locate: Callable[[str], Location]) -> list[File]:
         place = locate(uri)
         place.fs.invalidate_cache()
         if place.exists():
-            return _below(place) if place.fs.isdir(place.path) else [File(place, {})]
+            return _below(place) if place.fs.isdir(place.path) else [File(place, {}, place.fs.info(place.path))]
         if not _GLOB.search(place.path):
             raise InputError(f"{uri} does not exist: there is neither a file nor a folder. Check the path.")
         root = _GLOB.split(place.path, maxsplit=1)[0].rpartition("/")[0]
-        matches = [_at(place, path, uri) for path in sorted(map(str, place.fs.glob(place.path)))]
         found: list[File] = []
-        for match in matches:
+        for path, info in sorted(place.fs.glob(place.path, detail=True).items()):
+            match = _at(place, path, uri)
             if _is_hidden(match.path, root):
                 continue
-            found += _below(match, root) if match.fs.isdir(match.path) else [File(match, _partitions(match.path, root))]
+            is_folder = info["type"] == "directory"
+            found += _below(match, root) if is_folder else [File(match, _partitions(match.path, root), info)]
         return found
     except InputError:
         raise
@@ -192,8 +206,10 @@ def _find(uri: str, locate: Callable[[str], Location]) -> list[File]:
 
 def _below(folder: Location, root: str | None = None) -> list[File]:
     root = folder.path if root is None else root
-    paths = sorted(str(path) for path in folder.fs.find(folder.path))
-    return [File(_at(folder, path, folder.uri), _partitions(path, root)) for path in paths if not _is_hidden(path, root)]
+    found = sorted(folder.fs.find(folder.path, detail=True).items())
+    return [
+        File(_at(folder, path, folder.uri), _partitions(path, root), info) for path, info in found if not _is_hidden(path, root)
+    ]
 
 
 def _at(near: Location, path: str, uri: str) -> Location:
@@ -272,24 +288,23 @@ def _format(location: Location) -> str:
     return kind
 
 
-def _identity(location: Location) -> str:
+def _identity(file: File) -> str:
     """A text that changes when the file is written again."""
-    if location.is_local:
-        stat = os.stat(location.path)
+    if file.location.is_local:
+        stat = os.stat(file.location.path)
         return f"{stat.st_size} {stat.st_mtime_ns}"
-    info = location.fs.info(location.path)
     for name in ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime", "updated", "created"):
-        if info.get(name):
-            return f"{info.get('size')} {name} {info[name]}"
-    return str(info.get("size"))
+        if file.info.get(name):
+            return f"{file.size} {name} {file.info[name]}"
+    return str(file.size)
 
 
 # --- errors
 
 
-def _reading(file: File, read: Callable[[Location], Any]) -> Any:
+def _schema(kind: str, file: File, fetched: Callable[[], Location]) -> pa.Schema:
     try:
-        return read(file.location)
+        return _reader(kind).schema(fetched())
     except InputError:
         raise
     except Exception as error:
