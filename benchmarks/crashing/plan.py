@@ -76,8 +76,9 @@ class Plan:
         self._crashes, self._rows, self._large = crashes, rows, large
         more = [scenario for scenario in scenarios for _ in range(scenario.weight - 1)]
         self._dice.shuffle(more)
-        # Each scenario once before any comes twice; first those that are not swept.
-        self._drawn = sorted((one for one in scenarios if one.weight), key=lambda one: one.swept) + more
+        # Each scenario once before any comes twice, however few crashes are asked for; first those that are not swept.
+        once = sorted((one for one in scenarios if one.weight), key=lambda one: one.swept)
+        self._drawn, self._first_round = once + more, len(once)
         self._turn = 0
         self._ordered: list[Order] = []
         self.crashes_made = self.rows_made = 0
@@ -103,7 +104,8 @@ class Plan:
 
     @property
     def is_done(self) -> bool:
-        return not self._ordered and self.crashes_made >= self._crashes and self.rows_made >= self._rows and self._has_swept
+        is_enough = self.crashes_made >= self._crashes and self.rows_made >= self._rows and self._turn >= self._first_round
+        return not self._ordered and is_enough and self._has_swept
 
     @property
     def _has_swept(self) -> bool:
@@ -136,7 +138,7 @@ class Plan:
         return Order("large", self._seed(), crashes=6)
 
     def _next_drawn(self) -> Order | None:
-        if not self._drawn or self._expected_crashes() >= self._crashes:
+        if self._turn >= self._first_round and (not self._drawn or self._expected_crashes() >= self._crashes):
             return None
         scenario = self._drawn[self._turn % len(self._drawn)]
         self._turn += 1

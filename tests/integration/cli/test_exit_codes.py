@@ -19,8 +19,8 @@ def test_the_commands_of_the_docs_page_run(run: str, gemini_batch: Command) -> N
     lines = re.findall(r"^gemini-batch ([^#\n]+)", (DOCS / "managing.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     for line in lines:
-        words = line.replace("batches/abc", job_names()[0]).replace("s3://bucket/runs/2026-11-25", run)
-        code, _, stderr = gemini_batch(*shlex.split(words.replace("s3://bucket/runs", run)))
+        words = line.replace("batches/abc", job_names()[0]).replace("s3://bucket/table/", f"{run}/results")
+        code, _, stderr = gemini_batch(*shlex.split(re.sub("s3://bucket/runs(/2026-11-25)?", run, words)))
         assert code == 0, (line, stderr)
     assert len(lines) >= 6
 
