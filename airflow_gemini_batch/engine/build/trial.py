@@ -105,12 +105,13 @@ class Trial:
         shares = np.array(
             [value(used) / sample.probability(row) for row, used in self.answered for _ in range(row.times)], np.float64
         )
-        if len(shares) < 2:
+        is_exact = sample.complete and now == sample.population
+        if len(shares) < (1 if is_exact else 2):
             raise InputError(
                 f"trial: the usage of {len(shares)} drawn rows of {self.destination} is known, {self.failed} have none; "
                 "expected 2 and more. See its dead_letter table, and run a larger trial."
             )
-        whole = Interval(*[float(shares.mean())] * 3) if sample.complete else interval_of_total(shares)
+        whole = Interval(*[float(shares.mean())] * 3) if is_exact else interval_of_total(shares)
         scales = (now.requests / sample.population.requests, now.bytes / sample.population.bytes)
         spent = sum(value(used) for row, used in self.answered if row.request_sha256 in paid)
         low = max(whole.low, 0.0) * min(scales) * (1 - self.failed_share)

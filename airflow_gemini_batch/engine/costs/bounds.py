@@ -102,9 +102,10 @@ class Meter:
         if request.output is None:
             bounds.open[NO_OUTPUT_LIMIT] += 1
         parts = {"input_image": request.images} if request.images else {}
-        if request.paints:
+        dearest = None if self.tariff is None else self.tariff.dearest_media_out
+        if request.media_out or (request.media_out is None and dearest is not None):  # by default such a model makes media
             bounds.image_output += output
-            parts["output_image"] = output
+            parts |= {} if dearest is None else {dearest: output}
         if self.tariff is not None:
             try:
                 bounds.pico_low += self.tariff.cost(Usage(request.low))

@@ -8,6 +8,7 @@ not. Output is at most what the request or the model allows; thoughts are a part
 
 from __future__ import annotations
 
+import functools
 import string
 from dataclasses import dataclass, field
 
@@ -117,14 +118,14 @@ class RequestSize:
     :param images: input that is images, at most.
     :param output: at most, thoughts included; None where neither the request nor the model says.
     :param unknown: what else goes in and cannot be counted from here, such as ``video/mp4``.
-    :param paints: whether the output may be images.
+    :param media_out: whether the output may be media, such as images; None where the request does not say.
     """
 
     text: int = 0
     images: int = 0
     output: int | None = 0
     unknown: list[str] = field(default_factory=list)
-    paints: bool = False
+    media_out: bool | None = False
 
     @property
     def low(self) -> int:
@@ -150,6 +151,16 @@ def tokens_of_text(text: bytes) -> int:
     digits = len(text) - len(text.translate(None, _DIGITS))
     punctuation = len(text) - len(text.translate(None, _PUNCTUATION))
     return -int(-(digits + punctuation / 2 + (len(text) - digits - punctuation) / 4) // 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _tools_that_add_input(tools: bytes) -> list[str]:
+    """What a search, a page or a program returns is input too, and some are paid for: only functions answer with output alone."""
+    try:
+        named = {name for tool in msgspec.json.decode(tools, type=list[dict[str, msgspec.Raw]]) for name in tool}
+    except msgspec.MsgspecError:
+        return ["tools of an unusual shape"]
+    return [f"the tool {name}" for name in sorted(named - {"functionDeclarations", "function_declarations"})]
 
 
 class Sizer:
@@ -186,13 +197,15 @@ class Sizer:
             size.text += tokens_of_text("".join(texts).encode())
         schemas = (config.responseSchema, config.response_schema, config.responseJsonSchema, config.response_json_schema)
         size.text += sum(tokens_of_text(bytes(raw)) for raw in (request.tools, *schemas) if raw is not _NONE)
+        size.unknown += [] if request.tools is _NONE else _tools_that_add_input(bytes(request.tools))
         if request.cachedContent or request.cached_content:
             size.unknown.append("a cached content")
         if request.content is None:
             limit = config.maxOutputTokens or config.max_output_tokens or self._limit
             answers = config.candidateCount or config.candidate_count or 1
             size.output = None if limit is None else limit * answers
-            size.paints = any(one.upper() == "IMAGE" for one in (*config.responseModalities, *config.response_modalities))
+            asked = [one.upper() for one in (*config.responseModalities, *config.response_modalities)]
+            size.media_out = any(one != "TEXT" for one in asked) if asked else None
         return size
 
     def _count(self, part: _Part, config: _Config, size: RequestSize) -> None:

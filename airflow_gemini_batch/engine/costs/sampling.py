@@ -109,7 +109,7 @@ def interval_of_total(shares: np.ndarray[Any, Any]) -> Interval:
     # A resample of equal values has no error of its own, and would be infinitely far away.
     distances = (resampled.mean(1) - total) / np.maximum(errors, 1e-12 + abs(total) * 1e-9)
     nearest, farthest = np.quantile(distances, [_ABOVE, 1 - _BELOW])
-    return Interval(total - float(farthest) * error, total, total - float(nearest) * error)
+    return Interval(total - max(float(farthest), 0.0) * error, total, total - min(float(nearest), 0.0) * error)
 
 
 def _student(degrees: int) -> float:

@@ -77,6 +77,11 @@ class Tariff:
         #: Whether the price depends on how much of the output is media.
         self.splits_output = bool(self._base.outputs)
 
+    @property
+    def dearest_media_out(self) -> str | None:
+        """The kind of media with the highest rate, such as ``output_image``; None where output has one rate."""
+        return max(self._base.outputs, key=lambda part: part.rate).kind if self._base.outputs else None
+
     def cost(self, usage: Usage) -> int:
         """What the request cost, in pico-USD. Raises ImpossibleUsageError."""
         tokens, cached, output, parts = usage.input, usage.cached, usage.output, usage.parts

@@ -279,7 +279,7 @@ class _Writer:
         if self.counted is None:
             return Range(bounds.pico_low / PICO, None, bounds.high_usd, f"{basis}; output {_BOUND}")
         low = bounds.pico_low / PICO * (self.counted.low / bounds.low if bounds.low else 1)
-        rest = [what for what in bounds.open if "output" in what]
+        rest = [what for what in bounds.open if "output" in what or "tool" in what]  # countTokens counts all else
         dearest = bounds.pico_input / PICO * (self.counted.high / bounds.high if bounds.high else 1)
         high = None if rest else dearest + (bounds.pico_high - bounds.pico_input) / PICO
         return Range(low, None, high, f"countTokens for the input; output {_BOUND}")
