@@ -94,14 +94,17 @@ def test_a_model_that_paints_may_do_so_wherever_it_is_not_told_otherwise(
     assert high < found.usd.high < high * 1.01
 
 
-def test_the_high_end_of_a_range_is_a_limit_that_is_kept(go: Go, say: Callable[..., Any], tmp_path: Path) -> None:
-    for request, name in ((REQUEST, "texts"), (EmbedRequest(text="${body}", config={"output_dimensionality": 8}), "vectors")):
-        high = say(table(7), request).usd.high
-        given = {"source": table(7), "request": request, "prices": PRICES, "max_shard_requests": 2}
+@pytest.mark.parametrize(("request_", "model"), [(REQUEST, MODEL), (EmbedRequest(text="${body}"), "gemini-embedding-2")])
+def test_the_high_end_of_a_range_is_a_limit_that_is_kept(
+    request_: Any, model: str, go: Go, say: Callable[..., Any], tmp_path: Path
+) -> None:
+    prices = {model: PRICES[MODEL]}
+    high = say(table(7), request_, model=model, options={"prices": prices}).usd.high
+    given = {"source": table(7), "request": request_, "model": model, "prices": prices, "max_shard_requests": 2}
 
-        with pytest.raises(BudgetError):
-            go(**given, max_cost_usd=high * 0.999, destination=str(tmp_path / f"{name} less"))
-        assert go(**given, max_cost_usd=high, destination=str(tmp_path / name)).results == 7
+    with pytest.raises(BudgetError):
+        go(**given, max_cost_usd=high * 0.999, destination=str(tmp_path / "less"))
+    assert go(**given, max_cost_usd=high).results == 7
 
 
 def test_the_high_end_of_a_trial_is_a_limit_that_is_kept(go: Go, say: Callable[..., Any], tmp_path: Path) -> None:
