@@ -21,6 +21,7 @@ from airflow_gemini_batch._compat import AirflowTaskTimeout
 from airflow_gemini_batch._errors import as_airflow_errors
 from airflow_gemini_batch._task_states import task_has_ended
 from airflow_gemini_batch.engine.errors import GeminiBatchError
+from airflow_gemini_batch.links import publish_destination
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -53,6 +54,7 @@ class CancelsOnKill:
         self._task_instance = context["ti"]
         try:
             with as_airflow_errors(self.hook):
+                publish_destination(self._task_instance, self)
                 yield
         except TaskKilled:
             self._pass_state = "ending"

@@ -1,14 +1,12 @@
 """The receiver of webhooks inside Airflow's API server.
 
 Airflow does not authenticate requests below a plugin's prefix. This application is protected by the signature, which
-``webhooks.receiver`` verifies, and serves only the connections named in Airflow's configuration. It is built at the first
-webhook, because every Airflow process loads plugins and most of them never receive one.
+``webhooks.receiver`` verifies, and serves only the connections named in Airflow's configuration.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -20,19 +18,6 @@ URL_PREFIX = "/gemini-batch/webhooks"
 
 #: Which connections, as ``[gemini_batch] webhook_connections`` in Airflow's configuration.
 CONFIG_SECTION, CONFIG_OPTION = "gemini_batch", "webhook_connections"
-
-
-class WebhookReceiver:
-    """An ASGI application that becomes the receiver when it is first called."""
-
-    def __init__(self) -> None:
-        self._building: asyncio.Task[Starlette] | None = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self._building is None:
-            self._building = asyncio.create_task(asyncio.to_thread(_build))
-        app = await asyncio.shield(self._building)
-        await app(scope, receive, send)
 
 
 def settings_of(conn_id: str) -> WebhookSettings:
@@ -47,7 +32,8 @@ def settings_of(conn_id: str) -> WebhookSettings:
     return WebhookSettings.of_extra(connection.extra_dejson, base_url(connection.host, connection.port, connection.schema))
 
 
-def _build() -> Starlette:
+def build_receiver() -> Starlette:
+    """The application for the connections that Airflow's configuration names."""
     from airflow.configuration import conf
 
     from airflow_gemini_batch._locations import locate

@@ -128,6 +128,7 @@ def test_everything_imported_is_declared() -> None:
     provided = metadata.packages_distributions()
     declared = {_normal(requirement) for requirement in metadata.requires(DISTRIBUTION) or () if "extra ==" not in requirement}
     # Airflow's own parts come with it, numpy with pandas, and with google-genai the transport that its major version uses.
+    # Airflow has its database through sqlalchemy, in the one version that it works with.
     # typing_extensions is imported by type checkers alone, which bring it.
     # aiohttp is the extra "http": imported where a row names a file of a web host.
     # genai-prices is the extra "costs": imported where a run is built.
@@ -137,6 +138,7 @@ def test_everything_imported_is_declared() -> None:
         "apache-airflow-core",
         "apache-airflow-task-sdk",
         "numpy",
+        "sqlalchemy",
         "httpx2",
         "typing-extensions",
     }

@@ -1,0 +1,1 @@
+"""The page about runs in Airflow's UI: server-rendered, read from the runs' own folders."""

@@ -1,0 +1,112 @@
+"""Numbers, durations and times as people read them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import NamedTuple
+
+from airflow_gemini_batch.engine.costs.total import in_dollars
+from airflow_gemini_batch.engine.report.board import ShardState
+
+_PLACEHOLDER = re.compile(r"(\$\{[^}]*\})")
+
+
+def duration(seconds: float | None) -> str:
+    """``45 s``, ``12 min``, ``1 h 50 min``, ``3 d 4 h``; empty text for None."""
+    if seconds is None:
+        return ""
+    seconds = max(0.0, seconds)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def rate(rows_per_second: float | None) -> str:
+    """``5,200 rows/min``, and per hour where it is slow; empty text for None."""
+    if rows_per_second is None:
+        return ""
+    if rows_per_second * 60 >= 10:
+        return f"{rows_per_second * 60:,.0f} rows/min"
+    return f"{rows_per_second * 3600:,.0f} rows/h"
+
+
+def percent(share: float) -> str:
+    """``41 %``; never 100 % of what is not complete, and never 0 % of what has begun."""
+    if share in (0.0, 1.0):
+        return f"{share:.0%}".replace("%", " %")
+    return f"{min(max(share * 100, 0.01), 99.9):.3g} %"
+
+
+def dollars(usd: float | None) -> str:
+    return "unknown" if usd is None else in_dollars(usd)
+
+
+def moment(at: float | str | None) -> str:
+    """A time in UTC, to the second; empty text for None."""
+    when = _when(at)
+    return "" if when is None else f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def iso(at: float | str | None) -> str:
+    """The same for machines."""
+    when = _when(at)
+    return "" if when is None else when.isoformat(timespec="seconds")
+
+
+def seconds_between(begin: str, end: str) -> float | None:
+    """Between two times as the run's files have them; None where one of them is no time."""
+    first, last = _parsed(begin), _parsed(end)
+    return None if first is None or last is None else (last - first).total_seconds()
+
+
+def number(value: int) -> str:
+    return f"{value:,}"
+
+
+class Piece(NamedTuple):
+    """A part of a prompt."""
+
+    text: str
+    is_column: bool
+
+
+def placeholders(text: str) -> list[Piece]:
+    """A prompt, cut where values of a row go in."""
+    return [Piece(part, bool(number % 2)) for number, part in enumerate(_PLACEHOLDER.split(text)) if part]
+
+
+def level(shard: ShardState) -> str:
+    """The class of a shard's cell that says how full it is; empty for none."""
+    share = 1.0 if shard.state == "landed" or not shard.requests else shard.done / shard.requests
+    return f" l{int(share * 10)}" if share >= 0.1 else ""
+
+
+def cell(shard: ShardState) -> str:
+    """A shard in a few words."""
+    attempt = f", attempt {shard.attempt}" if shard.attempt else ""
+    if shard.results is not None:
+        said = f"{shard.results:,} results" + (f", {shard.dead_letter:,} dead letters" if shard.dead_letter else "")
+    else:
+        said = f"{shard.done:,} of {shard.requests:,} done" + (f", {shard.failed:,} failed" if shard.failed else "")
+    return f"Shard {shard.shard}{attempt}: {shard.state}, {said}"
+
+
+def _when(at: float | str | None) -> dt.datetime | None:
+    if at is None or at == "":
+        return None
+    return dt.datetime.fromtimestamp(at, dt.timezone.utc) if isinstance(at, (int, float)) else _parsed(at)
+
+
+def _parsed(text: str) -> dt.datetime | None:
+    try:
+        return dt.datetime.fromisoformat(text).astimezone(dt.timezone.utc)
+    except ValueError:
+        return None
