@@ -40,6 +40,7 @@ def run_batch(
     reuse: str | Sequence[str] | None = None,
     labels: Mapping[str, str] | None = None,
     sample: int | None = None,
+    repeats: int = 1,
     max_cost_usd: float | None = None,
     if_exists: IfExists = "resume",
     options: BatchOptions | Mapping[str, Any] | None = None,
@@ -70,6 +71,8 @@ def run_batch(
     :param sample: how many rows to draw from the table; the run consists of these only, and ``estimate(…, trial=destination)``
         says from it what the whole table costs. 50 is a good number, 200 if the model thinks. The source is read twice.
         Default: None, the whole table.
+    :param repeats: how often each row is sent, for evaluations. Both tables then have the column ``repeat``, counted from 0; key
+        and repeat together are unique, and no rows share a request. Default: 1, without that column.
     :param max_cost_usd: nothing is sent that may cost more than this, with what has been spent: compared is the high end, by
         bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit.
     :param if_exists: what to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
@@ -94,7 +97,8 @@ def run_batch(
 
     place = _opener(storage_options)
     run = Run(place(destination), place)
-    spec = RunSpec(source, request, model, key, tuple(carry), dedupe, uris_of(reuse), labels, sample, max_cost_usd, place)
+    given = (source, request, model, key, tuple(carry), dedupe, uris_of(reuse), labels, sample, max_cost_usd, place)
+    spec = RunSpec(*given, repeats=repeats)
     options = BatchOptions.of(options)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client, report_to(progress) as report:

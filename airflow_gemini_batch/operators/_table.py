@@ -183,6 +183,7 @@ class TableOperator(RequestsOperator):
         "carry",
         "labels",
         "sample",
+        "repeats",
         "max_cost_usd",
         "if_exists",
     )
@@ -200,6 +201,7 @@ class TableOperator(RequestsOperator):
         reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
         labels: Mapping[str, str] | XComArg | None = None,
         sample: int | None = None,
+        repeats: int = 1,
         max_cost_usd: float | str | XComArg | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
@@ -214,6 +216,7 @@ class TableOperator(RequestsOperator):
                 "carry": carry,
                 "labels": labels,
                 "sample": sample,
+                "repeats": repeats,
                 "max_cost_usd": max_cost_usd,
                 "if_exists": if_exists,
             }
@@ -223,6 +226,7 @@ class TableOperator(RequestsOperator):
         self.carry = carry
         self.labels: Any = labels
         self.sample = sample
+        self.repeats = repeats
         self.max_cost_usd: Any = max_cost_usd
         self.if_exists: Literal["resume", "replace"] = if_exists
 
@@ -237,6 +241,7 @@ class TableOperator(RequestsOperator):
             carry=tuple(self.carry),
             labels=self.labels,
             sample=self.sample,
+            repeats=self.repeats,
             max_cost_usd=_amount(self.max_cost_usd),
         )
 

@@ -51,6 +51,8 @@ class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
     :param sample: How many rows to draw from the table; the run consists of these only. ``GeminiBatchEstimateOperator`` says
         from it what the whole table costs (``trial``). 50 is a good number, 200 if the model thinks. The source is read twice.
         Default: None, the whole table.
+    :param repeats: How often each row is sent, for evaluations. Both tables then have the column ``repeat``, counted from 0; key
+        and repeat together are unique, and no rows share a request. Default: 1, without that column.
     :param max_cost_usd: Nothing is sent that may cost more than this, with what has been spent: compared is the high end, by
         bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit. (templated)
     :param if_exists: What to do when the destination already holds a run: ``resume`` it if it has the same arguments and fail
@@ -86,6 +88,7 @@ class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
         reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
         labels: Mapping[str, str] | XComArg | None = None,
         sample: int | None = None,
+        repeats: int = 1,
         max_cost_usd: float | str | XComArg | None = None,
         if_exists: Literal["resume", "replace"] = "resume",
         options: BatchOptions | Mapping[str, Any] | None = None,
@@ -103,6 +106,7 @@ class GeminiBatchOperator(HasLineage, AdvancesRun, TableOperator):
             reuse=reuse,
             labels=labels,
             sample=sample,
+            repeats=repeats,
             max_cost_usd=max_cost_usd,
             if_exists=if_exists,
             options=options,

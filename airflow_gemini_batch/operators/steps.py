@@ -79,6 +79,8 @@ class GeminiBatchBuildOperator(TableOperator):
     :param sample: How many rows to draw from the table; the run consists of these only. ``GeminiBatchEstimateOperator`` says
         from it what the whole table costs (``trial``). 50 is a good number, 200 if the model thinks. The source is read twice.
         Default: None, the whole table.
+    :param repeats: How often each row is sent, for evaluations. Both tables then have the column ``repeat``, counted from 0; key
+        and repeat together are unique, and no rows share a request. Default: 1, without that column.
     :param max_cost_usd: Nothing is sent that may cost more than this, with what has been spent: compared is the high end, by
         bytes and ``max_output_tokens``, before the first job and each resubmission. Default: None, no limit. (templated)
     :param if_exists: ``resume`` the run at the destination if it has the same arguments and fail otherwise (default), or

@@ -31,7 +31,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 PAGES = ["structured-output.md", "embeddings.md", "images-out.md", "tools-and-thinking.md", "media-in.md", "cached-content.md"]
-PAGES += ["costs.md", "estimates.md"]
+PAGES += ["costs.md", "estimates.md", "evaluations.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from typing import Any
@@ -32,7 +33,10 @@ _URL = re.compile(r"https?://[^\s<>\"'()\[\]{}]+")
 _MAX_PAGES = 20
 
 
-def generate_content(request: Json, model: str) -> Json:
+def generate_content(request: Json, model: str, *, answer: str = "") -> Json:
+    """
+    :param answer: tells answers to equal requests apart, as the service does: the id depends on it, and nothing else.
+    """
     parsed = parse_request(request)
     thoughts = _thoughts(parsed)
     candidates = [_candidate(parsed, index) for index in range(max(1, get_int(parsed.config, "candidateCount") or 1))]
@@ -43,8 +47,13 @@ def generate_content(request: Json, model: str) -> Json:
         "candidates": candidates,
         "usageMetadata": _usage(parsed, candidates, tokens_of(thoughts)),
         "modelVersion": model.rpartition("/")[2],
-        "responseId": base64.urlsafe_b64encode((parsed.digest & (1 << 128) - 1).to_bytes(16, "big")).decode().rstrip("="),
+        "responseId": base64.urlsafe_b64encode(_id_of(parsed, answer)).decode().rstrip("="),
     }
+
+
+def _id_of(parsed: ParsedRequest, answer: str) -> bytes:
+    digest = (parsed.digest & (1 << 128) - 1).to_bytes(16, "big")
+    return hashlib.sha256(digest + answer.encode()).digest()[:16] if answer else digest
 
 
 def token_counts(by_modality: dict[str, int]) -> Json:

@@ -43,9 +43,10 @@ class RowAnswerer:
 
     def answer(self, index: int, row: InputRow) -> OutputRow:
         """`index` is the number of the request in the job, from 0."""
-        return OutputRow(row.line, row.key, row.metadata, self._outcome(row.request, answered_at(self._job, index, self._now)))
+        outcome = self._outcome(row.request, answered_at(self._job, index, self._now), f"{self._job.name} {index}")
+        return OutputRow(row.line, row.key, row.metadata, outcome)
 
-    def _outcome(self, request: Json, moment: int) -> Json:
+    def _outcome(self, request: Json, moment: int, answer: str) -> Json:
         """A well-formed request with an invalid value fails alone, with a gRPC code in its row."""
         complaint = value_error(request, embeds=self._embeds)
         if complaint is not None:
@@ -56,7 +57,7 @@ class RowAnswerer:
         if self._embeds:
             return {"response": embed_content(request, self._model, in_batch=True)}
         try:
-            return {"response": generate_content(request, self._model)}
+            return {"response": generate_content(request, self._model, answer=answer)}
         except SchemaRefused as error:
             return _refused(refusals.invalid_argument(str(error)))
 

@@ -24,21 +24,22 @@ from airflow_gemini_batch.engine.build.advice import log_advice
 from airflow_gemini_batch.engine.build.budget import Budget, meter_of, require_limit, shards_within
 from airflow_gemini_batch.engine.build.differences import describe_differences
 from airflow_gemini_batch.engine.build.earlier_answers import found_runs
+from airflow_gemini_batch.engine.build.leftovers import discard_run, require_empty
 from airflow_gemini_batch.engine.build.preflight import check_before_build
 from airflow_gemini_batch.engine.build.reuse import Answers, taken_before
 from airflow_gemini_batch.engine.build.sampling import Sampler, require_repeatable
 from airflow_gemini_batch.engine.build.shards import Built, build_shards, digest_shards
 from airflow_gemini_batch.engine.build.trial import trial_among
 from airflow_gemini_batch.engine.costs.prices import prices_of
-from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError, ServiceError
+from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile_request
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.request.named_columns import columns_named
-from airflow_gemini_batch.engine.run.cancellation import cancel_run
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.repeats import require_repeats
 from airflow_gemini_batch.engine.run.samples import sample_file
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location, locate
@@ -76,6 +77,7 @@ class RunSpec:
     :param labels: who or what the run is for; not a part of the question.
     :param sample: how many rows are drawn from the table, of which the run then consists; None: all.
     :param max_cost_usd: nothing is sent that may cost more; not a part of the question.
+    :param repeats: how often each row is sent; above 1 no rows share a request.
     """
 
     source: Any
@@ -89,6 +91,7 @@ class RunSpec:
     sample: int | None = None
     max_cost_usd: float | None = None
     locate: Callable[[str], Location] = locate
+    repeats: int = 1
 
 
 def build_run(
@@ -123,6 +126,9 @@ def build_run(
         raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
     read_labels(spec.labels)
     require_sample(spec.sample)
+    require_repeats(spec.repeats)
+    if spec.sample is not None and spec.repeats > 1:
+        raise InputError("sample and repeats are both given, but a sample stands for rows that are sent once. Leave one out.")
     if spec.sample is not None and spec.reuse:
         raise InputError(
             "sample and reuse are both given, but a sample measures what answers cost. Reuse it in the run of the table."
@@ -131,7 +137,7 @@ def build_run(
     there = _existing(run, if_exists=if_exists, owner=owner)
     if there is None:
         if if_exists == "resume":
-            _require_empty(run)
+            require_empty(run)
         check_before_build(run, spec.model, client)
     call = _Call.of(spec, options, there)
     if there is not None:
@@ -148,7 +154,7 @@ def build_run(
     with found_runs(spec.reuse, spec.model, call.encoder, options, spec.locate, own=run) as runs:
         if if_exists == "replace" or there is not None:
             discard_run(run, client)
-        with runs.answers(run) as earlier:
+        with runs.answers(run, spec.repeats) as earlier:
             return _build(run, call, earlier, owner=owner)
 
 
@@ -205,7 +211,7 @@ class _Call:
         return Fingerprinter(self.spec.model, self.encoder.spec)
 
     def question(self) -> dict[str, Any]:
-        return _question(self.spec.model, self.encoder.spec, self.spec.key, self.spec.carry, self.spec.sample)
+        return _question(self.spec.model, self.encoder.spec, self.spec.key, self.spec.carry, self.spec.sample, self.spec.repeats)
 
     def sampler(self, *, dedupe: bool) -> Sampler | None:
         """Draws the same rows whenever the same is asked of the same table."""
@@ -228,16 +234,20 @@ class _Call:
             prices=prices_of(self.spec.model, self.options.prices),
             labels=read_labels(self.spec.labels),
             sample=self.spec.sample,
+            repeats=self.spec.repeats,
         )
 
 
-def _question(model: str, request: dict[str, Any], key: str | None, carry: Sequence[str], sample: int | None) -> dict[str, Any]:
+def _question(
+    model: str, request: dict[str, Any], key: str | None, carry: Sequence[str], sample: int | None, repeats: int
+) -> dict[str, Any]:
     """All that makes a run another run, apart from its rows."""
-    return {"model": model, "request": request, "key": key, "carry": list(carry), "sample": sample}
+    asked = {"model": model, "request": request, "key": key, "carry": list(carry), "sample": sample}
+    return asked if repeats == 1 else {**asked, "repeats": repeats}
 
 
 def _question_of(there: Manifest) -> dict[str, Any]:
-    return _question(there.model, there.request, there.key, there.carry, there.sample)
+    return _question(there.model, there.request, there.key, there.carry, there.sample, there.repeats)
 
 
 def _find(run: Run, there: Manifest, call: _Call, *, if_exists: IfExists) -> Manifest | None:
@@ -306,6 +316,7 @@ def _compare_source(run: Run, there: Manifest, call: _Call) -> str:
                 dedupe=there.duplicates_sha256 is not None,
                 earlier=earlier,
                 sampler=call.sampler(dedupe=there.duplicates_sha256 is not None),
+                repeats=there.repeats,
             )
     except InputError as error:
         return f"The source cannot be compared with the one that the run was built from: {error}"
@@ -330,11 +341,12 @@ def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None)
         carry=spec.carry,
         options=call.options,
         fingerprinter=call.fingerprinter,
-        dedupe=spec.dedupe,
+        dedupe=spec.dedupe and spec.repeats == 1,
         earlier=earlier,
         manifest=asked,
         sampler=sampler,
         meter=None if limit is None else meter_of(spec.model, asked.prices, limit),
+        repeats=spec.repeats,
     )
     if limit is not None:
         trial = None if earlier is None else trial_among([one.run for one in earlier.runs], spec.model, call.encoder)
@@ -356,29 +368,6 @@ def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None)
     return there
 
 
-def discard_run(run: Run, client: GeminiClient | None) -> None:
-    """Remove a run, even a corrupt one. Its running jobs are cancelled first, so that none continues unnoticed."""
-    if client is not None:
-        try:
-            cancel_run(run, client, why="replaced")
-        except (CorruptRunError, ServiceError) as error:
-            log.warning("%s Jobs of the replaced run may continue and be billed.", error)
-    # The manifest is deleted last: while it exists, a crash in between leaves something that is still recognised as a run.
-    run.summary_file.delete()
-    for folder in ("results", "results_media", "dead_letter", "_run"):
-        (run.destination / folder).delete()
-
-
-def _require_empty(run: Run) -> None:
-    for folder in ("results", "dead_letter"):
-        found = (run.destination / folder).children()
-        if found:
-            raise DestinationError(
-                f"{run.destination} holds {found[0]} but no manifest: it is not a run that can be resumed. "
-                "Choose another destination, or pass if_exists='replace' to delete those tables."
-            )
-
-
 def _is_code(manifest: Manifest) -> bool:
     """A callable's name does not show what it does today."""
     return "callable" in manifest.request
@@ -391,6 +380,8 @@ def _in_words(manifest: Manifest) -> str:
     shared = f" ({duplicates} rows share another row's)" if duplicates else ""
     if manifest.reused_rows:
         shared += f", {manifest.reused_rows} rows answered by earlier runs,"
+    if manifest.repeats > 1:
+        shared += f", each row {manifest.repeats} times,"
     size = sum(shard.bytes for shard in shards) / 1e6
     return (
         f"run {manifest.run_id}: {manifest.rows} rows, {requests} requests{shared} for {manifest.model} "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow.carried import CannotCarryError, carried, carried_type, loses_digits
+from airflow_gemini_batch.engine.arrow.columns import from_numpy
 from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.repeats import REPEAT
 from airflow_gemini_batch.engine.run.shard_inputs import opened
 from airflow_gemini_batch.engine.source.open import Source
 
@@ -21,9 +24,12 @@ class Carry:
     inputs files keep nanoseconds, and ``finish`` writes them again without when no row needed them.
 
     :param names: checked columns of the source.
+    :param repeats: how often each row is sent; above 1 the number of the repeat is the first carried column.
     """
 
-    def __init__(self, source: Source, names: Sequence[str]) -> None:
+    def __init__(self, source: Source, names: Sequence[str], repeats: int = 1) -> None:
+        self.names, self.repeats = tuple(names), repeats
+        self._own = [] if repeats == 1 else [REPEAT]
         self._fields = [source.schema.field(name) for name in names]
         self._narrow = pa.schema([_table_field(field, nanoseconds=False) for field in self._fields])
         self._wide = pa.schema([_table_field(field, nanoseconds=True) for field in self._fields])
@@ -31,19 +37,29 @@ class Carry:
         if self._undecided and source.is_repeatable:
             for batch in source.batches(self._undecided):
                 self._watch(batch)
-            self.schema = self.decided()
+            self._schema = self._decided()
         else:
-            self.schema = self._wide
+            self._schema = self._wide
 
-    def __bool__(self) -> bool:
-        return bool(self._fields)
+    @property
+    def schema(self) -> pa.Schema:
+        """As the inputs files have it until ``finish``."""
+        return pa.schema([*self._own, *self._schema])
 
-    def batch(self, block: pa.RecordBatch) -> pa.RecordBatch:
-        """The carried columns of these rows. Raises InputError for a value that their types cannot hold."""
-        if self.schema == self._wide:
+    def batch(self, block: pa.RecordBatch) -> pa.RecordBatch | None:
+        """The carried columns of these rows, without their repeats; None when there are none. Raises InputError for a value that
+        their types cannot hold."""
+        if not self._fields:
+            return None
+        if self._schema == self._wide:
             self._watch(block)
-        columns = [_column(block.column(field.name), field) for field in self.schema]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        columns = [_column(block.column(field.name), field) for field in self._schema]
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+    def repeated(self, carried: pa.RecordBatch | None, of_row: Any, repeat: Any) -> pa.RecordBatch:
+        """The carried columns of a piece of ``repeats.places_of``."""
+        rows = [] if carried is None else carried.take(from_numpy(of_row)).columns
+        return pa.RecordBatch.from_arrays([from_numpy(repeat), *rows], schema=self.schema)
 
     def finish(self, run: Run, shards: Sequence[Shard]) -> None:
         """Write the inputs files again when all rows have been read and their nanoseconds are not needed."""
@@ -73,6 +89,9 @@ class Carry:
 
     def decided(self) -> pa.Schema:
         """The types for the tables, as far as the rows that have been seen can tell."""
+        return pa.schema([*self._own, *self._decided()])
+
+    def _decided(self) -> pa.Schema:
         return pa.schema(
             [(self._narrow if field.name in self._undecided else self._wide).field(field.name) for field in self._fields]
         )

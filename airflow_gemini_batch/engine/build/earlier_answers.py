@@ -31,10 +31,11 @@ class FoundRuns:
     runs: Sequence[EarlierRun]
 
     @contextlib.contextmanager
-    def answers(self, run: Run | None) -> Iterator[Answers | None]:
+    def answers(self, run: Run | None, repeats: int = 1) -> Iterator[Answers | None]:
         """None where ``reuse`` names nothing.
 
         :param run: the run that is built, which remembers its choice; None for an estimate, which writes nothing.
+        :param repeats: how many answers to one request are taken.
         """
         if not self.asked:
             yield None
@@ -44,7 +45,7 @@ class FoundRuns:
         else:
             runs = list(self.runs)
             not_before = None if self.max_age is None else dt.datetime.now(dt.timezone.utc) - self.max_age
-        with Answers(runs, not_before=not_before) as answers:
+        with Answers(runs, not_before=not_before, repeats=repeats) as answers:
             yield answers
 
 

@@ -19,6 +19,7 @@ from airflow_gemini_batch.engine.build.answer_index import is_index_of, write_in
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError
 from airflow_gemini_batch.engine.run.damage import find_damage
 from airflow_gemini_batch.engine.run.layout import Manifest, PartName, Run, read_json
+from airflow_gemini_batch.engine.run.repeats import REPEAT
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS
 
@@ -36,6 +37,7 @@ class EarlierRun:
     :param finished_at: when it was finished (RFC 3339).
     :param answers: how many records its index holds.
     :param carried: the names of its carried columns.
+    :param folder: with its parts; None: its results.
     :param has_fingerprints: whether ``request_sha256`` in its results is the fingerprint of model and request.
     """
 
@@ -45,13 +47,14 @@ class EarlierRun:
     answers: int
     carried: tuple[str, ...]
     has_fingerprints: bool
+    folder: Location | None = None
 
     @property
     def uri(self) -> str:
         return self.run.destination.uri
 
     def part(self, name: str) -> Location:
-        return self.run.destination / "results" / name
+        return (self.folder or self.run.destination / "results") / name
 
     @contextlib.contextmanager
     def index(self) -> Iterator[pq.ParquetFile]:
@@ -153,7 +156,8 @@ def _load(run: Run, needs: Needs, scratch: Path) -> EarlierRun:
 
 
 def _carried(manifest: Manifest) -> tuple[str, ...]:
-    return tuple(name for name in manifest.carry if not (name == "key" and manifest.key == "key"))
+    carried = (name for name in manifest.carry if not (name == "key" and manifest.key == "key"))
+    return (*carried, *([] if manifest.repeats == 1 else [REPEAT.name]))
 
 
 def _require_columns(run: Run, carried: Sequence[str], needs: Needs) -> None:

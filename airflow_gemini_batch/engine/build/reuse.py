@@ -29,9 +29,11 @@ from airflow_gemini_batch.engine.build.earlier_runs import EarlierRun
 from airflow_gemini_batch.engine.build.reused_media import MediaCopier
 from airflow_gemini_batch.engine.build.rows import Rows
 from airflow_gemini_batch.engine.build.set_aside import CARRIED, KEY, PLACE, REQUEST_SHA256, SetAside, rows_at_a_time, rows_in
+from airflow_gemini_batch.engine.build.several_answers import Identities, first_answers, first_of_each
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.bucket_sort import WORDS, BucketSort, words_of
 from airflow_gemini_batch.engine.run.layout import Manifest, ReusedPart, Run, ShardAttempt
+from airflow_gemini_batch.engine.run.repeats import keys_of
 from airflow_gemini_batch.engine.run.shard_inputs import RowBatches
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.engine.run.tables import PAID, PartWriter, paid_nothing, part_metadata, results_schema
@@ -48,18 +50,22 @@ _INDEX_ROWS = 1 << 16
 _BLOCKS = 64
 
 #: A record of the merged index: the first half of the fingerprint, which part of all parts, and as in the index of a run.
-_RECORD = np.dtype([*WORDS[:2], ("part", np.uint32), ("row", np.uint32), ("answered_at", np.int64), ("cost", np.float64)])
+_RECORD = np.dtype([*WORDS[:2], ("part", np.uint32), ("row", np.uint32), ("answered_at", np.int64), ("cost", np.float64),
+                    ("answer", np.uint64)])  # fmt: skip
 
 
 class Answers:
     """The answers of earlier runs by fingerprint. A context manager, for its files.
 
-    :param runs: the newest first: of several answers to one request the first one counts.
+    :param runs: the newest first: of several answers to one request the first ones count.
     :param not_before: answers that were given earlier do not count.
+    :param repeats: how many answers to one request are kept. They are different answers: one that a run has taken from another
+        is the other's.
     """
 
-    def __init__(self, runs: Sequence[EarlierRun], *, not_before: dt.datetime | None = None) -> None:
+    def __init__(self, runs: Sequence[EarlierRun], *, not_before: dt.datetime | None = None, repeats: int = 1) -> None:
         self.runs = runs
+        self.repeats = repeats
         self._not_before = not_before
         self._stack = contextlib.ExitStack()
         self._blocks = 0
@@ -83,20 +89,20 @@ class Answers:
     def _merge(self, folder: Path) -> None:
         files = {name: folder / name for name in _RECORD.names or ()}
         with BucketSort(_RECORD, sum(run.answers for run in self.runs)) as sort, contextlib.ExitStack() as stack:
-            for run in self.runs:
-                for records in self._records(run):
+            for number, run in enumerate(self.runs):
+                identities = None if self.repeats == 1 else Identities(run, folder / f"answers-{number}")
+                for records in self._records(run, identities):
                     sort.add(records)
             out = {name: stack.enter_context(file.open("wb")) for name, file in files.items()}
             for records in sort.sorted():
                 # lexsort is stable, so the newest of equal fingerprints stays the first.
                 records = records[np.lexsort((records["w1"], records["w0"]))]
-                same = (records["w0"][1:] == records["w0"][:-1]) & (records["w1"][1:] == records["w1"][:-1])
-                records = records[np.concatenate([[True], ~same])]
+                records = first_of_each(records) if self.repeats == 1 else first_answers(records, self.repeats)
                 for name, file in out.items():
                     file.write(np.ascontiguousarray(records[name]).tobytes())
         self._columns = {name: _mapped(file, _RECORD[name]) for name, file in files.items()}
 
-    def _records(self, run: EarlierRun) -> Iterator[Any]:
+    def _records(self, run: EarlierRun, identities: Identities | None) -> Iterator[Any]:
         numbers: dict[str, int] = {}
         earliest = None if self._not_before is None else pa.scalar(self._not_before, ORIGIN_FIELDS[0].type)
         with run.index() as index:
@@ -116,13 +122,16 @@ class Answers:
                 records["row"] = batch.column("row").to_numpy()
                 records["answered_at"] = batch.column("answered_at").cast(pa.int64()).to_numpy()
                 records["cost"] = with_nan(batch.column("cost_usd"))
+                if identities is not None:
+                    records["answer"] = identities.of(batch, records["answered_at"])
                 yield records
 
-    def find(self, words: Any, has_request: Any) -> Any:
+    def find(self, words: Any, has_request: Any, repeat: Any = None) -> Any:
         """For each row the number of its answer, or -1.
 
         :param words: uint64, at least two for each row: the first words of the fingerprint.
         :param has_request: bool for each row.
+        :param repeat: which of the answers to its request each row takes; None: the first.
         """
         found = np.full(len(words), -1, np.int64)
         first, second = self._columns["w0"], self._columns["w1"]
@@ -137,11 +146,25 @@ class Answers:
             equal = second[places] == words[rows, 1]
             found[rows[equal]] = places[equal]
             rows, places = rows[~equal], places[~equal] + 1
+        if repeat is not None:
+            found = self._later(found, words, repeat)
         self._blocks += 1
         if self._blocks % _BLOCKS == 0:
             for column in (first, second):
                 _give_back(column)
         return found
+
+    def _later(self, found: Any, words: Any, repeat: Any) -> Any:
+        """The answers that follow the first ones by so many, where these answer the same request."""
+        first, second = self._columns["w0"], self._columns["w1"]
+        rows = np.flatnonzero(found >= 0)
+        places = found[rows] + repeat[rows]
+        inside = places < len(first)
+        rows, places = rows[inside], places[inside]
+        equal = (first[places] == words[rows, 0]) & (second[places] == words[rows, 1])
+        later = np.full(len(found), -1, np.int64)
+        later[rows[equal]] = places[equal]
+        return later
 
     def columns(self, numbers: Any, *names: str) -> list[Any]:
         """Values of the records with these numbers."""
@@ -175,7 +198,8 @@ def taken_before(run: Run, manifest: Manifest) -> Iterator[Answers | None]:
         index = locate(Path(folder) / "index.parquet")
         reused = run.reused_file(ShardAttempt(0)).parent
         write_index(run, manifest, index, finished_at=manifest.created_at, folder=reused)
-        with Answers([EarlierRun(run, index, manifest.created_at, manifest.reused_rows, (), has_fingerprints=True)]) as answers:
+        earlier = EarlierRun(run, index, manifest.created_at, manifest.reused_rows, (), has_fingerprints=True, folder=reused)
+        with Answers([earlier], repeats=manifest.repeats) as answers:
             yield answers
 
 
@@ -200,7 +224,9 @@ class Reused:
         """The rows that no earlier run has answered."""
         for rows in blocks:
             words = rows.words()
-            found = self._answers.find(words, rows.has_request())
+            repeats = self._answers.repeats
+            repeat = None if repeats == 1 else rows.source_rows % repeats
+            found = self._answers.find(words, rows.has_request(), repeat)
             chosen = np.flatnonzero(found >= 0)
             if len(chosen) == 0:
                 yield rows
@@ -322,7 +348,8 @@ def _joined(
     columns = []
     for field in schema:
         if field.name == "key":
-            columns.append(own.column(KEY).cast(field.type))
+            keys = own.column(KEY) if carry.repeats == 1 else keys_of(own.column(KEY))
+            columns.append(keys.cast(field.type))
         elif field.name == "request_sha256":  # in a run of an earlier version it is another
             columns.append(own.column(REQUEST_SHA256))
         elif field.name in carried:

@@ -35,6 +35,7 @@ from airflow_gemini_batch.engine.request.encoding import RequestEncoder
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, ReusedPart, Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
+from airflow_gemini_batch.engine.run.repeats import REPEAT, key_of, places_of, repeated
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS, dead_letter_schema, require_parquet, results_schema
 from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS
@@ -93,6 +94,7 @@ def build_shards(
     manifest: Manifest | None = None,
     sampler: Sampler | None = None,
     meter: Meter | None = None,
+    repeats: int = 1,
 ) -> Built:
     """Write the requests and the inputs file of every shard of the table.
 
@@ -105,10 +107,11 @@ def build_shards(
     :param earlier: what earlier runs have answered, with the ``manifest`` of this one as far as it is known.
     :param sampler: draws the rows that are built; None: all.
     :param meter: measures what each shard may cost; None: that is not needed.
+    :param repeats: how often each row is sent.
     """
     extra = extra_fields(encoder.spec, media_as_files=options.media_to == "files")
-    taken = RESERVED_COLUMNS.union(field.name for field in extra)
-    carried = Carry(source, carried_names(source.schema, key=key, carry=carry, taken=taken))
+    taken = RESERVED_COLUMNS.union((field.name for field in extra), () if repeats == 1 else (REPEAT.name,))
+    carried = Carry(source, carried_names(source.schema, key=key, carry=carry, taken=taken), repeats)
     require_parquet(results_schema(carried.schema, extra=extra), dead_letter_schema(carried.schema))
     with contextlib.ExitStack() as stack:
         index = stack.enter_context(contextlib.closing(KeyIndex()))
@@ -133,7 +136,7 @@ def build_shards(
         index.refuse_doubles(
             key,
             lambda: (
-                _all_keys(_written_keys(run, shards), *(rows.keys() for rows in aside))
+                _own_keys(_all_keys(_written_keys(run, shards), *(rows.keys() for rows in aside)), repeats)
                 if sampler is None
                 else _keys_of(plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
             ),
@@ -157,6 +160,7 @@ def digest_shards(
     dedupe: bool = False,
     earlier: Answers | None = None,
     sampler: Sampler | None = None,
+    repeats: int = 1,
 ) -> Digests:
     """The rows and the sha256 of the requests file of every shard, without writing any.
 
@@ -164,7 +168,7 @@ def digest_shards(
     :param max_bytes: as when that run was built.
     """
     with Duplicates(None) as duplicates, contextlib.ExitStack() as stack:
-        rows = plain_rows(source, encoder, key, max_bytes, fingerprinter)
+        rows = plain_rows(source, encoder, key, max_bytes, fingerprinter, repeats)
         reused = None if earlier is None else stack.enter_context(Reused(earlier, None))
         if sampler is not None:
             rows = sampler.chosen(rows, lambda: plain_rows(source, encoder, key, max_bytes, fingerprinter))
@@ -244,10 +248,10 @@ def _rows(
     index: KeyIndex | None,
     fingerprinter: Fingerprinter,
 ) -> Iterator[Rows]:
-    """The whole table, block by block. Keys go to ``index``, unless the rows were numbered."""
+    """The whole table, block by block, each row as often as ``carried`` says. Keys go to ``index``, unless they are numbers."""
     check_key_column(key, source.schema)
     own_key = () if key is None else (key,)
-    needed = tuple(dict.fromkeys((*encoder.columns, *own_key, *carried.schema.names)))
+    needed = tuple(dict.fromkeys((*encoder.columns, *own_key, *carried.names)))
     first_row = 0
     blocks = source.batches(needed)
     for block in blocks:
@@ -257,20 +261,37 @@ def _rows(
         if index is not None and key is not None:
             index.add(keys)
         requests = encoder.encode(block.select(encoder.columns) if encoder.columns else block)
-        yield Rows.of(keys, requests, carried.batch(block) if carried else None, max_bytes, fingerprinter, first_row)
+        of_block = carried.batch(block)
+        if carried.repeats == 1:
+            yield Rows.of(keys, requests, of_block, max_bytes, fingerprinter, first_row)
+        else:
+            for first, of_row, repeat in places_of(block.num_rows, carried.repeats):
+                wires, number = repeated(keys, of_row, repeat), first_row * carried.repeats + first
+                columns = carried.repeated(of_block, of_row, repeat)
+                yield Rows.of(wires, requests.take(of_row), columns, max_bytes, fingerprinter, number)
         first_row += block.num_rows
 
 
 def plain_rows(
-    source: Source, encoder: RequestEncoder, key: str | None, max_bytes: int, fingerprinter: Fingerprinter
+    source: Source,
+    encoder: RequestEncoder,
+    key: str | None,
+    max_bytes: int,
+    fingerprinter: Fingerprinter,
+    repeats: int = 1,
 ) -> Iterator[Rows]:
     """The whole table without carried columns."""
-    return _rows(source, encoder, key, Carry(source, ()), max_bytes, None, fingerprinter)
+    return _rows(source, encoder, key, Carry(source, (), repeats), max_bytes, None, fingerprinter)
 
 
 def _keys_of(blocks: Iterable[Rows]) -> Iterator[str]:
     for block in blocks:
         yield from block.inputs.column(0).to_pylist()
+
+
+def _own_keys(wires: Iterator[str], repeats: int) -> Iterator[str]:
+    """The key of each row of the source, from the wire keys of its repeats."""
+    return wires if repeats == 1 else map(key_of, itertools.islice(wires, 0, None, repeats))
 
 
 def _numbered(blocks: Iterable[pa.RecordBatch], first_row: int) -> Iterator[tuple[int, pa.RecordBatch]]:

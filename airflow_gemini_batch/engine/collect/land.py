@@ -35,6 +35,7 @@ from airflow_gemini_batch.engine.response.model_status import warn_of_retirement
 from airflow_gemini_batch.engine.response.responses import Answer, Refusal, classify
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
+from airflow_gemini_batch.engine.run.repeats import keys_of
 from airflow_gemini_batch.engine.run.request_lines import RequestLines
 from airflow_gemini_batch.engine.run.shard_inputs import Inputs, open_inputs
 from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS, PartWriter, dead_letter_schema, part_metadata, results_schema
@@ -97,11 +98,12 @@ def land(
     with _opened(run, shard, inputs) as inputs, open_output(run, shard) as output:
         join = Join(inputs.numbers, inputs.rows)
         billing = Billing.of(manifest, shard, ending.created_at, ending.ended_at)
-        results = _ResultsTable(shard, ending, inputs, extras, keep_response, billing)
+        origin = _Origin(shard, inputs, manifest.repeats)
+        results = _ResultsTable(origin, ending, inputs, extras, keep_response, billing)
         with PartWriter(run.results_part(shard.id), results.schema, metadata) as part:
             for answers in _answers(output, join, inputs):
                 part.write(results.batch(answers, join))
-        dead_letter = _DeadLetterTable(shard, ending, inputs, billing)
+        dead_letter = _DeadLetterTable(origin, ending, inputs, billing)
         reasons = _Reasons(
             ending, str(run.responses_file(shard.id)), extras, Ledger(run).refused(shard.id) if refused is None else refused
         )
@@ -279,12 +281,12 @@ class _ResultsTable:
     """Makes batches of the results table, and counts what it makes."""
 
     def __init__(
-        self, shard: Shard, ending: Ending, inputs: Inputs, extras: Extras, keep_response: bool, billing: Billing
+        self, origin: _Origin, ending: Ending, inputs: Inputs, extras: Extras, keep_response: bool, billing: Billing
     ) -> None:
         self.schema = results_schema(inputs.carry, extra=extras.fields, keep_response=keep_response)
         self.rows = 0
         self.tokens = dict.fromkeys(TOKEN_COLUMNS, 0)
-        self._origin = _Origin(shard, inputs)
+        self._origin = origin
         self._job = ending.job
         self._extras = extras
         self._keep_response = keep_response
@@ -325,12 +327,12 @@ class _ResultsTable:
 class _DeadLetterTable:
     """Makes batches of the dead-letter table, and counts what it makes."""
 
-    def __init__(self, shard: Shard, ending: Ending, inputs: Inputs, billing: Billing) -> None:
+    def __init__(self, origin: _Origin, ending: Ending, inputs: Inputs, billing: Billing) -> None:
         self.schema = dead_letter_schema(inputs.carry)
         self._billing = billing
         self.rows = 0
         self.reasons: Counter[str] = Counter()
-        self._origin = _Origin(shard, inputs)
+        self._origin = origin
         self._job = ending.job
         self._failed_at = ending.ended_at or datetime.now(timezone.utc)
 
@@ -357,14 +359,17 @@ class _DeadLetterTable:
 class _Origin:
     """Adds to a batch the columns of both tables that say where a row came from."""
 
-    def __init__(self, shard: Shard, inputs: Inputs) -> None:
+    def __init__(self, shard: Shard, inputs: Inputs, repeats: int) -> None:
         self._shard = shard
         self._inputs = inputs
+        self._repeats = repeats
 
     def batch(self, numbers: list[int], own: dict[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch:
         """``own`` beside the key and the carried columns of the rows, in the order of ``schema``. ``numbers`` ascend."""
         rows = self._inputs.take(numbers)
         carried = dict(zip(rows.schema.names, rows.columns, strict=True))
+        if self._repeats > 1:
+            carried["key"] = keys_of(carried["key"])
         placed = {
             "shard": columns.constant_int32(self._shard.number, len(numbers)),
             "attempt": columns.constant_int32(self._shard.attempt, len(numbers)),

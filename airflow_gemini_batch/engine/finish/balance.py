@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.finish.messages import MessageCounter, Messages
 from airflow_gemini_batch.engine.run.layout import TABLES, Kind, PartName, ReusedPart, Run, Shard, ShardAttempt, root_of
+from airflow_gemini_batch.engine.run.repeats import REPEAT, wire_keys_of
 from airflow_gemini_batch.engine.run.shard_inputs import open_duplicates, open_inputs
 from airflow_gemini_batch.engine.run.storage import Location
 
@@ -61,11 +62,12 @@ _Parts = dict[PartName, Location]
 _KINDS: tuple[Kind, ...] = ("", "copies-")
 
 
-def check_run(run: Run, shards: Sequence[Shard], reused: Sequence[ReusedPart] = ()) -> Balance:
+def check_run(run: Run, shards: Sequence[Shard], reused: Sequence[ReusedPart] = (), repeats: int = 1) -> Balance:
     """Compare the keys in the run's tables with the keys of its inputs.
 
     :param shards: those of the manifest, in its order, and the resubmitted ones (attempts above 0).
     :param reused: the parts that earlier runs have answered.
+    :param repeats: how often each row was sent; above 1 it is key and repeat together that are compared.
 
     Raises CorruptRunError for a part or an inputs file that cannot be read.
     """
@@ -74,7 +76,7 @@ def check_run(run: Run, shards: Sequence[Shard], reused: Sequence[ReusedPart] = 
     for shard in shards:
         families[root_of(shard.number, len(roots))].append(shard.id)
     tables, unexpected = _list_tables(run)
-    counts = _Counts()
+    counts = _Counts(repeats)
     problems = [problem for root in roots if (problem := _check_shard(run, root, families[root.number], tables, counts))]
     problems += [problem for part in reused if (problem := _check_reused(run, part, tables, counts))]
     # The parts of every shard have been taken out by now.
@@ -95,9 +97,15 @@ def check_run(run: Run, shards: Sequence[Shard], reused: Sequence[ReusedPart] = 
 class _Counts:
     """Rows by table, and dead letters by reason and by message."""
 
+    repeats: int = 1
     rows: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     messages: MessageCounter = field(default_factory=MessageCounter)
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """What tells rows apart besides their key."""
+        return () if self.repeats == 1 else (REPEAT.name,)
 
 
 def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: Mapping[str, _Parts], counts: _Counts) -> str:
@@ -113,8 +121,9 @@ def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: 
         if file is None:
             absent += [] if name.kind else [f"{table}/{name}"]
             continue
-        content = _read(run, name.id, file, _COLUMNS[table], counts.messages if table == "dead_letter" else None)
-        keys.append(content.column("key"))
+        named = (*_COLUMNS[table], *counts.own_columns)
+        content = _read(run, name.id, file, named, counts.messages if table == "dead_letter" else None)
+        keys.append(wire_keys_of(content, counts.repeats))
         counts.rows[table] += content.num_rows
         if table == "dead_letter":
             counts.reasons.update(_counts(content.column("reason")))
@@ -129,9 +138,9 @@ def _check_reused(run: Run, part: ReusedPart, tables: Mapping[str, _Parts], coun
     file = tables["results"].pop(name, None)
     if file is None:
         return f"results/{name} is absent."
-    found = _read(run, part.id, file, ("key",))
+    found = _read(run, part.id, file, ("key", *counts.own_columns))
     counts.rows["results"] += found.num_rows
-    built = _read(run, part.id, run.reused_file(part.id), ("key",))
+    built = _read(run, part.id, run.reused_file(part.id), ("key", *counts.own_columns))
     if found.num_rows == part.rows and found.equals(built):
         return ""
     return f"results/{name} does not hold the {part.rows} rows of {run.reused_file(part.id)}. Delete it and call again."

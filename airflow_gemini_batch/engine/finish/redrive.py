@@ -29,6 +29,7 @@ from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Cancellation, Landed, Ledger, Redrive
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
+from airflow_gemini_batch.engine.run.repeats import REPEAT, wire_keys_of
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs, opened
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.tables import PartWriter
@@ -104,7 +105,7 @@ def prune(run: Run, snapshot: Snapshot) -> None:
             with open_inputs(run, piece) as inputs:
                 keys += [pa.array(inputs.keys(batch), pa.string()) for batch in range(len(inputs.batches))]
         if keys:
-            _drop(run, shard.id, pa.concat_arrays(keys))
+            _drop(run, shard.id, pa.concat_arrays(keys), snapshot.manifest.repeats)
 
 
 def _piece(manifest: Manifest, shard: Shard, piece: int) -> ShardAttempt:
@@ -200,7 +201,8 @@ def rows_to_send(
     files = [files_named(request, media) for request in requests.to_pylist()] if media else ()
     carried = rows.select(carry.names) if carry.names else None
     fingerprinter = Fingerprinter(manifest.model, manifest.request)
-    return Rows.of(rows.column("key").to_pylist(), Encoded(requests, media=files), carried, SERVICE_MAX_BYTES, fingerprinter)
+    keys = wire_keys_of(rows, manifest.repeats).to_pylist()
+    return Rows.of(keys, Encoded(requests, media=files), carried, SERVICE_MAX_BYTES, fingerprinter)
 
 
 def _with_limit(request: bytes, max_output_tokens: int) -> bytes:
@@ -221,11 +223,13 @@ def dead_letter_batches(run: Run, shard: Shard, names: list[str] | None) -> Iter
         yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=names)
 
 
-def _drop(run: Run, part: ShardAttempt, keys: pa.Array) -> None:
+def _drop(run: Run, part: ShardAttempt, keys: pa.Array, repeats: int) -> None:
+    """:param keys: wire keys."""
+    named = ["key"] if repeats == 1 else ["key", REPEAT.name]
     with run.dead_letter_part(part).open() as file, pq.ParquetFile(file) as parquet:
-        if not pc.any(pc.is_in(parquet.read(columns=["key"]).column("key"), value_set=keys)).as_py():
+        if not pc.any(pc.is_in(wire_keys_of(parquet.read(columns=named), repeats), value_set=keys)).as_py():
             return
         schema = parquet.schema_arrow
         with PartWriter(run.dead_letter_part(part), schema) as writer:
             for rows in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                writer.write(rows.filter(pc.invert(pc.is_in(rows.column("key"), value_set=keys))))
+                writer.write(rows.filter(pc.invert(pc.is_in(wire_keys_of(rows, repeats), value_set=keys))))

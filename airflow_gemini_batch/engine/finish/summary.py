@@ -61,6 +61,7 @@ class Summary(msgspec.Struct, frozen=True):
     :param cost: what all its requests cost, also those of dead letters and of earlier attempts.
     :param dead_letter_messages: reason -> its most frequent messages, with the number of rows that have each.
     :param labels: who or what the run is for, as they were given when it was built.
+    :param repeats: how often each row was sent; ``rows`` counts each of them.
     :param balanced: every key of the input is in one of the two tables, exactly once; checked key by key.
     """
 
@@ -85,6 +86,7 @@ class Summary(msgspec.Struct, frozen=True):
     deduplicated: int = 0
     reused: int = 0
     labels: dict[str, str] = {}
+    repeats: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -247,7 +249,7 @@ def _pruned_balance(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Ba
     prune(run, snapshot)
     saved = write_copies(run, shards)
     bring_reused(run, snapshot.manifest.reused)
-    balance = check_run(run, shards, snapshot.manifest.reused)
+    balance = check_run(run, shards, snapshot.manifest.reused, snapshot.manifest.repeats)
     if not balance.balanced:
         raise BalanceError(f"{run.destination} does not balance: {balance.problem} No summary was written.")
     return msgspec.structs.replace(balance, saved_by_dedupe_usd=saved)
@@ -266,6 +268,7 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
         aside=_sum(count.aside for count in counts),
         tokens=_sum(count.tokens for count in counts),
         labels=manifest.labels,
+        repeats=manifest.repeats,
         cost=msgspec.structs.replace(
             total_cost(manifest.model, manifest.prices, [count.cost for count in counts]),
             saved_by_dedupe_usd=balance.saved_by_dedupe_usd,

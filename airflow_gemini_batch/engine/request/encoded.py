@@ -46,6 +46,14 @@ class Encoded:
         requests = [made if isinstance(made, bytes) else None for made in rows]
         return cls(columns.large_binaries(requests), problems, media if any(media) else ())
 
+    def take(self, rows: Any) -> Encoded:
+        """Those of some rows, given by number and as often as they are named."""
+        if not len(rows):
+            return Encoded(self.requests.slice(0, 0))
+        problems = {place: self.problems[row] for place, row in enumerate(rows.tolist()) if row in self.problems}
+        media = [self.media[row] for row in rows.tolist()] if self.media else ()
+        return Encoded(self.requests.take(columns.from_numpy(rows)), problems, media)
+
     def rows(self) -> list[bytes | InvalidRow]:
         """The same, row by row."""
         rows: list[bytes | InvalidRow] = self.requests.to_pylist()

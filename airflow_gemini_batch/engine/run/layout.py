@@ -137,6 +137,7 @@ class Manifest(msgspec.Struct, frozen=True):
     :param owner: the caller, where it is known (the task instance without its try); see ``if_exists="replace"``.
     :param labels: who or what the run is for; they decide nothing.
     :param sample: how many rows were drawn from the table (see ``samples``); None: the run is the whole table.
+    :param repeats: how often each row is sent (see ``repeats``).
     :param prices: of the model, as they were known then; None in a run of an earlier version.
     :param duplicates_sha256: digest of the rows that another row pays for; None: every row pays for itself.
     :param reused: the rows that earlier runs have answered; ``reused_sha256`` is their digest.
@@ -158,12 +159,14 @@ class Manifest(msgspec.Struct, frozen=True):
     prices: Prices | None = None
     labels: dict[str, str] = {}
     sample: int | None = None
+    repeats: int = 1
 
     @property
     def question(self) -> str:
         """Digest of all that decides which requests are made, except the source's own content."""
         asked: dict[str, Any] = {"model": self.model, "request": self.request, "key": self.key, "carry": self.carry}
         asked |= {} if self.sample is None else {"sample": self.sample}
+        asked |= {} if self.repeats == 1 else {"repeats": self.repeats}
         return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
     @property

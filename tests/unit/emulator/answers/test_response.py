@@ -55,6 +55,7 @@ def test_the_order_of_keys_does_not_change_the_answer():
 
     assert generate_content(one, MODEL) == generate_content(two, MODEL)
     assert generate_content(one, MODEL)["responseId"] != generate_content(ask("other"), MODEL)["responseId"]
+    assert generate_content(one, MODEL, answer="a")["responseId"] != generate_content(one, MODEL, answer="b")["responseId"]
 
 
 @pytest.mark.parametrize("config", [{"maxOutputTokens": 2}, {"max_output_tokens": 2}])
