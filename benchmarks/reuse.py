@@ -77,7 +77,7 @@ def measure(file: Path, rows: int) -> None:
     run = Run(locate(str(file.parent)))
     memory = PeakMemory()
     started = time.process_time()
-    with Answers([EarlierRun(run, locate(str(file)), _NOW.isoformat(), rows, ())]) as answers:
+    with Answers([EarlierRun(run, locate(str(file)), _NOW.isoformat(), rows, (), has_fingerprints=True)]) as answers:
         merged = time.process_time()
         hits = 0
         spent = 0.0

@@ -32,6 +32,7 @@ def add_estimate_command(subparsers: Any) -> None:
     parser.add_argument("--trial", metavar="URI", help="destination of a finished run of the same request with sample=…")
     parser.add_argument("--reuse", action="append", metavar="URI", help="a finished run, or a folder of runs (repeatable)")
     parser.add_argument("--no-dedupe", action="store_true", help="rows with equal requests do not share one")
+    parser.add_argument("--repeats", type=int, default=1, metavar="K", help="how often each row is sent (default: 1)")
     parser.add_argument("--count-tokens", type=int, metavar="N", help="let the service count the input of N requests (free)")
     add_run_options(parser, about_json="print the estimate as JSON")
 
@@ -46,6 +47,7 @@ def _estimate(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
         trial=arguments.trial,
         reuse=arguments.reuse,
         dedupe=not arguments.no_dedupe,
+        repeats=arguments.repeats,
         count_tokens=arguments.count_tokens,
         key=arguments.key,
         options=options_of(arguments),

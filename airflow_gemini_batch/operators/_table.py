@@ -52,7 +52,7 @@ class RequestsOperator(GeminiOperator):
         "response_schema",
         *GeminiOperator.template_fields,
     )
-    checked: ClassVar[tuple[str, ...]] = ("request", "model", "key", "dedupe", "reuse", "options")
+    checked: ClassVar[tuple[str, ...]] = ("request", "model", "key", "dedupe", "reuse", "repeats", "options")
 
     def __init__(
         self,
@@ -63,11 +63,13 @@ class RequestsOperator(GeminiOperator):
         key: str | XComArg | None = None,
         dedupe: bool = True,
         reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
+        repeats: int = 1,
         options: BatchOptions | Mapping[str, Any] | None = None,
         **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(**kwargs)
-        check_arguments({"request": request, "model": model, "key": key, "dedupe": dedupe, "reuse": reuse})
+        given = {"request": request, "model": model, "key": key, "dedupe": dedupe, "reuse": reuse, "repeats": repeats}
+        check_arguments(given)
         self.source = _unrendered(source)
         self.request: Any = request_of(request) if isinstance(request, Mapping) else request
         # Any: each may be an XComArg until Airflow has rendered it.
@@ -75,6 +77,7 @@ class RequestsOperator(GeminiOperator):
         self.key: Any = key
         self.dedupe = dedupe
         self.reuse: Any = reuse
+        self.repeats = repeats
         self.options = BatchOptions.of(options)
 
     @property
@@ -141,6 +144,7 @@ class RequestsOperator(GeminiOperator):
             key=self.key,
             dedupe=self.dedupe,
             reuse=uris_of(self.reuse),
+            repeats=self.repeats,
             locate=locate,
         )
 
@@ -183,7 +187,6 @@ class TableOperator(RequestsOperator):
         "carry",
         "labels",
         "sample",
-        "repeats",
         "max_cost_usd",
         "if_exists",
     )
@@ -208,7 +211,15 @@ class TableOperator(RequestsOperator):
         **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(
-            source=source, request=request, model=model, key=key, dedupe=dedupe, reuse=reuse, options=options, **kwargs
+            source=source,
+            request=request,
+            model=model,
+            key=key,
+            dedupe=dedupe,
+            reuse=reuse,
+            repeats=repeats,
+            options=options,
+            **kwargs,
         )
         check_arguments(
             {
@@ -216,7 +227,6 @@ class TableOperator(RequestsOperator):
                 "carry": carry,
                 "labels": labels,
                 "sample": sample,
-                "repeats": repeats,
                 "max_cost_usd": max_cost_usd,
                 "if_exists": if_exists,
             }
@@ -226,7 +236,6 @@ class TableOperator(RequestsOperator):
         self.carry = carry
         self.labels: Any = labels
         self.sample = sample
-        self.repeats = repeats
         self.max_cost_usd: Any = max_cost_usd
         self.if_exists: Literal["resume", "replace"] = if_exists
 
@@ -241,7 +250,6 @@ class TableOperator(RequestsOperator):
             carry=tuple(self.carry),
             labels=self.labels,
             sample=self.sample,
-            repeats=self.repeats,
             max_cost_usd=_amount(self.max_cost_usd),
         )
 

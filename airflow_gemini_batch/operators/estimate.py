@@ -40,6 +40,7 @@ class GeminiBatchEstimateOperator(RequestsOperator):
     :param dedupe: Whether rows with equal requests share one, as the run will have it. Default: True.
     :param reuse: Finished runs, or folders of runs, as the run will have it: what these have answered costs nothing. Name the
         trial here too if the run will. Default: None. (templated)
+    :param repeats: How often each row is sent, as the run will have it. Default: 1.
     :param count_tokens: How many requests the service is asked to count the input of, which is free. 50 know the input to about
         5 %. Default: None, no call is made, and no connection is needed.
     :param options: A ``BatchOptions``, or a dict of its fields. ``prices``, ``schema_field`` and ``reuse_max_age`` matter here.
@@ -62,12 +63,21 @@ class GeminiBatchEstimateOperator(RequestsOperator):
         key: str | XComArg | None = None,
         dedupe: bool = True,
         reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None = None,
+        repeats: int = 1,
         count_tokens: int | None = None,
         options: BatchOptions | Mapping[str, Any] | None = None,
         **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(
-            source=source, request=request, model=model, key=key, dedupe=dedupe, reuse=reuse, options=options, **kwargs
+            source=source,
+            request=request,
+            model=model,
+            key=key,
+            dedupe=dedupe,
+            reuse=reuse,
+            repeats=repeats,
+            options=options,
+            **kwargs,
         )
         check_arguments({"trial": trial, "count_tokens": count_tokens})
         # Any: it may be an XComArg until Airflow has rendered it.

@@ -114,6 +114,7 @@ def audit(
     *,
     raw_requests: bool = False,
     earlier: EarlierRun | None = None,
+    answers: int = 1,
 ) -> Findings:
     """Compare the tables of a finished run with its source, key by key and text by text, and the jobs with its requests.
 
@@ -121,8 +122,9 @@ def audit(
     :param jobs: each job that the service created. Only those whose name starts with ``gb-`` count.
     :param raw_requests: whether the run took its requests from the source's column.
     :param earlier: the run whose answers this one was to take over.
+    :param answers: how often each row was sent. Each of them counts as a row of the source with a key of its own.
     """
-    expected = pq.read_table(source)
+    expected, asked = _each_answer(pq.read_table(source), answers)
     folder = Path(destination)
     results, dead_letter = _table(folder / "results"), _table(folder / "dead_letter")
     findings = Findings(rows=expected.num_rows, results=results.num_rows, dead_letter=dead_letter.num_rows)
@@ -134,17 +136,31 @@ def audit(
     findings.duplicated = len(found) - findings.unknown_keys - distinct
     findings.mismatched = _mismatched(expected, results, "text") + _mismatched(expected, dead_letter, "request")
     findings.copies = copied_rows(results) + copied_rows(dead_letter)
-    findings.wrong_copies = wrong_copies(expected, results, dead_letter)
+    findings.wrong_copies = wrong_copies(asked, results, dead_letter)
     answered: dict[str, dict[str, Any]] = {}
     if earlier is not None:
         answered = answers_by_body(_table(Path(earlier.folder) / "results"))
+        answered = answered if answers == 1 else {f"{body}#0": row for body, row in answered.items()}
         names = ({job.name for job in earlier.jobs}, {job.name for job in jobs})
         findings.reused = reused_rows(results)
-        findings.wrong_reuse = wrong_reuse(expected, results, answered, earlier.uri, *names)
+        findings.wrong_reuse = wrong_reuse(asked, results, answered, earlier.uri, *names)
     findings.wrong_summaries = int(not _is_correct(folder / "summary.json", findings))
     _count_jobs(findings, jobs)
-    _count_requests(findings, jobs, requests_of(expected, raw=raw_requests, answered=answered.keys()))
+    _count_requests(findings, jobs, requests_of(asked, raw=raw_requests, answered=answered.keys()))
     return findings
+
+
+def _each_answer(source: pa.Table, answers: int) -> tuple[pa.Table, pa.Table]:
+    """The rows as often as they were sent, with keys as ``_table`` has them; and the same, where no two of a row ask the same."""
+    if answers == 1:
+        return source, source
+    expected = source.take([row for row in range(len(source)) for _ in range(answers)])
+    repeat = pa.array([str(number) for _ in range(len(source)) for number in range(answers)])
+    asked = expected
+    for name in ("id", "body"):
+        named = pc.binary_join_element_wise(expected[name], repeat, "#")
+        asked = asked.set_column(asked.schema.get_field_index(name), name, named)
+    return expected.set_column(expected.schema.get_field_index("id"), "id", asked["id"]), asked
 
 
 def _count_jobs(findings: Findings, jobs: Sequence[CreatedJob]) -> None:
@@ -168,7 +184,10 @@ def _count_requests(findings: Findings, jobs: Sequence[CreatedJob], requests: in
 def _table(folder: Path) -> pa.Table:
     parts = [pq.ParquetFile(part).read() for part in sorted(folder.glob("[!._]*.parquet"))]
     columns = ["key", "paid_by", "reused_from", *CARRIED, "text" if folder.name == "results" else "request"]
-    return pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
+    table = pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
+    if "repeat" not in table.column_names:
+        return table
+    return table.set_column(0, "key", pc.binary_join_element_wise(table["key"], table["repeat"].cast(pa.string()), "#"))
 
 
 def _carried(expected: pa.Table, rows: pa.Array, table: pa.Table) -> pa.Array:

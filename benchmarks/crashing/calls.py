@@ -59,6 +59,7 @@ class RunTarget:
     :param raw_requests: take the requests from the source's column; the service refuses some of them.
     :param sabotage: ``search``: do not look for an earlier job before a create. ``dedupe``: do not see that rows are equal. The
         harness must find what is paid for twice. ``reuse``: find no earlier answers.
+    :param answers: how often each row is sent.
     :param reuse: the destination of an earlier run, whose results are taken over.
     """
 
@@ -73,6 +74,7 @@ class RunTarget:
     raw_requests: bool = False
     sabotage: str = ""
     reuse: str = ""
+    answers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ def _run_batch(target: RunTarget, call: Call) -> tuple[str, Any]:
         key="id",
         carry=list(CARRIED),
         reuse=target.reuse or None,
+        repeats=target.answers,
         options=_options(target),
         endpoint=Endpoint(api_key=target.key, base_url=target.url, request_timeout=target.waits.timeout),
     )
@@ -172,6 +175,7 @@ def _arguments(target: RunTarget, call: Call) -> dict[str, Any]:
         "key": "id",
         "carry": list(CARRIED),
         "reuse": target.reuse or None,
+        "repeats": target.answers,
     }
     by_operator: dict[str, dict[str, Any]] = {
         "batch": arguments,

@@ -9,7 +9,7 @@ from crashing.source_table import CARRIED
 
 TOKENS = ("prompt_tokens", "output_tokens", "thoughts_tokens", "cached_tokens", "tool_tokens", "total_tokens")
 #: What a row has of its own, whoever has paid for it.
-OWN = {"key", "paid_by", "reused_from", "cost_usd", *CARRIED, *TOKENS}
+OWN = {"key", "repeat", "paid_by", "reused_from", "cost_usd", *CARRIED, *TOKENS}
 
 
 def copied_rows(table: pa.Table) -> int:

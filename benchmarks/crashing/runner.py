@@ -115,11 +115,12 @@ class Runner:
             waits=waits,
             transport=scenario.transport,
             raw_requests=scenario.raw_requests,
+            answers=scenario.answers,
             sabotage=self._sabotage,
         )
         before: list[CreatedJob] = []
         if scenario.reuses:
-            first = replace(target, source=first_source, destination=str(folder / "day-1"), shard_rows=scenario.rows)
+            first = replace(target, source=first_source, destination=str(folder / "day-1"), shard_rows=scenario.rows, answers=1)
             run_in_child(in_child(first, Call("run_batch"), KillRule()), log=folder / "log")
             before = self._service.created(first)
             target = replace(target, reuse=first.destination)
@@ -138,7 +139,8 @@ class Runner:
 def _audited(target: RunTarget, source: str, jobs: list[CreatedJob], before: list[CreatedJob]) -> Any:
     def function(pipe: ReportPipe) -> tuple[str, Any]:
         earlier = EarlierRun(target.reuse, _place_of(target.reuse), before) if target.reuse else None
-        return "finished", asdict(audit(target.destination, source, jobs, raw_requests=target.raw_requests, earlier=earlier))
+        told = {"raw_requests": target.raw_requests, "earlier": earlier, "answers": target.answers}
+        return "finished", asdict(audit(target.destination, source, jobs, **told))
 
     return function
 

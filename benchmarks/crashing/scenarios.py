@@ -37,6 +37,7 @@ class Scenario:
     :param repeats: about 40 % of the rows repeat the request of an earlier row, mostly of another shard.
     :param reuses: the rows of a second day, of which 1 % have changed; the run of the first day is given as ``reuse``. Once the
         run is built, that of the first day may be moved away.
+    :param answers: how often each row is sent, the argument ``repeats``.
     :param aim: part of the names of boundaries at which random kills happen more often.
     """
 
@@ -56,6 +57,7 @@ class Scenario:
     source_changes: bool = False
     repeats: bool = False
     reuses: bool = False
+    answers: int = 1
     aim: str = ""
 
 
@@ -262,6 +264,27 @@ SCENARIOS: tuple[Scenario, ...] = (
         faults=_some_without_result,
         repeats=True,
         reuses=True,
+        weight=2,
+    ),
+    Scenario(
+        "several-answers",
+        "each row is sent three times; rows, lines and jobs fail",
+        faults=_failing_rows,
+        answers=3,
+        duration=2.5,
+        swept=True,
+        weight=3,
+    ),
+    Scenario("several-answers-steps", "the same with the operators of the steps", form="steps", answers=3, weight=1),
+    Scenario(
+        "several-answers-concurrent",
+        "each row is sent three times, in two tries at the same time; the first answers are those of the day before",
+        tries="concurrent",
+        rows=100,
+        shard_rows=10,
+        faults=_some_without_result,
+        reuses=True,
+        answers=3,
         weight=2,
     ),
     Scenario("large", "larger tables", rows=60_000, shard_rows=15_000, duration=6.0, weight=0),

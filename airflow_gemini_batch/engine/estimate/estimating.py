@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_gemini_batch.engine.arrow.columns import from_numpy
 from airflow_gemini_batch.engine.build.building import RunSpec, uris_of
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.earlier_answers import found_runs
@@ -37,6 +38,7 @@ from airflow_gemini_batch.engine.request.encoding import RequestEncoder, compile
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.request.named_columns import columns_named
 from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.repeats import require_repeats
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.source.open import Source, open_source
 from airflow_gemini_batch.engine.specs import RequestSpec, takes_json_as_text
@@ -58,6 +60,7 @@ def estimate(
     trial: str | None = None,
     reuse: str | Sequence[str] | None = None,
     dedupe: bool = True,
+    repeats: int = 1,
     count_tokens: int | None = None,
     key: str | None = None,
     options: BatchOptions | Mapping[str, Any] | None = None,
@@ -74,6 +77,7 @@ def estimate(
     :param reuse: as for ``run_batch``; rows that these runs have answered cost nothing. Name the trial here too if the run will
         reuse it. Default: none.
     :param dedupe: whether rows with equal requests share one, as the run will have it. Default: True.
+    :param repeats: how often each row is sent, as the run will have it. A trial of rows that are sent once serves. Default: 1.
     :param count_tokens: how many requests the service is asked to count the input of, one call for each; it is free, and needs
         ``endpoint`` or a key in the environment. 50 know the input to about 5 %. Default: None, no call is made.
     :param options: as for ``run_batch``; ``prices`` and ``schema_field`` matter here.
@@ -85,7 +89,7 @@ def estimate(
     def place(uri: str) -> Any:
         return locate(uri, **(storage_options or {}))
 
-    spec = RunSpec(source, request, model, key, dedupe=dedupe, reuse=uris_of(reuse), locate=place)
+    spec = RunSpec(source, request, model, key, dedupe=dedupe, reuse=uris_of(reuse), locate=place, repeats=repeats)
     return estimate_run(spec, BatchOptions.of(options), trial=trial, count_tokens=count_tokens, endpoint=endpoint)
 
 
@@ -100,15 +104,16 @@ def estimate_run(
     """As ``estimate``, for the specification of a run."""
     if count_tokens is not None and (not isinstance(count_tokens, int) or isinstance(count_tokens, bool) or count_tokens < 2):
         raise InputError(f"count_tokens is {count_tokens!r}; expected a whole number of requests from 2, such as 50, or None.")
+    require_repeats(spec.repeats)
     table = _Table.of(spec, options)
     if count_tokens is not None and not table.source.is_repeatable:
         raise InputError(f"count_tokens needs a source that can be read twice, and {table.source.description} can be read once.")
     prices = prices_of(spec.model, options.prices)
     meter = Meter(spec.model, prices)
     known = None if trial is None else Trial.of(Run(spec.locate(trial), spec.locate), spec.model, table.encoder)
-    count = _Count(frozenset() if known is None else frozenset(row.request_sha256 for row in known.sample.drawn))
+    count = _Count(frozenset() if known is None else frozenset(row.request_sha256 for row in known.sample.drawn), spec.repeats)
     found = found_runs(spec.reuse, spec.model, table.encoder, options, spec.locate, own=None)
-    with found as runs, runs.answers(None) as earlier:
+    with found as runs, runs.answers(None, spec.repeats) as earlier:
         for block in table.rows_to_pay(count, earlier):
             meter.add(block.lines.to_pylist())
             count.add(block)
@@ -137,10 +142,11 @@ class _Table:
     def rows_to_pay(self, count: _Count, earlier: Answers | None) -> Iterator[Rows]:
         fingerprinter = Fingerprinter(self.spec.model, self.encoder.spec)
         with contextlib.ExitStack() as stack:
-            rows = count.seen(plain_rows(self.source, self.encoder, self.spec.key, self.max_bytes, fingerprinter))
+            spec = self.spec
+            rows = count.seen(plain_rows(self.source, self.encoder, spec.key, self.max_bytes, fingerprinter, spec.repeats))
             if earlier is not None:
                 rows = count.left(stack.enter_context(Reused(earlier, None)).without(rows))
-            if self.spec.dedupe:
+            if spec.dedupe and spec.repeats == 1:
                 rows = stack.enter_context(Duplicates(None)).without(rows)
             yield from rows
 
@@ -150,9 +156,11 @@ class _Count:
     """Rows and requests of the table.
 
     :param drawn: fingerprints of the trial's rows; ``paid`` are those that an earlier run has answered.
+    :param repeats: how often each row is sent; an answer of the trial stands for the first time.
     """
 
     drawn: frozenset[str]
+    repeats: int = 1
     rows: int = 0
     invalid: int = 0
     requests: int = 0
@@ -200,6 +208,8 @@ class _Count:
             return set()
         wanted = pa.array(sorted(self.drawn), pa.string())
         column = block.inputs.column(1)
+        if self.repeats > 1:
+            column = column.filter(from_numpy(block.source_rows % self.repeats == 0))
         return set(column.filter(pc.is_in(column, value_set=wanted)).to_pylist())
 
 
@@ -275,7 +285,7 @@ class _Writer:
         if self.meter.tariff is None:
             return None
         if self.totals is not None and self.totals.usd is not None:
-            return _range(self.totals.usd, basis, digits=6)
+            return _range(self.totals.usd, basis, digits=9)
         if self.counted is None:
             return Range(bounds.pico_low / PICO, None, bounds.high_usd, f"{basis}; output {_BOUND}")
         low = bounds.pico_low / PICO * (self.counted.low / bounds.low if bounds.low else 1)
@@ -322,7 +332,7 @@ class _Writer:
 
 
 def _range(interval: Interval, basis: str, *, digits: int = 0) -> Range:
-    """Rounded outwards: the high end may become the limit of the run."""
+    """Rounded outwards, because the high end may become the limit of the run; whole units stay what they are."""
     unit = 10.0**digits
-    low, high = math.floor(interval.low * unit) / unit, math.ceil(interval.high * unit) / unit
+    low, high = math.floor(interval.low * unit + 1e-6) / unit, math.ceil(interval.high * unit - 1e-6) / unit
     return Range(low, round(interval.middle, digits), high, basis)

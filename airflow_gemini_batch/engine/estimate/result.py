@@ -26,8 +26,8 @@ class Range(msgspec.Struct, frozen=True):
 class Estimate(msgspec.Struct, frozen=True):
     """What a run of a table would send and cost.
 
-    :param rows: of the table. Those that are not sent cost nothing: ``invalid`` cannot become a request, ``deduplicated`` share
-        another row's, and ``reused`` were answered by an earlier run.
+    :param rows: of the table, each as often as it is sent. Those that are not sent cost nothing: ``invalid`` cannot become a
+        request, ``deduplicated`` share another row's, and ``reused`` were answered by an earlier run.
     :param requests: to be paid for.
     :param input_tokens, output_tokens: ``thoughts_tokens`` and ``image_tokens`` are parts of the output.
     :param usd: at batch rates; None where no price is known, and ``notes`` say why.

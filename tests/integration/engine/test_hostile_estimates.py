@@ -118,6 +118,18 @@ def test_the_high_end_of_a_trial_is_a_limit_that_is_kept(go: Go, say: Callable[.
     assert go(**given, reuse=folder, max_cost_usd=high, max_shard_requests=30, destination=str(tmp_path / "run")).results == 150
 
 
+def test_a_trial_of_rows_that_are_sent_once_serves_for_repeats(go: Go, say: Callable[..., Any], tmp_path: Path) -> None:
+    given = {"source": table(60), "request": REQUEST, "prices": PRICES}
+    go(**given, sample=20, destination=str(tmp_path / "trial"))
+
+    found = say(table(60), trial=str(tmp_path / "trial"), reuse=str(tmp_path / "trial"), repeats=4)
+    whole = go(**given, repeats=4, reuse=str(tmp_path / "trial"), max_cost_usd=found.usd.high)
+
+    assert (found.rows, found.requests, found.reused) == (240, whole.requests, whole.reused)
+    assert found.usd.low < whole.cost.usd < found.usd.high
+    assert say(table(60), repeats=4).usd.high == pytest.approx(4 * say(table(60)).usd.high)
+
+
 def test_a_trial_whose_rows_all_failed_is_refused(go: Go, say: Callable[..., Any], tmp_path: Path, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do="error", code=3))
     options = {"max_dead_letter_ratio": 1.0}
