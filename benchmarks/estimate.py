@@ -42,9 +42,8 @@ def _sizes(dice: Dice, rows: int) -> np.ndarray:
 
 def _table(sizes: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, thoughts: np.ndarray | None = None) -> Table:
     thoughts = np.zeros(len(sizes)) if thoughts is None else thoughts
-    return Table(
-        sizes, *(np.maximum(part, 1).astype(np.int64) for part in (inputs, outputs + thoughts)), thoughts.astype(np.int64)
-    )
+    inputs, outputs = (np.maximum(part, 1).astype(np.int64) for part in (inputs, outputs + thoughts))
+    return Table(sizes, inputs, outputs, thoughts.astype(np.int64))
 
 
 def independent(dice: Dice, rows: int) -> Table:

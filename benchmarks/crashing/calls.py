@@ -101,9 +101,9 @@ def in_child(target: RunTarget, call: Call, rule: KillRule) -> Callable[[ReportP
         if target.sabotage == "search":
             Submission._search = lambda *_, **__: None  # type: ignore[method-assign]
         if target.sabotage == "dedupe":
-            Duplicates.without = lambda _, blocks: blocks  # type: ignore[method-assign]
+            Duplicates.without = lambda _, blocks: blocks  # type: ignore[method-assign,assignment]
         if target.sabotage == "reuse":
-            Reused.without = lambda _, blocks: blocks  # type: ignore[method-assign]
+            Reused.without = lambda _, blocks: blocks  # type: ignore[method-assign,assignment]
         BoundaryWatcher(pipe, rule, target.destination).install()
         extra = {"request_timeout": waits.timeout}
         connection = {"conn_type": "gemini", "password": target.key, "host": target.url, "extra": extra}

@@ -13,7 +13,7 @@ OWN = {"key", "repeat", "paid_by", "reused_from", "cost_usd", *CARRIED, *TOKENS}
 
 
 def copied_rows(table: pa.Table) -> int:
-    return len(table) - table["paid_by"].null_count
+    return len(table) - int(table["paid_by"].null_count)
 
 
 def wrong_copies(expected: pa.Table, results: pa.Table, dead_letter: pa.Table) -> int:

@@ -14,7 +14,7 @@ from crashing.copies_audit import OWN, TOKENS
 
 
 def reused_rows(results: pa.Table) -> int:
-    return len(results) - results["reused_from"].null_count
+    return len(results) - int(results["reused_from"].null_count)
 
 
 def answers_by_body(results: pa.Table) -> dict[str, dict[str, Any]]:
