@@ -80,12 +80,15 @@ class Scenario:
 
     def wait_until_watched(self, task_id: str) -> None:
         """Wait until the triggerer has fetched the jobs of a deferred task. Before that, its trigger does not notice a cancel."""
-        [task] = self.wait_for_tasks(task_id, "deferred")
-        where = (task_id, task["try_number"], task["map_index"])
-        self.wait_until(
-            lambda: "requests done" in self.stack.airflow.rest.log(self.dag_id, self.run_id, *where),
-            "the triggerer to fetch the jobs",
-        )
+        self.wait_for_tasks(task_id, "deferred")
+        ledger = self.destination / "_run" / "ledger"
+
+        def all_seen() -> bool:
+            hint = ledger / "progress.json"  # what the triggerer has seen of the jobs
+            seen = json.loads(hint.read_text("utf-8"))["jobs"] if hint.exists() else ()
+            return len(seen) == len(list(ledger.glob("*.job.json")))
+
+        self.wait_until(all_seen, "the triggerer to fetch the jobs")
 
     def wait_until_ended(self, timeout: float = 180.0) -> str:
         """Wait until the run has ended, and return its state."""

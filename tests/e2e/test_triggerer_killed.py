@@ -49,8 +49,8 @@ def test_each_shard_has_exactly_one_job(stack: Stack, scenarios: dict[str, Scena
 
 
 def test_no_other_job_was_created(stack: Stack, scenarios: dict[str, Scenario]) -> None:
-    model = next(iter(scenarios.values())).summary["model"]
-    created = {entry["job"] for entry in stack.emulator.journal("create") if entry["model"].endswith(model)}
+    runs = [f" of {scenario.dag_id}/{scenario.run_id}/" for scenario in scenarios.values()]
+    created = {entry["job"] for entry in stack.emulator.journal("create") if any(run in entry["display_name"] for run in runs)}
 
     assert created == {job["name"] for scenario in scenarios.values() for job in scenario.summary["jobs"]}
 
