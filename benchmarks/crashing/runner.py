@@ -139,8 +139,10 @@ class Runner:
 def _audited(target: RunTarget, source: str, jobs: list[CreatedJob], before: list[CreatedJob]) -> Any:
     def function(pipe: ReportPipe) -> tuple[str, Any]:
         earlier = EarlierRun(target.reuse, _place_of(target.reuse), before) if target.reuse else None
-        told = {"raw_requests": target.raw_requests, "earlier": earlier, "answers": target.answers}
-        return "finished", asdict(audit(target.destination, source, jobs, **told))
+        findings = audit(
+            target.destination, source, jobs, raw_requests=target.raw_requests, earlier=earlier, answers=target.answers
+        )
+        return "finished", asdict(findings)
 
     return function
 
