@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow.dataset as ds
 import pytest
+from airflow.models.taskinstancekey import TaskInstanceKey
 
 from airflow_gemini_batch import GeminiBatchOperator, GeminiBatchRedriveOperator
 from airflow_gemini_batch._compat import AirflowFailException
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
 from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.links import destination_of
 from tests.integration.airflow.conftest import Passes, context, created, read
 from tests.integration.airflow.test_dags import STEPS, RunDag
 
@@ -273,11 +275,13 @@ def test_a_run_that_is_not_finished_is_refused(describe: Describe, tmp_path: Pat
         Passes(redrive(str(tmp_path / "run"))).start()
 
 
-def test_the_link_leads_to_the_run(finished: dict[str, Any]) -> None:
+def test_the_link_leads_to_the_page_which_finds_the_run(finished: dict[str, Any]) -> None:
     task = redrive({**finished, "destination": "s3://lake/run"})
     [link] = task.operator_extra_links
+    key = TaskInstanceKey("reviews", "redrive", "today", 1, -1)
 
-    assert link.get_link(copy.copy(task), ti_key=None) == "https://console.aws.amazon.com/s3/buckets/lake?prefix=run/"
+    assert link.get_link(copy.copy(task), ti_key=key) == "/dags/reviews/runs/today/tasks/redrive/plugin/gemini-batch-run"
+    assert destination_of(task) == "s3://lake/run"
 
 
 #: Its first try ends as if its worker were gone, after the jobs have been created.

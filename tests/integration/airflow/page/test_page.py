@@ -141,8 +141,9 @@ def test_the_list_is_filtered(world: World, filters: dict[str, Any], dags: set[s
     text = world.get("runs", **filters).text
 
     listed = set(re.findall(r'<th scope="row"><a href="run\?dag_id=(\w+)', text))
-    assert listed <= dags
-    assert bool(listed) == bool(dags)
+    own = listed & {"ours", "theirs", "mapped", "spy"}  # other tests leave runs in the database
+    assert own <= dags
+    assert bool(own) == bool(dags)
 
 
 def test_a_run_whose_folder_is_damaged_is_explained(world: World) -> None:

@@ -19,6 +19,7 @@ from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.plugin import GeminiBatchPlugin
+from airflow_gemini_batch.plugin.webhooks import build_receiver
 from tests.integration.airflow.conftest import MODEL
 from tests.unit.webhooks import signing
 
@@ -37,10 +38,9 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
 @pytest.fixture
 def receiver() -> Iterator[str]:
     """The plugin's application where the API server mounts it; answers the address of the default connection."""
-    [mounted] = GeminiBatchPlugin.fastapi_apps
-    application = type(mounted["app"])()
+    [mounted] = [app for app in GeminiBatchPlugin.fastapi_apps if app["name"] == "gemini_batch_webhooks"]
     listener = socket.create_server(("127.0.0.1", 0))
-    app = Starlette(routes=[Mount(mounted["url_prefix"], application)])
+    app = Starlette(routes=[Mount(mounted["url_prefix"], build_receiver())])
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
