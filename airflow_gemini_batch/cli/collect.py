@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from airflow_gemini_batch.cli.service import add_command
-from airflow_gemini_batch.cli.summaries import add_run_options, log_to_stderr, options_of, print_summary
+from airflow_gemini_batch.cli.summaries import add_limit, add_run_options, log_to_stderr, options_of, print_summary
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.client import Endpoint
@@ -17,6 +17,7 @@ def add_collect_command(subparsers: Any) -> None:
     about = "finish a run without its source, whatever began it, and wait until its tables are complete"
     parser = add_command(subparsers, "collect", about, _collect)
     parser.add_argument("destination", metavar="DESTINATION", help="folder or URI of the run")
+    add_limit(parser)
     add_run_options(parser)
 
 
@@ -25,5 +26,6 @@ def _collect(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
 
     log_to_stderr()
     options = options_of(arguments)
-    print_summary(collect(arguments.destination, options=options, endpoint=endpoint), as_json=arguments.json)
+    summary = collect(arguments.destination, max_cost_usd=arguments.max_cost_usd, options=options, endpoint=endpoint)
+    print_summary(summary, as_json=arguments.json)
     return 0

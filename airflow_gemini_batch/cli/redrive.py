@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from airflow_gemini_batch.cli.service import add_command
-from airflow_gemini_batch.cli.summaries import add_run_options, log_to_stderr, options_of, print_summary
+from airflow_gemini_batch.cli.summaries import add_limit, add_run_options, log_to_stderr, options_of, print_summary
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.client import Endpoint
@@ -24,6 +24,7 @@ def add_redrive_command(subparsers: Any) -> None:
         help="dead letters with this reason or finish reason, such as JOB_CANCELLED (repeatable; default: all retryable ones)",
     )
     parser.add_argument("--key", action="append", metavar="KEY", help="the dead letter with this key (repeatable)")
+    add_limit(parser)
     add_run_options(parser)
 
 
@@ -32,6 +33,13 @@ def _redrive(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
 
     log_to_stderr()
     options = options_of(arguments)
-    summary = redrive(arguments.destination, reasons=arguments.reason, keys=arguments.key, options=options, endpoint=endpoint)
+    summary = redrive(
+        arguments.destination,
+        reasons=arguments.reason,
+        keys=arguments.key,
+        max_cost_usd=arguments.max_cost_usd,
+        options=options,
+        endpoint=endpoint,
+    )
     print_summary(summary, as_json=arguments.json)
     return 0

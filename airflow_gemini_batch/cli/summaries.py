@@ -27,6 +27,13 @@ def add_run_options(parser: argparse.ArgumentParser, *, about_json: str = "print
     parser.add_argument("--json", action="store_true", help=about_json)
 
 
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max-cost-usd``."""
+    parser.add_argument(
+        "--max-cost-usd", type=float, metavar="USD", help="send nothing that may cost more, with what the run has cost so far"
+    )
+
+
 def options_of(arguments: argparse.Namespace) -> BatchOptions:
     """The options that the arguments give. Raises InputError for a wrong one."""
     from airflow_gemini_batch.engine.options import BatchOptions

@@ -148,6 +148,7 @@ def redrive(
     *,
     reasons: Collection[str] | None = None,
     keys: Collection[str] | None = None,
+    max_cost_usd: float | None = None,
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
     storage_options: dict[str, Any] | None = None,
@@ -162,22 +163,25 @@ def redrive(
     :param reasons: dead letters with one of these reasons, such as ``JOB_CANCELLED``, or finish reasons, such as
         ``MALFORMED_FUNCTION_CALL``. Default: see ``keys``.
     :param keys: dead letters with one of these keys. Default, if ``reasons`` is not given either: all that are retryable.
+    :param max_cost_usd: nothing is resubmitted if the run may then have cost more than this in all, with what has been spent.
+        Default: None, no limit, whatever the run was started with.
     :param options: as for ``run_batch``; ``keep_response`` and ``media_to`` are always those of the run.
     :param endpoint, storage_options, progress: as for ``run_batch``.
 
     Returns the new summary; the old one when no dead letter is selected. Raises InputError for an unknown reason, for keys that
     are not dead letters, and for a run that is not finished; the other errors are those of ``run_batch``.
     """
+    require_limit(max_cost_usd)
     place = _opener(storage_options)
     run = Run(place(destination), place)
     options = BatchOptions.of(options)
     selection = Selection.of(reasons, keys)
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client, report_to(progress) as report:
-        reopened = reopen(run, selection, options, token=uuid.uuid4().hex, client=client)
+        reopened = reopen(run, selection, options, token=uuid.uuid4().hex, client=client, max_cost_usd=max_cost_usd)
         if isinstance(reopened, Summary):
             return reopened
-        return drive(run, client, reopened, deadline=deadline, report=report)
+        return drive(run, client, reopened, deadline=deadline, report=report, max_cost_usd=max_cost_usd)
 
 
 def drive(

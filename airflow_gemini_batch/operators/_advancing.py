@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_gemini_batch import _metrics
 from airflow_gemini_batch.engine.errors import RefusedError
+from airflow_gemini_batch.operators._arguments import amount_of
 from airflow_gemini_batch.operators._outcome import announce
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class AdvancesRun(_Operator):
 
     options: BatchOptions
     deferrable: bool
+    #: In USD; None for no limit; text where it is a template. The engine refuses all else.
+    max_cost_usd: Any = None
     #: What was logged before this pass (see ``engine.wait.progress``).
     _marks: Sequence[Any] = ()
 
@@ -42,8 +45,13 @@ class AdvancesRun(_Operator):
         from airflow_gemini_batch.engine.api import drive
 
         if not self.deferrable:
-            return drive(run, client, options, deadline=deadline).as_dict()
+            return drive(run, client, options, deadline=deadline, max_cost_usd=self.limit).as_dict()
         return self._advance(run, client, options, deadline)
+
+    @property
+    def limit(self) -> Any:
+        """``max_cost_usd``, rendered."""
+        return amount_of(self.max_cost_usd)
 
     def options_of_pass(self, context: Context) -> BatchOptions:
         """The options to advance the run with, in a pass after a wait."""
@@ -103,7 +111,7 @@ class AdvancesRun(_Operator):
         from airflow_gemini_batch.engine.wait.progress import Progress
         from airflow_gemini_batch.engine.wait.unfinished import Waiting
 
-        state = advance(run, client, options, refusals=refusals, patient=patient)
+        state = advance(run, client, options, refusals=refusals, patient=patient, max_cost_usd=self.limit)
         if isinstance(state, Waiting) and state.refusals > refusals:
             _metrics.count("refusals", state.refusals - refusals)
         if not isinstance(state, Waiting):

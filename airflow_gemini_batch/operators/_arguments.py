@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import reprlib
@@ -122,3 +123,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "keys": (lambda value: value is None or _are_texts(value), "a list of keys, or None"),
     "deferrable": (lambda value: isinstance(value, bool), "True or False"),
 }
+
+
+def amount_of(value: Any) -> Any:
+    """A rendered ``max_cost_usd``: a template becomes text. What is not a number stays as it is, for the engine to refuse."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value

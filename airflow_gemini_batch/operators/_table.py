@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow_gemini_batch._compat import allow_in_xcom
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, RawRequest, RequestSpec, is_data, request_of
-from airflow_gemini_batch.operators._arguments import check_arguments, is_resolved_later
+from airflow_gemini_batch.operators._arguments import amount_of, check_arguments, is_resolved_later
 from airflow_gemini_batch.operators._rendering import ShownRequest, as_it_is, renderable
 from airflow_gemini_batch.operators.base import GeminiOperator
 
@@ -250,7 +249,7 @@ class TableOperator(RequestsOperator):
             carry=tuple(self.carry),
             labels=self.labels,
             sample=self.sample,
-            max_cost_usd=_amount(self.max_cost_usd),
+            max_cost_usd=amount_of(self.max_cost_usd),
         )
 
 
@@ -258,11 +257,3 @@ def _unrendered(source: Any) -> Any:
     """A list of dicts in a form into which Airflow's rendering of templates does not descend: it holds row data."""
     is_rows = isinstance(source, (list, tuple)) and any(isinstance(item, Mapping) for item in source)
     return collections.UserList(source) if is_rows else source
-
-
-def _amount(value: Any) -> Any:
-    """A rendered template is text; what is not a number stays as it is, for the engine to refuse."""
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return float(value)
-    return value

@@ -41,6 +41,8 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
         ``MALFORMED_FUNCTION_CALL``. Default: see ``keys``. (templated)
     :param keys: Resubmit dead letters with one of these keys; all of them must be dead letters. Default, if ``reasons`` is not
         given either: all that are retryable. (templated)
+    :param max_cost_usd: Nothing is resubmitted if the run may then have cost more than this in all, with what has been spent.
+        Default: None, no limit. (templated)
     :param options: A ``BatchOptions``, or a dict of its fields, as for ``GeminiBatchOperator``. ``keep_response`` and
         ``media_to`` are always those of the run; shard limits and ``schema_field`` are not used.
     :param deferrable: Whether to wait in the triggerer instead of in the worker slot. Default: True, whatever
@@ -52,9 +54,9 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
     raises.
     """
 
-    template_fields: Sequence[str] = ("destination", "reasons", "keys", *GeminiOperator.template_fields)
+    template_fields: Sequence[str] = ("destination", "reasons", "keys", "max_cost_usd", *GeminiOperator.template_fields)
     operator_extra_links = (GeminiBatchRunLink(),)
-    checked: ClassVar[tuple[str, ...]] = ("destination", "reasons", "keys", "options", "deferrable")
+    checked: ClassVar[tuple[str, ...]] = ("destination", "reasons", "keys", "max_cost_usd", "options", "deferrable")
 
     def __init__(
         self,
@@ -62,16 +64,18 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
         destination: str | os.PathLike[str] | ObjectStoragePath | Mapping[str, Any] | XComArg,
         reasons: Collection[str] | XComArg | None = None,
         keys: Collection[str] | XComArg | None = None,
+        max_cost_usd: float | str | XComArg | None = None,
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
         **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
         super().__init__(**kwargs)
-        given = {"reasons": reasons, "keys": keys, "deferrable": deferrable}
+        given = {"reasons": reasons, "keys": keys, "max_cost_usd": max_cost_usd, "deferrable": deferrable}
         check_arguments(given if isinstance(destination, Mapping) else {"destination": destination, **given})
         self.destination = destination
         self.reasons: Any = reasons
         self.keys: Any = keys
+        self.max_cost_usd: Any = max_cost_usd
         self.options = BatchOptions.of(options)
         self.deferrable = deferrable
 
@@ -103,4 +107,4 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
         from airflow_gemini_batch.engine.finish.reopening import Selection, reopen
 
         selection = Selection.of(self.reasons, self.keys)
-        return reopen(run, selection, self.options, token=owner_of(context), client=client)
+        return reopen(run, selection, self.options, token=owner_of(context), client=client, max_cost_usd=self.limit)

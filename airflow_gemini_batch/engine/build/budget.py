@@ -7,7 +7,7 @@ its bytes and its output limit allow; where a trial says less, that counts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -112,10 +112,20 @@ class Budget:
     """The limit of a run that is built.
 
     :param snapshot: of this pass.
+    :param instead: what a caller can do other than raise the limit, for the error.
     """
 
-    def __init__(self, run: Run, snapshot: Snapshot, options: BatchOptions, max_cost_usd: float) -> None:
+    def __init__(
+        self,
+        run: Run,
+        snapshot: Snapshot,
+        options: BatchOptions,
+        max_cost_usd: float,
+        *,
+        instead: str = "set max_redrives=0 to finish without resubmitting",
+    ) -> None:
         self._run, self._snapshot, self._options, self._limit = run, snapshot, options, max_cost_usd
+        self._instead = instead
         self._measured: dict[Shard, float | None] = {}
         self._granted: list[Shard] = []
 
@@ -133,60 +143,72 @@ class Budget:
         """
         planned = {shard.id for shard in unsent}
         others = [shard for shard in self._snapshot.shards() if shard.id not in planned]
-        sending, unknown = self._high(unsent)
-        if unknown:
-            return BudgetError(
-                f"max_cost_usd is {in_dollars(self._limit)}, and the cost of shard {unknown[0].id} has no known upper end. Leave "
-                "max_cost_usd out to send it."
-            )
-        # Nothing is opened while even the high end of what has been paid for leaves room.
-        most, unknown = self._high(others)
-        if not unknown and not _exceeds(most + sending, self._limit):
-            return None
-        spent = flying = 0.0
-        for shard in others:
-            landed = self._snapshot.ledger.landed(shard.id)  # it may have landed in this pass
-            cost = None if landed is None else landed.cost
+        sending = 0.0
+        for shard in unsent:
             high = self._high_of(shard)
-            if cost is None:
-                flying += high or 0.0
-            else:
-                spent += cost.usd
-                flying += (high or 0.0) * sum(cost.unpriced.values()) / max(1, shard.requests)
+            if high is None:
+                return BudgetError(
+                    f"max_cost_usd is {in_dollars(self._limit)}, and the cost of shard {shard.id} has no known upper end. Leave "
+                    "max_cost_usd out to send it."
+                )
+            sending += high
+        # Nothing is opened while even the high end of what has been paid for leaves room.
+        ends = [self._known_high_of(shard) for shard in others]
+        if None not in ends and not _exceeds(sum(end or 0.0 for end in ends) + sending, self._limit):
+            return None
+        spent, flying = self._spent(others)
         if not _exceeds(spent + flying + sending, self._limit):
             return None
         requests = sum(shard.requests for shard in unsent)
         return BudgetError(
             f"{requests:,} requests are not sent: {in_dollars(spent)} are spent, {in_dollars(flying)} may be due for what is in "
             f"flight or not known, these may cost {in_dollars(sending)}, and max_cost_usd is {in_dollars(self._limit)}. Raise "
-            "it, or set max_redrives=0 to finish without resubmitting. What has been paid for is kept."
+            f"it, or {self._instead}. What has been paid for is kept."
         )
 
-    def _high(self, shards: Collection[Shard]) -> tuple[float, list[Shard]]:
-        """The sum of the high ends, and the shards without one."""
-        ends = {shard: self._high_of(shard) for shard in shards}
-        return sum(end for end in ends.values() if end is not None), [shard for shard, end in ends.items() if end is None]
+    def _spent(self, shards: Sequence[Shard]) -> tuple[float, float]:
+        """What has been spent for shards, and what may still be due: for those in flight, and for rows of unknown cost."""
+        spent = flying = 0.0
+        for shard in shards:
+            landed = self._snapshot.ledger.landed(shard.id)  # it may have landed in this pass
+            cost = None if landed is None else landed.cost
+            if cost is None:
+                flying += self._high_of(shard) or 0.0
+                continue
+            spent += cost.usd
+            if unknown := sum(cost.unpriced.values()):
+                flying += (self._high_of(shard) or 0.0) * unknown / max(1, shard.requests)
+        return spent, flying
 
     def _high_of(self, shard: Shard) -> float | None:
-        if shard.bounds is not None:
-            return shard.bounds.high
-        if shard not in self._measured:
-            self._measured[shard] = self._measure(shard)
-        return self._measured[shard]
+        """What a shard may cost; its requests file is read where nothing else says it. None where nothing bounds it."""
+        known = self._known_high_of(shard)
+        if known is not None or shard.bounds is not None:
+            return known
+        measured = shard if self._is_of_its_own(shard) else self._root_of(shard)
+        if measured not in self._measured:
+            self._measured[measured] = self._measure(measured)
+        high = self._measured[measured]
+        return None if high is None else high * shard.requests / max(1, measured.requests)
+
+    def _known_high_of(self, shard: Shard) -> float | None:
+        """The same, as far as it was measured when the run was built."""
+        measured = shard if self._is_of_its_own(shard) else self._root_of(shard)
+        high = None if measured.bounds is None else measured.bounds.high
+        return None if high is None else high * shard.requests / max(1, measured.requests)
+
+    def _is_of_its_own(self, shard: Shard) -> bool:
+        """Whether a shard's requests may be dearer than those of the shard that it resubmits a part of."""
+        return not shard.attempt or self._options.redrive_max_output_tokens is not None
+
+    def _root_of(self, shard: Shard) -> Shard:
+        shards: Sequence[Shard] = self._snapshot.manifest.shards
+        return shards[root_of(shard.number, len(shards))]
 
     def _measure(self, shard: Shard) -> float | None:
         manifest: Manifest = self._snapshot.manifest
-        if shard.attempt and self._options.redrive_max_output_tokens is None:
-            root = manifest.shards[root_of(shard.number, len(manifest.shards))]
-            high = self._high_of(root)
-            return None if high is None else high * shard.requests / max(1, root.requests)
-        return high_end_of(self._run, manifest, shard, self._limit)
-
-
-def high_end_of(run: Run, manifest: Manifest, shard: Shard, max_cost_usd: float) -> float | None:
-    """What a shard may cost, from its requests file; None where nothing bounds it."""
-    meter = meter_of(manifest.model, manifest.prices, max_cost_usd)
-    if shard.requests:
-        with run.requests_file(shard.id).open() as lines:
-            meter.add(lines)
-    return meter.bounds.high_usd
+        meter = meter_of(manifest.model, manifest.prices, self._limit)
+        if shard.requests:
+            with self._run.requests_file(shard.id).open() as lines:
+                meter.add(lines)
+        return meter.bounds.high_usd

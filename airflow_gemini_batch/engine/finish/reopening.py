@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from airflow_gemini_batch.engine.build.budget import Budget, require_limit
 from airflow_gemini_batch.engine.build.preflight import check_service
 from airflow_gemini_batch.engine.build.shards import ShardWriter
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
@@ -108,7 +109,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def reopen(
-    run: Run, selection: Selection, options: BatchOptions, *, token: str, client: GeminiClient | None = None
+    run: Run,
+    selection: Selection,
+    options: BatchOptions,
+    *,
+    token: str,
+    client: GeminiClient | None = None,
+    max_cost_usd: float | None = None,
 ) -> BatchOptions | Summary:
     """Resubmit dead letters of a finished run: write the shards that ``advance`` then submits and collects.
 
@@ -116,13 +123,16 @@ def reopen(
         has begun. The same caller with another selection begins another redrive.
     :param client: asks the service whether the key is good and the model still exists, before anything is changed. Default: None,
         which does not ask.
+    :param max_cost_usd: as for ``advance``. If too much would be sent, BudgetError is raised and the run stays finished.
 
     Returns the options to advance the run with (its tables stay in the form that they have), or the run's summary when no dead
     letter is selected, and then nothing has changed. Raises InputError when the run is not finished, when another caller has
     just begun to redrive it, or when a key is not a dead letter; ApiKeyError and NotFoundError as ``check_service``.
     """
+    require_limit(max_cost_usd)
     manifest = run.built()
     snapshot = Snapshot(run, manifest)
+    budget = None if max_cost_usd is None else Budget(run, snapshot, options, max_cost_usd, instead="select fewer dead letters")
     caller = selection.caller(token)
     plan = next((plan for file in run.redrives_folder.children() if (plan := _read(file)) and plan.caller == caller), None)
     if plan is None:
@@ -138,7 +148,7 @@ def reopen(
         if client is not None:
             check_service(client, manifest.model)
         plan = _claim(run, snapshot, plan, options)
-    _carry_out(run, manifest, snapshot, plan, selection.and_keys(plan.payers), options)
+    _carry_out(run, manifest, snapshot, plan, selection.and_keys(plan.payers), options, budget)
     return _in_the_form_of(run, snapshot, options)
 
 
@@ -229,10 +239,20 @@ def _payers(run: Run, shards: Sequence[Shard], selection: Selection) -> dict[str
     return payers
 
 
-def _carry_out(run: Run, manifest: Manifest, snapshot: Snapshot, plan: Plan, selection: Selection, options: BatchOptions) -> None:
-    """Write what is not written yet. The summary goes first: from here to the end of the new jobs the run is not finished.
+def _carry_out(
+    run: Run,
+    manifest: Manifest,
+    snapshot: Snapshot,
+    plan: Plan,
+    selection: Selection,
+    options: BatchOptions,
+    budget: Budget | None,
+) -> None:
+    """Write what is not written yet: the shards, which say what they may cost, then the records that make them a part of the run.
 
-    So does what earlier passes have remembered of the records that are rewritten here. A crash may leave it, or another try may
+    Before the first record the summary goes: from there to the end of the new jobs the run is not finished.
+
+    So does what earlier passes have remembered of the records that are rewritten. A crash may leave it, or another try may
     save it once more, so it is compared with the records each time.
     """
     ledger = Ledger(run)
@@ -249,15 +269,27 @@ def _carry_out(run: Run, manifest: Manifest, snapshot: Snapshot, plan: Plan, sel
         snapshot.forget()
     if not pending:
         return
+    written = [(shard, decided, _write(run, manifest, shard, piece, selection, options)) for shard, piece, decided in pending]
+    excess = None if budget is None else budget.excess([shard for _, _, shard in written])
+    if excess is not None:
+        if len(written) == len(plan.shards):  # nothing of the plan was begun, so others may make theirs
+            _take_back(run, plan, [shard.id for _, _, shard in written])
+        raise excess
     for shard in snapshot.shards():
         # A run in steps has decided nothing. Left open, its other retryable rows would be resubmitted too.
         if snapshot.redrive(shard.id) is None:
             ledger.record_redrive(shard.id, ())
     run.summary_file.delete()
-    for shard, piece, decided in pending:
-        written = _write(run, manifest, shard, piece, selection, options)
-        ledger.record_redrive(shard.id, (*decided, written), repair=True)
+    for shard, decided, resubmitted in written:
+        ledger.record_redrive(shard.id, (*decided, resubmitted), repair=True)
     snapshot.forget()
+
+
+def _take_back(run: Run, plan: Plan, pieces: Sequence[ShardAttempt]) -> None:
+    for piece in pieces:
+        for file in (run.requests_file(piece), run.inputs_file(piece), run.media_file(piece)):
+            file.delete()
+    run.redrive_plan_file(plan.attempt).delete()
 
 
 def _to_send(selection: Selection, rows: pa.RecordBatch) -> pa.RecordBatch:

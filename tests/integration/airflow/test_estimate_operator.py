@@ -13,7 +13,7 @@ import pytest
 
 from airflow_gemini_batch import GeminiBatchEstimateOperator, GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch._compat import AirflowFailException
-from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.emulator import Emulator, RowFault
 from tests.integration.airflow.conftest import MODEL, Passes, context, created
 from tests.integration.airflow.test_dags import RunDag
 
@@ -98,6 +98,21 @@ def test_the_high_end_is_a_limit_that_the_run_keeps(say: Any, describe: Describe
     whole = Passes(describe(destination=str(tmp_path / "whole"), max_cost_usd="{{ high }}", **given), asked).finish()
 
     assert (whole["results"], whole["reused"]) == (12, trial["results"])
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_is_resubmitted_after_a_wait_is_compared_too(
+    deferrable: bool, describe: Describe, tmp_path: Path, emulator: Emulator
+) -> None:
+    emulator.faults.add(RowFault(do="recitation", keys=("k0",)))
+    options = {"prices": PRICES, "redrive_reasons": {"BLOCKED"}, "max_redrives": 1, "redrive_max_output_tokens": 50_000}
+    task = describe(request=REQUEST, max_cost_usd=0.4, deferrable=deferrable, options=options)
+
+    with pytest.raises(AirflowFailException, match=r"1 requests are not sent.*max_cost_usd is \$0.40"):
+        Passes(task).finish()
+
+    assert len(created(emulator)) == 3
+    assert not (tmp_path / "run" / "summary.json").exists()
 
 
 @pytest.mark.parametrize("rendered", ["None", "", "much", "-1", "nan", "inf", "0"])

@@ -275,6 +275,21 @@ def test_a_run_that_is_not_finished_is_refused(describe: Describe, tmp_path: Pat
         Passes(redrive(str(tmp_path / "run"))).start()
 
 
+@pytest.mark.parametrize("limit", [1e-9, "1e-9"])
+def test_a_redrive_beyond_its_limit_leaves_the_run_finished(
+    limit: float | str, finished: dict[str, Any], tmp_path: Path, emulator: Emulator
+) -> None:
+    jobs = len(created(emulator))
+    task = redrive(finished, reasons=["JOB_CANCELLED"], max_cost_usd=1.0)
+    task.max_cost_usd = limit  # text after rendering
+
+    with pytest.raises(AirflowFailException, match="are not sent"):
+        Passes(task).finish()
+
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert len(created(emulator)) == jobs
+
+
 def test_the_link_leads_to_the_page_which_finds_the_run(finished: dict[str, Any]) -> None:
     task = redrive({**finished, "destination": "s3://lake/run"})
     [link] = task.operator_extra_links

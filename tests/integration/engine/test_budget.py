@@ -11,8 +11,10 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator, RowFault
 from airflow_gemini_batch.engine import api
 from airflow_gemini_batch.engine.errors import BudgetError, InputError
-from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.gemini.client import Endpoint
+from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
 from tests.integration.engine.conftest import MODEL, SHORT_WAITS, creates, read, table
 
@@ -153,3 +155,21 @@ def _interrupted(*_: object, **__: object) -> Summary:
 def test_a_limit_that_is_no_amount_is_refused(limit: object, go: Go) -> None:
     with pytest.raises(InputError, match="expected an amount above 0"):
         go(max_cost_usd=limit)
+
+
+def test_a_redrive_that_may_cost_too_much_leaves_the_run_finished(
+    go: Go, tmp_path: Path, endpoint: Endpoint, emulator: Emulator
+) -> None:
+    emulator.faults.add(RowFault(do="recitation", keys=("k0", "k11")))
+    first = go(request=REQUEST, prices=PRICES, max_dead_letter_ratio=1.0)
+    emulator.faults.clear()
+    destination, options = str(tmp_path / "run"), SHORT_WAITS.as_dict()
+    files = sorted((tmp_path / "run").rglob("*"))
+
+    with pytest.raises(BudgetError, match=r"2 requests are not sent.*select fewer dead letters"):
+        api.redrive(destination, reasons=["BLOCKED"], options=options, endpoint=endpoint, max_cost_usd=0.015)
+
+    assert summary_of(Run(locate(destination))) == first
+    assert sorted(path for path in (tmp_path / "run").rglob("*") if path.is_file()) == [path for path in files if path.is_file()]
+    again = api.redrive(destination, reasons=["BLOCKED"], options=options, endpoint=endpoint, max_cost_usd=0.03)
+    assert (again.dead_letter, len(creates(emulator))) == (0, 5)
