@@ -1,7 +1,7 @@
 """What requests can cost, seen from their bytes alone: the sums over a table, or a part of one.
 
 The high end is a bound for text and output: each request is priced by itself, so that tiers count. Where something cannot be
-bounded, that is kept in words, and there is no high end.
+bounded, ``open`` says so, and there is no high end.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from airflow_gemini_batch.engine.costs.prices import Prices
-from airflow_gemini_batch.engine.costs.request_size import RequestSize, Sizer
+from airflow_gemini_batch.engine.costs.request_size import RequestSize, Sizer, Unbounded
 from airflow_gemini_batch.engine.costs.tariff import PICO, ImpossibleUsageError, Tariff
 from airflow_gemini_batch.engine.costs.usage import Usage
 
-NO_OUTPUT_LIMIT = "output without a limit: set max_output_tokens in the request's config"
+_NO_OUTPUT_LIMIT = Unbounded("output", "output without a limit: set max_output_tokens in the request's config")
 
 
 class CostBounds(msgspec.Struct, frozen=True):
@@ -52,12 +52,16 @@ class Bounds:
     pico_low: int = 0
     pico_input: int = 0
     pico_high: int = 0
-    open: Counter[str] = field(default_factory=Counter)
+    open: Counter[Unbounded] = field(default_factory=Counter)
 
     @property
     def usd(self) -> CostBounds:
-        reasons = (f"{requests:,} of {self.requests:,} requests have {what}" for what, requests in sorted(self.open.items()))
+        reasons = (f"{requests:,} of {self.requests:,} requests have {one.what}" for one, requests in sorted(self.open.items()))
         return CostBounds(self.pico_low / PICO, self.high_usd, tuple(reasons))
+
+    def is_open(self, *parts: str) -> bool:
+        """Whether something in one of these parts of a request (``Unbounded.part``) cannot be bounded."""
+        return any(one.part in parts for one in self.open)
 
     @property
     def high_usd(self) -> float | None:
@@ -100,7 +104,7 @@ class Meter:
         bounds.output += output
         bounds.open.update(request.unknown)
         if request.output is None:
-            bounds.open[NO_OUTPUT_LIMIT] += 1
+            bounds.open[_NO_OUTPUT_LIMIT] += 1
         parts = {"input_image": request.images} if request.images else {}
         dearest = None if self.tariff is None else self.tariff.dearest_media_out
         if request.media_out or (request.media_out is None and dearest is not None):  # by default such a model makes media
@@ -112,4 +116,4 @@ class Meter:
                 bounds.pico_input += self.tariff.cost(Usage(request.high))
                 bounds.pico_high += self.tariff.cost(Usage(request.high, 0, output, parts or None))
             except ImpossibleUsageError as error:
-                bounds.open[str(error)] += 1
+                bounds.open[Unbounded("price", str(error))] += 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import string
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -110,6 +111,17 @@ _decode = msgspec.json.Decoder(_Line).decode
 _decode_any = msgspec.json.Decoder(_AnyLine).decode
 
 
+class Unbounded(NamedTuple):
+    """What has no upper end that can be seen from a request.
+
+    :param part: ``input``, which countTokens can count; ``tool``, whose results are input that it cannot; ``output``; ``price``.
+    :param what: in words, such as ``video/mp4``.
+    """
+
+    part: Literal["input", "tool", "output", "price"]
+    what: str
+
+
 @dataclass(slots=True)
 class RequestSize:
     """Tokens of one request, as far as its bytes tell.
@@ -117,14 +129,14 @@ class RequestSize:
     :param text: input that is text, by the rule; the truth lies between ``LOW`` and ``HIGH`` times that.
     :param images: input that is images, at most.
     :param output: at most, thoughts included; None where neither the request nor the model says.
-    :param unknown: what else goes in and cannot be counted from here, such as ``video/mp4``.
+    :param unknown: what else goes in and cannot be counted from here.
     :param media_out: whether the output may be media, such as images; None where the request does not say.
     """
 
     text: int = 0
     images: int = 0
     output: int | None = 0
-    unknown: list[str] = field(default_factory=list)
+    unknown: list[Unbounded] = field(default_factory=list)
     media_out: bool | None = False
 
     @property
@@ -154,13 +166,13 @@ def tokens_of_text(text: bytes) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _tools_that_add_input(tools: bytes) -> list[str]:
+def _tools_that_add_input(tools: bytes) -> list[Unbounded]:
     """What a search, a page or a program returns is input too, and some are paid for: only functions answer with output alone."""
     try:
         named = {name for tool in msgspec.json.decode(tools, type=list[dict[str, msgspec.Raw]]) for name in tool}
     except msgspec.MsgspecError:
-        return ["tools of an unusual shape"]
-    return [f"the tool {name}" for name in sorted(named - {"functionDeclarations", "function_declarations"})]
+        return [Unbounded("tool", "tools of an unusual shape")]
+    return [Unbounded("tool", f"the tool {name}") for name in sorted(named - {"functionDeclarations", "function_declarations"})]
 
 
 class Sizer:
@@ -177,7 +189,9 @@ class Sizer:
             return self._of(_decode(line).request)
         except msgspec.MsgspecError:  # a request of another shape, which the service may refuse
             raw = bytes(_decode_any(line).request)
-            return RequestSize(text=tokens_of_text(raw), output=self._limit, unknown=["a request of an unusual shape"])
+            return RequestSize(
+                text=tokens_of_text(raw), output=self._limit, unknown=[Unbounded("input", "a request of an unusual shape")]
+            )
 
     def _of(self, request: _Request) -> RequestSize:
         size = RequestSize()
@@ -199,7 +213,7 @@ class Sizer:
         size.text += sum(tokens_of_text(bytes(raw)) for raw in (request.tools, *schemas) if raw is not _NONE)
         size.unknown += [] if request.tools is _NONE else _tools_that_add_input(bytes(request.tools))
         if request.cachedContent or request.cached_content:
-            size.unknown.append("a cached content")
+            size.unknown.append(Unbounded("input", "a cached content"))
         if request.content is None:
             limit = config.maxOutputTokens or config.max_output_tokens or self._limit
             answers = config.candidateCount or config.candidate_count or 1
@@ -220,4 +234,4 @@ class Sizer:
         elif blob.kind.startswith("text/") and blob.data is not _NONE:
             size.text += len(bytes(blob.data)) * 3 // 4  # in base64; a byte may be a token
         else:
-            size.unknown.append(blob.kind or "media of an unknown type")
+            size.unknown.append(Unbounded("input", blob.kind or "media of an unknown type"))

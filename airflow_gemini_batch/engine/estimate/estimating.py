@@ -248,7 +248,7 @@ class _Writer:
         basis = _BYTES if self.trial is None else self._of_trial(self.trial)
         bounds = self.bounds
         if totals is None:
-            most = None if any("output" in what for what in bounds.open) else bounds.output
+            most = None if bounds.is_open("output") else bounds.output
             output, thoughts = Range(0, None, most, _BOUND), Range(0, None, most, f"{_BOUND}; they cannot be seen from a request")
             images = Range(0, None, bounds.image_output if most is not None else None, _BOUND)
         else:
@@ -277,8 +277,7 @@ class _Writer:
         if self.totals is not None:
             return _range(self.totals.input, basis)
         bounds = self.bounds
-        unseen = any("output" not in what for what in bounds.open)
-        return Range(bounds.low, bounds.middle, None if unseen else bounds.high, basis)
+        return Range(bounds.low, bounds.middle, None if bounds.is_open("input", "tool") else bounds.high, basis)
 
     def _usd(self, basis: str) -> Range | None:
         bounds = self.bounds
@@ -289,9 +288,8 @@ class _Writer:
         if self.counted is None:
             return Range(bounds.pico_low / PICO, None, bounds.high_usd, f"{basis}; output {_BOUND}")
         low = bounds.pico_low / PICO * (self.counted.low / bounds.low if bounds.low else 1)
-        rest = [what for what in bounds.open if "output" in what or "tool" in what]  # countTokens counts all else
         dearest = bounds.pico_input / PICO * (self.counted.high / bounds.high if bounds.high else 1)
-        high = None if rest else dearest + (bounds.pico_high - bounds.pico_input) / PICO
+        high = None if bounds.is_open("tool", "output", "price") else dearest + (bounds.pico_high - bounds.pico_input) / PICO
         return Range(low, None, high, f"countTokens for the input; output {_BOUND}")
 
     def _of_trial(self, trial: Trial) -> str:
@@ -303,8 +301,8 @@ class _Writer:
         if self.meter.tariff is None:
             yield f"no price is known, so there is no estimate in USD: {self.meter.why_no_price}"
         if self.totals is None:
-            for what, requests in sorted(self.bounds.open.items()):
-                yield f"{requests} requests have {what}, which is not counted"
+            for one, requests in sorted(self.bounds.open.items()):
+                yield f"{requests} requests have {one.what}, which is not counted"
         if self.trial is not None:
             yield from self._notes_on(self.trial)
         days = [period.since for period in self.prices.periods if period.since]

@@ -85,11 +85,11 @@ def test_an_image_has_the_tokens_of_its_resolution_at_most(level: str | None, to
     ],
 )
 def test_media_whose_tokens_cannot_be_seen_are_named(model: str, part: dict[str, Any], unknown: str) -> None:
-    assert size_of(asked(part), model).unknown == [unknown]
+    assert size_of(asked(part), model).unknown == [("input", unknown)]
 
 
 def test_a_cached_content_is_named() -> None:
-    assert size_of(asked({"text": "x"}, cachedContent="cachedContents/1")).unknown == ["a cached content"]
+    assert size_of(asked({"text": "x"}, cachedContent="cachedContents/1")).unknown == [("input", "a cached content")]
 
 
 @pytest.mark.parametrize("request_", [{"contents": 5}, {"contents": [{"parts": [{"text": 5}]}]}, [], {"generationConfig": [1]}])
