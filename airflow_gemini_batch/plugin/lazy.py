@@ -20,5 +20,9 @@ class LazyApp:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._building is None:
             self._building = asyncio.create_task(asyncio.to_thread(self._build))
-        app = await asyncio.shield(self._building)
+        try:
+            app = await asyncio.shield(self._building)
+        except Exception:
+            self._building = None  # what was wrong may be over at the next request
+            raise
         await app(scope, receive, send)

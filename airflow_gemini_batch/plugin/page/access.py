@@ -20,7 +20,7 @@ from sqlalchemy import select
 from airflow_gemini_batch.links import RUN_KEY, SHARD_KEY
 
 #: Schemes under which no run can be: the server must not send requests to wherever an XCom says.
-_NO_PLACE = ("http", "https", "ftp")
+_NO_PLACE = frozenset({"http", "https", "ftp"})
 
 #: Rows of XCom that are looked through for a list of runs.
 _MOST_ENTRIES = 2_000
@@ -127,7 +127,9 @@ def dags_with_runs(session: Any) -> list[str]:
 
 def _value(entry: Any) -> str:
     value = XComModel.deserialize_value(entry)
-    return value if isinstance(value, str) and value.partition("://")[0].lower() not in _NO_PLACE else ""
+    if not isinstance(value, str) or "::" in value:  # fsspec's chains reach every scheme: simplecache::https://…
+        return ""
+    return "" if value.partition("://")[0].lower() in _NO_PLACE else value
 
 
 __all__ = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -34,8 +35,20 @@ _HEADERS = {
 _RUN_SECTIONS = ("head", "board", "letters", "timeline")
 _RUNS_SECTIONS = ("list",)
 
-Names = Annotated[str, Query(max_length=1000)]
-Have = Annotated[str, Query(max_length=1000)]
+Text = Annotated[str, Query(max_length=1000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an address names: a task instance, or a DAG run. The query of the request, filled in by FastAPI."""
+
+    dag_id: Text
+    run_id: Text
+    task_id: Text = ""
+    map_index: Text = ""
+
+
+NamedDep = Annotated[Named, Depends()]
 
 
 def build_app() -> FastAPI:
@@ -73,77 +86,55 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
     return response
 
 
-def runs_page(caller: CallerDep, session: SessionDep, dag_id: Names = "", label: Names = "", state: Names = "") -> HTMLResponse:
+def filters_of(dag_id: Text = "", label: Text = "", state: Text = "") -> Filters:
+    return Filters(dag_id, label, state)
+
+
+FiltersDep = Annotated[Filters, Depends(filters_of)]
+
+
+def runs_page(caller: CallerDep, session: SessionDep, filters: FiltersDep) -> HTMLResponse:
     """All runs that the caller may see, the newest first."""
-    view = read_runs(caller, session, Filters(dag_id, label, state))
-    return HTMLResponse(render("runs.html", view=view))
+    return HTMLResponse(render("runs.html", view=read_runs(caller, session, filters)))
 
 
-def runs_json(
-    caller: CallerDep, session: SessionDep, dag_id: Names = "", label: Names = "", state: Names = "", have: Have = ""
-) -> JSONResponse:
-    view = read_runs(caller, session, Filters(dag_id, label, state))
-    return _news(_RUNS_SECTIONS, have, view, live=True)
+def runs_json(caller: CallerDep, session: SessionDep, filters: FiltersDep, have: Text = "") -> JSONResponse:
+    return _news(_RUNS_SECTIONS, have, read_runs(caller, session, filters), live=True)
 
 
-def run_page(
-    caller: AuthorisedDep, session: SessionDep, dag_id: Names, run_id: Names, task_id: Names = "", map_index: Names = ""
-) -> HTMLResponse:
+def run_page(caller: AuthorisedDep, session: SessionDep, named: NamedDep) -> HTMLResponse:
     """The page of a task instance's run; of a DAG run, its only run or a list of them."""
-    found = _places(session, dag_id, run_id, task_id, map_index)
-    if len({place.destination for place in found}) != 1:
+    found = _places(session, named)
+    view, entries = None, []
+    if len(found) == 1:
+        with _explained():
+            view = read_run(caller, found[0], _others(session, found[0]))
+    else:
         entries = entries_of(caller, found)
-        return HTMLResponse(render("none.html", entries=entries, dag_id=dag_id, run_id=run_id, task_id=task_id))
-    with _explained():
-        view = read_run(caller, found[0], _others(session, found[0]))
     if view is None:
-        return HTMLResponse(render("none.html", entries=[], dag_id=dag_id, run_id=run_id, task_id=task_id))
+        return HTMLResponse(render("none.html", entries=entries, named=named))
     return HTMLResponse(render("run.html", view=view))
 
 
-def run_json(
-    caller: AuthorisedDep,
-    session: SessionDep,
-    dag_id: Names,
-    run_id: Names,
-    task_id: Names = "",
-    map_index: Names = "",
-    have: Have = "",
-) -> JSONResponse:
+def run_json(caller: AuthorisedDep, session: SessionDep, named: NamedDep, have: Text = "") -> JSONResponse:
     """The sections of the page that have changed.
 
     :param have: digests of the sections that the browser shows, with commas between them.
     """
-    view = _view(caller, session, dag_id, run_id, task_id, map_index)
+    view = _view(caller, session, named)
     return _news(_RUN_SECTIONS, have, view, live=view.board.state != "finished")
 
 
-def rows_json(
-    caller: AuthorisedDep,
-    session: SessionDep,
-    dag_id: Names,
-    run_id: Names,
-    task_id: Names = "",
-    map_index: Names = "",
-    reason: Names = "",
-) -> JSONResponse:
+def rows_json(caller: AuthorisedDep, session: SessionDep, named: NamedDep, reason: Text = "") -> JSONResponse:
     """The first results, or the first dead letters of a reason, as a piece of HTML."""
-    view = _view(caller, session, dag_id, run_id, task_id, map_index)
+    view = _view(caller, session, named)
     with _explained():
         return JSONResponse({"html": render("rows.html", rows=rows_of(view, reason or None), reason=reason)})
 
 
-def shard_json(
-    caller: AuthorisedDep,
-    session: SessionDep,
-    dag_id: Names,
-    run_id: Names,
-    shard: Names,
-    task_id: Names = "",
-    map_index: Names = "",
-) -> JSONResponse:
+def shard_json(caller: AuthorisedDep, session: SessionDep, named: NamedDep, shard: Text) -> JSONResponse:
     """What is known of one shard and attempt, as a piece of HTML."""
-    view = _view(caller, session, dag_id, run_id, task_id, map_index)
+    view = _view(caller, session, named)
     found = shard_of(view, shard)
     if found is None:
         raise HTTPException(404, "Not Found")
@@ -151,30 +142,34 @@ def shard_json(
     return JSONResponse({"html": render("shard.html", shard=found, flight=flight_of(found, view.board), events=events)})
 
 
-def _view(caller: AuthorisedDep, session: SessionDep, dag_id: str, run_id: str, task_id: str, map_index: str) -> RunView:
-    found = _places(session, dag_id, run_id, task_id, map_index)
+def _view(caller: AuthorisedDep, session: SessionDep, named: Named) -> RunView:
+    found = _places(session, named)
     with _explained():
-        view = read_run(caller, found[0], []) if len({place.destination for place in found}) == 1 else None
+        view = read_run(caller, found[0], []) if len(found) == 1 else None
     if view is None:
         raise HTTPException(404, "Not Found")
     return view
 
 
-def _places(session: SessionDep, dag_id: str, run_id: str, task_id: str, map_index: str) -> list[Place]:
-    """Where the task's run is. For a task that has recorded none, and for none: the runs of the DAG run."""
-    if task_id and not task_id.startswith("{"):
+def _places(session: SessionDep, named: Named) -> list[Place]:
+    """Where the task's run is. For a task that has recorded none, and for none: the runs of the DAG run, each once."""
+    if named.task_id and not named.task_id.startswith("{"):
         # The browser leaves {MAP_INDEX} as it is where the task is not mapped.
-        index = int(map_index) if map_index.lstrip("-").isdecimal() else -1
-        place = place_of_task(session, dag_id, run_id, task_id, index)
+        index = int(named.map_index) if named.map_index.lstrip("-").isdecimal() else -1
+        place = place_of_task(session, named.dag_id, named.run_id, named.task_id, index)
         if place is not None:
             return [place]
-    return list({place.destination: place for place in places(session, [dag_id], run_id)}.values())
+    return _once(places(session, [named.dag_id], named.run_id))
 
 
 def _others(session: SessionDep, shown: Place) -> list[Place]:
     """The other runs of the same DAG, the newest first."""
-    recent = places(session, [shown.dag_id])
-    return list({place.destination: place for place in recent if place.destination != shown.destination}.values())[:20]
+    return [place for place in _once(places(session, [shown.dag_id])) if place.destination != shown.destination][:20]
+
+
+def _once(found: Iterable[Place]) -> list[Place]:
+    """A place for each run."""
+    return list({place.destination: place for place in found}.values())
 
 
 def _news(names: tuple[str, ...], have: str, view: Any, *, live: bool) -> JSONResponse:

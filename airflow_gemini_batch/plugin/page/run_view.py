@@ -45,7 +45,7 @@ _KINDS = {
 _SCHEMAS = ("response_json_schema", "response_schema")
 
 
-class Piece(NamedTuple):
+class BarPart(NamedTuple):
     """A part of the bar of progress, in percent of all rows."""
 
     kind: str
@@ -112,7 +112,7 @@ class RunView(NamedTuple):
         return seconds_between(self.board.created_at, self.board.finished_at or "")
 
     @property
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[BarPart]:
         """All rows, by what has become of them."""
         board = self.board
         answered = max(0, board.done - board.results - board.dead_letter) if board.state == "running" else 0
@@ -126,7 +126,7 @@ class RunView(NamedTuple):
         whole, start, pieces = max(1, board.rows, known), 0.0, []
         for (kind, name), rows in counts.items():
             if rows:
-                pieces.append(Piece(kind, name, rows, round(start, 3), round(100 * rows / whole, 3)))
+                pieces.append(BarPart(kind, name, rows, round(start, 3), round(100 * rows / whole, 3)))
                 start += 100 * rows / whole
         return pieces
 

@@ -8,25 +8,16 @@ from typing import NamedTuple
 
 from airflow_gemini_batch.engine.costs.total import in_dollars
 from airflow_gemini_batch.engine.report.board import ShardState
+from airflow_gemini_batch.engine.wait import progress
 
 _PLACEHOLDER = re.compile(r"(\$\{[^}]*\})")
 
 
 def duration(seconds: float | None) -> str:
-    """``45 s``, ``12 min``, ``1 h 50 min``, ``3 d 4 h``; empty text for None."""
+    """``45 s``, and from there as the log has it: ``12 min``, ``1 h 50 min``, ``3 d 4 h``; empty text for None."""
     if seconds is None:
         return ""
-    seconds = max(0.0, seconds)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    return f"{max(0.0, seconds):.0f} s" if seconds < 90 else progress.duration(seconds)
 
 
 def rate(rows_per_second: float | None) -> str:
@@ -71,16 +62,16 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-class Piece(NamedTuple):
+class PromptPart(NamedTuple):
     """A part of a prompt."""
 
     text: str
     is_column: bool
 
 
-def placeholders(text: str) -> list[Piece]:
+def placeholders(text: str) -> list[PromptPart]:
     """A prompt, cut where values of a row go in."""
-    return [Piece(part, bool(number % 2)) for number, part in enumerate(_PLACEHOLDER.split(text)) if part]
+    return [PromptPart(part, bool(number % 2)) for number, part in enumerate(_PLACEHOLDER.split(text)) if part]
 
 
 def level(shard: ShardState) -> str:

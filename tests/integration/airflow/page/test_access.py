@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.integration.airflow.page.auth_manager import STRANGER
@@ -65,10 +67,19 @@ def test_two_dags_in_one_address_do_not_open_the_other_one(world: World) -> None
         assert "team=ads" not in answer.text
 
 
-def test_the_schemes_of_the_web_are_no_place_for_a_run() -> None:
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://169.254.169.254/latest",
+        "HTTPS://example.org/run",
+        "simplecache::https://example.org/run",
+        "zip://run::http://example.org/run.zip",
+    ],
+)
+def test_the_schemes_of_the_web_are_no_place_for_a_run(place: str) -> None:
     from airflow_gemini_batch.plugin.page.access import _value
 
-    assert _value(type("Entry", (), {"value": '"http://169.254.169.254/latest"'})()) == ""
+    assert _value(type("Entry", (), {"value": json.dumps(place)})()) == ""
     assert _value(type("Entry", (), {"value": '"s3://bucket/run"'})()) == "s3://bucket/run"
 
 
