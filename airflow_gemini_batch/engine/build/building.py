@@ -120,20 +120,7 @@ def build_run(
     Raises InputError for a source or request that cannot be used, DestinationError when the destination holds another run or
     cannot be written, ApiKeyError for a wrong key and NotFoundError for an unknown model.
     """
-    if if_exists not in ("resume", "replace"):
-        raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
-    if not spec.model or not isinstance(spec.model, str) or any(wrong in spec.model for wrong in _NOT_IN_MODELS):
-        raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
-    read_labels(spec.labels)
-    require_sample(spec.sample)
-    require_repeats(spec.repeats)
-    if spec.sample is not None and spec.repeats > 1:
-        raise InputError("sample and repeats are both given, but a sample stands for rows that are sent once. Leave one out.")
-    if spec.sample is not None and spec.reuse:
-        raise InputError(
-            "sample and reuse are both given, but a sample measures what answers cost. Reuse it in the run of the table."
-        )
-    require_limit(spec.max_cost_usd)
+    _require_arguments(spec, if_exists)
     there = _existing(run, if_exists=if_exists, owner=owner)
     if there is None:
         if if_exists == "resume":
@@ -156,6 +143,24 @@ def build_run(
             discard_run(run, client)
         with runs.answers(run, spec.repeats) as earlier:
             return _build(run, call, earlier, owner=owner)
+
+
+def _require_arguments(spec: RunSpec, if_exists: str) -> None:
+    """Raise InputError for what no run can be made of, whatever the source is."""
+    if if_exists not in ("resume", "replace"):
+        raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
+    if not spec.model or not isinstance(spec.model, str) or any(wrong in spec.model for wrong in _NOT_IN_MODELS):
+        raise InputError(f"model is {spec.model!r}; expected a name such as 'gemini-3.6-flash'.")
+    read_labels(spec.labels)
+    require_sample(spec.sample)
+    require_repeats(spec.repeats)
+    if spec.sample is not None and spec.repeats > 1:
+        raise InputError("sample and repeats are both given, but a sample stands for rows that are sent once. Leave one out.")
+    if spec.sample is not None and spec.reuse:
+        raise InputError(
+            "sample and reuse are both given, but a sample measures what answers cost. Reuse it in the run of the table."
+        )
+    require_limit(spec.max_cost_usd)
 
 
 def _existing(run: Run, *, if_exists: IfExists, owner: str | None) -> Manifest | None:

@@ -88,7 +88,7 @@ class Carry:
         return [_column(column, field) for column, field in zip(columns, self.decided(), strict=True)]
 
     def decided(self) -> pa.Schema:
-        """The types for the tables, as far as the rows that have been seen can tell."""
+        """The types for the tables, as the rows seen so far require them."""
         return pa.schema([*self._own, *self._decided()])
 
     def _decided(self) -> pa.Schema:

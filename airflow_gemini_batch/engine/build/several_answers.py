@@ -21,7 +21,7 @@ _BATCH_ROWS = 1 << 16
 
 
 class Identities:
-    """What tells the answers of a run apart, for the records of its index.
+    """A number for each answer of a run, for the records of its index: equal numbers mean the same answer.
 
     :param folder: a new one on the local disk: 8 bytes are kept there for each row of the results.
     """
