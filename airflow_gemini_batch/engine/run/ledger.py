@@ -47,7 +47,7 @@ class Intent(msgspec.Struct, frozen=True):
 
     :param generation: counts the claims for one shard and attempt from 1; only the highest counts.
     :param claimed_at: seconds since the epoch, by the claimant's clock.
-    :param claimant: host, process and a random part: tells one try from another, also on one machine.
+    :param claimant: host, process and a random part, so that no two tries have the same, not even on one machine.
     """
 
     token: str
