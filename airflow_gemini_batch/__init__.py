@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         GeminiBatchSubmitOperator,
     )
     from airflow_gemini_batch.sensors.batch import GeminiBatchSensor
+    from airflow_gemini_batch.texts import failure_text, summary_text
     from airflow_gemini_batch.triggers.events import GeminiBatchEventTrigger
 
 __version__ = "0.1.0"
@@ -132,8 +133,10 @@ __all__ = [
     "Webhooks",
     "collect",
     "estimate",
+    "failure_text",
     "redrive",
     "run_batch",
+    "summary_text",
 ]
 
 #: Public name -> the module that defines it.
@@ -199,8 +202,10 @@ _HOMES = {
     "Webhooks": "engine.gemini.webhooks",
     "collect": "engine.api",
     "estimate": "engine.estimate.estimating",
+    "failure_text": "texts",
     "redrive": "engine.api",
     "run_batch": "engine.api",
+    "summary_text": "texts",
 }
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any misspelt name as Any

@@ -36,6 +36,13 @@ def timing(name: str, seconds: float, **tags: str) -> None:
     _send("timing", name, seconds * 1000, tags)
 
 
+def answered(call: str, status: int) -> None:
+    """An HTTP answer of the service; see ``GeminiClient``. 429s have a name of their own, because plain StatsD drops tags."""
+    count("api_calls", call=call, status=str(status))
+    if status == 429:
+        count("api_429", call=call)
+
+
 def _send(kind: str, name: str, value: float, tags: dict[str, str]) -> None:
     if _client is None:
         return

@@ -78,7 +78,7 @@ class AdvancesRun(_Operator):
 
     def finished(self, context: Context, summary: dict[str, Any]) -> dict[str, Any]:
         """The summary of a finished run, after others have been told of it."""
-        announce(context, self.outlets, summary)
+        announce(context, self.outlets, summary, self.run_here)
         return summary
 
     def cancel_jobs(self, why: str) -> None:

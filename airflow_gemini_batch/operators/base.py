@@ -5,17 +5,20 @@ Nothing heavy is imported while a DAG file is parsed, which Airflow does continu
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
 
+from airflow_gemini_batch import _metrics
 from airflow_gemini_batch.hooks.gemini import GeminiHook
 from airflow_gemini_batch.operators._arguments import check_arguments
 from airflow_gemini_batch.operators._cancellation import CancelsOnKill
+from airflow_gemini_batch.operators._outcome import measured_despite_dead_letters
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 
 if TYPE_CHECKING:
@@ -65,6 +68,23 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
     def hook(self) -> GeminiHook:
         return GeminiHook(self.gemini_conn_id)
 
+    @contextlib.contextmanager
+    def one_pass(self, context: Context) -> Iterator[None]:
+        with super().one_pass(context), measured_despite_dead_letters(context, lambda: self.run_here):
+            yield
+
+    @property
+    def standing(self) -> str:
+        """How far the run at the destination is, in one sentence; empty where nothing can be read. For texts (see ``texts``)."""
+        from airflow_gemini_batch.engine.report.board import read_board
+
+        try:
+            board = read_board(self.run_here)
+        except Exception as error:  # it stands in messages about other errors
+            self.log.debug("Nothing can be said about %s: %r", self.destination, error)
+            return ""
+        return "" if board is None else board.in_words()
+
     @property
     def run_here(self) -> Run:
         """The run at the destination, of the operators that have one."""
@@ -77,7 +97,7 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
         """A client for one pass of the task, to be closed after it."""
         from airflow_gemini_batch.engine.gemini.client import GeminiClient
 
-        return GeminiClient(self.hook.endpoint)
+        return GeminiClient(self.hook.endpoint, on_answer=_metrics.answered)
 
     def wait_in_triggerer(
         self, *, jobs: Sequence[str], poll_interval: float, deadline: float, until: float | None = None, **trigger: Any

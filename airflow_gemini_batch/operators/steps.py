@@ -294,7 +294,7 @@ class GeminiBatchFinishOperator(HasLineage, GeminiOperator):
 
         with self.one_pass(context):
             summary = finish_run(self.run_here, max_dead_letter_ratio=self.options.max_dead_letter_ratio).as_dict()
-        announce(context, self.outlets, summary)
+        announce(context, self.outlets, summary, self.run_here)
         return summary
 
 

@@ -21,7 +21,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_gemini_batch import _metrics
 from airflow_gemini_batch._task_states import task_has_ended
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, ServiceError
-from airflow_gemini_batch.engine.gemini.jobs import Job
+from airflow_gemini_batch.engine.gemini.jobs import Job, time_of
 from airflow_gemini_batch.engine.wait.progress import Progress, Standing
 from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch
 from airflow_gemini_batch.hooks.gemini import GeminiHook
@@ -213,6 +213,7 @@ class GeminiBatchTrigger(BaseTrigger):
             seen = await notifications.fetch(poller, within=decision.seconds if isinstance(decision, Sleep) else 0.0)
             watch.poll_interval = notifications.interval(self.poll_interval)
             jobs = [job for job in seen.values() if isinstance(job, Job)]
+            self._measure(jobs)
             for line in progress.lines(jobs, standing, now=time.time()):
                 self.log.info("%s", line)
             await asyncio.to_thread(hint.write, jobs, now=time.time())
@@ -223,6 +224,13 @@ class GeminiBatchTrigger(BaseTrigger):
                 return decision
             for error in {str(answer) for answer in seen.values() if isinstance(answer, ServiceError)}:
                 self.log.warning("%s Checking again in %.0f s.", error, decision.seconds)
+
+    def _measure(self, jobs: Sequence[Job]) -> None:
+        """Send the age of the oldest job that has not ended, which shows a job that is stuck while it is."""
+        created = [time_of(job.create_time) for job in jobs if not job.is_terminal]
+        oldest = min((moment.timestamp() for moment in created if moment is not None), default=None)
+        if oldest is not None and (ti := self.task_instance) is not None:
+            _metrics.gauge("oldest_job_seconds", max(0.0, time.time() - oldest), dag_id=str(ti.dag_id), task_id=str(ti.task_id))
 
     def _progress_hint(self) -> ProgressWriter:
         """Where what was seen of the jobs is kept for people; nowhere, if the run lies where this process cannot see it."""

@@ -138,6 +138,6 @@ async def _build(endpoint: Endpoint) -> Poller:
         # Imported here too: the SDK takes a second to import, which is the thread's and not the event loop's.
         from airflow_gemini_batch.engine.gemini.client import GeminiClient
 
-        return GeminiClient(endpoint)
+        return GeminiClient(endpoint, on_answer=_metrics.answered)
 
     return Poller(await asyncio.to_thread(build))

@@ -77,8 +77,10 @@ PUBLIC = [
     "Webhooks",
     "collect",
     "estimate",
+    "failure_text",
     "redrive",
     "run_batch",
+    "summary_text",
 ]
 
 

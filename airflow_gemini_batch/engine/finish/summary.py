@@ -15,7 +15,6 @@ import msgspec
 
 from airflow_gemini_batch.engine.build.answer_index import write_index
 from airflow_gemini_batch.engine.collect.download import reland
-from airflow_gemini_batch.engine.costs.bill import ShardCost
 from airflow_gemini_batch.engine.costs.total import NEVER_KEPT, Cost, total_cost
 from airflow_gemini_batch.engine.errors import BalanceError, CorruptRunError, DeadLetterRatioError
 from airflow_gemini_batch.engine.finish.balance import Balance, check_run
@@ -36,7 +35,13 @@ SUMMARY_VERSION = 1
 
 
 class JobSummary(msgspec.Struct, frozen=True):
-    """One job of the run. Times as the service wrote them (RFC 3339); ``cost_usd`` is None where nothing is known of it."""
+    """One job of the run.
+
+    :param create_time, end_time: as the service wrote them (RFC 3339).
+    :param cost_usd: None where nothing is known of it.
+    :param results, dead_letter: rows that it brought into the two tables; rows that were resubmitted count as dead letters.
+    :param tokens: of all its requests that report them, by kind (``input``, ``output``, ``cached``, …).
+    """
 
     name: str
     shard: int
@@ -46,6 +51,9 @@ class JobSummary(msgspec.Struct, frozen=True):
     create_time: str = ""
     end_time: str = ""
     cost_usd: float | None = None
+    results: int = 0
+    dead_letter: int = 0
+    tokens: dict[str, int] = {}
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -128,8 +136,8 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
     ledger, snapshot = Ledger(run), Snapshot(run, manifest)
     shards = snapshot.shards()
     counts = _require_landed(run, {shard.id: _landed(run, ledger, shard) for shard in shards})
-    costs = {ShardAttempt(count.number, count.attempt): count.cost for count in counts}
-    jobs = tuple(_job(shard, job, costs.get(shard.id)) for shard in shards if (job := ledger.ended(shard.id)) is not None)
+    landed = {ShardAttempt(count.number, count.attempt): count for count in counts}
+    jobs = tuple(_job(shard, job, landed.get(shard.id)) for shard in shards if (job := ledger.ended(shard.id)) is not None)
     balance = _balanced(run, snapshot, shards)
     summary = _summarise(run, manifest, counts, jobs, balance)
     write_index(run, manifest, run.index_file, finished_at=summary.finished_at)
@@ -285,7 +293,8 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
     )
 
 
-def _job(shard: Shard, job: Job, cost: ShardCost | None) -> JobSummary:
+def _job(shard: Shard, job: Job, landed: Landed | None) -> JobSummary:
+    cost = None if landed is None else landed.cost
     return JobSummary(
         name=job.name,
         shard=shard.number,
@@ -295,6 +304,9 @@ def _job(shard: Shard, job: Job, cost: ShardCost | None) -> JobSummary:
         create_time=job.create_time,
         end_time=job.end_time,
         cost_usd=cost.usd if cost is not None and (cost.priced or not cost.unpriced) else None,
+        results=0 if landed is None else landed.results,
+        dead_letter=0 if landed is None else landed.dead_letter,
+        tokens={} if cost is None else cost.tokens,
     )
 
 

@@ -12,7 +12,7 @@ import inspect
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -121,12 +121,15 @@ class Endpoint:
 
 
 class GeminiClient:
-    """Synchronous calls. Keep one and reuse it (making one costs about 100 ms); close it or use it in a ``with``."""
+    """Synchronous calls. Keep one and reuse it (making one costs about 100 ms); close it or use it in a ``with``.
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    :param on_answer: told of each HTTP answer, also of those that are retried: what was called, and the status. Default: nobody.
+    """
+
+    def __init__(self, endpoint: Endpoint, on_answer: Callable[[str, int], None] | None = None) -> None:
         quiet_libraries()
         self.endpoint = endpoint
-        self._http = hooked_client(endpoint.url())
+        self._http = hooked_client(endpoint.url(), on_answer)
         self._sdk = genai.Client(
             api_key=endpoint.key(), vertexai=False, http_options=endpoint.http_options(httpx_client=self._http)
         )

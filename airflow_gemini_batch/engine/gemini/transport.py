@@ -47,8 +47,19 @@ _BLOCK_BYTES = 1024 * 1024
 #: Characters of a service's message that are shown: a proxy's may be a web page, a refused file's has one line for each line.
 _MESSAGE_CHARACTERS = 2000
 
+#: What an HTTP request is for, by its path.
+_CALLS = (
+    ("upload", re.compile(r"/upload/")),
+    ("create", re.compile(r":(async)?[bB]atch")),
+    ("jobs", re.compile(r"/batches(/|$)")),
+    ("files", re.compile(r"/files(/|$)")),
+)
+
 #: RetryInfo of 2^63 seconds has been seen; waiting for quota is limited to a day.
 _LONGEST_RETRY_AFTER = 86_400.0
+
+#: Told of each answer of the service: what was called (upload, create, jobs, files, other) and the HTTP status.
+OnAnswer = Callable[[str, int], None]
 
 
 class Captured:
@@ -103,13 +114,19 @@ def captured() -> Iterator[Captured]:
         _capturing.reset(token)
 
 
-def hooked_client(base_url: str) -> Any:
+def hooked_client(base_url: str, on_answer: OnAnswer | None = None) -> Any:
     """An HTTP client whose batch answers can be captured, and which stays at the origin of the base URL."""
     module = http_library()
     hooks = keep_to(Origin.of(module.URL(base_url)), module.URL)
     hooks["request"].append(limit_headers)
     hooks["response"] += [functools.partial(limit_body, module.SyncByteStream), _keep]
+    if on_answer is not None:
+        hooks["response"].append(lambda response: on_answer(_call_of(response.request.url.path), response.status_code))
     return module.Client(follow_redirects=True, event_hooks=hooks)
+
+
+def _call_of(path: str) -> str:
+    return next((call for call, pattern in _CALLS if pattern.search(path)), "other")
 
 
 def mask_keys(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_gemini_batch.engine.costs.total import Cost, total_cost
+from airflow_gemini_batch.engine.costs.total import Cost, in_dollars, total_cost
 from airflow_gemini_batch.engine.errors import GeminiBatchError
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.report.rate import Landings, Pace, pace_of
@@ -124,6 +124,18 @@ class Board(msgspec.Struct, frozen=True):
         """Shards by state, in the order of ``STATES``."""
         counts = Counter(shard.state for shard in self.shards)
         return {state: counts[state] for state in STATES if counts[state]}
+
+    def in_words(self) -> str:
+        """``41 of 100 rows done · shards: 17 landed, 3 running · dead letters so far: 12 (BLOCKED 12) · $3.10 so far``"""
+        so_far = "" if self.state == "finished" else " so far"
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.items())
+        known = [
+            f"{self.done:,} of {self.asked:,} rows done",
+            "shards: " + ", ".join(f"{count:,} {state}" for state, count in self.states.items()),
+            f"dead letters{so_far}: {self.dead_letter:,} ({reasons})" if self.dead_letter else "",
+            "" if self.cost.usd is None else f"{in_dollars(self.cost.usd)}{so_far}",
+        ]
+        return " · ".join(filter(None, known))
 
     @property
     def share(self) -> float:

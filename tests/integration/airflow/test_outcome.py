@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import Asset
 
 from airflow_gemini_batch import GeminiBatchOperator, _metrics
-from airflow_gemini_batch.emulator import Emulator, RowFault
+from airflow_gemini_batch._compat import AirflowFailException
+from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from tests.integration.airflow.conftest import MODEL, Passes, context
 
 pytestmark = pytest.mark.timeout(240)
@@ -84,8 +87,54 @@ def test_a_finished_run_is_counted(describe: Describe, emulator: Emulator, sent:
     assert counted["polls"] >= 1
     assert {"dag_id": "d", "task_id": "describe", "model": MODEL, "reason": "BLOCKED"} in [tags for *_, tags in sent]
     assert next(value for _, name, value, _ in sent if name == "gemini_batch.cost_usd") > 0
+    assert {"outcome": "accepted", "dag_id": "d", "task_id": "describe", "model": MODEL} in [tags for *_, tags in sent]
     timed = [name for kind, name, value, _ in sent if kind == "timing" and value > 0]
     assert {"gemini_batch.job_age", "gemini_batch.run_age", "gemini_batch.wait"} <= set(timed)
+
+
+def test_a_run_that_fails_by_its_dead_letters_is_counted_too(describe: Describe, emulator: Emulator, sent: list[Any]) -> None:
+    emulator.faults.add(RowFault(do="safety", keys=("k3",)))
+
+    with pytest.raises(AirflowFailException, match="1 of 12 rows"):
+        Passes(describe(options={"max_dead_letter_ratio": 0.0})).finish()
+
+    [(_, _, _, tags)] = [one for one in sent if one[1] == "gemini_batch.runs"]
+    assert tags["outcome"] == "too_many_dead_letters"
+    assert ("gemini_batch.dead_letters", 1) in [(name, value) for _, name, value, tags in sent if tags.get("reason") == "BLOCKED"]
+
+
+def test_calls_are_counted_in_worker_and_triggerer_also_those_that_are_repeated(
+    describe: Describe, emulator: Emulator, sent: list[Any]
+) -> None:
+    emulator.faults.add(HttpFault(do="status", status=429, path="/upload/", count=1))
+    emulator.faults.add(HttpFault(do="status", status=429, path="/batches", count=1))
+
+    Passes(describe()).finish()
+
+    refused = [(tags["call"], value) for _, name, value, tags in sent if name == "gemini_batch.api_429"]
+    assert sorted(refused) == [("jobs", 1), ("upload", 1)]
+    calls = [(tags["call"], tags["status"]) for _, name, _, tags in sent if name == "gemini_batch.api_calls"]
+    assert calls.count(("create", "200")) == 3
+    assert {("jobs", "200"), ("jobs", "429"), ("upload", "429"), ("upload", "200")} <= set(calls)
+
+
+def test_the_triggerer_tells_how_old_the_oldest_job_is(describe: Describe, emulator: Emulator, sent: list[Any]) -> None:
+    Passes(describe()).finish()
+
+    ages = [(value, tags) for kind, name, value, tags in sent if name == "gemini_batch.oldest_job_seconds" and kind == "gauge"]
+    assert ages[-1] == (0.0, {"dag_id": "d", "task_id": "describe"}), "the run is finished"
+    assert 0 < max(value for value, _ in ages) < 3600
+
+
+def test_a_run_of_a_partition_names_it(describe: Describe) -> None:
+    asset = Asset("summaries")
+    events = SimpleNamespace(extra={})
+    about = {**context(), "outlet_events": {asset: events}, "partition_key": "2026-11-25"}
+
+    Passes(describe(outlets=[asset]), about).finish()
+
+    assert events.extra["partition_key"] == "2026-11-25"
+    assert events.extra["rows"] == 12
 
 
 def test_a_client_that_fails_fails_no_task(describe: Describe, monkeypatch: pytest.MonkeyPatch) -> None:
