@@ -110,7 +110,7 @@ class Scenario:
         }
         self.stack.airflow.rest.call("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
 
-    def answer(self, task_id: str, option: str) -> None:
+    def answer(self, task_id: str, option: str, map_index: int = -1) -> None:
         """Answer what a task asks a person, as it is done in the UI."""
         asking = ("awaiting_input", "deferred")  # the second before Airflow 3.3
         self.wait_until(lambda: self.tasks(task_id)[0]["state"] in asking, f"{task_id!r} to ask", 180.0)
@@ -120,7 +120,7 @@ class Scenario:
         scheduler = self.stack.airflow.log_file("scheduler")
         self.wait_until(lambda: heard in scheduler.read_text("utf-8", "replace"), f"the worker of {task_id!r} to end")
         answer = {"chosen_options": [option], "params_input": {}}
-        self.call("PATCH", f"/taskInstances/{task_id}/-1/hitlDetails", json=answer)
+        self.call("PATCH", f"/taskInstances/{task_id}/{map_index}/hitlDetails", json=answer)
 
     def call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         """Call Airflow's REST API about this run.
