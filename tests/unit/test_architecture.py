@@ -16,7 +16,12 @@ import airflow_gemini_batch
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "airflow_gemini_batch"
 #: What must work without Airflow.
-GROUND_FLOOR = ("airflow_gemini_batch.engine", "airflow_gemini_batch.emulator", "airflow_gemini_batch.webhooks")
+GROUND_FLOOR = (
+    "airflow_gemini_batch.engine",
+    "airflow_gemini_batch.emulator",
+    "airflow_gemini_batch.evals",
+    "airflow_gemini_batch.webhooks",
+)
 MAX_LINES = 400
 #: Public names that are used where a task or a notebook runs, and not in what Airflow parses.
 USED_AT_RUN_TIME = {
@@ -94,7 +99,10 @@ def test_the_ground_floor_runs_without_airflow(floor: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.parametrize("module", ["airflow_gemini_batch", "airflow_gemini_batch.cli", "airflow_gemini_batch.provider_info"])
+@pytest.mark.parametrize(
+    "module",
+    ["airflow_gemini_batch", "airflow_gemini_batch.cli", "airflow_gemini_batch.evals", "airflow_gemini_batch.provider_info"],
+)
 def test_the_doorstep_is_light(module: str) -> None:
     heavy = ("airflow", "google.genai", "pandas", "pyarrow", "starlette")
     code = f"import sys, {module}; sys.exit(', '.join(m for m in {heavy!r} if m in sys.modules) or None)"

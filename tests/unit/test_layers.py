@@ -40,3 +40,9 @@ def test_imports_point_to_the_same_layer_an_earlier_one_or_the_base(module: str)
 
 def test_every_layer_has_modules() -> None:
     assert {_layer_of(module) for module in ENGINE_MODULES} == set(_RANKS)
+
+
+def test_the_engine_does_not_know_the_evaluations() -> None:
+    imported = {name for file in ENGINE_MODULES.values() for name in imported_by(file)}
+
+    assert not {name for name in imported if name.startswith("airflow_gemini_batch.evals")}

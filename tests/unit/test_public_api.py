@@ -1,4 +1,4 @@
-"""The public API is the names at the root and ``airflow_gemini_batch.emulator``; a change of either list is a decision."""
+"""The public API is the names at the root, ``.evals`` and ``.emulator``; a change of a list is a decision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import airflow_gemini_batch
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-PUBLIC_MODULES = {"airflow_gemini_batch", "airflow_gemini_batch.emulator"}
+PUBLIC_MODULES = {"airflow_gemini_batch", "airflow_gemini_batch.emulator", "airflow_gemini_batch.evals"}
 
 PUBLIC = [
     "ApiKeyError",

@@ -1,0 +1,55 @@
+"""Evaluation of finished runs: scores of one run, the comparison of two, and the gate between them.
+
+Public, like the names at the root. It reads the tables of runs and imports nothing of Airflow; nor does importing it load Arrow
+or SciPy, so that a DAG file may name its scorers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_gemini_batch.evals.matching import Contains, ExactMatch, JsonMatch, NumericClose, Regex
+    from airflow_gemini_batch.evals.scorers import Scorer
+    from airflow_gemini_batch.evals.scores import ScorerTotals, Scores
+    from airflow_gemini_batch.evals.scoring import score
+
+__all__ = [
+    "Contains",
+    "ExactMatch",
+    "JsonMatch",
+    "NumericClose",
+    "Regex",
+    "Scorer",
+    "ScorerTotals",
+    "Scores",
+    "score",
+]
+
+#: Public name -> the module that defines it.
+_HOMES = {
+    "Contains": "matching",
+    "ExactMatch": "matching",
+    "JsonMatch": "matching",
+    "NumericClose": "matching",
+    "Regex": "matching",
+    "Scorer": "scorers",
+    "ScorerTotals": "scores",
+    "Scores": "scores",
+    "score": "scoring",
+}
+
+if not TYPE_CHECKING:  # otherwise a type checker would accept any misspelt name as Any
+
+    def __getattr__(name: str) -> Any:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

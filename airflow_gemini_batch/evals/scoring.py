@@ -1,0 +1,228 @@
+"""``score``: every row of a finished run gets a score by each scorer, part by part."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.run import storage
+from airflow_gemini_batch.engine.run.layout import TABLES, Table
+from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.engine.run.tables import PartWriter
+from airflow_gemini_batch.evals.labels import Labels
+from airflow_gemini_batch.evals.runs import FinishedRun, batches_of, repeats_of
+from airflow_gemini_batch.evals.scorers import Judged, Kind, Scorer, as_scorers, judge
+from airflow_gemini_batch.evals.scores import SCORES_SCHEMA, ScorerTotals, Scores, scores_folder, scores_of
+
+log = logging.getLogger(__name__)
+
+#: Large, and rarely what a scorer looks at: read only where a scorer names them.
+_ON_REQUEST = ("response", "media")
+
+
+def score(
+    run: Any,
+    scorers: Any,
+    *,
+    name: str = "default",
+    labels: Any = None,
+    label_key: str = "key",
+    storage_options: Mapping[str, Any] | None = None,
+    locate: Callable[[str], Location] | None = None,
+) -> Scores:
+    """Score every row of a finished run, and write ``scores/<name>/part-*.parquet`` below its destination.
+
+    Dead letters are scored as "missing" and never dropped; a scorer that raises on a row makes that row an explained error. The
+    same call again writes the same files, or nothing where the scorers can tell that nothing has changed.
+
+    :param run: URI of the run's destination, or its summary.
+    :param scorers: one or a list: ``ExactMatch(…)`` and its like, ``Scorer(…)``, or functions of a row that return a bool, a
+        float or a dict with ``score``, ``passed`` and ``explanation``.
+    :param name: of the scores. Scores of that name are replaced.
+    :param labels: a table with expected values, joined by key: whatever ``source`` may be. Its columns are added to the row.
+    :param label_key: the column of ``labels`` that holds the keys.
+    :param storage_options: for the file system, when ``locate`` is not given.
+
+    Raises InputError for a column that neither the run nor the labels have, DestinationError when the run is not finished.
+    """
+    find = locate or functools.partial(storage.locate, **(storage_options or {}))
+    opened = FinishedRun.open(run, find)
+    chosen = as_scorers(scorers)
+    folder = scores_folder(opened.run, name)
+    with contextlib.ExitStack() as stack:
+        table = None if labels is None else stack.enter_context(Labels(labels, label_key, find, _label_columns(chosen)))
+        fingerprint = _fingerprint(chosen, table)
+        earlier = scores_of(opened.run, name)
+        if earlier is not None and _is_current(earlier, opened, fingerprint):
+            log.info("%s has these scores already.", folder)
+            return earlier
+        made = _Scoring(opened, chosen, table, folder)
+        totals, parts = made.write()
+    scores = Scores(
+        destination=opened.destination.uri,
+        name=name,
+        uri=folder.uri,
+        run_id=opened.summary.run_id,
+        finished_at=opened.summary.finished_at,
+        rows=opened.summary.rows,
+        scorers=totals,
+        parts=parts,
+        fingerprint=fingerprint,
+    )
+    (folder / "_scores.json").write(msgspec.json.format(msgspec.json.encode(scores), indent=1))
+    log.info("Scored %s: %s", opened.destination, scores)
+    return scores
+
+
+def _is_current(earlier: Scores, run: FinishedRun, fingerprint: str) -> bool:
+    same_run = (earlier.run_id, earlier.finished_at) == (run.summary.run_id, run.summary.finished_at)
+    return bool(fingerprint) and same_run and earlier.fingerprint == fingerprint
+
+
+def _fingerprint(scorers: Sequence[Scorer], labels: Labels | None) -> str:
+    versions = [scorer.version for scorer in scorers]
+    if None in versions:
+        return ""
+    said = repr([[scorer.name, scorer.kind, scorer.worst, scorer.best, scorer.version] for scorer in scorers])
+    return hashlib.sha256(f"{said} {labels.digest if labels else ''}".encode()).hexdigest()
+
+
+def _label_columns(scorers: Sequence[Scorer]) -> list[str] | None:
+    """The columns that a labels table is asked for; None: all."""
+    if any(scorer.columns is None for scorer in scorers):
+        return None
+    return [name for scorer in scorers for column in scorer.columns or () for name in column.split("|")]
+
+
+@dataclass(slots=True)
+class _Totals:
+    """Counted while the parts are written."""
+
+    statuses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("scored", "missing", "error", "unlabelled"), 0))
+    sums: list[float] = field(default_factory=list)
+    only_booleans: bool = True
+
+    def add(self, judged: Sequence[Judged]) -> None:
+        scored = [one for one in judged if one.score is not None]
+        for one in judged:
+            self.statuses[one.status] += 1
+        self.sums.append(math.fsum(one.score or 0.0 for one in scored))
+        self.only_booleans = self.only_booleans and all(one.passed is not None and one.score in (0.0, 1.0) for one in scored)
+
+    def of(self, scorer: Scorer) -> ScorerTotals:
+        scored = self.statuses["scored"]
+        kind: Kind = scorer.kind or ("boolean" if self.only_booleans else "float")
+        return ScorerTotals(
+            name=scorer.name,
+            kind=kind,
+            scored=scored,
+            missing=self.statuses["missing"],
+            errors=self.statuses["error"],
+            unlabelled=self.statuses["unlabelled"],
+            mean=math.fsum(self.sums) / scored if scored else None,
+            worst=0.0 if kind == "boolean" else scorer.worst,
+            best=1.0 if kind == "boolean" else scorer.best,
+        )
+
+
+class _Scoring:
+    """One call's way through the parts of a run."""
+
+    def __init__(self, run: FinishedRun, scorers: Sequence[Scorer], labels: Labels | None, folder: Location) -> None:
+        self._run, self._scorers, self._labels, self._folder = run, scorers, labels, folder
+        self._totals = [_Totals() for _ in scorers]
+        self._columns = _columns_of(scorers, run.schema(), labels)
+
+    def write(self) -> tuple[tuple[ScorerTotals, ...], tuple[str, ...]]:
+        """The totals by scorer, and the names of the parts."""
+        # Absent while the parts are rewritten, so that nobody reads them as the scores of other scorers.
+        (self._folder / "_scores.json").delete()
+        written = [self._write_part(table, part) for table in TABLES for part in self._run.parts(table)]
+        for stale in self._folder.children():
+            if stale.name.startswith("part-") and stale.name not in written:
+                stale.delete()
+        totals = tuple(counted.of(scorer) for counted, scorer in zip(self._totals, self._scorers, strict=True))
+        for total in totals:
+            if total.errors:
+                log.warning(
+                    "The scorer %s raised on %d rows; see their explanation in %s.", total.name, total.errors, self._folder
+                )
+        return totals, tuple(written)
+
+    def _write_part(self, table: Table, part: Location) -> str:
+        name = part.name if table == "results" else part.name.replace("part-", "part-dead-letter-", 1)
+        with PartWriter(self._folder / name, SCORES_SCHEMA) as writer:
+            for batch in self._batches(table, part):
+                writer.write(batch)
+        return name
+
+    def _batches(self, table: Table, part: Location) -> Iterator[pa.RecordBatch]:
+        repeat = ["repeat"] if self._run.repeats else []
+        columns = ["key", *repeat, *(self._columns if table == "results" else ["reason"])]
+        for batch in batches_of(part, list(dict.fromkeys(columns))):
+            keys = batch.column("key").to_pylist()
+            judge_all = self._answers(batch, keys) if table == "results" else _missing(batch.column("reason").to_pylist())
+            repeats = repeats_of(batch)
+            for scorer, totals in zip(self._scorers, self._totals, strict=True):
+                judged = judge_all(scorer)
+                totals.add(judged)
+                yield _scored(batch.column("key"), repeats, scorer.name, judged)
+
+    def _answers(self, batch: pa.RecordBatch, keys: Sequence[str]) -> Callable[[Scorer], list[Judged]]:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        if self._labels is not None:
+            for row, labels in zip(rows, self._labels.find(keys), strict=True):
+                row.update((name, labels.get(name)) for name in self._labels.columns)
+        return lambda scorer: [judge(scorer, row) for row in rows]
+
+
+def _missing(reasons: Sequence[str]) -> Callable[[Scorer], list[Judged]]:
+    letters = [Judged(None, None, reason, "missing") for reason in reasons]
+    return lambda _: letters
+
+
+def _scored(keys: pa.Array, repeats: pa.Array, scorer: str, judged: Sequence[Judged]) -> pa.RecordBatch:
+    scores, passed, explanations, statuses = zip(*judged, strict=True) if judged else ((), (), (), ())
+    columns = [
+        keys,
+        repeats,
+        pa.repeat(scorer, len(keys)),
+        pa.array(scores, pa.float64()),
+        pa.array(passed, pa.bool_()),
+        pa.array(explanations, pa.string()),
+        pa.array(statuses, pa.string()),
+    ]
+    return pa.record_batch(columns, schema=SCORES_SCHEMA)
+
+
+def _columns_of(scorers: Sequence[Scorer], schema: pa.Schema, labels: Labels | None) -> list[str]:
+    """The columns of the results that the scorers need. Raises InputError for one that is nowhere."""
+    of_labels = () if labels is None else labels.columns
+    if twice := sorted(set(of_labels) & set(schema.names)):
+        raise InputError(
+            f"The labels table and the results both have the column {', '.join(map(repr, twice))}. Rename it in the labels table."
+        )
+    wanted: dict[str, None] = {}
+    for scorer in scorers:
+        for column in scorer.columns or ():
+            found = [name for name in column.split("|") if name in schema.names or name in of_labels]
+            if not found:
+                raise InputError(
+                    f"The scorer {scorer.name!r} reads the column {column!r}, which neither the results nor the labels have. "
+                    f"The results have {', '.join(schema.names)}; the labels {', '.join(of_labels) or 'have not been given'}. "
+                    "Carry it when the run is made, or give labels=…"
+                )
+            wanted.update(dict.fromkeys(found))
+        if scorer.columns is None:
+            wanted.update(dict.fromkeys(name for name in schema.names if name not in _ON_REQUEST))
+    return [name for name in wanted if name in schema.names]
