@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.evals.matching import Contains, ExactMatch, JsonMatch, NumericClose, Regex
+    from airflow_gemini_batch.evals.repeats import majority, pass_at_k, pass_k
     from airflow_gemini_batch.evals.scorers import Scorer
     from airflow_gemini_batch.evals.scores import ScorerTotals, Scores
     from airflow_gemini_batch.evals.scoring import score
@@ -24,6 +25,9 @@ __all__ = [
     "Scorer",
     "ScorerTotals",
     "Scores",
+    "majority",
+    "pass_at_k",
+    "pass_k",
     "score",
 ]
 
@@ -37,6 +41,9 @@ _HOMES = {
     "Scorer": "scorers",
     "ScorerTotals": "scores",
     "Scores": "scores",
+    "majority": "repeats",
+    "pass_at_k": "repeats",
+    "pass_k": "repeats",
     "score": "scoring",
 }
 
