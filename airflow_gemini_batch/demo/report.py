@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from airflow_gemini_batch.engine.costs.total import in_dollars
+
 _FIRST_ROWS = 5
 
 
@@ -54,9 +56,22 @@ def _counts_table(summary: dict[str, Any], seconds: float) -> Table:
     table.add_row(
         "Tokens", f"{tokens.pop('total', 0):,}", _joined_counts({name: count for name, count in tokens.items() if count})
     )
+    table.add_row("Cost", *_cost(summary["cost"]))
     table.add_row("Jobs", f"{len(summary['jobs']):,}", _joined_counts(states))
     table.add_row("Time", f"{seconds:.0f} s", "including the start of Airflow")
     return table
+
+
+def _cost(cost: dict[str, Any]) -> tuple[str, str]:
+    """The price of the tokens, and what is to be known of it. The emulator charges nothing."""
+    if cost["usd"] is None:
+        return "-", 'the model\'s price is not known; the extra "costs" has price lists (Python 3.11 or newer)'
+    said = ["what the service would charge for these tokens; nothing was paid"]
+    if cost["estimated_usd"] is not None:
+        said.append(f"estimated {in_dollars(cost['estimated_usd'])}")
+    if cost["unpriced"]:
+        said.append(f"without {cost['unpriced']:,} requests whose cost is not known")
+    return in_dollars(cost["usd"]), "; ".join(said)
 
 
 def _joined_counts(counts: dict[str, int]) -> str:
