@@ -50,7 +50,8 @@ class ShardReference(msgspec.Struct, frozen=True, kw_only=True):
     """A built shard.
 
     :param destination: URI of the run, ``conn_id@`` included.
-    :param shard, attempt: which part of the run.
+    :param shard: which part of the run, with ``attempt``.
+    :param attempt: 0, and one more each time that the rows are resubmitted.
     :param rows: input rows; ``requests`` of them became requests. A shard without requests has no job to wait for.
     """
 

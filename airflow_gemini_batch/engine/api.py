@@ -166,7 +166,9 @@ def redrive(
     :param max_cost_usd: nothing is resubmitted if the run may then have cost more than this in all, with what has been spent.
         Default: None, no limit, whatever the run was started with.
     :param options: as for ``run_batch``; ``keep_response`` and ``media_to`` are always those of the run.
-    :param endpoint, storage_options, progress: as for ``run_batch``.
+    :param endpoint: as for ``run_batch``.
+    :param storage_options: as for ``run_batch``.
+    :param progress: as for ``run_batch``.
 
     Returns the new summary; the old one when no dead letter is selected. Raises InputError for an unknown reason, for keys that
     are not dead letters, and for a run that is not finished; the other errors are those of ``run_batch``.

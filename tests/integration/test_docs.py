@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -31,7 +32,17 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 PAGES = ["structured-output.md", "embeddings.md", "images-out.md", "tools-and-thinking.md", "media-in.md", "cached-content.md"]
-PAGES += ["costs.md", "estimates.md", "evaluations.md"]
+PAGES += [
+    "costs.md",
+    "estimates.md",
+    "evaluations.md",
+    "tutorial.md",
+    "dead-letters.md",
+    "../README.md",
+    "schedule.md",
+    "cap-the-cost.md",
+]
+PAGES += ["output.md", "from-google-provider.md", "reuse.md", "metrics.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -39,7 +50,7 @@ def test_the_snippets_run(page: str, service: None) -> None:
     assert run_snippets(page) >= 1
 
 
-@pytest.mark.parametrize("page", ["../README.md", "inline.md"])
+@pytest.mark.parametrize("page", ["inline.md"])
 def test_the_snippets_about_reviews_run_where_there_are_some(page: str, service: None) -> None:
     reviews = {"review_id": ["r1", "r2"], "review_text": ["Good. Lasts.", "Broke at once."], "product": ["a", "b"]}
     pq.write_table(pa.table(reviews), "reviews.parquet")
@@ -48,8 +59,37 @@ def test_the_snippets_about_reviews_run_where_there_are_some(page: str, service:
     assert pq.read_table("summaries/results").num_rows == 2
 
 
-def test_what_the_readme_calls_proven_names_tests_that_are_there() -> None:
-    table = (DOCS.parent / "README.md").read_text(encoding="utf-8").split("## What it can do")[1].split("\n## ")[0]
+def test_the_page_about_logs_sets_levels() -> None:
+    loggers = [logging.getLogger(name) for name in ("airflow_gemini_batch", "httpx", "google_genai")]
+    before = [logger.level for logger in loggers]
+    try:
+        assert run_snippets("logs.md") == 2
+        assert [logger.level for logger in loggers] == [logging.INFO] * 3
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def test_the_snippets_of_every_page_are_run_by_a_test() -> None:
+    pages = {page.name for page in DOCS.glob("*.md") if "```python" in page.read_text(encoding="utf-8")}
+    named = {
+        name for file in DOCS.parent.glob("tests/**/test_*.py") for name in re.findall(r"[\w-]+\.md", file.read_text("utf-8"))
+    }
+
+    assert pages - named == set()
+
+
+def test_the_tutorial_has_the_rows_that_it_says(service: None) -> None:
+    run_snippets("tutorial.md")
+
+    assert pq.read_table("summaries/results", columns=["key"]).column("key").to_pylist() == ["r1", "r2"]
+    assert pq.read_table("summaries/dead_letter").select(["key", "reason"]).to_pylist() == [
+        {"key": "r3", "reason": "INVALID_INPUT"}
+    ]
+
+
+def test_what_the_features_call_proven_names_tests_that_are_there() -> None:
+    table = (DOCS / "features.md").read_text(encoding="utf-8")
     rows = [row.rsplit("|", 2)[1] for row in table.splitlines() if row.startswith("| ")][1:]
     tests = [re.findall(r"`((?:integration|unit|e2e|test_)[^`]*)`", row) for row in rows]
 

@@ -72,7 +72,10 @@ def estimate(
     From bytes alone the answer is a range: how many tokens a text is, and how long the answers will be, cannot be seen. A trial
     (``run_batch(…, sample=50)``) narrows it to an estimate with a 95 % interval.
 
-    :param source, request, model, key: as for ``run_batch``.
+    :param source: as for ``run_batch``.
+    :param request: as for ``run_batch``.
+    :param model: as for ``run_batch``.
+    :param key: as for ``run_batch``.
     :param trial: destination of a finished run of the same request with ``sample``. Default: none.
     :param reuse: as for ``run_batch``; rows that these runs have answered cost nothing. Name the trial here too if the run will
         reuse it. Default: none.
