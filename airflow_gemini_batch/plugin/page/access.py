@@ -22,8 +22,8 @@ from airflow_gemini_batch.links import RUN_KEY, SHARD_KEY
 #: Schemes under which no run can be: the server must not send requests to wherever an XCom says.
 _NO_PLACE = frozenset({"http", "https", "ftp"})
 
-#: Rows of XCom that are looked through for a list of runs.
-_MOST_ENTRIES = 2_000
+#: Rows of XCom that are looked through for a list of runs: a bound for the memory of a request, above what a deployment keeps.
+_MOST_ENTRIES = 50_000
 
 
 class Place(NamedTuple):
@@ -98,10 +98,11 @@ def places(session: Any, dag_ids: list[str], run_id: str | None = None, *, keys:
     :param session: of Airflow's database.
     :param run_id: of the DAG run. Default: all DAG runs.
     """
-    query = select(XComModel).where(XComModel.key.in_(keys), XComModel.dag_id.in_(dag_ids))
+    named = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index, XComModel.value)
+    query = select(*named).where(XComModel.key.in_(keys), XComModel.dag_id.in_(dag_ids))
     if run_id is not None:
         query = query.where(XComModel.run_id == run_id)
-    entries = session.scalars(query.order_by(XComModel.timestamp.desc()).limit(_MOST_ENTRIES))
+    entries = session.execute(query.order_by(XComModel.timestamp.desc()).limit(_MOST_ENTRIES))
     found = [Place(each.dag_id, each.run_id, each.task_id, each.map_index, _value(each)) for each in entries]
     return [place for place in found if place.destination]
 

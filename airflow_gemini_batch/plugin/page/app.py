@@ -86,8 +86,10 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
     return response
 
 
-def filters_of(dag_id: Text = "", label: Text = "", state: Text = "") -> Filters:
-    return Filters(dag_id, label, state)
+def filters_of(
+    dag_id: Text = "", label: Text = "", state: Text = "", after: Annotated[int, Query(ge=0, le=1_000_000)] = 0
+) -> Filters:
+    return Filters(dag_id, label, state, after)
 
 
 FiltersDep = Annotated[Filters, Depends(filters_of)]

@@ -17,8 +17,14 @@ from airflow_gemini_batch.plugin.page.run_view import BOARDS
 
 log = logging.getLogger(__name__)
 
-#: Runs that are shown: each costs two small files to read.
+#: Runs that a page shows, and that are read at once: each costs two small files.
 _SHOWN = 100
+
+#: Seconds after which no further runs are read for a page. Where a filter is met by few, the next page goes on from there.
+_SECONDS = 3.0
+
+#: Lines that are remembered.
+_MOST_LINES = 10_000
 
 #: Seconds for which a line is believed: of a run that goes on, and of one that is finished (which may be redriven or replaced).
 _FRESH = {"running": 5.0, "finished": 60.0}
@@ -27,11 +33,16 @@ _AT_ONCE = 16
 
 
 class Filters(NamedTuple):
-    """Empty texts: no filter. ``label``: ``name=value``, or a part of either."""
+    """Empty texts: no filter. ``label``: ``name=value``, or a part of either. ``after``: runs on the pages before."""
 
     dag_id: str = ""
     label: str = ""
     state: str = ""
+    after: int = 0
+
+    def at(self, after: int) -> dict[str, str | int]:
+        """The query of the page that begins there."""
+        return {**self._asdict(), "after": after}
 
 
 class Entry(NamedTuple):
@@ -42,12 +53,12 @@ class Entry(NamedTuple):
 
 
 class RunsView(NamedTuple):
-    """``dags``: those that the caller may choose from; ``more``: whether older runs are not shown."""
+    """``dags``: those that the caller may choose from; ``older``: where the next page begins, None on the last one."""
 
     entries: list[Entry]
     dags: list[str]
     filters: Filters
-    more: bool
+    older: int | None
 
     @property
     def usd(self) -> float | None:
@@ -76,7 +87,7 @@ class _Lines:
             return None
         if line is not None:
             with self._lock:
-                if len(self._lines) > 10 * _SHOWN:
+                if len(self._lines) > _MOST_LINES:
                     self._lines = {}
                 self._lines[destination] = (time.monotonic(), line)
         return line
@@ -86,22 +97,43 @@ _LINES = _Lines()
 
 
 def read_runs(caller: Caller, session: Any, filters: Filters) -> RunsView:
-    """The runs of all DAGs that the caller may see, without those that belong to another DAG that they may not see."""
+    """The runs of all DAGs that the caller may see, without those that belong to another DAG that they may not see.
+
+    Runs are looked at from the newest on, until the page is full, all are seen, or the time is over.
+    """
+    begin = time.monotonic()
     dags = [dag_id for dag_id in dags_with_runs(session) if caller.may_see(dag_id)]
     chosen = [dag_id for dag_id in dags if filters.dag_id in ("", dag_id)]
     found = places(session, chosen) if chosen else []
-    destinations = list(dict.fromkeys(place.destination for place in found))
-    shown = set(destinations[:_SHOWN])
-    entries = entries_of(caller, [place for place in found if place.destination in shown])
-    return RunsView([each for each in entries if _matches(each.line, filters)], dags, filters, more=len(destinations) > _SHOWN)
+    by_run = _by_run(found)
+    destinations, seen = list(by_run), filters.after
+    entries: list[Entry] = []
+    while seen < len(destinations) and len(entries) < _SHOWN and (seen == filters.after or time.monotonic() - begin < _SECONDS):
+        chunk = destinations[seen : seen + _SHOWN]
+        matching = [each for each in _entries(caller, {uri: by_run[uri] for uri in chunk}) if _matches(each.line, filters)]
+        room = _SHOWN - len(entries)
+        if len(matching) > room:
+            last = chunk.index(matching[room - 1].place.destination)
+            chunk, matching = chunk[: last + 1], matching[:room]
+        entries += matching
+        seen += len(chunk)
+    return RunsView(entries, dags, filters, older=seen if seen < len(destinations) else None)
 
 
 def entries_of(caller: Caller, found: Iterable[Place]) -> list[Entry]:
     """Each run once, if it can be read and belongs to a DAG that the caller may see: at the task that built it, where that is
     among the places, else at the task that has worked on it last."""
+    return _entries(caller, _by_run(found))
+
+
+def _by_run(found: Iterable[Place]) -> dict[str, list[Place]]:
     by_run: dict[str, list[Place]] = {}
     for place in found:
         by_run.setdefault(place.destination, []).append(place)
+    return by_run
+
+
+def _entries(caller: Caller, by_run: dict[str, list[Place]]) -> list[Entry]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         lines = list(pool.map(_LINES.read, by_run))
     return [

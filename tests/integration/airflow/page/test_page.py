@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import re
+import urllib.parse
 from typing import Any
 
 import pytest
 
+from airflow_gemini_batch.plugin.page import runs_view
 from tests.integration.airflow.page.conftest import World
 
 TASK = {"task_id": "describe", "map_index": "{MAP_INDEX}"}
@@ -144,6 +147,52 @@ def test_the_list_is_filtered(world: World, filters: dict[str, Any], dags: set[s
     own = listed & {"ours", "theirs", "mapped", "spy"}  # other tests leave runs in the database
     assert own <= dags
     assert bool(own) == bool(dags)
+
+
+def pages_of(world: World, **filters: str) -> list[list[str]]:
+    """The places on each page of the list, by following its links."""
+    pages, following = [], filters
+    while True:
+        text = world.get("runs", **following).text
+        pages.append(re.findall(r'<th scope="row"><a href="run\?([^"]+)', text))
+        found = re.search(r'rel="next" href="runs\?([^"]+)', text)
+        if found is None:
+            return pages
+        following = dict(urllib.parse.parse_qsl(html.unescape(found[1])))
+
+
+@pytest.mark.parametrize(("shown", "seconds"), [(1, 3.0), (2, 3.0), (2, 0.0)])
+def test_the_pages_of_the_list_have_every_run_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, shown: int, seconds: float
+) -> None:
+    [whole] = pages_of(world)
+
+    monkeypatch.setattr(runs_view, "_SHOWN", shown)
+    monkeypatch.setattr(runs_view, "_SECONDS", seconds)
+    pages = pages_of(world)
+
+    assert [place for page in pages for place in page] == whole
+    assert all(len(page) <= shown for page in pages)
+
+
+@pytest.mark.parametrize("filters", [{"label": "team=ads"}, {"label": "team=search"}, {"state": "finished"}])
+def test_a_filter_looks_at_all_runs_and_not_only_at_the_newest(
+    world: World, monkeypatch: pytest.MonkeyPatch, filters: dict[str, str]
+) -> None:
+    [whole] = pages_of(world, **filters)
+    assert whole
+
+    for shown in (1, 2):
+        monkeypatch.setattr(runs_view, "_SHOWN", shown)
+        pages = pages_of(world, **filters)
+
+        assert pages[0] == whole[:shown]  # on the first page, wherever the runs are
+        assert [place for page in pages for place in page] == whole
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "99999999999"])
+def test_a_page_that_cannot_be_is_refused(world: World, after: str) -> None:
+    assert world.get("runs", after=after).status_code == 422
 
 
 def test_a_run_whose_folder_is_damaged_is_explained(world: World) -> None:
