@@ -137,3 +137,9 @@ def test_a_value_matches_itself_as_json(value: Any) -> None:
     judged = said(JsonMatch("a"), expected=json.loads(text)["a"], text=text)
 
     assert (judged.status, judged.passed) == (status, True if value is not None else None)
+
+
+def test_half_a_surrogate_pair_in_an_explanation_can_be_written() -> None:
+    judged = said(lambda row: {"score": True, "explanation": "a\ud800b"})
+
+    assert pa.array([judged.explanation], pa.string()).to_pylist() == ["a?b"]
