@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import httpx
@@ -18,7 +19,7 @@ FINAL_STATES = ("success", "failed")
 _CHECK_SECONDS = 0.5
 
 #: Several processes share one SQLite file. It is locked now and then, and Airflow then answers 500.
-_GET_RETRIES = 5
+_RETRIES = 5
 
 
 class AirflowRest:
@@ -48,13 +49,24 @@ class AirflowRest:
             raise TimeoutError("\n".join([f"{error}.", *(each["stack_trace"] for each in broken)])) from None
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a DAG run and return its id. A DAG that was just read may answer 404 for a moment, so this is retried."""
+        """Start a DAG run and return its id.
 
-        def started() -> str | None:
-            answer = self._http.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})})
-            return None if answer.status_code == httpx.codes.NOT_FOUND else str(_checked(answer)["dag_run_id"])
+        Retried while the DAG, which was perhaps just read, is answered with 404, and while the database is locked. The id is
+        chosen here, so that an attempt which was answered with an error and yet started the run is not followed by a second run.
+        """
+        run_id = f"manual__{datetime.now(timezone.utc).isoformat()}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
 
-        return wait_for(started, f"a run of the DAG {dag_id!r} to start", timeout=30.0)
+        def started() -> bool:
+            answer = self._http.post(f"/dags/{dag_id}/dagRuns", json=body)
+            if answer.status_code == httpx.codes.NOT_FOUND or answer.is_server_error:
+                return False
+            if answer.status_code != httpx.codes.CONFLICT:
+                _checked(answer)
+            return True
+
+        wait_for(started, f"a run of the DAG {dag_id!r} to start", timeout=30.0)
+        return run_id
 
     def run(self, dag_id: str, run_id: str) -> Json:
         return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
@@ -75,9 +87,12 @@ class AirflowRest:
         return "\n".join(_line(event) for event in content)
 
     def call(self, method: str, path: str, **kwargs: Any) -> Json:
-        """Call any path below ``/api/v2``. Raises RuntimeError with Airflow's answer if it is an error; only GET is retried."""
+        """Call any path below ``/api/v2``. Raises RuntimeError with Airflow's answer if it is an error.
+
+        GET and PATCH, which can be repeated, are retried when the server fails.
+        """
         answer = self._http.request(method, path, **kwargs)
-        for _ in range(_GET_RETRIES if method == "GET" else 0):
+        for _ in range(_RETRIES if method in ("GET", "PATCH") else 0):
             if not answer.is_server_error:
                 break
             time.sleep(_CHECK_SECONDS)
