@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.evals.scorers import Scorer
     from airflow_gemini_batch.evals.scores import ScorerTotals, Scores
     from airflow_gemini_batch.evals.scoring import score
+    from airflow_gemini_batch.evals.statistics.agreement import Agreement, agreement
+    from airflow_gemini_batch.evals.statistics.planning import rows_needed
+    from airflow_gemini_batch.evals.statistics.win_rate import WinRate, win_rate
 
 __all__ = [
+    "Agreement",
     "Contains",
     "ExactMatch",
     "JsonMatch",
@@ -25,14 +29,19 @@ __all__ = [
     "Scorer",
     "ScorerTotals",
     "Scores",
+    "WinRate",
+    "agreement",
     "majority",
     "pass_at_k",
     "pass_k",
+    "rows_needed",
     "score",
+    "win_rate",
 ]
 
 #: Public name -> the module that defines it.
 _HOMES = {
+    "Agreement": "statistics.agreement",
     "Contains": "matching",
     "ExactMatch": "matching",
     "JsonMatch": "matching",
@@ -41,10 +50,14 @@ _HOMES = {
     "Scorer": "scorers",
     "ScorerTotals": "scores",
     "Scores": "scores",
+    "WinRate": "statistics.win_rate",
+    "agreement": "statistics.agreement",
     "majority": "repeats",
     "pass_at_k": "repeats",
     "pass_k": "repeats",
+    "rows_needed": "statistics.planning",
     "score": "scoring",
+    "win_rate": "statistics.win_rate",
 }
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any misspelt name as Any

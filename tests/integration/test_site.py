@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import airflow_gemini_batch
+from airflow_gemini_batch import evals
 
 pytest.importorskip("mkdocs", reason="needs the extra docs")
 
@@ -41,7 +42,7 @@ def test_every_public_name_is_in_the_reference_once(site: Path) -> None:
     page = (site / "reference.html").read_text(encoding="utf-8")
     documented = re.findall(r'<h3 id="[\w.]*\.(\w+)" class="doc', page)
 
-    assert sorted(documented) == sorted(airflow_gemini_batch.__all__)
+    assert sorted(documented) == sorted([*airflow_gemini_batch.__all__, *evals.__all__])
 
 
 def test_files_of_the_repository_that_are_linked_are_pages(site: Path) -> None:

@@ -104,7 +104,7 @@ def test_the_ground_floor_runs_without_airflow(floor: str) -> None:
     ["airflow_gemini_batch", "airflow_gemini_batch.cli", "airflow_gemini_batch.evals", "airflow_gemini_batch.provider_info"],
 )
 def test_the_doorstep_is_light(module: str) -> None:
-    heavy = ("airflow", "google.genai", "pandas", "pyarrow", "starlette")
+    heavy = ("airflow", "google.genai", "pandas", "pyarrow", "scipy", "starlette")
     code = f"import sys, {module}; sys.exit(', '.join(m for m in {heavy!r} if m in sys.modules) or None)"
 
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -133,6 +133,7 @@ def test_everything_imported_is_declared() -> None:
     # aiohttp is the extra "http": imported where a row names a file of a web host.
     # opentelemetry-api comes with Airflow, and nothing is missing without it.
     # genai-prices is the extra "costs": imported where a run is built.
+    # scipy is the extra "evals": imported where runs are compared.
     implied = {
         "aiohttp",
         "genai-prices",
@@ -140,6 +141,7 @@ def test_everything_imported_is_declared() -> None:
         "apache-airflow-core",
         "apache-airflow-task-sdk",
         "numpy",
+        "scipy",
         "sqlalchemy",
         "httpx2",
         "typing-extensions",
