@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from airflow_gemini_batch.emulator.clock import timestamp_us
@@ -29,8 +28,6 @@ from airflow_gemini_batch.emulator.store import Store
 _FILE_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 MAX_ID_LENGTH = 40
 MAX_DISPLAY_NAME = 512
-
-_DOWNLOAD_BLOCK = 1 << 20
 
 #: Above the number of every file: the cursor at which a listing begins.
 _FIRST_CURSOR = 2**62
@@ -220,17 +217,13 @@ class FilesApi:
     def _media(self, file: File) -> Response:
         if file.source != "GENERATED":
             raise refusals.file_not_downloadable(file.id)
-        return StreamingResponse(
-            _blocks(self._files.path(file)),
-            media_type=file.mime_type,
-            headers={"Content-Length": str(file.size)},
-        )
+        return _Media(self._files.path(file), media_type=file.mime_type)
 
 
-async def _blocks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as content:
-        while block := await asyncio.to_thread(content.read, _DOWNLOAD_BLOCK):
-            yield block
+class _Media(FileResponse):
+    """A file's bytes, or the range of them that is asked for."""
+
+    chunk_size = 1 << 20
 
 
 def valid_file_id(file_id: str) -> bool:

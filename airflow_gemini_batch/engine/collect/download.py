@@ -19,6 +19,7 @@ from airflow_gemini_batch.engine.collect.land import Ending, land
 from airflow_gemini_batch.engine.collect.output_check import doubt
 from airflow_gemini_batch.engine.errors import CorruptRunError, NotFoundError, OutcomeUnknownError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
+from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, time_of
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.reasons import Reason, is_retryable
@@ -173,15 +174,18 @@ def fetch_output(
     Raises OutcomeUnknownError when something else arrives, a login page for example; nothing is kept of it.
     """
     assert job.output_file is not None
-    size = _size(client, job.output_file)
+    described = _described(client, job.output_file)
+    size = None if described is None else described.size
     if target.exists() and size in (None, target.size()):
         return
     expected = _answers_expected(job, 0) if expected is None else expected
+    arrived: str | None = None
     for last in (False, True):
         try:
             with target.receiving() as path:
-                client.download(job.output_file, path)
+                before, arrived = arrived, client.download(job.output_file, path)
                 _require_output(path, job.output_file, size=size, expected=expected, keys=keys)
+                _require_digest(described, arrived, before)
                 log.info("Downloaded %s: %.1f MB.", job.output_file, path.stat().st_size / 1e6)
             return
         except RefusedError as error:
@@ -197,6 +201,19 @@ def fetch_output(
 def _require_output(body: Path, what: str, *, size: int | None, expected: int, keys: Collection[str] | None) -> None:
     if (why := doubt(body, size=size, expected=expected, keys=keys)) is not None:
         raise OutcomeUnknownError(f"{what} {why}. Nothing of it was kept, and nothing is resubmitted because of it.")
+
+
+def _require_digest(described: RemoteFile | None, arrived: str, before: str | None) -> None:
+    """Compare what arrived with the digest that the service states. Two equal downloads are believed rather than that digest.
+
+    :param before: the digest of an earlier download.
+    """
+    if described is None or described.sha256 in (None, arrived):
+        return
+    what = f"{described.name} arrived with sha256 {arrived}, but the service says {described.sha256}."
+    if arrived != before:
+        raise OutcomeUnknownError(what)
+    log.warning("%s It arrived twice like this, so it is kept.", what)
 
 
 def _answers_expected(job: Job, requests: int) -> int:
@@ -270,13 +287,12 @@ def delete_input(client: GeminiClient, input_file: str) -> None:
         log.warning("%s It will expire by itself, 48 hours after its upload.", error)
 
 
-def _size(client: GeminiClient, name: str) -> int | None:
-    """Bytes, or None: the service has refused to describe its own output files for a while (their ids are too long for it)."""
+def _described(client: GeminiClient, name: str) -> RemoteFile | None:
+    """None where the service does not say: it has refused to describe its own output files, whose ids are too long for it."""
     try:
-        file = client.get_file(name)
+        return client.get_file(name)
     except RefusedError:
         return None
-    return file.size if file is not None else None
 
 
 def unnamed_output(job: Job) -> NotFoundError:

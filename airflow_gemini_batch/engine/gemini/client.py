@@ -8,7 +8,6 @@ done it (``OutcomeUnknownError``); and the API key leaves this module only in th
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import math
 import os
@@ -19,7 +18,6 @@ from typing import Any, BinaryIO, TypeVar
 
 from google import genai
 from google.genai import types
-from google.genai.files import Files
 
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
@@ -37,7 +35,8 @@ from airflow_gemini_batch.engine.gemini.page_tokens import PageTokens
 from airflow_gemini_batch.engine.gemini.quiet import quiet_libraries
 from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.gemini.sdk import expected_warnings
-from airflow_gemini_batch.engine.gemini.transport import Captured, captured, fetch_to, hooked_client, mask_keys, translated
+from airflow_gemini_batch.engine.gemini.transfers import Download, Upload, Wire
+from airflow_gemini_batch.engine.gemini.transport import Captured, captured, hooked_client, mask_keys, translated
 from airflow_gemini_batch.engine.json.lenient import as_list
 from airflow_gemini_batch.engine.printable import masked_bytes, remember_key
 
@@ -62,9 +61,6 @@ _NO_RETRIES = types.HttpRetryOptions(attempts=1)
 
 #: What is repeated on transfers, for which the SDK has no retries.
 _TRANSIENT = (OutcomeUnknownError, UnreachableError)
-
-#: google-genai before 2.28 reads a download into memory, whole.
-_STREAMS_DOWNLOADS = "destination" in inspect.signature(Files.download).parameters
 
 #: The SDK's default base URL.
 GOOGLE = "https://generativelanguage.googleapis.com"
@@ -130,6 +126,7 @@ class GeminiClient:
         quiet_libraries()
         self.endpoint = endpoint
         self._http = hooked_client(endpoint.url(), on_answer)
+        self._wire = Wire(self._http, endpoint.url(), endpoint.api_version, endpoint.key(), endpoint.request_timeout)
         self._sdk = genai.Client(
             api_key=endpoint.key(), vertexai=False, http_options=endpoint.http_options(httpx_client=self._http)
         )
@@ -260,24 +257,14 @@ class GeminiClient:
             return
 
     def upload(self, file: BinaryIO, *, name: str | None, display_name: str, mime_type: str = _JSONL) -> RemoteFile:
-        """Send one file from its beginning. A dropped connection starts it again: the SDK cannot resume.
+        """Send one file. A dropped connection is continued where it broke.
 
+        :param file: seekable; sent from its beginning to its end.
         :param name: ``files/<at most 40 of a-z, 0-9, ->``; None lets the service choose.
         Raises RefusedError with code 409 when the name is taken; QuotaError when the storage is full.
         """
-
-        def send() -> RemoteFile:
-            file.seek(0)
-            # A new config each time: the SDK writes its own headers into it.
-            config = types.UploadFileConfig(name=name, display_name=display_name, mime_type=mime_type)
-            with translated(f"upload {display_name}"), captured() as raw:
-                try:
-                    return RemoteFile.of(self._sdk.files.upload(file=file, config=config))  # type: ignore[arg-type]
-                except KeyError:
-                    raw.raise_refusal()  # a name that is taken has been refused with 200, and with the error as the body
-                    raise
-
-        return RETRIES.repeat(send, over=_TRANSIENT)
+        upload = Upload(self._wire, file, name=name, display_name=display_name, mime_type=mime_type)
+        return RETRIES.resume(upload.proceed, progress=lambda: upload.received, over=_TRANSIENT)
 
     def get_file(self, name: str) -> RemoteFile | None:
         """What the service knows of a file; None when it has no such file, or none for this key: it says 403 for both."""
@@ -315,20 +302,16 @@ class GeminiClient:
             if error.code not in (403, 404) or self.get_file(name) is not None:
                 raise
 
-    def download(self, name: str, path: Path) -> None:
-        """Stream a generated file to a local path. A broken transfer starts again; what is there after an error is not whole."""
+    def download(self, name: str, path: Path) -> str:
+        """Stream a generated file to a local path, and return the sha256 (hex) of what arrived.
 
-        def fetch() -> None:
-            with translated(f"download {name}"):
-                if _STREAMS_DOWNLOADS:
-                    self._sdk.files.download(file=name, destination=path)
-                else:
-                    endpoint = self.endpoint
-                    url = f"{endpoint.url().rstrip('/')}/{endpoint.api_version}/{name}:download?alt=media"
-                    fetch_to(path, url, http=self._http, api_key=endpoint.key(), timeout=endpoint.request_timeout)
-
-        RETRIES.repeat(fetch, over=_TRANSIENT)
+        A broken transfer is continued where it broke; what is there after an error is not whole. API keys in the file are
+        masked afterwards.
+        """
+        download = Download(self._wire, name, path)
+        RETRIES.resume(download.proceed, progress=lambda: download.received, over=_TRANSIENT)
         mask_keys(path)
+        return download.sha256
 
     def _page_of_files(self, token: str | None) -> tuple[list[RemoteFile], str | None]:
         with translated("list files"):

@@ -39,6 +39,10 @@ class _Headers:
         return self.received > 0 and time.monotonic() >= self.until
 
 
+#: A body is read in pieces of up to so many bytes: those of 64 KiB, which the HTTP libraries ask for, cost a large download half
+#: of its time.
+_PIECE_BYTES = 1048576
+
 #: Those that this thread is reading.
 _reading: ContextVar[_Headers | None] = ContextVar("airflow_gemini_batch_reading_headers", default=None)
 
@@ -77,26 +81,35 @@ def limit_body(stream_type: type, response: Any) -> None:
     :param stream_type: the HTTP library's own base class of the streams of bodies.
     """
     patience = _patience(response.request)
-    if patience is None:
-        return
-    seconds, body = patience, response.stream
+    if patience is not None:
+        what = f"{response.request.method} {printable(response.request.url.path)}"
+        response.stream = _limited(stream_type)(response.stream, patience, what)
+
+
+@functools.cache
+def _limited(stream_type: type) -> type:
+    """The class of bodies that are read in limited time. One for all answers: a class of its own for each one would keep it,
+    and what was sent with its request, until the next collection of garbage."""
 
     class Limited(stream_type):  # type: ignore[misc] # each HTTP library wants its own base class
+        def __init__(self, body: Any, seconds: float, what: str) -> None:
+            self._body, self._seconds, self._what = body, seconds, what
+
         def __iter__(self) -> Iterator[bytes]:
             begin, received = time.monotonic(), 0
-            for block in body:
+            for block in self._body:
                 received += len(block)
-                if time.monotonic() - begin > seconds + received / _SLOWEST:
+                if time.monotonic() - begin > self._seconds + received / _SLOWEST:
                     raise OutcomeUnknownError(
-                        f"The answer to {response.request.method} {printable(response.request.url.path)} comes too slowly: "
+                        f"The answer to {self._what} comes too slowly: "
                         f"{received:,} bytes in {time.monotonic() - begin:.0f} s. It was cut off."
                     )
                 yield block
 
         def close(self) -> None:
-            body.close()
+            self._body.close()
 
-    response.stream = Limited()
+    return Limited
 
 
 def _patience(request: Any) -> float | None:
@@ -106,10 +119,10 @@ def _patience(request: Any) -> float | None:
 
 
 def _read(read: Callable[..., bytes], max_bytes: int, timeout: float | None = None) -> bytes:
-    """Read from a connection, but not beyond the time for headers, if some are being read."""
+    """Read from a connection, but not beyond the time for headers, if some are being read; and bodies in large pieces."""
     headers = _reading.get()
     if headers is None:
-        return read(max_bytes, timeout=timeout)
+        return read(max(max_bytes, _PIECE_BYTES), timeout=timeout)
     left = headers.until - time.monotonic()
     if left <= 0:
         raise TimeoutError("the headers of the answer have not ended in time")

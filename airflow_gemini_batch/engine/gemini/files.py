@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from airflow_gemini_batch.engine.gemini.jobs import time_of
 
 if TYPE_CHECKING:
     from google.genai import types
@@ -39,16 +41,23 @@ class RemoteFile:
     @classmethod
     def of(cls, file: types.File) -> RemoteFile:
         """From the SDK's type."""
+        return cls.parse(file.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    @classmethod
+    def parse(cls, resource: dict[str, Any]) -> RemoteFile:
+        """From the service's JSON. What is not as documented counts as not given."""
+        text = {name: value for name, value in resource.items() if isinstance(value, str)}
+        state, size = text.get("state", "STATE_UNSPECIFIED"), str(resource.get("sizeBytes"))
         return cls(
-            name=file.name or "",
-            size=file.size_bytes,
-            sha256=_hex_digest(file.sha256_hash),
-            is_usable=file.state is None or file.state.name in ("ACTIVE", "STATE_UNSPECIFIED"),
-            is_processing=file.state is not None and file.state.name == "PROCESSING",
-            is_output=file.source is not None and file.source.name == "GENERATED",
-            display_name=file.display_name or "",
-            create_time=file.create_time,
-            expires=file.expiration_time,
+            name=text.get("name", ""),
+            size=int(size) if size.isdecimal() and len(size) < 20 else None,
+            sha256=_hex_digest(text.get("sha256Hash")),
+            is_usable=state in ("ACTIVE", "STATE_UNSPECIFIED"),
+            is_processing=state == "PROCESSING",
+            is_output=text.get("source") == "GENERATED",
+            display_name=text.get("displayName", ""),
+            create_time=time_of(text.get("createTime", "")),
+            expires=time_of(text.get("expirationTime", "")),
         )
 
 

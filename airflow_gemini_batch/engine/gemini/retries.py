@@ -14,6 +14,9 @@ from google.genai import types
 
 from airflow_gemini_batch.engine.errors import DroppedError, ServiceError
 
+#: So many bytes in a few attempts are progress: less from a connection that breaks again and again would take for ever.
+_WORTHWHILE_BYTES = 256 * 1024
+
 _T = TypeVar("_T")
 
 
@@ -49,3 +52,16 @@ class Retries:
             reraise=True,
         )
         return attempts(call)
+
+    def resume(self, call: Callable[[], _T], *, progress: Callable[[], int], over: tuple[type[ServiceError], ...]) -> _T:
+        """As ``repeat``, for a transfer that continues where it broke: as long as it comes further, it gets new attempts.
+
+        :param progress: the bytes that have arrived.
+        """
+        while True:
+            before = progress()
+            try:
+                return self.repeat(call, over=over)
+            except over:
+                if progress() - before < _WORTHWHILE_BYTES:
+                    raise

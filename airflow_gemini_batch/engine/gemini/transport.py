@@ -1,8 +1,7 @@
 """Below the SDK's types: the raw JSON of an answer, and the meaning of a failure.
 
 The SDK's types drop fields that the engine needs and reject some answers of the service outright. An event hook on the HTTP
-client that the SDK is given keeps the body of batch calls and uploads; downloads are never touched, they would be read into
-memory.
+client that the SDK is given keeps the body of batch calls; downloads are never touched, they would be read into memory.
 """
 
 from __future__ import annotations
@@ -35,14 +34,11 @@ from airflow_gemini_batch.engine.gemini.deadlines import limit_body, limit_heade
 from airflow_gemini_batch.engine.gemini.origins import Origin, keep_to
 from airflow_gemini_batch.engine.gemini.quotas import likely_limit
 from airflow_gemini_batch.engine.gemini.sdk import http_library
-from airflow_gemini_batch.engine.json.lenient import as_code, as_dict, read_any
+from airflow_gemini_batch.engine.json.lenient import read_any
 from airflow_gemini_batch.engine.printable import keys_in_files, printable
 
-#: The answers that are kept: of batch calls, and of uploads, which may hold a refusal. Both are of a size for memory.
-_KEPT_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch|/upload/")
-
-#: Bytes of a download that are written to the local file at a time.
-_BLOCK_BYTES = 1024 * 1024
+#: The answers that are kept: of batch calls, which are of a size for memory.
+_KEPT_PATHS = re.compile(r"/batches(/|$|\?)|:(async)?[bB]atch")
 
 #: Characters of a service's message that are shown: a proxy's may be a web page, a refused file's has one line for each line.
 _MESSAGE_CHARACTERS = 2000
@@ -93,12 +89,6 @@ class Captured:
             raise OutcomeUnknownError(f"The service answered with a JSON {type(content).__name__}, expected an object.")
         return content
 
-    def raise_refusal(self) -> None:
-        """Raise the error that a good answer holds in the place of what was asked for, if it does."""
-        error = as_dict(self.json().get("error")) if self.is_good else {}
-        if code := as_code(error.get("code")):
-            raise sdk_errors.APIError(code, {"error": error})
-
 
 _capturing: ContextVar[Captured | None] = ContextVar("airflow_gemini_batch_capturing", default=None)
 
@@ -146,17 +136,6 @@ def _keep(response: Any) -> None:
     box = _capturing.get()
     if box is not None and _KEPT_PATHS.search(response.request.url.path):
         box.keep(response.read(), response.status_code)
-
-
-def fetch_to(path: Path, url: str, *, http: Any, api_key: str, timeout: float) -> None:
-    """Download as newer SDKs do: streamed, over the client that the SDK has been given."""
-    with http.stream("GET", url, headers={"x-goog-api-key": api_key}, timeout=timeout) as response:
-        if response.status_code != 200:
-            response.read()
-            sdk_errors.APIError.raise_for_response(response)
-        with open(path, "wb") as file:
-            for block in response.iter_bytes(_BLOCK_BYTES):
-                file.write(block)
 
 
 @contextlib.contextmanager

@@ -290,7 +290,14 @@ class Submission:
         for last in (False, True):
             try:
                 with outgoing.open() as file:
-                    return self.client.upload(file, name=chosen, display_name=self._display_name(token, shard)).name
+                    sent = self.client.upload(file, name=chosen, display_name=self._display_name(token, shard))
+                if sent.size in (None, size) and sent.sha256 in (None, sha256):
+                    return sent.name
+                self.client.delete_file(sent.name)
+                damage = f"The service received {sent.size} bytes with sha256 {sent.sha256} where {size} with {sha256} were sent."
+                if last:
+                    raise OutcomeUnknownError(f"Could not upload shard {shard.id}. {damage} Something in between changes files.")
+                log.warning("%s Uploading it once more.", damage)
             except RefusedError as error:
                 if self._is_there(name, size, sha256):
                     return name

@@ -127,3 +127,28 @@ def test_a_download_to_a_path_equals_the_download_to_memory(emulator, client, st
     assert content == client.files.download(file=name)
     assert len(content) == client.files.get(name=name).size_bytes
     assert content.count(b"\n") == 5000
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "told", "part"),
+    [
+        ("bytes=10-", 206, "bytes 10-{last}/{size}", slice(10, None)),
+        ("bytes=0-9", 206, "bytes 0-9/{size}", slice(0, 10)),
+        ("bytes=-7", 206, "bytes {tail}-{last}/{size}", slice(-7, None)),
+        ("bytes=99999999-", 416, "bytes */{size}", slice(0, 0)),
+    ],
+)
+def test_a_part_of_an_output_can_be_downloaded(asked, status, told, part, emulator, client, steps, http):
+    job = steps.submit(20)
+    emulator.advance(1000)
+    name = client.batches.get(name=job.name).dest.file_name
+    whole = client.files.download(file=name)
+
+    answer = http.get(f"/v1beta/{name}:download?alt=media", headers={"Range": asked})
+
+    size = len(whole)
+    assert answer.status_code == status
+    told = told.format(last=size - 1, size=size, tail=size - 7)
+    assert answer.headers["content-range"] in (told, told.removeprefix("bytes "))
+    if status == 206:
+        assert answer.content == whole[part]

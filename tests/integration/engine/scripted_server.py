@@ -13,11 +13,12 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What to send; ``body`` None drops the connection without an answer."""
+    """What to send; ``body`` None drops the connection without an answer, ``cut`` after so many bytes of the body."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
 
 
 @dataclass
@@ -52,7 +53,8 @@ def serving(reply: Callable[[str, str], Answer]) -> Iterator[Script]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content[: answer.cut])
+            self.close_connection |= answer.cut is not None
 
         do_GET = do_POST = do_DELETE = do_PATCH = _any
 

@@ -260,23 +260,6 @@ def test_a_digest_is_understood_in_both_of_its_forms(sha256_hash: str) -> None:
     assert file.sha256 == "597b96e5c7d2b0d01acdc80dd0bcd653da099bb26d8106b12d870edadf2837fc"
 
 
-def test_an_upload_that_was_dropped_begins_again_at_the_first_byte() -> None:
-    content, chunks = b"0123456789", []
-
-    def reply(method: str, path: str) -> Answer:
-        if "upload_id" not in path:
-            return Answer(headers={"X-Goog-Upload-URL": f"{script.url}/upload?upload_id=1"})
-        chunks.append(script.seen[-1][3])
-        if len(chunks) == 1:
-            return Answer(body=None)
-        return Answer(body={"file": {"name": "files/abc"}}, headers={"X-Goog-Upload-Status": "final"})
-
-    with serving(reply) as script, client(script.url) as gemini:
-        file = gemini.upload(io.BytesIO(content), name="files/abc", display_name="n")
-
-    assert (file.name, chunks) == ("files/abc", [content, content])
-
-
 def test_the_key_travels_in_the_header_only_and_stays_out_of_every_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")  # would make the SDK another client
     with serving(lambda method, path: Answer(body=FAILED)) as script, client(script.url) as gemini:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -54,14 +56,17 @@ WRONG = {
 }
 
 
-def fetch(bodies: Sequence[bytes], target: Location, stats: JobStats, size: int | None, requests: int = 3) -> None:
+def fetch(
+    bodies: Sequence[bytes], target: Location, stats: JobStats, size: int | None, requests: int = 3, sha256: str | None = None
+) -> None:
     remaining = list(bodies)
+    described = {"name": "files/batch-a"} | ({} if sha256 is None else {"sha256Hash": base64.b64encode(sha256.encode()).decode()})
     job = Job("batches/a", JobState.SUCCEEDED, output_file="files/batch-a", stats=stats)
 
     def reply(method: str, path: str) -> Answer:
         if ":download" in path:
             return Answer(body=remaining.pop(0))
-        return Answer(400, TOO_LONG) if size is None else Answer(body={"name": "files/batch-a", "sizeBytes": str(size)})
+        return Answer(400, TOO_LONG) if size is None else Answer(body={**described, "sizeBytes": str(size)})
 
     with serving(reply) as script, GeminiClient(Endpoint(api_key="k", base_url=script.url)) as client:
         fetch_output(client, job, target, expected=requests, keys=KEYS)
@@ -84,6 +89,34 @@ class TestAWrongBody:
 
         with pytest.raises(OutcomeUnknownError, match="Nothing of it was kept"):
             fetch([wrong, wrong], target, stats, size)
+
+        assert not target.exists()
+
+
+class TestADigestThatDiffers:
+    DIGEST = hashlib.sha256(LINES).hexdigest()
+    CHANGED = LINES.replace(b"candidates", b"candidate5", 1)
+
+    def test_means_another_download(self, tmp_path: Path) -> None:
+        target = locate(str(tmp_path / "responses"))
+
+        fetch([self.CHANGED, LINES], target, JobStats(), len(LINES), sha256=self.DIGEST)
+
+        assert target.read() == LINES
+
+    def test_strands_no_answers_if_the_download_is_the_same_twice(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        target = locate(str(tmp_path / "responses"))
+
+        fetch([LINES, LINES], target, JobStats(), len(LINES), sha256="0" * 64)
+
+        assert target.read() == LINES
+        assert "so it is kept" in caplog.text
+
+    def test_is_an_error_if_each_download_differs(self, tmp_path: Path) -> None:
+        target = locate(str(tmp_path / "responses"))
+
+        with pytest.raises(OutcomeUnknownError, match="the service says"):
+            fetch([self.CHANGED, LINES], target, JobStats(), len(LINES), sha256="0" * 64)
 
         assert not target.exists()
 

@@ -97,6 +97,33 @@ def test_a_create_that_was_lost_on_the_way_is_made_after_looking(
     assert len(creates(emulator)) == 1
 
 
+@pytest.mark.parametrize("told", [{"sizeBytes": "1"}, {"sha256Hash": "0" * 43 + "="}])
+def test_a_file_that_arrived_damaged_is_sent_once_more(
+    told: dict[str, str], submission: Submission, shard: Shard, emulator: Emulator
+) -> None:
+    damaged = {"file": {"name": "files/damaged", "state": "ACTIVE", **told}}
+    emulator.faults.add(
+        HttpFault(do="status", status=200, body=damaged, headers={"X-Goog-Upload-Status": "final"}, path="upload_id=", count=1)
+    )
+
+    record = submission.submit(shard)
+
+    assert record.input_file == input_file_name(token_of(submission.manifest, shard))
+    assert len(creates(emulator)) == 1
+
+
+def test_a_way_that_damages_every_upload_makes_no_job(submission: Submission, shard: Shard, emulator: Emulator) -> None:
+    damaged = {"file": {"name": "files/damaged", "sizeBytes": "1"}}
+    emulator.faults.add(
+        HttpFault(do="status", status=200, body=damaged, headers={"X-Goog-Upload-Status": "final"}, path="upload_id=")
+    )
+
+    with pytest.raises(OutcomeUnknownError, match="Something in between changes files"):
+        submission.submit(shard)
+
+    assert creates(emulator) == []
+
+
 def test_a_service_that_never_answers_a_create_is_not_flooded(submission: Submission, shard: Shard, emulator: Emulator) -> None:
     rule = emulator.faults.add(HttpFault(do="status", status=503, path=CREATE))[0]
     with pytest.raises(OutcomeUnknownError):
