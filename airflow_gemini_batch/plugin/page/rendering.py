@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from airflow_gemini_batch.engine.report import words
 from airflow_gemini_batch.links import base_path, console_url, page_of_dag_run, page_of_task
-from airflow_gemini_batch.plugin.page import words
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 

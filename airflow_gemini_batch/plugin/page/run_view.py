@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from airflow_gemini_batch._locations import locate
+from airflow_gemini_batch.engine.report.asked import ADVICE, asked_of, bounds_of
 from airflow_gemini_batch.engine.report.board import Board, CountsCache, Event, ShardState, read_board
 from airflow_gemini_batch.engine.report.rate import Pace
 from airflow_gemini_batch.engine.report.table_rows import TableRows, first_rows
+from airflow_gemini_batch.engine.report.words import dollars, seconds_between
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, ShardAttempt
 from airflow_gemini_batch.plugin.page.access import Caller, Place
-from airflow_gemini_batch.plugin.page.words import dollars, seconds_between
 
 #: Seconds for which a board serves several requests: a page asks for more than one thing, and several people look at a run.
 _FRESH = 2.0
@@ -40,9 +39,6 @@ _KINDS = {
     "redrive": "resubmissions",
     "cancel": "jobs cancelled",
 }
-
-#: Parts of the config that say the form of the answer.
-_SCHEMAS = ("response_json_schema", "response_schema")
 
 
 class BarPart(NamedTuple):
@@ -155,19 +151,17 @@ class RunView(NamedTuple):
         counts = self.board.reasons
         most = max(counts.values(), default=1) or 1
         ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-        return [ReasonRow(name, rows, round(100 * rows / most, 2), _ADVICE.get(name, "")) for name, rows in ordered]
+        return [ReasonRow(name, rows, round(100 * rows / most, 2), ADVICE.get(name, "")) for name, rows in ordered]
 
     @property
     def estimate(self) -> str:
         """What the whole run may cost, where that was measured when it was built; empty text otherwise."""
-        bounds = [shard.bounds for shard in self.manifest.shards if shard.requests]
-        known = [each for each in bounds if each is not None]
-        if not known or len(known) != len(bounds):
+        bounds = bounds_of(self.manifest)
+        if bounds is None:
             return ""
-        low, highs = sum(each.low for each in known), [each.high for each in known]
-        if None in highs:
-            return f"at least {dollars(low)}"
-        return f"{dollars(low)} to {dollars(sum(high for high in highs if high is not None))}"
+        if bounds.high is None:
+            return f"at least {dollars(bounds.low)}"
+        return f"{dollars(bounds.low)} to {dollars(bounds.high)}"
 
     @property
     def asked(self) -> list[tuple[str, str]]:
@@ -196,22 +190,6 @@ class RunView(NamedTuple):
     @property
     def latest_events(self) -> list[Event]:
         return self.events[: -_EVENTS - 1 : -1]
-
-
-#: What a person can do about dead letters.
-_ADVICE = {
-    "INVALID_INPUT": "No request could be built from the row.",
-    "REQUEST_ERROR": "The service answered the row with an error.",
-    "BLOCKED": "A filter stopped the prompt or the answer.",
-    "TRUNCATED": "Cut at the token limit: raise max_output_tokens.",
-    "EMPTY": "An answer without content.",
-    "INVALID_OUTPUT": "The answer is not in the form that was asked for.",
-    "MALFORMED_LINE": "A line of the output is not JSON.",
-    "MISSING": "The job ended without this row.",
-    "JOB_FAILED": "The job of the row failed.",
-    "JOB_EXPIRED": "The job of the row was not done in time.",
-    "JOB_CANCELLED": "The job was cancelled: a redrive sends the rows again.",
-}
 
 
 def flight_of(shard: ShardState, board: Board) -> Flight:
@@ -276,34 +254,6 @@ def rows_of(view: RunView, reason: str | None) -> TableRows:
 
 def shard_of(view: RunView, name: str) -> ShardState | None:
     return next((shard for shard in view.board.shards if shard.id == name), None)
-
-
-def asked_of(asked: dict[str, Any]) -> list[tuple[str, str]]:
-    """A request spec as pairs of a heading and a text: prompt, system instruction, schema, and all the rest as JSON."""
-    rest = copy.deepcopy(asked)
-    request: dict[str, Any] = rest.get("request") or {}
-    config: dict[str, Any] = request.get("generation_config") or {}
-    system = request.get("system_instruction")
-    found = [("prompt", rest.pop("prompt", None) or "")]
-    if isinstance(system, dict) and set(system) <= {"parts", "role"} and all(set(part) == {"text"} for part in system["parts"]):
-        found.insert(0, ("system instruction", "\n".join(part["text"] for part in request.pop("system_instruction")["parts"])))
-    if not any(part.get("text") != "" for content in request.get("contents", ()) for part in content.get("parts", ())):
-        request.pop("contents", None)  # where the prompt goes in
-    schemas = [config.pop(name) for name in _SCHEMAS if name in config]
-    kept = rest.pop("response_schema", None) or None
-    found += [("schema of the answer", _readable(schema)) for schema in schemas[:1] or [kept] if schema]
-    rest = {name: value for name, value in rest.items() if name != "type" and value not in (None, {}, [], "")}
-    found += [("config", _readable(rest))] if rest and rest != {"request": {"generation_config": {}}} else []
-    return [(heading, text) for heading, text in found if text]
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return str(value)
-    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _bins(events: Sequence[Event], begin: float, end: float, name: str) -> list[Bin]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from airflow_gemini_batch.engine.report import words
+from airflow_gemini_batch.engine.report.asked import asked_of
 from airflow_gemini_batch.engine.report.board import ShardState
-from airflow_gemini_batch.plugin.page import words
-from airflow_gemini_batch.plugin.page.run_view import asked_of
 
 
 @pytest.mark.parametrize(
