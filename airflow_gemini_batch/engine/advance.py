@@ -37,6 +37,7 @@ from airflow_gemini_batch.engine.gemini.job_fetching import Fetched, fetch_jobs
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.gemini.quotas import likely_limit_of_run
 from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.report.summary_page import write_summary_page
 from airflow_gemini_batch.engine.run.cancellation import cancel_job
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed
@@ -86,7 +87,7 @@ def advance(
         if waiting.done < waiting.shards:
             return waiting
     try:
-        return finish_run(run, max_dead_letter_ratio=options.max_dead_letter_ratio)
+        return finish_run(run, max_dead_letter_ratio=options.max_dead_letter_ratio, draw=write_summary_page)
     except BalanceError as error:
         raise UnsettledError(f"{error} If another try of this task is running, run the same again when it has ended.") from error
 

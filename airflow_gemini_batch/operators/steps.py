@@ -291,9 +291,11 @@ class GeminiBatchFinishOperator(HasLineage, GeminiOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch.engine.finish.summary import finish_run
+        from airflow_gemini_batch.engine.report.summary_page import write_summary_page
 
         with self.one_pass(context):
-            summary = finish_run(self.run_here, max_dead_letter_ratio=self.options.max_dead_letter_ratio).as_dict()
+            ratio = self.options.max_dead_letter_ratio
+            summary = finish_run(self.run_here, max_dead_letter_ratio=ratio, draw=write_summary_page).as_dict()
         announce(context, self.outlets, summary, self.run_here)
         return summary
 

@@ -21,6 +21,7 @@ def discard_run(run: Run, client: GeminiClient | None) -> None:
             log.warning("%s Jobs of the replaced run may continue and be billed.", error)
     # The manifest is deleted last: while it exists, a crash in between leaves something that is still recognised as a run.
     run.summary_file.delete()
+    run.summary_page.delete()
     for folder in ("results", "results_media", "dead_letter", "_run"):
         (run.destination / folder).delete()
 

@@ -88,7 +88,11 @@ def _summaries(folder: Location, depth: int) -> Iterator[tuple[Run, Summary | No
         yield (run := Run(folder)), _summary_of(run)
     if depth > 0:
         for child in children:
-            if child.name not in _OF_A_RUN and not child.name.startswith(("_", ".")) and not child.name.endswith(".json"):
+            if (
+                child.name not in _OF_A_RUN
+                and not child.name.startswith(("_", "."))
+                and not child.name.endswith((".html", ".json"))
+            ):
                 yield from _summaries(child, depth - 1)
 
 

@@ -280,6 +280,7 @@ def _carry_out(
         if snapshot.redrive(shard.id) is None:
             ledger.record_redrive(shard.id, ())
     run.summary_file.delete()
+    run.summary_page.delete()
     for shard, decided, resubmitted in written:
         ledger.record_redrive(shard.id, (*decided, resubmitted), repair=True)
     snapshot.forget()

@@ -8,7 +8,7 @@ import logging
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -102,6 +102,10 @@ class Summary(msgspec.Struct, frozen=True):
         return plain
 
 
+#: Draws a finished run for people. It is called before the summary is written, which ends the run, and may fail.
+Draw = Callable[[Run, Manifest, Summary], object]
+
+
 def summary_of(run: Run) -> Summary | None:
     """The summary of a finished run, or None. A torn summary counts as absent, because it can be rewritten from the run."""
     try:
@@ -111,12 +115,13 @@ def summary_of(run: Run) -> Summary | None:
         return None
 
 
-def finish_run(run: Run, *, max_dead_letter_ratio: float | None = None) -> Summary:
+def finish_run(run: Run, *, max_dead_letter_ratio: float | None = None, draw: Draw | None = None) -> Summary:
     """Check that the run's tables balance, and write its summary. A finished run is believed if its parts are
     still there with the rows that the summary counts; otherwise they are rewritten from ``_run/``.
 
     :param max_dead_letter_ratio: highest accepted share of rows in ``dead_letter``, from 0 to 1. Default (None): a run fails if
         requests were made and none of them has a result. 1 accepts that too.
+    :param draw: draws the page beside the summary, whenever the summary is written. Default (None): there is no page.
 
     Raises BalanceError when a shard has not been collected or the tables do not hold every key exactly once, DestinationError
     when the destination holds no run, CorruptRunError for a file that cannot be read or rewritten, and, after everything has been
@@ -124,15 +129,15 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float | None = None) -> Summa
     """
     summary = summary_of(run)
     if summary is None:
-        summary = _finish(run, run.built())
+        summary = _finish(run, run.built(), draw)
     else:
         _prune_finished(run)
-        summary = _undamaged(run, summary)
+        summary = _undamaged(run, summary, draw)
     _check_ratio(run, summary, max_dead_letter_ratio)
     return summary
 
 
-def _finish(run: Run, manifest: Manifest) -> Summary:
+def _finish(run: Run, manifest: Manifest, draw: Draw | None) -> Summary:
     ledger, snapshot = Ledger(run), Snapshot(run, manifest)
     shards = snapshot.shards()
     counts = _require_landed(run, {shard.id: _landed(run, ledger, shard) for shard in shards})
@@ -143,6 +148,8 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
     write_index(run, manifest, run.index_file, finished_at=summary.finished_at)
     if manifest.sample is not None:
         write_usages(run, shards)
+    if draw is not None:
+        _draw(run, manifest, summary, draw)
     run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     log.info(
         "Finished %s: %d rows, %d results, %d dead letters, %s%s.",
@@ -174,6 +181,17 @@ def _finish(run: Run, manifest: Manifest) -> Summary:
     return summary
 
 
+def _draw(run: Run, manifest: Manifest, summary: Summary, draw: Draw) -> None:
+    """Draw the page, if it can be drawn: whatever goes wrong with it, the run is finished."""
+    try:
+        draw(run, manifest, summary)
+    except Exception as error:
+        log.warning(
+            "%s was not drawn (%s: %s). The run is finished without it; gemini-batch report %s draws it.",
+            run.summary_page, type(error).__name__, error, shlex.quote(run.destination.uri), exc_info=True,
+        )  # fmt: skip
+
+
 def _check_ratio(run: Run, summary: Summary, allowed: float | None) -> None:
     ratio = summary.dead_letter / summary.rows if summary.rows else 0.0
     if allowed is None:
@@ -197,7 +215,7 @@ def _reasons(summary: Summary) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]))
 
 
-def _undamaged(run: Run, summary: Summary) -> Summary:
+def _undamaged(run: Run, summary: Summary, draw: Draw | None) -> Summary:
     """The summary of a finished run whose tables are whole; otherwise they are rewritten from ``_run/`` first."""
     damage = find_damage(run, results=summary.results, dead_letter=summary.dead_letter)
     if damage is None:
@@ -209,7 +227,7 @@ def _undamaged(run: Run, summary: Summary) -> Summary:
             "is absent. Restore the tables from a copy."
         )
     log.warning("%s was finished and has changed since: %s It is checked again.", run.destination, damage)
-    return _finish(run, manifest)
+    return _finish(run, manifest, draw)
 
 
 def _prune_finished(run: Run) -> None:

@@ -45,12 +45,9 @@ def asked_of(asked: dict[str, Any]) -> list[tuple[str, str]]:
     config: dict[str, Any] = request.get("generation_config") or {}
     system = request.get("system_instruction")
     found = [("prompt", rest.pop("prompt", None) or "")]
-    if (
-        isinstance(system, dict)
-        and {"parts"} <= set(system) <= {"parts", "role"}
-        and all(set(part) == {"text"} for part in system["parts"])
-    ):
-        found.insert(0, ("system instruction", "\n".join(part["text"] for part in request.pop("system_instruction")["parts"])))
+    if isinstance(system, dict) and _is_text(system):
+        request.pop("system_instruction")
+        found.insert(0, ("system instruction", "\n".join(part["text"] for part in system["parts"])))
     if not any(part.get("text") != "" for content in request.get("contents", ()) for part in content.get("parts", ())):
         request.pop("contents", None)  # where the prompt goes in
     schemas = [config.pop(name) for name in _SCHEMAS if name in config]
@@ -59,6 +56,11 @@ def asked_of(asked: dict[str, Any]) -> list[tuple[str, str]]:
     rest = {name: value for name, value in rest.items() if name != "type" and value not in (None, {}, [], "")}
     found += [("config", _readable(rest))] if rest and rest != {"request": {"generation_config": {}}} else []
     return [(heading, text) for heading, text in found if text]
+
+
+def _is_text(content: dict[str, Any]) -> bool:
+    """Whether a content is made of texts alone."""
+    return {"parts"} <= set(content) <= {"parts", "role"} and all(set(part) == {"text"} for part in content["parts"])
 
 
 def _readable(value: Any) -> str:

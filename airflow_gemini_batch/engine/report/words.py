@@ -62,6 +62,19 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
+def amount(value: float) -> str:
+    """``850``, ``12,000``, ``1.5 M``: where there is little room."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+def counted(value: int, noun: str) -> str:
+    """``1 job``, ``2,000 jobs``"""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
 class PromptPart(NamedTuple):
     """A part of a prompt."""
 

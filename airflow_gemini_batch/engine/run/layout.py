@@ -6,6 +6,7 @@
       results/part-reused-00000-0.parquet    the rows that earlier runs have answered
       dead_letter/part-00000-0.parquet
       results_media/part-00000-0/        media made by the model, where they are kept as files
+      summary.html                       the finished run on one page, for people
       summary.json                       written last: its presence means finished
       _run/                              table readers skip names that begin with an underscore
         manifest.json                    what was asked; its presence means built
@@ -200,6 +201,11 @@ class Run:
     @property
     def summary_file(self) -> Location:
         return self.destination / "summary.json"
+
+    @property
+    def summary_page(self) -> Location:
+        """The same for people (see ``report.summary_page``)."""
+        return self.destination / "summary.html"
 
     @property
     def ledger_folder(self) -> Location:
