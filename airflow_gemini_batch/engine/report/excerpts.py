@@ -30,14 +30,15 @@ def excerpt(text: str, room: int) -> str:
 
 def text_block(text: str, room: int) -> str:
     """The same with its lines and tabs."""
-    return _cut(text.replace("\r\n", "\n"), room, _printable_lines)
+    return _cut(text.replace("\r\n", "\n"), room, printable_lines)
 
 
 def bytes_in_html(text: str) -> int:
     return sum(map(_bytes_of, text))
 
 
-def _printable_lines(text: str) -> str:
+def printable_lines(text: str) -> str:
+    """The text without what acts on a terminal or a page, except lines and tabs."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from airflow_gemini_batch.engine.finish.summary import JobSummary
 from airflow_gemini_batch.engine.gemini.jobs import time_of
 from airflow_gemini_batch.engine.report.histograms import ROUND_NUMBERS, Bars, Histogram
-from airflow_gemini_batch.engine.report.words import amount, counted, dollars, duration, number
+from airflow_gemini_batch.engine.report.words import amount, counted, dollars, duration
 
 #: Pixels of the bars of a plot, and of the room above them for words.
 BARS_HEIGHT = 110
@@ -106,7 +106,7 @@ class Amount(NamedTuple):
 def plot_of(histogram: Histogram, *, unit: str, is_seconds: bool = False) -> Plot | None:
     """A distribution; None where nothing was counted.
 
-    :param unit: what one value belongs to, in the plural: rows, jobs.
+    :param unit: what one value belongs to, in the singular: row, job.
     :param is_seconds: whether values are seconds.
     """
     bars = histogram.bars(_ROUND_SECONDS if is_seconds else ROUND_NUMBERS)
@@ -119,13 +119,13 @@ def plot_of(histogram: Histogram, *, unit: str, is_seconds: bool = False) -> Plo
     for index, count in enumerate(bars.counts):
         low, high = bars.edges[index], bars.edges[index + 1]
         between = said(low) if high - low <= 1 and not is_seconds else f"{said(low)} to {said(high)}"
-        rects.append(_bar(index * width, width, count, most, f"{between}: {number(count)} {unit}"))
+        rects.append(_bar(index * width, width, count, most, f"{between}: {counted(count, unit)}"))
     if bars.above:
-        above = f"above {said(bars.edges[-1])}: {number(bars.above)} {unit}"
+        above = f"above {said(bars.edges[-1])}: {counted(bars.above, unit)}"
         rects.append(_bar(100.0 - _ABOVE / 2, _ABOVE / 2, bars.above, most, above, "above"))
     middle, high = histogram.quantile(0.5), histogram.quantile(0.95)
     least, most_of_all = said(histogram.low or 0), said(histogram.high or 0)
-    words = f"{number(histogram.count)} {unit}: median {said(middle)}, 95 % up to {said(high)}, all from {least} to {most_of_all}"
+    words = f"{counted(histogram.count, unit)}: median {said(middle)}, 95 % up to {said(high)}, all from {least} to {most_of_all}"
     marks = tuple(Tick(_place(bars, value, width), text) for value, text in ((middle, "median"), (high, "95 %")))
     return Plot(tuple(rects), _ticks(bars, width, said), _apart(marks) if len(rects) > 1 else (), words)
 
@@ -220,7 +220,7 @@ def _activity(times: Sequence[tuple[float, float]], first: float, whole: float) 
                 _TOP + BARS_HEIGHT - height,
                 width,
                 height,
-                f"{number(count)} jobs at work",
+                f"{counted(count, 'job')} at work",
                 "flight",
             )
         )

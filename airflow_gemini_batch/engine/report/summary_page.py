@@ -15,12 +15,13 @@ import functools
 import hashlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_gemini_batch import __version__
 from airflow_gemini_batch.engine.errors import DestinationError
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.report import words
+from airflow_gemini_batch.engine.report.excerpts import printable_lines
 from airflow_gemini_batch.engine.report.summary_view import SummaryView, read_summary_view
 from airflow_gemini_batch.engine.run.layout import Manifest, Run
 
@@ -82,6 +83,11 @@ def _render(view: SummaryView) -> bytes:
     return html.encode()
 
 
+def _harmless(value: Any) -> Any:
+    """What goes into the page, before it is escaped: without what would act on it, wherever it comes from."""
+    return printable_lines(value) if type(value) is str else value
+
+
 @functools.cache
 def _style() -> str:
     return (_TEMPLATES / "summary.css").read_text(encoding="utf-8")
@@ -93,7 +99,12 @@ def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        finalize=_harmless,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
         duration=words.duration,

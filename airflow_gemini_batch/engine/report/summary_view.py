@@ -158,9 +158,9 @@ class SummaryView(NamedTuple):
         """The distributions, with their headings."""
         seconds = job_seconds(self.summary.jobs)
         drawn = (
-            ("Output tokens per result", plot_of(self.tokens.output, unit="results")),
-            ("Prompt tokens per result", plot_of(self.tokens.prompt, unit="results")),
-            ("From the creation of a job to its end", plot_of(seconds, unit="jobs", is_seconds=True)),
+            ("Output tokens per result", plot_of(self.tokens.output, unit="result")),
+            ("Prompt tokens per result", plot_of(self.tokens.prompt, unit="result")),
+            ("From the creation of a job to its end", plot_of(seconds, unit="job", is_seconds=True)),
         )
         return [(heading, plot) for heading, plot in drawn if plot is not None]
 
@@ -233,7 +233,7 @@ class SummaryView(NamedTuple):
         return max(1, round(LETTERS * self.detail))
 
     def _reasons(self) -> list[tuple[str, int]]:
-        return sorted(self.summary.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+        return sorted(((name, rows) for name, rows in self.summary.reasons.items() if rows), key=lambda one: (-one[1], one[0]))
 
     # --- rows and request
 
