@@ -177,7 +177,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "airflow_gemini_batch/py.typed" in names
-    assert {str(file.relative_to(ROOT)) for file in (ROOT / "airflow_gemini_batch").rglob("*.py")} <= set(names)
+    kinds = {".py", ".html", ".css", ".js", ".svg"}
+    files = {file for file in (ROOT / "airflow_gemini_batch").rglob("*") if file.suffix in kinds}
+    assert {str(file.relative_to(ROOT)) for file in files} <= set(names)
     assert {name.split("/")[0] for name in names} == {"airflow_gemini_batch", "airflow_gemini_batch-0.1.0.dist-info"}
 
 
