@@ -19,6 +19,7 @@ from airflow_gemini_batch.plugin.page.access import AuthorisedDep, CallerDep, Pl
 from airflow_gemini_batch.plugin.page.rendering import STATIC_FOLDER, render, section
 from airflow_gemini_batch.plugin.page.run_view import RunView, flight_of, read_run, rows_of, shard_of
 from airflow_gemini_batch.plugin.page.runs_view import Filters, entries_of, read_runs
+from airflow_gemini_batch.plugin.page.summary_file import read_summary_file
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def build_app() -> FastAPI:
     app.get("/runs.json")(runs_json)
     app.get("/run", response_class=HTMLResponse)(run_page)
     app.get("/run.json")(run_json)
+    app.get("/summary", response_class=HTMLResponse)(summary_page)
     app.get("/rows.json")(rows_json)
     app.get("/shard.json")(shard_json)
     return app
@@ -69,7 +71,7 @@ def build_app() -> FastAPI:
 
 async def _refused(request: Request, error: StarletteHTTPException) -> Response:
     """JSON for what the page asks, and a page for what a person opens."""
-    if not request.url.path.endswith(("/run", "/runs")):
+    if not request.url.path.endswith(("/run", "/runs", "/summary")):
         return JSONResponse({"detail": error.detail}, error.status_code)
     title = {401: "Sign in to Airflow first", 403: "You may not see this", 502: "This run cannot be read"}
     html = render("error.html", title=title.get(error.status_code, "Nothing here"), detail=error.detail)
@@ -79,7 +81,7 @@ async def _refused(request: Request, error: StarletteHTTPException) -> Response:
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
     for name, value in _HEADERS.items():
-        response.headers[name] = value
+        response.headers.setdefault(name, value)
     if "/static/" in request.scope["path"] and response.status_code == 200:
         # An address with a version never shows anything else.
         response.headers["Cache-Control"] = "max-age=31536000, immutable" if "v" in request.query_params else "max-age=300"
@@ -125,6 +127,18 @@ def run_json(caller: AuthorisedDep, session: SessionDep, named: NamedDep, have: 
     """
     view = _view(caller, session, named)
     return _news(_RUN_SECTIONS, have, view, live=view.board.state != "finished")
+
+
+def summary_page(caller: AuthorisedDep, session: SessionDep, named: NamedDep) -> HTMLResponse:
+    """The page that the run has written beside its summary."""
+    run = _view(caller, session, named).run
+    with _explained():
+        file = read_summary_file(run)
+    if file is None:
+        raise HTTPException(
+            404, "This run has no summary page yet. It is drawn when the run finishes; gemini-batch report draws it again."
+        )
+    return HTMLResponse(file.content, headers={"Content-Security-Policy": file.policy})
 
 
 def rows_json(caller: AuthorisedDep, session: SessionDep, named: NamedDep, reason: Text = "") -> JSONResponse:

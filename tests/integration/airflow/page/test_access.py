@@ -9,8 +9,8 @@ import pytest
 from tests.integration.airflow.page.auth_manager import STRANGER
 from tests.integration.airflow.page.conftest import World
 
-ROUTES = ("run", "run.json", "rows.json", "shard.json", "runs", "runs.json")
-OF_A_RUN = ROUTES[:4]
+ROUTES = ("run", "run.json", "rows.json", "shard.json", "summary", "runs", "runs.json")
+OF_A_RUN = ROUTES[:5]
 
 
 @pytest.mark.parametrize("route", ROUTES)
