@@ -30,6 +30,8 @@ COMMANDS = {
     "jobs": ("airflow_gemini_batch.cli.jobs:add_jobs_command", "list, show, cancel and delete batch jobs"),
     "redrive": ("airflow_gemini_batch.cli.redrive:add_redrive_command", "resubmit dead letters of a finished run"),
     "report": ("airflow_gemini_batch.cli.report:add_report_command", "draw the page of a finished run again"),
+    "status": ("airflow_gemini_batch.cli.status:add_status_command", "say where a run stands"),
+    "watch": ("airflow_gemini_batch.cli.watch:add_watch_command", "show runs on a live board until they are finished"),
     "webhooks": ("airflow_gemini_batch.cli.webhooks:add_webhooks_command", "register, list and delete webhooks"),
 }
 

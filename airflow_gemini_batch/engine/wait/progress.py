@@ -105,11 +105,20 @@ class Progress:
         self._states.update((job.name, job.wire_state) for job in seen)
         if not seen and standing is None:
             return lines
-        reading = (standing or standing_of(seen)).with_jobs(seen)
-        if self._is_due(reading, now):
-            lines.append(in_words(reading, rate=self.rate(reading, now)))
-            self._mark(reading, now)
-        return lines
+        line = self.line((standing or standing_of(seen)).with_jobs(seen), now=now)
+        return lines if line is None else [*lines, line]
+
+    def line(self, reading: Reading, *, now: float, rate: float | None = None) -> str | None:
+        """How far the run is, in words; None while nothing is due.
+
+        :param now: seconds since the epoch.
+        :param rate: requests a second. Default: as observed between the lines.
+        """
+        if not self._is_due(reading, now):
+            return None
+        words = in_words(reading, rate=self.rate(reading, now) if rate is None else rate)
+        self._mark(reading, now)
+        return words
 
     def rate(self, reading: Reading, now: float) -> float:
         """Requests a second since the oldest mark; 0 where nothing was done since then."""
