@@ -1,1 +1,1 @@
-"""What a person wants to know of a run: where it stands, and what came out. Reads only; what it draws goes to ``summary.html``."""
+"""What a person wants to know of a run: where it stands, and what came out. Reads a run, and draws ``summary.html``."""
