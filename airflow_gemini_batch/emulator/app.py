@@ -29,15 +29,15 @@ from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.openai.api import OpenAIBatchesApi
 from airflow_gemini_batch.emulator.openai.lines import FORMATS
 from airflow_gemini_batch.emulator.options import Options
-from airflow_gemini_batch.emulator.service import Service
+from airflow_gemini_batch.emulator.service import AnswerFunction, Service
 from airflow_gemini_batch.emulator.webhooks.api import WebhooksApi
 from airflow_gemini_batch.emulator.webhooks.deliveries import DeliverySender, DeliveryStore
 from airflow_gemini_batch.emulator.webhooks.webhook_store import WebhookStore
 
 
-def create_app(state_dir: Path | str, options: Options | None = None) -> Starlette:
+def create_app(state_dir: Path | str, options: Options | None = None, answers: AnswerFunction | None = None) -> Starlette:
     """The emulated service on the folder `state_dir`. Its threads and its database are closed when the ASGI lifespan ends."""
-    service = Service(Path(state_dir), options or Options())
+    service = Service(Path(state_dir), options or Options(), answers)
     files = FileStore(service)
     webhooks = WebhookStore(service)
     deliveries = DeliveryStore(service, webhooks)
@@ -100,7 +100,7 @@ async def _too_deep(request: Request, error: Exception) -> Response:
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
-    """Answers 500 in the service's format. The server logs the error."""
+    """AnswerFunction 500 in the service's format. The server logs the error."""
     return json_response(refusals.internal().body, 500)
 
 

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from airflow_gemini_batch.emulator.app import create_app
 from airflow_gemini_batch.emulator.control.remote import Remote
 from airflow_gemini_batch.emulator.options import ENVIRONMENT_PREFIX, Options
+from airflow_gemini_batch.emulator.service import AnswerFunction
 
 #: Longer than any client's pool keeps an idle connection. If the emulator closed it first, that would look like a fault.
 _KEEP_ALIVE_SECONDS = 3600
@@ -79,10 +80,10 @@ class _Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
 
-def server_for(state_dir: Path | str, options: Options) -> _Server:
+def server_for(state_dir: Path | str, options: Options, answers: AnswerFunction | None = None) -> _Server:
     """A server that has not been started. Raises StateUnusable if another emulator uses the folder."""
     config = uvicorn.Config(
-        create_app(state_dir, options),
+        create_app(state_dir, options, answers),
         http=_TransportProtocol,
         ws="none",
         lifespan="on",
@@ -114,14 +115,25 @@ class Emulator(Remote):
     :param state_dir: folder for files, jobs and settings. Created if missing; a later emulator continues with it.
     :param port: TCP port. Default 0: a free port.
     :param host: address to listen on. Default: loopback only, because the emulator has no access control.
+    :param answers: a function that answers in place of the emulator: from a GenerateContentRequest (a dict, as it was sent) to
+        the text of the answer, or to a value that is written as JSON; None for the emulator's own answer. It is called in
+        another thread, and a job fails in which it raises. Default: none. It is not kept in the state folder.
     :param options: the fields of `Options`, such as `running_seconds=0`.
 
     Attributes and methods are those of `Remote`: `url`, `faults`, `journal()`, `advance()` and so on. Raises StateUnusable if
     another emulator uses the folder, OSError if the port is in use, TypeError for an unknown option.
     """
 
-    def __init__(self, state_dir: Path | str, port: int = 0, host: str = "127.0.0.1", **options: Any) -> None:
-        self._server = server_for(state_dir, Options(**options))
+    def __init__(
+        self,
+        state_dir: Path | str,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        *,
+        answers: AnswerFunction | None = None,
+        **options: Any,
+    ) -> None:
+        self._server = server_for(state_dir, Options(**options), answers)
         self._listener = listen(host, port)
         super().__init__(url_of(self._listener))
         self._thread = threading.Thread(target=self._serve, name="emulator", daemon=True)

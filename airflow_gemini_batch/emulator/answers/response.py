@@ -33,13 +33,14 @@ _URL = re.compile(r"https?://[^\s<>\"'()\[\]{}]+")
 _MAX_PAGES = 20
 
 
-def generate_content(request: Json, model: str, *, answer: str = "") -> Json:
+def generate_content(request: Json, model: str, *, answer: str = "", own: Any = None) -> Json:
     """
     :param answer: tells answers to equal requests apart, as the service does: the id depends on it, and nothing else.
+    :param own: the text to answer with, or a value that is written as JSON. Default (None): one is made of the request.
     """
     parsed = parse_request(request)
     thoughts = _thoughts(parsed)
-    candidates = [_candidate(parsed, index) for index in range(max(1, get_int(parsed.config, "candidateCount") or 1))]
+    candidates = [_candidate(parsed, index, own) for index in range(max(1, get_int(parsed.config, "candidateCount") or 1))]
     if thoughts:
         for candidate in candidates:
             candidate["content"]["parts"].insert(0, {"text": thoughts, "thought": True})
@@ -61,11 +62,11 @@ def token_counts(by_modality: dict[str, int]) -> Json:
     return {"totalTokens": sum(by_modality.values()), "promptTokensDetails": _details(by_modality)}
 
 
-def _candidate(parsed: ParsedRequest, index: int) -> Json:
-    call = _function_call(parsed)
+def _candidate(parsed: ParsedRequest, index: int, own: Any) -> Json:
+    call = _function_call(parsed) if own is None else None
     if call is not None:
         return {"content": {"parts": [{"functionCall": call}], "role": "model"}, "finishReason": "STOP", "index": index}
-    text, reason = _within_limits(_text(parsed, index), parsed.config)
+    text, reason = _within_limits(_text(parsed, index, own), parsed.config)
     parts: list[Json] = _code_parts(parsed)
     if text and parsed.modalities != ("IMAGE",):
         parts.append({"text": text})
@@ -82,7 +83,9 @@ def _candidate(parsed: ParsedRequest, index: int) -> Json:
     return candidate
 
 
-def _text(parsed: ParsedRequest, index: int) -> str:
+def _text(parsed: ParsedRequest, index: int, own: Any) -> str:
+    if own is not None:
+        return own if isinstance(own, str) else json.dumps(own, ensure_ascii=False)
     schema = _schema(parsed.config)
     if schema is None:
         return extract(parsed.prompt, 2 + index)

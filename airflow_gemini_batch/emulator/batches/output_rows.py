@@ -1,4 +1,4 @@
-"""Answers single requests of a job with what the service would write to the output."""
+"""AnswerFunction single requests of a job with what the service would write to the output."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from airflow_gemini_batch.emulator.http import refusals
 from airflow_gemini_batch.emulator.http.refusals import Refusal
 from airflow_gemini_batch.emulator.models.references import References
 from airflow_gemini_batch.emulator.proto_json import Json
+from airflow_gemini_batch.emulator.service import AnswerFunction
 
 #: gRPC code of a row's error, by the status that the same refusal has in an HTTP answer.
 _CODES = {"INVALID_ARGUMENT": 3, "PERMISSION_DENIED": 7, "FAILED_PRECONDITION": 9}
@@ -32,14 +33,15 @@ class OutputRow:
 
 
 class RowAnswerer:
-    """Answers the requests of one job."""
+    """AnswerFunction the requests of one job."""
 
-    def __init__(self, job: Job, references: References, now: int) -> None:
+    def __init__(self, job: Job, references: References, now: int, answers: AnswerFunction) -> None:
         self._job = job
         self._model = job.model
         self._embeds = job.kind in ("embed", "openai-embed")
         self._references = references
         self._now = now
+        self._answers = answers
 
     def answer(self, index: int, row: InputRow) -> OutputRow:
         """`index` is the number of the request in the job, from 0."""
@@ -57,7 +59,7 @@ class RowAnswerer:
         if self._embeds:
             return {"response": embed_content(request, self._model, in_batch=True)}
         try:
-            return {"response": generate_content(request, self._model, answer=answer)}
+            return {"response": generate_content(request, self._model, answer=answer, own=self._answers(request))}
         except SchemaRefused as error:
             return _refused(refusals.invalid_argument(str(error)))
 

@@ -88,7 +88,7 @@ class OutputWriter:
     def _write(self, job: Job) -> None:
         source = self._service.store.content(f"{job.id}.in")
         draft = self._service.store.content(f"{job.id}.draft")
-        answerer = RowAnswerer(job, self._references, self._service.clock.now())
+        answerer = RowAnswerer(job, self._references, self._service.clock.now(), self._service.own_answer)
         most = rows_to_write(job)
         other = self._formats.get(job.kind)
         counts = RowCounts()

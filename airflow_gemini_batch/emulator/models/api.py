@@ -47,7 +47,7 @@ class ModelsApi:
     async def _generate(self, request: Request) -> Response:
         model, body = await self._checked_request(request, "GenerateContentRequest")
         try:
-            return json_response(generate_content(body, model))
+            return json_response(generate_content(body, model, own=self._service.own_answer(body)))
         except SchemaRefused as error:
             raise refusals.invalid_argument(str(error)) from error
 

@@ -22,7 +22,7 @@ def test_the_snippets_run(tmp_path, monkeypatch):
     for snippet in snippets:
         exec(snippet, names)  # noqa: S102
 
-    assert len(snippets) == 3
+    assert len(snippets) == 4
 
 
 def test_every_option_and_every_fault_is_documented():
