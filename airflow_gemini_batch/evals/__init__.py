@@ -10,7 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_gemini_batch.evals.judge import Judge
     from airflow_gemini_batch.evals.matching import Contains, ExactMatch, JsonMatch, NumericClose, Regex
+    from airflow_gemini_batch.evals.pairwise import PairwiseJudge
     from airflow_gemini_batch.evals.repeats import majority, pass_at_k, pass_k
     from airflow_gemini_batch.evals.scorers import Scorer
     from airflow_gemini_batch.evals.scores import ScorerTotals, Scores
@@ -24,7 +26,9 @@ __all__ = [
     "Contains",
     "ExactMatch",
     "JsonMatch",
+    "Judge",
     "NumericClose",
+    "PairwiseJudge",
     "Regex",
     "Scorer",
     "ScorerTotals",
@@ -45,7 +49,9 @@ _HOMES = {
     "Contains": "matching",
     "ExactMatch": "matching",
     "JsonMatch": "matching",
+    "Judge": "judge",
     "NumericClose": "matching",
+    "PairwiseJudge": "pairwise",
     "Regex": "matching",
     "Scorer": "scorers",
     "ScorerTotals": "scores",

@@ -32,8 +32,9 @@ class Labels:
         check_key_column(key, opened.schema)
         self.columns = tuple(name for name in opened.schema.names if name != key and (columns is None or name in columns))
         self._file = tempfile.NamedTemporaryFile(prefix="gemini-batch-labels-")  # noqa: SIM115 - __exit__ closes it
+        self.schema = pa.schema([opened.schema.field(name) for name in self.columns])
         hashes, digest, rows, sizes = array("q"), hashlib.sha256(), 0, [0]
-        schema = pa.schema([pa.field("", pa.string()), *(opened.schema.field(name) for name in self.columns)])
+        schema = pa.schema([pa.field("", pa.string()), *self.schema])
         with pa.ipc.new_file(self._file, schema) as writer:
             for batch in opened.batches([key, *self.columns]):
                 keys = read_keys(key, batch, rows)

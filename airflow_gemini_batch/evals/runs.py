@@ -14,6 +14,7 @@ from airflow_gemini_batch.engine.errors import DestinationError, InputError
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.run import storage
 from airflow_gemini_batch.engine.run.layout import PartName, Run, Table
+from airflow_gemini_batch.engine.run.repeats import wire_keys_of
 from airflow_gemini_batch.engine.run.storage import Location
 
 #: Rows that are read at a time: some megabytes of answers.
@@ -56,8 +57,21 @@ class FinishedRun:
 
     @property
     def repeats(self) -> bool:
-        """Whether rows were asked more than once."""
-        return "repeat" in self.schema().names
+        """Whether rows were asked more than once; a carried column may be called ``repeat`` too."""
+        return self.summary.repeats > 1
+
+    def repeats_in(self, batch: pa.RecordBatch) -> pa.Array:
+        """int32: which repeat each row of a batch is; 0 in a run without repeats."""
+        return repeats_of(batch) if self.repeats else pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
+
+    def rows_in(self, batch: pa.RecordBatch) -> pa.Array:
+        """string: key and repeat of each row of a batch as one text, the key itself in a run without repeats."""
+        return wire_keys_of(batch, self.summary.repeats)
+
+    @property
+    def row_columns(self) -> tuple[str, ...]:
+        """The columns that ``rows_in`` and ``repeats_in`` need."""
+        return ("key", "repeat") if self.repeats else ("key",)
 
 
 def batches_of(part: Location, columns: Sequence[str], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:

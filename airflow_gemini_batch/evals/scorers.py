@@ -75,6 +75,16 @@ class Scorer:
             raise InputError(f"The scorer {self.name!r} needs both worst and best, and they must differ; found {bounds}.")
 
 
+@dataclass(frozen=True)
+class AskingScorer(Scorer):
+    """A scorer that has asked a model: ``fn`` reads one of its answers, a dict.
+
+    :param judge: what is asked.
+    """
+
+    judge: Any = None
+
+
 def as_scorers(given: Any) -> list[Scorer]:
     """One or several scorers, or functions of a row. Raises InputError for two of one name."""
     several = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
@@ -99,7 +109,7 @@ def _as_scorer(given: Any) -> Scorer:
     raise InputError(f"{given!r} is not a scorer; expected ExactMatch(…), another class of scorers, or a function of a row.")
 
 
-def judge(scorer: Scorer, row: Row) -> Judged:
+def score_row(scorer: Scorer, row: Row) -> Judged:
     """The scorer's word on a row; an exception becomes an explained error of this row alone."""
     try:
         return _judged(scorer.fn(row))

@@ -117,6 +117,14 @@ def find_earlier_runs(uris: Sequence[str], needs: Needs, open_uri: Callable[[str
     return sorted(found.values(), key=lambda earlier: earlier.finished_at, reverse=True)
 
 
+def runs_at(place: Location, open_uri: Callable[[str], Location]) -> Iterator[Run]:
+    """The run at a place, or the runs below it, finished or not."""
+    if _is_run(place):
+        yield Run(place, open_uri)
+    else:
+        yield from _runs_below(place, open_uri, _DEPTH)
+
+
 def _is_run(place: Location) -> bool:
     return (place / "summary.json").exists() or (place / "_run" / "manifest.json").exists()
 

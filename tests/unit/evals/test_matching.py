@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.evals import Contains, ExactMatch, JsonMatch, NumericClose, Regex, Scorer
-from airflow_gemini_batch.evals.scorers import Judged, as_scorers, judge
+from airflow_gemini_batch.evals.scorers import Judged, as_scorers, score_row
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(),
@@ -23,7 +23,7 @@ ANYTHING = st.recursive(
 
 
 def said(scorer: Any, **row: Any) -> Judged:
-    return judge(as_scorers(scorer)[0], row)
+    return score_row(as_scorers(scorer)[0], row)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_wrong_scorer_is_refused_when_it_is_made(make: Any, message: str) -> N
 def test_whatever_the_row_holds_each_scorer_says_something_that_can_be_written(expected: Any, text: Any) -> None:
     scorers = [ExactMatch(), Contains(ignore_case=True), NumericClose(), JsonMatch("a[0]"), Regex("a", expected="expected")]
     for scorer in as_scorers(scorers):
-        judged = judge(scorer, {"expected": expected, "text": text})
+        judged = score_row(scorer, {"expected": expected, "text": text})
 
         assert (judged.score is None) == (judged.status != "scored")
         pa.array([judged.explanation], pa.string())
