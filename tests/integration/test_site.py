@@ -17,11 +17,11 @@ import pytest
 
 import airflow_gemini_batch
 from airflow_gemini_batch import evals
+from tests.browser import chromium
 
 pytest.importorskip("mkdocs", reason="needs the extra docs")
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 
 
 def build(folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -78,21 +78,17 @@ def address(site: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
 def test_no_page_asks_another_host_or_is_wider_than_a_phone(address: str, site: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     asked: list[str] = []
     wide: list[str] = []
 
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 390, "height": 844})
         page.on("request", lambda request: asked.append(request.url))
-        for name in ("index", "tutorial", "how-to", "cap-the-cost", "reference", "options", "features", "page"):
+        for name in ("index", "tutorial", "how-to", "cap-the-cost", "reference", "options", "features", "page", "summary"):
             page.goto(f"{address}{name}.html", wait_until="networkidle")
             if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 wide.append(name)
-        browser.close()
 
     assert len(asked) > 8
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []

@@ -21,11 +21,13 @@ _LARGEST = 1 << 53
 
 _BUCKETS = _STEPS * (53 - 7 + 2)
 
-#: Bars of a plot: enough for a shape, wide enough for a finger.
-_MOST_BARS = 40
+#: Bars of a plot: enough for a shape, wide enough for a finger; fewer where there are few values.
+_MOST_BARS, _FEWEST_BARS = 40, 8
 
-#: Steps of an axis that people read easily, for each power of ten.
-ROUND_NUMBERS = (1, 2, 5)
+#: Steps of an axis that people read easily: of numbers, and of times in seconds.
+ROUND_NUMBERS = tuple(float(digit * 10**power) for power in range(16) for digit in (1, 2, 5))
+ROUND_TIMES = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, *(60.0 * minutes for minutes in (1, 2, 5, 10, 15, 30)),
+               *(3600.0 * hours for hours in (1, 2, 3, 6, 12)), *(86400.0 * days for days in ROUND_NUMBERS))  # fmt: skip
 
 #: From this ratio on between a high and a low quantile, bars grow with the values.
 _WIDE = 60
@@ -90,14 +92,14 @@ class Histogram:
         lower = int(_lower_edges()[int(np.argmax(reached))])
         return min(max(lower, self.low), self.high)
 
-    def bars(self, round_numbers: Sequence[float] = ROUND_NUMBERS) -> Bars:
+    def bars(self, steps: Sequence[float] = ROUND_NUMBERS) -> Bars:
         """The distribution in at most 42 bars between round numbers. A few values far above all others are counted apart.
 
-        :param round_numbers: steps between bars, from 1 to below 10, for each power of ten.
+        :param steps: how wide a bar may be, in rising order.
         """
         if self.low is None or self.high is None:
             return Bars((), ())
-        edges, grows = self._edges(self.low, self.high, round_numbers)
+        edges, grows = self._edges(self.low, self.high, steps)
         used = np.flatnonzero(self._counts)
         first, last = int(used[0]), int(used[-1])
         # Within a bucket, values are taken to be spread evenly: buckets need not begin where bars do.
@@ -106,26 +108,26 @@ class Histogram:
         counts = np.diff(np.rint(below)).astype(int)
         return Bars(tuple(edges), tuple(int(count) for count in counts), max(0, self.count - int(counts.sum())), grows)
 
-    def _edges(self, low: int, high: int, round_numbers: Sequence[float]) -> tuple[list[float], bool]:
+    def _edges(self, low: int, high: int, steps: Sequence[float]) -> tuple[list[float], bool]:
         usual = self.quantile(0.995)
-        if high - low < _MOST_BARS:
+        most = min(_MOST_BARS, max(_FEWEST_BARS, round(2 * math.sqrt(self.count))))
+        if high - low < most:
             return [float(edge) for edge in range(low, high + 2)], False
         if usual > _WIDE * max(1, self.quantile(0.05)):
             first = max(1, low)
             doublings = math.log2((high + 1) / first)
-            bars = min(_MOST_BARS, max(8, round(2 * doublings)))
+            bars = min(most, max(_FEWEST_BARS, round(2 * doublings)))
             growing = (first * 2 ** (doublings * bar / bars) for bar in range(1, bars))
             return [float(low), *growing, float(high + 1)], True
         top = high if high <= 1.5 * usual else usual
-        step = _round_up((top - low) / (_MOST_BARS - 1), round_numbers)
+        step = round_up((top - low) / (most - 1), steps)
         start = math.floor(low / step) * step
         return [start + step * bar for bar in range(math.floor((top - start) / step) + 2)], False
 
 
-def _round_up(value: float, round_numbers: Sequence[float]) -> float:
-    """The next round number, at least 1."""
-    power = 10.0 ** math.floor(math.log10(max(1.0, value)))
-    return next((number * power for number in round_numbers if number * power >= value), 10 * power)
+def round_up(value: float, steps: Sequence[float]) -> float:
+    """The smallest of these steps that is not below the value; the largest one, if there is none."""
+    return next((step for step in steps if step >= value), steps[-1])
 
 
 def _bucket_of(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

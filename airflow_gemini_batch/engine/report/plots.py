@@ -6,13 +6,14 @@ Across, everything is in percent of the width, so that a plot fits a phone while
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from airflow_gemini_batch.engine.finish.summary import JobSummary
 from airflow_gemini_batch.engine.gemini.jobs import time_of
-from airflow_gemini_batch.engine.report.histograms import ROUND_NUMBERS, Bars, Histogram
+from airflow_gemini_batch.engine.report.histograms import ROUND_NUMBERS, ROUND_TIMES, Bars, Histogram, round_up
 from airflow_gemini_batch.engine.report.words import amount, counted, dollars, duration
 
 #: Pixels of the bars of a plot, and of the room above them for words.
@@ -22,15 +23,18 @@ _TOP = 18
 #: Of the width, what a bar for values far above all others takes, with the gap before it.
 _ABOVE = 6.0
 
-#: Labels below a plot: more would touch each other on a phone.
+#: Labels below a plot: more would touch each other on a phone. How far apart they are at least, in percent of the width.
 _TICKS = 5
+_APART, _TIMES_APART = 20, 36
 
-#: Columns in which jobs at work are counted, and jobs that have a row of their own.
+#: Columns in which jobs at work are counted.
 _COLUMNS = 120
-MOST_JOBS = 30
 
-#: In seconds and minutes, a clock's numbers are round.
-_ROUND_SECONDS = (1, 2, 3, 6)
+#: Neighbours overlap by so many percent of the width: a screen would leave a gap between some of them.
+_OVERLAP = 0.1
+
+#: Jobs that have a row of their own.
+MOST_JOBS = 30
 
 
 class Rect(NamedTuple):
@@ -109,7 +113,7 @@ def plot_of(histogram: Histogram, *, unit: str, is_seconds: bool = False) -> Plo
     :param unit: what one value belongs to, in the singular: row, job.
     :param is_seconds: whether values are seconds.
     """
-    bars = histogram.bars(_ROUND_SECONDS if is_seconds else ROUND_NUMBERS)
+    bars = histogram.bars(ROUND_TIMES if is_seconds else ROUND_NUMBERS)
     if not bars.counts:
         return None
     said: Callable[[float], str] = duration if is_seconds else amount
@@ -126,8 +130,13 @@ def plot_of(histogram: Histogram, *, unit: str, is_seconds: bool = False) -> Plo
     middle, high = histogram.quantile(0.5), histogram.quantile(0.95)
     least, most_of_all = said(histogram.low or 0), said(histogram.high or 0)
     words = f"{counted(histogram.count, unit)}: median {said(middle)}, 95 % up to {said(high)}, all from {least} to {most_of_all}"
-    marks = tuple(Tick(_place(bars, value, width), text) for value, text in ((middle, "median"), (high, "95 %")))
-    return Plot(tuple(rects), _ticks(bars, width, said), _apart(marks) if len(rects) > 1 else (), words)
+    marks = Tick(_place(bars, middle, width), "median"), Tick(_place(bars, high, width), "95 %")
+    return Plot(
+        tuple(rects),
+        _ticks(bars, width, said, _TIMES_APART if is_seconds else _APART),
+        _apart(marks) if len(rects) > 1 else (),
+        words,
+    )
 
 
 def timeline_of(jobs: Sequence[JobSummary]) -> Timeline | None:
@@ -172,10 +181,12 @@ def _bar(x: float, width: float, count: int, most: int, title: str, kind: str = 
     return Rect(_round(x), _round(_TOP + BARS_HEIGHT - height), _round(width * 0.88), _round(height), title, kind)
 
 
-def _ticks(bars: Bars, width: float, said: Callable[[float], str]) -> tuple[Tick, ...]:
-    step = max(1, -(-len(bars.counts) // (_TICKS - 1)))
-    places = [*range(0, len(bars.counts) - step // 2, step), len(bars.counts)]
-    texts = {said(bars.edges[place]): place for place in reversed(places)}  # of equal texts the first one
+def _ticks(bars: Bars, width: float, said: Callable[[float], str], apart: int) -> tuple[Tick, ...]:
+    """Labels at some edges, the last one among them."""
+    last = len(bars.counts)
+    step = max(1, -(-last // (_TICKS - 1)), math.ceil(apart / width))
+    places = [place for place in range(0, last, step) if (last - place) * width >= apart]
+    texts = {said(bars.edges[place]): place for place in reversed([*places, last])}  # of equal texts the first one
     ticks = [Tick(_round(place * width), text, _anchor(place * width)) for text, place in reversed(texts.items())]
     if bars.above:
         ticks[-1] = Tick(100.0, f"above {ticks[-1].text}", "end")
@@ -193,14 +204,14 @@ def _place(bars: Bars, value: float, width: float) -> float:
     return _round(width * (index + min(1.0, (value - low) / (high - low))))
 
 
-def _apart(marks: tuple[Tick, ...]) -> tuple[Tick, ...]:
-    """Words that would touch each other are written to the left and to the right."""
+def _apart(marks: tuple[Tick, Tick]) -> tuple[Tick, ...]:
+    """Words that would touch each other are written to the left and to the right; where there is no room, one has none."""
     first, second = marks
-    if second.x - first.x < 25:
-        return first._replace(anchor="end" if first.x > 20 else "start"), second._replace(
-            anchor="start" if second.x < 80 else "end"
-        )
-    return tuple(mark._replace(anchor=_anchor(mark.x)) for mark in marks)
+    if second.x - first.x >= _APART:
+        return tuple(mark._replace(anchor=_anchor(mark.x)) for mark in marks)
+    if first.x > _APART:
+        return first._replace(anchor="end"), second._replace(anchor="start" if second.x < 100 - _APART else "end")
+    return first._replace(anchor="start"), second._replace(text="")
 
 
 def _activity(times: Sequence[tuple[float, float]], first: float, whole: float) -> Plot:
@@ -213,10 +224,11 @@ def _activity(times: Sequence[tuple[float, float]], first: float, whole: float) 
     for count, same in itertools.groupby(counts):
         columns = len(list(same))
         height = _round(BARS_HEIGHT * count / most)
-        width = _round(100 * columns / _COLUMNS)
+        x = _round(100 * column / _COLUMNS)
+        width = _round(min(100 * columns / _COLUMNS + _OVERLAP, 100 - x))
         rects.append(
             Rect(
-                _round(100 * column / _COLUMNS),
+                x,
                 _TOP + BARS_HEIGHT - height,
                 width,
                 height,
@@ -225,14 +237,9 @@ def _activity(times: Sequence[tuple[float, float]], first: float, whole: float) 
             )
         )
         column += columns
-    ticks = [
-        Tick(
-            100 * share / (_TICKS - 1),
-            duration(whole * share / (_TICKS - 1)) if share else "0",
-            _anchor(100 * share / (_TICKS - 1)),
-        )
-        for share in range(_TICKS)
-    ]
+    step = round_up(whole / (_TICKS - 1), ROUND_TIMES)
+    places = [100 * step * number / whole for number in range(int(whole / step) + 1)]
+    ticks = [Tick(_round(x), duration(number * step) if number else "0", _anchor(x)) for number, x in enumerate(places)]
     return Plot(tuple(rects), tuple(ticks), (), f"up to {counted(most, 'job')} at work at once, over {duration(whole)}")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.report.histograms import Histogram
+from airflow_gemini_batch.engine.report.histograms import ROUND_TIMES, Histogram
 
 VALUES = st.lists(
     st.one_of(st.integers(0, 300), st.integers(0, 5_000), st.integers(0, 1 << 40)),
@@ -77,9 +77,9 @@ def test_values_of_very_different_size_have_bars_that_grow() -> None:
     assert min(bars.counts[:3]) >= 0
 
 
-@pytest.mark.parametrize(("values", "step"), [([300, 990], 25.0), ([1000, 9000], 250.0)])
+@pytest.mark.parametrize(("values", "step"), [([300, 990], 100.0), ([1000, 9000] * 300, 500.0)])
 def test_bars_lie_between_round_numbers(values: list[int], step: float) -> None:
-    edges = histogram_of(values * 9).bars((1, 2.5, 5)).edges
+    edges = histogram_of(values).bars().edges
 
     assert {right - left for left, right in itertools.pairwise(edges)} == {step}
     assert edges[0] % step == 0
@@ -90,3 +90,13 @@ def test_nothing_has_no_bars_and_no_quantiles() -> None:
     empty.add(np.array([], np.int64))
 
     assert (empty.count, empty.quantile(0.5), empty.bars().counts, empty.mean) == (0, 0, (), 0.0)
+
+
+def test_times_have_bars_of_minutes_and_hours() -> None:
+    edges = histogram_of([3600, 5000, 7900]).bars(ROUND_TIMES).edges
+
+    assert [edge / 60 for edge in edges[:3]] == [60, 75, 90]
+
+
+def test_few_values_have_few_bars() -> None:
+    assert len(histogram_of([0, 100, 1000, 500]).bars().counts) <= 10
