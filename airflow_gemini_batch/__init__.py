@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from airflow_gemini_batch.engine.estimate.estimating import estimate
     from airflow_gemini_batch.engine.estimate.result import Estimate
+    from airflow_gemini_batch.engine.finish.discarding import Discarded, discard
     from airflow_gemini_batch.engine.finish.summary import JobSummary, Summary
     from airflow_gemini_batch.engine.gemini.caches import Cache, Caches
     from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Media, RawRequest, RequestSpec
     from airflow_gemini_batch.hooks.gemini import GeminiHook
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
+    from airflow_gemini_batch.operators.discard import GeminiBatchDiscardOperator
     from airflow_gemini_batch.operators.estimate import GeminiBatchEstimateOperator
     from airflow_gemini_batch.operators.manage import (
         GeminiBatchCancelJobOperator,
@@ -82,6 +84,7 @@ __all__ = [
     "DeadLetterRatioError",
     "DeleteOutcome",
     "DestinationError",
+    "Discarded",
     "DroppedError",
     "EmbedRequest",
     "Endpoint",
@@ -91,6 +94,7 @@ __all__ = [
     "GeminiBatchCleanupOperator",
     "GeminiBatchDeleteFileOperator",
     "GeminiBatchDeleteJobOperator",
+    "GeminiBatchDiscardOperator",
     "GeminiBatchDownloadOperator",
     "GeminiBatchError",
     "GeminiBatchEstimateOperator",
@@ -132,6 +136,7 @@ __all__ = [
     "Webhook",
     "Webhooks",
     "collect",
+    "discard",
     "estimate",
     "failure_text",
     "redrive",
@@ -151,6 +156,7 @@ _HOMES = {
     "DeadLetterRatioError": "engine.errors",
     "DeleteOutcome": "engine.gemini.inventory",
     "DestinationError": "engine.errors",
+    "Discarded": "engine.finish.discarding",
     "DroppedError": "engine.errors",
     "EmbedRequest": "engine.specs",
     "Endpoint": "engine.gemini.client",
@@ -160,6 +166,7 @@ _HOMES = {
     "GeminiBatchCleanupOperator": "operators.manage",
     "GeminiBatchDeleteFileOperator": "operators.manage",
     "GeminiBatchDeleteJobOperator": "operators.manage",
+    "GeminiBatchDiscardOperator": "operators.discard",
     "GeminiBatchDownloadOperator": "operators.steps",
     "GeminiBatchError": "engine.errors",
     "GeminiBatchEstimateOperator": "operators.estimate",
@@ -201,6 +208,7 @@ _HOMES = {
     "Webhook": "engine.gemini.webhooks",
     "Webhooks": "engine.gemini.webhooks",
     "collect": "engine.api",
+    "discard": "engine.finish.discarding",
     "estimate": "engine.estimate.estimating",
     "failure_text": "texts",
     "redrive": "engine.api",

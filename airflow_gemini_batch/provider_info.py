@@ -27,7 +27,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": _modules("hooks.gemini"),
-        "operators": _modules("operators.batch", "operators.manage", "operators.redrive", "operators.steps"),
+        "operators": _modules("operators.batch", "operators.discard", "operators.manage", "operators.redrive", "operators.steps"),
         "sensors": _modules("sensors.batch"),
         "triggers": _modules("triggers.batch", "triggers.events"),
         "task-decorators": [

@@ -11,7 +11,8 @@ from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.budget import require_limit
 from airflow_gemini_batch.engine.build.building import IfExists, RunSpec, build_run, uris_of
 from airflow_gemini_batch.engine.errors import WaitTimeoutError
-from airflow_gemini_batch.engine.finish.reopening import Selection, reopen
+from airflow_gemini_batch.engine.finish.reopening import reopen
+from airflow_gemini_batch.engine.finish.selection import Selection
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.job_fetching import fetch_jobs
@@ -148,6 +149,11 @@ def redrive(
     *,
     reasons: Collection[str] | None = None,
     keys: Collection[str] | None = None,
+    message: str | None = None,
+    codes: Collection[int] | None = None,
+    retryable: bool | None = None,
+    limit: int | None = None,
+    include_discarded: bool = False,
     max_cost_usd: float | None = None,
     options: BatchOptions | Mapping[str, Any] | None = None,
     endpoint: Endpoint | None = None,
@@ -161,8 +167,14 @@ def redrive(
 
     :param destination: URI or local path of the run's folder.
     :param reasons: dead letters with one of these reasons, such as ``JOB_CANCELLED``, or finish reasons, such as
-        ``MALFORMED_FUNCTION_CALL``. Default: see ``keys``.
-    :param keys: dead letters with one of these keys. Default, if ``reasons`` is not given either: all that are retryable.
+        ``MALFORMED_FUNCTION_CALL``. Default, if no other selection is given either: all that are retryable.
+    :param keys: dead letters with one of these keys; in a run with ``repeats``, ``key#repeat`` is one of them. Default: any.
+    :param message: dead letters whose message contains this text, whatever the case; between slashes, as in ``/^5\\d\\d/``, it is
+        a regular expression (RE2). Default: any.
+    :param codes: dead letters with one of these codes (HTTP status or rpc code). Default: any.
+    :param retryable: dead letters that are retryable, or those that are not. Default: None, both.
+    :param limit: no more dead letters than these, the first in the order of the shards. Default: None, all that are selected.
+    :param include_discarded: whether letters that were discarded (``discard``) are resubmitted too. Default: False.
     :param max_cost_usd: nothing is resubmitted if the run may then have cost more than this in all, with what has been spent.
         Default: None, no limit, whatever the run was started with.
     :param options: as for ``run_batch``; ``keep_response`` and ``media_to`` are always those of the run.
@@ -177,7 +189,9 @@ def redrive(
     place = _opener(storage_options)
     run = Run(place(destination), place)
     options = BatchOptions.of(options)
-    selection = Selection.of(reasons, keys)
+    selection = Selection.of(
+        reasons, keys, message=message, codes=codes, retryable=retryable, limit=limit, include_discarded=include_discarded
+    )
     deadline = time.time() + options.timeout.total_seconds()
     with GeminiClient(endpoint or Endpoint()) as client, report_to(progress) as report:
         reopened = reopen(run, selection, options, token=uuid.uuid4().hex, client=client, max_cost_usd=max_cost_usd)

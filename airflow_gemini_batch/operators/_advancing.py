@@ -45,11 +45,11 @@ class AdvancesRun(_Operator):
         from airflow_gemini_batch.engine.api import drive
 
         if not self.deferrable:
-            return drive(run, client, options, deadline=deadline, max_cost_usd=self.limit).as_dict()
+            return drive(run, client, options, deadline=deadline, max_cost_usd=self.limit_usd).as_dict()
         return self._advance(run, client, options, deadline)
 
     @property
-    def limit(self) -> Any:
+    def limit_usd(self) -> Any:
         """``max_cost_usd``, rendered."""
         return amount_of(self.max_cost_usd)
 
@@ -111,7 +111,7 @@ class AdvancesRun(_Operator):
         from airflow_gemini_batch.engine.wait.progress import Progress
         from airflow_gemini_batch.engine.wait.unfinished import Waiting
 
-        state = advance(run, client, options, refusals=refusals, patient=patient, max_cost_usd=self.limit)
+        state = advance(run, client, options, refusals=refusals, patient=patient, max_cost_usd=self.limit_usd)
         if isinstance(state, Waiting) and state.refusals > refusals:
             _metrics.count("refusals", state.refusals - refusals)
         if not isinstance(state, Waiting):

@@ -70,6 +70,18 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, str) and is_template(value)
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_codes(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return value is None or is_template(value)
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        return False
+    return all((isinstance(code, int) and not isinstance(code, bool) and code >= 0) or is_resolved_later(code) for code in value)
+
+
 def _are_reasons(value: Any) -> bool:
     if value is None or isinstance(value, str):
         return value is None or is_template(value)
@@ -121,6 +133,20 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "if_exists": (lambda value: value in ("resume", "replace"), "'resume' or 'replace'"),
     "reasons": (_are_reasons, f"a list of reasons ({', '.join(_REASONS)}), or None"),
     "keys": (lambda value: value is None or _are_texts(value), "a list of keys, or None"),
+    "message": (
+        lambda value: value is None or (isinstance(value, str) and value != ""),
+        "a text that the message contains, /a regular expression/, or None",
+    ),
+    "codes": (_are_codes, "a list of codes, such as [429, 503], or None"),
+    "retryable": (
+        lambda value: value is None or isinstance(value, bool) or (isinstance(value, str) and is_template(value)),
+        "True, False, or None for both",
+    ),
+    "limit": (
+        lambda value: value is None or _is_count(value) or (isinstance(value, str) and is_template(value)),
+        "a whole number of dead letters from 1, or None for all of them",
+    ),
+    "include_discarded": (lambda value: isinstance(value, bool), "True or False"),
     "deferrable": (lambda value: isinstance(value, bool), "True or False"),
 }
 

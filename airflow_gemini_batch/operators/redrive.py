@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._advancing import AdvancesRun
 from airflow_gemini_batch.operators._arguments import check_arguments
+from airflow_gemini_batch.operators._finished_run import LettersOperator
 from airflow_gemini_batch.operators._lineage import HasLineage
-from airflow_gemini_batch.operators.base import GeminiOperator, owner_of
+from airflow_gemini_batch.operators.base import owner_of
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 
-class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
+class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, LettersOperator):
     """Resubmit dead letters of a finished run, and write the answers into the same tables.
 
     The requests are sent as they were built, so schema, carried columns and keys stay, and results replace the dead letters. The
@@ -38,9 +38,16 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
     :param destination: URI of the run, an ``ObjectStoragePath``, or the summary that ``GeminiBatchFinishOperator`` or
         ``GeminiBatchOperator`` returns (their ``.output``). (templated)
     :param reasons: Resubmit dead letters with one of these reasons, such as ``JOB_CANCELLED``, or finish reasons, such as
-        ``MALFORMED_FUNCTION_CALL``. Default: see ``keys``. (templated)
-    :param keys: Resubmit dead letters with one of these keys; all of them must be dead letters. Default, if ``reasons`` is not
-        given either: all that are retryable. (templated)
+        ``MALFORMED_FUNCTION_CALL``. Default, if no other selection is given either: all that are retryable. (templated)
+    :param keys: Resubmit dead letters with one of these keys; all of them must be dead letters. In a run with ``repeats``,
+        ``key#repeat`` is one repeat. (templated)
+    :param message: Resubmit dead letters whose message contains this text, whatever the case; between slashes, as in
+        ``/^5\\d\\d/``, it is a regular expression (RE2). (templated)
+    :param codes: Resubmit dead letters with one of these codes (HTTP status or rpc code). (templated)
+    :param retryable: Resubmit dead letters that are retryable, or those that are not. (templated)
+    :param limit: Resubmit no more dead letters than these, the first in the order of the shards. (templated)
+    :param include_discarded: Whether dead letters that were discarded (``GeminiBatchDiscardOperator``) are resubmitted too.
+        Default: False.
     :param max_cost_usd: Nothing is resubmitted if the run may then have cost more than this in all, with what has been spent.
         Default: None, no limit. (templated)
     :param options: A ``BatchOptions``, or a dict of its fields, as for ``GeminiBatchOperator``. ``keep_response`` and
@@ -54,9 +61,8 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
     raises.
     """
 
-    template_fields: Sequence[str] = ("destination", "reasons", "keys", "max_cost_usd", *GeminiOperator.template_fields)
-    operator_extra_links = (GeminiBatchRunLink(),)
-    checked: ClassVar[tuple[str, ...]] = ("destination", "reasons", "keys", "max_cost_usd", "options", "deferrable")
+    template_fields: Sequence[str] = (*LettersOperator.template_fields, "max_cost_usd")
+    checked: ClassVar[tuple[str, ...]] = (*LettersOperator.checked, "include_discarded", "max_cost_usd", "options", "deferrable")
 
     def __init__(
         self,
@@ -64,17 +70,28 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
         destination: str | os.PathLike[str] | ObjectStoragePath | Mapping[str, Any] | XComArg,
         reasons: Collection[str] | XComArg | None = None,
         keys: Collection[str] | XComArg | None = None,
+        message: str | XComArg | None = None,
+        codes: Collection[int] | XComArg | None = None,
+        retryable: bool | XComArg | None = None,
+        limit: int | XComArg | None = None,
+        include_discarded: bool = False,
         max_cost_usd: float | str | XComArg | None = None,
         options: BatchOptions | Mapping[str, Any] | None = None,
         deferrable: bool = True,
         **kwargs: Unpack[GeminiOperatorArguments],
     ) -> None:
-        super().__init__(**kwargs)
-        given = {"reasons": reasons, "keys": keys, "max_cost_usd": max_cost_usd, "deferrable": deferrable}
-        check_arguments(given if isinstance(destination, Mapping) else {"destination": destination, **given})
-        self.destination = destination
-        self.reasons: Any = reasons
-        self.keys: Any = keys
+        super().__init__(
+            destination=destination,
+            reasons=reasons,
+            keys=keys,
+            message=message,
+            codes=codes,
+            retryable=retryable,
+            limit=limit,
+            **kwargs,
+        )
+        check_arguments({"include_discarded": include_discarded, "max_cost_usd": max_cost_usd, "deferrable": deferrable})
+        self.include_discarded = include_discarded
         self.max_cost_usd: Any = max_cost_usd
         self.options = BatchOptions.of(options)
         self.deferrable = deferrable
@@ -95,16 +112,8 @@ class GeminiBatchRedriveOperator(HasLineage, AdvancesRun, GeminiOperator):
         reopened = self._reopen(self.run_here, context, None)
         return reopened if isinstance(reopened, BatchOptions) else self.options
 
-    @property
-    def run_here(self) -> Run:
-        """The run at the destination, which may be given as the run's summary."""
-        from airflow_gemini_batch._locations import locate, run_uri_of
-        from airflow_gemini_batch.engine.run.layout import Run
-
-        return Run(locate(run_uri_of(self.destination, "destination")), locate)
-
     def _reopen(self, run: Run, context: Context, client: GeminiClient | None) -> BatchOptions | Summary:
-        from airflow_gemini_batch.engine.finish.reopening import Selection, reopen
+        from airflow_gemini_batch.engine.finish.reopening import reopen
 
-        selection = Selection.of(self.reasons, self.keys)
-        return reopen(run, selection, self.options, token=owner_of(context), client=client, max_cost_usd=self.limit)
+        selection = self.selection(include_discarded=self.include_discarded)
+        return reopen(run, selection, self.options, token=owner_of(context), client=client, max_cost_usd=self.limit_usd)

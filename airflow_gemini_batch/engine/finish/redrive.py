@@ -29,7 +29,7 @@ from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Cancellation, Landed, Ledger, Redrive
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
-from airflow_gemini_batch.engine.run.repeats import REPEAT, wire_keys_of
+from airflow_gemini_batch.engine.run.repeats import key_columns, wire_keys_of
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs, opened
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.tables import PartWriter
@@ -225,9 +225,8 @@ def dead_letter_batches(run: Run, shard: Shard, names: list[str] | None) -> Iter
 
 def _drop(run: Run, part: ShardAttempt, keys: pa.Array, repeats: int) -> None:
     """:param keys: wire keys."""
-    named = ["key"] if repeats == 1 else ["key", REPEAT.name]
     with run.dead_letter_part(part).open() as file, pq.ParquetFile(file) as parquet:
-        if not pc.any(pc.is_in(wire_keys_of(parquet.read(columns=named), repeats), value_set=keys)).as_py():
+        if not pc.any(pc.is_in(wire_keys_of(parquet.read(columns=key_columns(repeats)), repeats), value_set=keys)).as_py():
             return
         schema = parquet.schema_arrow
         with PartWriter(run.dead_letter_part(part), schema) as writer:

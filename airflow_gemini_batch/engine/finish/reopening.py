@@ -8,104 +8,65 @@ exclusively: of two callers that redrive one run at the same instant, one has it
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.build.budget import Budget, require_limit
 from airflow_gemini_batch.engine.build.preflight import check_service
 from airflow_gemini_batch.engine.build.shards import ShardWriter
-from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
+from airflow_gemini_batch.engine.finish.plans import Plan, claim_plan, read_plan, require_finished
 from airflow_gemini_batch.engine.finish.redrive import dead_letter_batches, rows_to_send
-from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
+from airflow_gemini_batch.engine.finish.selection import Selection, names_of, payers_of, require_found, without
+from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.reasons import FINISH_REASONS, Reason
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json, root_of
+from airflow_gemini_batch.engine.run.discards import Discards
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, root_of
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.media_manifest import read_media
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
-from airflow_gemini_batch.engine.run.storage import Location
 
 log = logging.getLogger(__name__)
 
-#: The columns that a selection and a plan are made of.
-_SELECTED_BY = ["key", "reason", "status", "retryable", "request"]
-
-#: Keys that a message names.
-_NAMED = 10
-
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which dead letters: those with one of these reasons, and one of these keys; without either, the retryable ones.
+class _Letters:
+    """The dead letters of a run that a redrive resubmits: selected, with a request, not discarded, and within the limit.
 
-    :param reasons: dead-letter reasons, or finish reasons such as ``MALFORMED_FUNCTION_CALL``.
+    :param limits: of the plan.
     """
 
-    reasons: frozenset[str] | None
-    keys: frozenset[str] | None
+    run: Run
+    repeats: int
+    selection: Selection
+    discards: Discards
+    limits: dict[str, int]
 
-    @classmethod
-    def of(cls, reasons: Collection[str] | None, keys: Collection[str] | None) -> Selection:
-        """Raises InputError for a reason that does not exist."""
-        for name, value in (("reasons", reasons), ("keys", keys)):
-            if isinstance(value, str) or (value is not None and not all(isinstance(one, str) for one in value)):
-                raise InputError(f"{name} is {value!r}; expected a list of texts.")
-        known = [*(reason.value for reason in Reason), *FINISH_REASONS]
-        if unknown := sorted(set(reasons or ()) - set(known)):
-            raise InputError(f"reasons holds {', '.join(map(repr, unknown))}; known are {', '.join(known)}.")
-        return cls(None if reasons is None else frozenset(reasons), None if keys is None else frozenset(keys))
+    def discarded(self, shard: Shard) -> dict[str, int]:
+        return {} if self.selection.include_discarded else self.discards.of(shard.id)
 
-    def and_keys(self, keys: Collection[str]) -> Selection:
-        """The same, and also these keys, where keys are selected."""
-        return self if self.keys is None else replace(self, keys=self.keys.union(keys))
+    def of(self, shard: Shard, *, whole: bool) -> Iterator[pa.RecordBatch]:
+        """Those of a shard and attempt, some at a time, none empty.
 
-    def of_batch(self, rows: pa.RecordBatch) -> pa.Array:
-        """Mask of the rows that are selected, whether or not they have a request."""
-        mask = rows.column("retryable") if self.reasons is None and self.keys is None else pa.scalar(True)
-        if self.reasons is not None:
-            wanted = pa.array(sorted(self.reasons), pa.string())
-            mask = pc.or_(*(pc.is_in(rows.column(name), value_set=wanted) for name in ("reason", "status")))
-        if self.keys is not None:
-            mask = pc.and_(mask, pc.is_in(rows.column("key"), value_set=pa.array(sorted(self.keys), pa.string())))
-        return mask
-
-    def caller(self, token: str) -> str:
-        """Who redrives: the caller's token and what it selects."""
-        asked = [None if values is None else sorted(values) for values in (self.reasons, self.keys)]
-        return hashlib.sha256(msgspec.json.encode([token, *asked])).hexdigest()[:32]
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What one redrive resubmits.
-
-    :param caller: who made the plan (``Selection.caller``).
-    :param made_at: Unix time in seconds.
-    :param attempt: of all its shards; above all attempts that the run had.
-    :param shards: part whose dead letters are resubmitted -> number of the shard that they become.
-    :param payers: keys of the rows that pay for a row whose key was selected.
-    """
-
-    caller: str
-    made_at: float
-    attempt: int
-    shards: dict[str, int]
-    payers: tuple[str, ...] = ()
-
-    def piece_of(self, shard: Shard) -> ShardAttempt | None:
-        """What the dead letters of a part become; None where none of them is resubmitted."""
-        number = self.shards.get(str(shard.id))
-        return None if number is None else ShardAttempt(number, self.attempt)
+        :param whole: with all columns; otherwise with those that select.
+        """
+        discarded, left = self.discarded(shard), self.limits.get(str(shard.id))
+        columns = None if whole else [*self.selection.columns(self.repeats), "request"]
+        for batch in dead_letter_batches(self.run, shard, columns):
+            rows = without(batch.filter(self.selection.of_batch(batch, self.repeats)), discarded, self.repeats)
+            rows = rows.filter(pc.is_valid(rows.column("request"))).slice(0, left)
+            if rows.num_rows:
+                yield rows
+            left = None if left is None else left - rows.num_rows
+            if left == 0:
+                return
 
 
 def reopen(
@@ -130,113 +91,84 @@ def reopen(
     just begun to redrive it, or when a key is not a dead letter; ApiKeyError and NotFoundError as ``check_service``.
     """
     require_limit(max_cost_usd)
+    selection, caller = selection.or_retryable(), selection.caller(token)
     manifest = run.built()
     snapshot = Snapshot(run, manifest)
     budget = None if max_cost_usd is None else Budget(run, snapshot, options, max_cost_usd, instead="select fewer dead letters")
-    caller = selection.caller(token)
-    plan = next((plan for file in run.redrives_folder.children() if (plan := _read(file)) and plan.caller == caller), None)
+    plan = next((plan for file in run.redrives_folder.children() if (plan := read_plan(file)) and plan.caller == caller), None)
     if plan is None:
-        summary = summary_of(run)
-        if summary is None:
-            raise InputError(
-                f"{run.destination} is not finished, so its dead letters may still change. Finish it first: repeat the task that "
-                "runs it or redrives it, or call collect() or `gemini-batch collect`."
-            )
+        summary = require_finished(run)
         plan = _plan(run, manifest, snapshot, selection, caller)
         if not plan.shards:
             return summary
         if client is not None:
             check_service(client, manifest.model)
-        plan = _claim(run, snapshot, plan, options)
+        plan = claim_plan(run, snapshot, plan, options)
     _carry_out(run, manifest, snapshot, plan, selection.and_keys(plan.payers), options, budget)
     return _in_the_form_of(run, snapshot, options)
 
 
-def _read(file: Location) -> Plan | None:
-    """A plan; None for one that was withdrawn at this moment or torn: whoever made it plans again."""
-    try:
-        return read_json(file, Plan)
-    except CorruptRunError:
-        return None
-
-
-def _claim(run: Run, snapshot: Snapshot, plan: Plan, options: BatchOptions) -> Plan:
-    """Write the plan where no other caller has one for the same attempt.
-
-    A plan that was never begun, and is so old that its caller must have crashed, is replaced. If that caller comes back, it plans
-    again. Otherwise it would take the shards of this redrive for its own.
-    """
-    file, content = run.redrive_plan_file(plan.attempt), msgspec.json.encode(plan)
-    if file.create(content):
-        return plan
-    there = _read(file)
-    if there is not None and there.caller == plan.caller:  # another try of the same caller was faster
-        return there
-    is_old = there is None or plan.made_at - there.made_at > options.claim_lease
-    if is_old and not (there is not None and _is_begun(run, snapshot, there)):
-        file.delete()
-        if file.create(content):
-            return plan
-    raise InputError(
-        f"{run.destination} is being redriven by another caller, so its dead letters may still change. "
-        f"Try again when that redrive is finished; one that crashed before it began is replaced after {options.claim_lease:g} s."
-    )
-
-
-def _is_begun(run: Run, snapshot: Snapshot, plan: Plan) -> bool:
-    ledger = Ledger(run)
-    recorded = ((ledger.redrive(shard.id), plan.piece_of(shard)) for shard in snapshot.shards())
-    return any(redrive is not None and piece in {one.id for one in redrive.shards} for redrive, piece in recorded)
-
-
 def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection, caller: str) -> Plan:
     shards = snapshot.shards()
-    payers = _payers(run, shards, selection)
-    named, selection = selection.keys, selection.and_keys(payers.values())
+    payers = payers_of(run, shards, selection)
+    letters = _Letters(run, manifest.repeats, selection.and_keys(payers.values()), Discards(run, manifest.run_id), {})
+    count = _Counter(letters, selection.limit)
     numbers: dict[str, int] = {}
     taken: Counter[int] = Counter()
-    found = set(payers)
-    rows = unsent = 0
     for shard in shards:
-        chosen = 0
-        for batch in dead_letter_batches(run, shard, _SELECTED_BY):
-            selected = batch.filter(selection.of_batch(batch))
-            if selection.keys is not None:
-                found.update(selected.column("key").to_pylist())
-            unsent += selected.column("request").null_count
-            chosen += selected.num_rows - selected.column("request").null_count
-        if chosen:
+        if count.of(shard):
             root = root_of(shard.number, len(manifest.shards))
             numbers[str(shard.id)] = root + taken[root] * len(manifest.shards)
             taken[root] += 1
-            rows += chosen
-    if named is not None and (absent := sorted(named - found)):
-        more = ", …" if len(absent) > _NAMED else ""
-        raise InputError(
-            f"{len(absent)} keys are not dead letters of {run.destination}{' with these reasons' if selection.reasons else ''}: "
-            f"{', '.join(map(repr, absent[:_NAMED]))}{more}."
-        )
-    if unsent:
-        log.warning("%d of the selected dead letters never became a request and cannot be resubmitted.", unsent)
-    if rows:
-        log.info("%s: %d dead letters of %d shards are resubmitted.", run.destination, rows, len(numbers))
+    require_found(run, selection, count.found.union(payers))
+    if count.unsent:
+        log.warning("%d of the selected dead letters never became a request and cannot be resubmitted.", count.unsent)
+    if count.discarded:
+        log.warning("%d of the selected dead letters were discarded and are left out. To resubmit them too: "
+                    "include_discarded=True, or --include-discarded.", count.discarded)  # fmt: skip
+    if numbers:
+        log.info("%s: %d dead letters of %d shards are resubmitted.", run.destination, count.rows, len(numbers))
     else:
         log.info("No dead letter of %s that can be resubmitted is selected, so nothing is done.", run.destination)
     attempt = max(shard.attempt for shard in shards) + 1 if shards else 0
-    return Plan(caller, time.time(), attempt, numbers, tuple(sorted(payers.values())))
+    return Plan(caller, time.time(), attempt, numbers, tuple(sorted(payers.values())), count.limits)
 
 
-def _payers(run: Run, shards: Sequence[Shard], selection: Selection) -> dict[str, str]:
-    """The selected keys of rows that did not pay for themselves, each with the key of the row that did."""
-    payers: dict[str, str] = {}
-    for shard in shards if selection.keys is not None else ():
-        file = run.copies_part("dead_letter", shard.id)
-        if file.exists():
-            with file.open() as content, pq.ParquetFile(content) as part:
-                for batch in part.iter_batches(columns=["key", "reason", "status", "retryable", "paid_by"]):
-                    chosen = batch.filter(selection.of_batch(batch))
-                    payers.update(zip(chosen.column("key").to_pylist(), chosen.column("paid_by").to_pylist(), strict=True))
-    return payers
+class _Counter:
+    """Counts, shard by shard, what is resubmitted and what is not.
+
+    :ivar rows: letters that are resubmitted; ``unsent`` never became a request, ``discarded`` are left out.
+    :ivar found: keys and wire keys of all that are selected, where keys are.
+    :ivar limits: part -> how many of its letters are resubmitted, where the limit leaves some out.
+    """
+
+    def __init__(self, letters: _Letters, limit: int | None) -> None:
+        self._letters = letters
+        self._limit = limit
+        self.rows = self.unsent = self.discarded = 0
+        self.found: set[str] = set()
+        self.limits: dict[str, int] = {}
+
+    def of(self, shard: Shard) -> int:
+        """The letters of a shard and attempt that are resubmitted."""
+        selection, repeats = self._letters.selection, self._letters.repeats
+        discarded = self._letters.discarded(shard)
+        chosen = 0
+        for batch in dead_letter_batches(self._letters.run, shard, [*selection.columns(repeats), "request"]):
+            selected = batch.filter(selection.of_batch(batch, repeats))
+            if selection.keys is not None:
+                self.found |= names_of(selected, repeats)
+            kept = without(selected, discarded, repeats)
+            unsent = kept.column("request").null_count
+            self.discarded += selected.num_rows - kept.num_rows
+            self.unsent += unsent
+            chosen += kept.num_rows - unsent
+        room = chosen if self._limit is None else self._limit - self.rows
+        if room < chosen:
+            chosen = room
+            self.limits |= {str(shard.id): room} if room else {}
+        self.rows += chosen
+        return chosen
 
 
 def _carry_out(
@@ -256,6 +188,8 @@ def _carry_out(
     save it once more, so it is compared with the records each time.
     """
     ledger = Ledger(run)
+    # Read after the plan was claimed: whoever discards a letter looks for plans afterwards (see ``discarding``).
+    letters = _Letters(run, manifest.repeats, selection, Discards(run, manifest.run_id), plan.limits)
     pending: list[tuple[Shard, ShardAttempt, tuple[Shard, ...]]] = []
     is_remembered = True
     for shard in snapshot.shards():
@@ -263,13 +197,13 @@ def _carry_out(
             redrive = ledger.redrive(shard.id)
             decided = () if redrive is None else redrive.shards
             is_remembered = is_remembered and decided == (snapshot.redrive(shard.id) or ())
-            if piece not in {one.id for one in decided} and _has_selected(run, shard, selection):
+            if piece not in {one.id for one in decided} and any(letters.of(shard, whole=False)):
                 pending.append((shard, piece, decided))
     if pending or not is_remembered:
         snapshot.forget()
     if not pending:
         return
-    written = [(shard, decided, _write(run, manifest, shard, piece, selection, options)) for shard, piece, decided in pending]
+    written = [(shard, decided, _write(letters, manifest, shard, piece, options)) for shard, piece, decided in pending]
     excess = None if budget is None else budget.excess([shard for _, _, shard in written])
     if excess is not None:
         if len(written) == len(plan.shards):  # nothing of the plan was begun, so others may make theirs
@@ -293,25 +227,14 @@ def _take_back(run: Run, plan: Plan, pieces: Sequence[ShardAttempt]) -> None:
     run.redrive_plan_file(plan.attempt).delete()
 
 
-def _to_send(selection: Selection, rows: pa.RecordBatch) -> pa.RecordBatch:
-    return rows.filter(pc.and_(selection.of_batch(rows), pc.is_valid(rows.column("request"))))
-
-
-def _has_selected(run: Run, shard: Shard, selection: Selection) -> bool:
-    """Whether a part still has selected dead letters; another redrive may have made something else of them since."""
-    return any(_to_send(selection, batch).num_rows for batch in dead_letter_batches(run, shard, _SELECTED_BY))
-
-
-def _write(run: Run, manifest: Manifest, shard: Shard, part: ShardAttempt, selection: Selection, options: BatchOptions) -> Shard:
-    """The selected dead letters of one part as a shard."""
-    with open_inputs(run, shard) as inputs:
+def _write(letters: _Letters, manifest: Manifest, shard: Shard, part: ShardAttempt, options: BatchOptions) -> Shard:
+    """The letters of one part that are resubmitted, as a shard."""
+    with open_inputs(letters.run, shard) as inputs:
         carry = inputs.carry
-    media = {file.name: file for file in read_media(run, shard)}
-    with ShardWriter(run, part, carry) as writer:
-        for batch in dead_letter_batches(run, shard, None):
-            chosen = _to_send(selection, batch)
-            if chosen.num_rows:
-                writer.write(rows_to_send(chosen, carry, options, media, manifest))
+    media = {file.name: file for file in read_media(letters.run, shard)}
+    with ShardWriter(letters.run, part, carry) as writer:
+        for chosen in letters.of(shard, whole=True):
+            writer.write(rows_to_send(chosen, carry, options, media, manifest))
     return writer.shard
 
 

@@ -20,6 +20,7 @@ import msgspec
 from airflow_gemini_batch.engine.costs.total import Cost, in_dollars, total_cost
 from airflow_gemini_batch.engine.errors import GeminiBatchError
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
+from airflow_gemini_batch.engine.report.discarded import discarded_rows
 from airflow_gemini_batch.engine.report.rate import Landings, Pace, pace_of
 from airflow_gemini_batch.engine.run.job_progress import JobProgress, read_progress
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
@@ -77,7 +78,7 @@ class ShardState(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened to a shard: built, intent, job, cancel, end, landed, redrive, or finished."""
+    """Something that happened to a shard: built, intent, job, cancel, end, landed, redrive, discard, or finished."""
 
     at: float
     what: str
@@ -91,6 +92,7 @@ class Board(msgspec.Struct, frozen=True):
     :param rows: input rows of the run; ``done`` of ``asked`` have an answer or are certainly dead letters, the others (copies
         and rows that earlier runs have answered) follow when the run is finished.
     :param results, dead_letter, reasons: of the shards that have landed, without rows that were resubmitted.
+    :param discarded: dead letters that somebody has decided not to send again; counted when the board is read.
     :param checked_at: when a job was last checked, in seconds since the epoch.
     :param pace: what was observed; the rate is in rows per second.
     :param cost: of what has landed; ``projected_usd`` is what the whole run will cost if the rest costs as much per request.
@@ -118,6 +120,7 @@ class Board(msgspec.Struct, frozen=True):
     checked_at: float | None
     read_at: float
     events: tuple[Event, ...] = ()
+    discarded: int = 0
 
     @property
     def states(self) -> dict[str, int]:
@@ -129,10 +132,11 @@ class Board(msgspec.Struct, frozen=True):
         """``41 of 100 rows done · shards: 17 landed, 3 running · dead letters so far: 12 (BLOCKED 12) · $3.10 so far``"""
         so_far = "" if self.state == "finished" else " so far"
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.items())
+        discarded = f", {self.discarded:,} of them discarded" if self.discarded else ""
         known = [
             f"{self.done:,} of {self.asked:,} rows done",
             "shards: " + ", ".join(f"{count:,} {state}" for state, count in self.states.items()),
-            f"dead letters{so_far}: {self.dead_letter:,} ({reasons})" if self.dead_letter else "",
+            f"dead letters{so_far}: {self.dead_letter:,} ({reasons}){discarded}" if self.dead_letter else "",
             "" if self.cost.usd is None else f"{in_dollars(self.cost.usd)}{so_far}",
         ]
         return " · ".join(filter(None, known))
@@ -192,6 +196,7 @@ def read_board(run: Run, *, cache: CountsCache | None = None, now: float | None 
         checked_at=progress.at,
         read_at=now,
         events=tuple(_events(manifest, times, summary)),
+        discarded=discarded_rows(run, snapshot, shards, times),
     )
 
 
@@ -331,7 +336,7 @@ def _events(manifest: Manifest, times: Mapping[str, float | None], summary: Summ
     for name, at in times.items():
         shard, _, rest = name.partition(".")
         what = rest.partition("-")[0].partition(".")[0]
-        if at is not None and what in ("intent", "job", "cancel", "end", "landed", "redrive", "refused"):
+        if at is not None and what in ("intent", "job", "cancel", "end", "landed", "redrive", "refused", "discard"):
             events.append(Event(at, what, shard))
     if summary is not None and (at := _epoch(summary.finished_at)) is not None:
         events.append(Event(at, "finished"))

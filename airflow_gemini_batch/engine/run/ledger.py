@@ -6,6 +6,7 @@
     <id>.end.json          how that job ended
     <id>.landed.json       both parts of the tables are written; their counts
     <id>.redrive.json      which of its rows are resubmitted, as which shards
+    <id>.discard-<n>.json  which of its dead letters are not to be sent again (see ``discards``)
     <id>.seen.json         how far the job had come when it was last checked: a hint
     progress.json          how far all jobs were, for people (see ``job_progress``): a hint
     known.json             what earlier passes have read of all these: a hint (see ``snapshot``)

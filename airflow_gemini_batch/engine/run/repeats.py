@@ -48,6 +48,11 @@ def wire_keys_of(rows: pa.RecordBatch | pa.Table, repeats: int) -> Any:
     return keys if repeats == 1 else pc.binary_join_element_wise(keys, rows.column(REPEAT.name).cast(pa.string()), "#")
 
 
+def key_columns(repeats: int) -> list[str]:
+    """The columns that tell the rows of a table apart, which ``wire_keys_of`` needs."""
+    return ["key"] if repeats == 1 else ["key", REPEAT.name]
+
+
 def places_of(rows: int, repeats: int) -> Iterator[tuple[int, Any, Any]]:
     """The rows of a block, each as often as it is sent, in pieces that are no longer than the block: the number of the first one,
     the row that each is made of, and its repeat."""

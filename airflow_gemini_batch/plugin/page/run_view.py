@@ -38,6 +38,7 @@ _KINDS = {
     "landed": "shards landed",
     "redrive": "resubmissions",
     "cancel": "jobs cancelled",
+    "discard": "dead letters discarded",
 }
 
 

@@ -18,7 +18,9 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from airflow_gemini_batch.engine.api import collect, redrive
 from airflow_gemini_batch.engine.errors import BalanceError, DestinationError, InputError, RefusedError
-from airflow_gemini_batch.engine.finish.reopening import Plan, Selection, reopen
+from airflow_gemini_batch.engine.finish.plans import Plan
+from airflow_gemini_batch.engine.finish.reopening import reopen
+from airflow_gemini_batch.engine.finish.selection import Selection
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.run.layout import Run

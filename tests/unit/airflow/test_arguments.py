@@ -11,6 +11,7 @@ from airflow.sdk import DAG, BaseOperator, ObjectStoragePath
 from airflow_gemini_batch import (
     BatchOptions,
     GeminiBatchBuildOperator,
+    GeminiBatchDiscardOperator,
     GeminiBatchDownloadOperator,
     GeminiBatchEstimateOperator,
     GeminiBatchFinishOperator,
@@ -132,13 +133,27 @@ def test_a_bad_argument_of_an_estimate_is_refused(arguments: dict[str, Any], mes
         ({"reasons": "JOB_CANCELLED"}, "reasons is 'JOB_CANCELLED'; expected a list"),
         ({"keys": "k1"}, "keys is 'k1'; expected a list of keys"),
         ({"keys": [1]}, r"keys is \[1\]"),
-        ({"deferrable": 1}, "deferrable is 1"),
+        ({"message": ""}, "message is ''; expected a text that the message contains"),
+        ({"codes": "429"}, "codes is '429'; expected a list of codes"),
+        ({"codes": [True]}, r"codes is \[True\]; expected a list of codes"),
+        ({"retryable": "yes"}, "retryable is 'yes'; expected True, False"),
+        ({"limit": 0}, "limit is 0; expected a whole number of dead letters from 1"),
     ],
     ids=str,
 )
-def test_a_bad_selection_of_a_redrive_is_refused(arguments: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize("kind", [GeminiBatchRedriveOperator, GeminiBatchDiscardOperator])
+def test_a_bad_selection_of_dead_letters_is_refused(kind: type[BaseOperator], arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        GeminiBatchRedriveOperator(task_id="t", **{"destination": "out", **arguments})
+        kind(task_id="t", **{"destination": "out", **arguments})
+    with pytest.raises(InputError, match=message):
+        kind.partial(task_id="t", **{"destination": "out", **arguments})
+
+
+@pytest.mark.parametrize("arguments", [{"deferrable": 1}, {"include_discarded": "yes"}], ids=str)
+def test_a_bad_argument_of_a_redrive_is_refused(arguments: dict[str, Any]) -> None:
+    [(name, value)] = arguments.items()
+    with pytest.raises(InputError, match=f"{name} is {value!r}; expected True or False"):
+        GeminiBatchRedriveOperator(task_id="t", destination="out", **arguments)
 
 
 def test_what_a_redrive_learns_when_it_runs_is_accepted() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_gemini_batch.plugin.page import runs_view
+from airflow_gemini_batch import discard
+from airflow_gemini_batch.plugin.page import run_view, runs_view
 from tests.integration.airflow.page.conftest import World
 
 TASK = {"task_id": "describe", "map_index": "{MAP_INDEX}"}
@@ -125,6 +126,19 @@ def test_first_results_and_samples_of_dead_letters(world: World) -> None:
     assert results.count("<tr>") == 11
     assert letters.count("<tr>") == 3
     assert '<div class="clip">k7</div>' in letters
+
+
+def test_discarded_dead_letters_are_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_view, "_FRESH", 0.0)
+    mapped = {"task_id": "describe", "map_index": "0"}
+    assert "discarded" not in world.run("run", "mapped", **mapped).text
+
+    discard(str(world.folder / "mapped-0"), keys=["k7"])
+
+    page = world.run("run", "mapped", **mapped).text
+    assert "1 of them is discarded" in page
+    assert "dead letters discarded" in page  # in the time line
+    assert "discarded" not in world.run("run", "mapped", task_id="describe", map_index="1").text
 
 
 def test_a_shard_that_is_not_there_is_404(world: World) -> None:
