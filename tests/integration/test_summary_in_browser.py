@@ -6,9 +6,11 @@ With ``SCREENSHOTS`` in the environment, pictures for the documentation are put 
 from __future__ import annotations
 
 import datetime as dt
+import http.server
 import os
 import random
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from airflow_gemini_batch.engine.finish.summary import finish_run
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.report.summary_page import write_summary_page
 from airflow_gemini_batch.engine.run.layout import Run
-from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.plugin.page.summary_file import read_summary_file
 from tests.browser import chromium
 
 WORDS = "a the kettle lamp chair oak steel warm quiet with for of from very small large blue green made by hand in winter".split()  # noqa: SIM905
@@ -101,7 +104,7 @@ def browser() -> Iterator[Any]:
 class Look:
     """The page as one reader sees it, with what the browser says of it."""
 
-    def __init__(self, browser: Any, file: Path, *, width: int = 1180, theme: str = "light") -> None:
+    def __init__(self, browser: Any, address: str, *, width: int = 1180, theme: str = "light") -> None:
         self.asked: list[str] = []
         self.complaints: list[str] = []
         context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=theme, reduced_motion="reduce")
@@ -109,7 +112,7 @@ class Look:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(file.as_uri(), wait_until="load")
+        self.page.goto(address, wait_until="load")
 
     def take_picture(self, name: str) -> None:
         if folder := os.environ.get("SCREENSHOTS"):
@@ -121,7 +124,7 @@ class Look:
     [("light", 1180, "light"), ("dark", 1180, "dark"), ("phone", 390, "light"), ("narrow", 320, "dark")],
 )
 def test_it_asks_for_nothing_and_fits_the_screen(browser: Any, file: Path, name: str, width: int, theme: str) -> None:
-    look = Look(browser, file, width=width, theme=theme)
+    look = Look(browser, file.as_uri(), width=width, theme=theme)
 
     assert look.asked == [file.as_uri()]
     assert look.complaints == []
@@ -132,7 +135,7 @@ def test_it_asks_for_nothing_and_fits_the_screen(browser: Any, file: Path, name:
 
 
 def test_no_text_of_a_row_runs_and_plots_are_drawn(browser: Any, file: Path) -> None:
-    page = Look(browser, file).page
+    page = Look(browser, file.as_uri()).page
 
     assert page.title() == "descriptions-2026-11-27 · Gemini Batch"
     assert page.locator("script").count() == 0
@@ -145,7 +148,7 @@ def test_no_text_of_a_row_runs_and_plots_are_drawn(browser: Any, file: Path) -> 
 
 
 def test_the_keyboard_opens_a_reason_and_a_row(browser: Any, file: Path) -> None:
-    look = Look(browser, file)
+    look = Look(browser, file.as_uri())
     page = look.page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "To the content"
@@ -165,10 +168,36 @@ def test_the_keyboard_opens_a_reason_and_a_row(browser: Any, file: Path) -> None
 
 
 def test_every_entry_of_the_contents_leads_to_a_part_of_the_page(browser: Any, file: Path) -> None:
-    page = Look(browser, file).page
+    page = Look(browser, file.as_uri()).page
 
     targets = page.locator("nav.contents a").evaluate_all("links => links.map(link => link.hash)")
 
     assert len(targets) == 7
     for target in targets:
         assert page.locator(target).count() == 1, target
+
+
+def test_as_airflow_serves_it_it_looks_the_same(browser: Any, file: Path) -> None:
+    served = read_summary_file(Run(locate(str(file.parent))))
+    assert served is not None
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Security-Policy", served.policy)
+            self.end_headers()
+            self.wfile.write(served.content)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        look, local = Look(browser, address), Look(browser, file.as_uri())
+        server.shutdown()
+
+    assert (look.asked, look.complaints) == ([address], [])
+    assert look.page.screenshot() == local.page.screenshot()
+    assert look.page.evaluate("self.origin") == "null"

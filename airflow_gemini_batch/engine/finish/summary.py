@@ -23,6 +23,7 @@ from airflow_gemini_batch.engine.finish.messages import Messages, in_words
 from airflow_gemini_batch.engine.finish.redrive import prune
 from airflow_gemini_batch.engine.finish.sample_usage import write_usages
 from airflow_gemini_batch.engine.gemini.jobs import Job
+from airflow_gemini_batch.engine.printable import printable
 from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.run.damage import find_damage
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
@@ -188,8 +189,12 @@ def _draw(run: Run, manifest: Manifest, summary: Summary, draw: Draw) -> None:
     except Exception as error:
         log.warning(
             "%s was not drawn (%s: %s). The run is finished without it; gemini-batch report %s draws it.",
-            run.summary_page, type(error).__name__, error, shlex.quote(run.destination.uri), exc_info=True,
-        )  # fmt: skip
+            run.summary_page,
+            type(error).__name__,
+            printable(str(error)),
+            shlex.quote(run.destination.uri),
+        )
+        log.debug("Why the page was not drawn:", exc_info=True)
 
 
 def _check_ratio(run: Run, summary: Summary, allowed: float | None) -> None:

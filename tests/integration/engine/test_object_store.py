@@ -127,5 +127,6 @@ def test_a_table_in_the_store_becomes_two_tables_in_the_store(
 
     assert (summary.results, summary.dead_letter, summary.balanced) == (12, 0, True)
     assert len(creates(emulator)) == 4
+    assert b"<b>12</b> results" in elsewhere("s3://lake/run/summary.html", s3).read()
     filesystem = elsewhere("s3://lake/run", s3).arrow_fs
     assert ds.dataset("lake/run/results", filesystem=filesystem).to_table().num_rows == 12
