@@ -106,16 +106,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        duration=words.duration,
-        rate=words.rate,
-        percent=words.percent,
-        dollars=words.dollars,
-        moment=words.moment,
-        iso=words.iso,
-        number=words.number,
-        counted=words.counted,
-        amount=words.amount,
-        placeholders=words.placeholders,
-    )
+    environment.filters.update(words.FILTERS)
     return environment

@@ -114,3 +114,10 @@ def _parsed(text: str) -> dt.datetime | None:
         return dt.datetime.fromisoformat(text).astimezone(dt.timezone.utc)
     except ValueError:
         return None
+
+
+#: What templates say with these functions.
+FILTERS = {
+    each.__name__: each
+    for each in (duration, rate, percent, dollars, moment, iso, number, amount, counted, placeholders, level, cell)
+}

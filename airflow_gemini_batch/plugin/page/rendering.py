@@ -35,18 +35,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        duration=words.duration,
-        rate=words.rate,
-        percent=words.percent,
-        dollars=words.dollars,
-        moment=words.moment,
-        iso=words.iso,
-        number=words.number,
-        placeholders=words.placeholders,
-        level=words.level,
-        cell=words.cell,
-    )
+    environment.filters.update(words.FILTERS)
     environment.globals.update(
         console_url=console_url,
         page_of_dag_run=page_of_dag_run,
