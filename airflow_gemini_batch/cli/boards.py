@@ -62,9 +62,10 @@ def cost_of(board: Board) -> str:
 
 
 def dead_letters_of(board: Board) -> str:
-    """``12: BLOCKED 10, EMPTY 2``; empty where there are none."""
+    """``12: BLOCKED 10, EMPTY 2; 3 discarded``; empty where there are none."""
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(board.reasons.items(), key=lambda one: -one[1]))
-    return f"{board.dead_letter:,}{': ' if reasons else ''}{reasons}" if board.dead_letter else ""
+    discarded = f"; {board.discarded:,} discarded" if board.discarded else ""
+    return f"{board.dead_letter:,}{': ' if reasons else ''}{reasons}{discarded}" if board.dead_letter else ""
 
 
 class Lines:

@@ -108,7 +108,7 @@ def _print_failures(console: Console, airflow: LocalAirflow, run_id: str) -> Non
 def _print_paths(console: Console, destination: Path) -> None:
     """Print where the files are. Paths are not wrapped, so that they can be copied."""
     console.print("\nThe tables were written to:")
-    for name in ("results", "dead_letter", "summary.json"):
+    for name in ("results", "dead_letter", "summary.json", "summary.html"):
         console.print(f"  {destination / name}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  {destination.parent / 'stdlib.parquet'}   (the input)", markup=False, highlight=False, soft_wrap=True)
 

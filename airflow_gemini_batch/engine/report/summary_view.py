@@ -9,13 +9,16 @@ from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.printable import printable
 from airflow_gemini_batch.engine.rates import SEARCH_KINDS, Rates
 from airflow_gemini_batch.engine.report.asked import ADVICE, asked_of, bounds_of
+from airflow_gemini_batch.engine.report.discarded import discarded_rows
 from airflow_gemini_batch.engine.report.distributions import TokenCounts, job_seconds, token_counts
 from airflow_gemini_batch.engine.report.excerpts import excerpt, text_block
 from airflow_gemini_batch.engine.report.letters import Letter, first_letters
 from airflow_gemini_batch.engine.report.plots import Amount, Plot, Timeline, amounts_of, plot_of, timeline_of
 from airflow_gemini_batch.engine.report.table_rows import TableRows, first_rows
 from airflow_gemini_batch.engine.report.words import dollars, seconds_between
+from airflow_gemini_batch.engine.run.discards import Discards
 from airflow_gemini_batch.engine.run.layout import Manifest, PartName, Run
+from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location
 
 #: Dead letters that are shown for each reason, and reasons that are shown one by one.
@@ -79,6 +82,7 @@ class ReasonSection(NamedTuple):
 
 class SummaryView(NamedTuple):
     """
+    :param discarded: dead letters that somebody has decided not to send again, until now.
     :param detail: how much of texts and lists is shown, from 0 to 1.
     """
 
@@ -87,6 +91,7 @@ class SummaryView(NamedTuple):
     tokens: TokenCounts
     letters: dict[str, list[Letter]]
     first_results: TableRows
+    discarded: int = 0
     detail: float = 1.0
 
     # --- the run
@@ -278,7 +283,16 @@ def read_summary_view(run: Run, manifest: Manifest, summary: Summary) -> Summary
         token_counts(paid),
         first_letters([file for _, file in letters], {reason: min(LETTERS, summary.reasons[reason]) for reason in wanted}),
         first_rows([file for _, file in results], limit=_RESULTS),
+        _discarded(run, manifest),
     )
+
+
+def _discarded(run: Run, manifest: Manifest) -> int:
+    names = list(run.ledger_folder.times())
+    if not Discards(run, manifest.run_id, names).parts:
+        return 0
+    snapshot = Snapshot(run, manifest, names)
+    return discarded_rows(run, snapshot, snapshot.shards(), names)
 
 
 def _parts(folder: Location) -> list[tuple[PartName, Location]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +20,7 @@ from rich.console import Console
 
 from airflow_gemini_batch import GenerateRequest
 from airflow_gemini_batch.cli import watch
-from airflow_gemini_batch.cli.boards import picture_of
+from airflow_gemini_batch.cli.boards import dead_letters_of, picture_of
 from airflow_gemini_batch.emulator import Emulator, RowFault
 from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
@@ -195,6 +199,30 @@ def test_a_run_that_cannot_be_read_for_a_while_keeps_its_board(
     assert code == 0
     assert [look["half"] for look in seen][:2] == [4, 4]
     assert seen[-1] == {"half": 6, "other": 2}
+
+
+def test_discarded_dead_letters_are_counted(run: str, gemini_batch: Command) -> None:
+    board = msgspec.structs.replace(board_of(Run(locate(run))), dead_letter=3, reasons={"EMPTY": 3}, discarded=2)
+
+    assert dead_letters_of(board) == "3: EMPTY 3; 2 discarded"
+
+
+def test_on_a_terminal_the_board_stays_when_the_runs_are_finished(run: str) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "airflow_gemini_batch.cli", "watch", run]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as watching:
+        os.close(theirs)
+        written = b""
+        with contextlib.suppress(OSError):  # how the end of a terminal is told
+            while piece := os.read(ours, 1 << 16):
+                written += piece
+    os.close(ours)
+
+    assert watching.returncode == 0
+    assert "━" in written.decode()
+    assert b"3 rows, 3 results" in written
+    assert b"\x1b[2K" in written  # drawn in place
 
 
 def drawn(*boards: Board, width: int = 100) -> str:

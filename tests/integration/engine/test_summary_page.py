@@ -12,9 +12,10 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from airflow_gemini_batch.engine.api import collect, redrive
 from airflow_gemini_batch.engine.errors import RefusedError
+from airflow_gemini_batch.engine.finish.discarding import discard
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run, summary_of
 from airflow_gemini_batch.engine.gemini.client import Endpoint
-from airflow_gemini_batch.engine.report.summary_page import MOST_BYTES
+from airflow_gemini_batch.engine.report.summary_page import MOST_BYTES, redraw_summary_page
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
 from tests.integration.engine.conftest import SHORT_WAITS, table
@@ -132,3 +133,14 @@ def test_repeats_and_duplicates_are_named_on_the_page(go: Go, repeats: int, said
     go(source=[{"id": f"k{number}", "body": "the same"} for number in range(8)], repeats=repeats)
 
     assert said in page.read_text(encoding="utf-8")
+
+
+def test_a_page_that_is_drawn_again_counts_what_was_discarded(go: Go, emulator: Emulator, page: Path) -> None:
+    with_errors(emulator)
+    go()
+    assert "Discarded" not in page.read_text(encoding="utf-8")
+
+    discard(str(page.parent), keys=["k7"], by="ada")
+    redraw_summary_page(Run(locate(str(page.parent))))
+
+    assert "Discarded, so that no redrive sends them again: 1." in page.read_text(encoding="utf-8")
