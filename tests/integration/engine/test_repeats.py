@@ -164,6 +164,40 @@ def test_reuse_takes_the_answers_there_are_and_pays_the_rest(go: Go, tmp_path: P
     assert go(source=table(12), repeats=5, reuse=str(lake)).reused == 20
 
 
+def as_file(rows: pa.Table, folder: Path) -> str:
+    lines = [{**row, "request": as_raw(row)} for row in rows.to_pylist()]
+    (folder / f"{rows.num_rows}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return str(folder / f"{rows.num_rows}.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("source", "request_"),
+    [
+        (lambda rows, folder: rows.to_reader(max_chunksize=2), REQUEST),
+        (lambda rows, folder: rows.to_pandas(), REQUEST),
+        (as_file, RawRequest(column="request")),
+        (lambda rows, folder: rows, as_raw),
+    ],
+    ids=["stream", "frame", "raw file", "function"],
+)
+@pytest.mark.parametrize("transport", ["file", "inline"])
+def test_every_source_and_transport_pays_for_what_no_earlier_answer_is_left_for(
+    transport: str, source: Any, request_: Any, go: Go, tmp_path: Path, emulator: Emulator
+) -> None:
+    given = {"request": request_, "transport": transport}
+    go(**given, source=source(table(4), tmp_path), repeats=2, destination=str(tmp_path / "two"))
+    emulator.faults.add(RowFault(do="error", keys=("k1#2",), code=14, display_name="attempt 0"))
+
+    three = go(**given, source=source(table(5), tmp_path), repeats=3, reuse=str(tmp_path / "two"), max_redrives=1)
+
+    rows = read(tmp_path, "results")
+    assert pairs(rows) == expected(5, 3)
+    assert (three.reused, three.requests) == (8, 7)
+    assert paid(emulator) == 8 + 7 + 1
+    assert len({row["response_id"] for row in rows}) == 15
+    assert all(row["body"] in row["text"] for row in rows)
+
+
 def test_an_answer_that_runs_have_taken_from_each_other_counts_once(go: Go, tmp_path: Path, emulator: Emulator) -> None:
     lake = tmp_path / "lake"
     go(source=table(3), destination=str(lake / "a"))
