@@ -22,7 +22,7 @@ from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.inventory import total_bytes
 from airflow_gemini_batch.engine.gemini.jobs import Job, time_of
-from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.layout import Run, judge_folders
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location
@@ -158,7 +158,7 @@ def clean_up(
 
     An orphan is a job or file with a token of ours that none of these runs knows.
 
-    :param destinations: runs, or folders of runs, searched four levels deep.
+    :param destinations: runs, or folders of runs, searched four levels deep; the runs of judges of their scores belong to them.
     :param older_than: how long ago a job must have ended to be deleted. Default: 7 days, so that people can still inspect it.
         Input files of finished runs are deleted at any age.
     :param dry_run: only report what would be done. Default: False.
@@ -288,7 +288,7 @@ def _resources(destinations: Sequence[Location]) -> tuple[list[RunResources], li
     resources: list[RunResources] = []
     unreadable: list[CorruptRunError] = []
     # By URI, because a run may lie below two of the destinations.
-    runs = {run.destination.uri: run for destination in destinations for run in runs_below(destination)}
+    runs = {run.destination.uri: run for destination in destinations for run in _with_judges(destination)}
     for run in runs.values():
         try:
             resources.append(_resources_of(run))
@@ -298,6 +298,14 @@ def _resources(destinations: Sequence[Location]) -> tuple[list[RunResources], li
     if not runs:
         raise DestinationError(f"There is no run at or below {', '.join(map(str, destinations)) or '(no destination given)'}.")
     return resources, unreadable
+
+
+def _with_judges(folder: Location) -> Iterator[Run]:
+    """The runs at or below a folder, and those of the judges of their scores."""
+    for run in runs_below(folder):
+        yield run
+        for judge in judge_folders(run):
+            yield from runs_below(judge, 1)
 
 
 def runs_below(folder: Location, depth: int = _DEPTH) -> Iterator[Run]:

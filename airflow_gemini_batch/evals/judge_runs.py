@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from airflow_gemini_batch.engine.advance import advance
@@ -26,7 +26,7 @@ from airflow_gemini_batch.engine.errors import BudgetError, CorruptRunError
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.run.layout import Manifest, Run
+from airflow_gemini_batch.engine.run.layout import JUDGES, Manifest, Run, judge_folders
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.storage import Location, locate
@@ -37,9 +37,6 @@ from airflow_gemini_batch.evals.judge_sources import JudgedRows
 from airflow_gemini_batch.evals.runs import FinishedRun
 
 log = logging.getLogger(__name__)
-
-#: Below the folder of scores; readers of tables skip it.
-_JUDGES = "_judges"
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class Question:
 
     @property
     def destination(self) -> Location:
-        return self.folder / _JUDGES / self.judge.name / f"{self.same_labels}{self.source.fingerprint()}"
+        return self.folder / JUDGES / self.judge.name / f"{self.same_labels}{self.source.fingerprint()}"
 
 
 def ask(judged: FinishedRun, questions: Sequence[Question], how: How) -> list[Summary]:
@@ -162,7 +159,9 @@ class _Asking:
         runs = [self._judged.run]
         for uri in self._how.reuse:
             runs += runs_at(self._how.locate(uri), self._how.locate)
-        folders = (folder for run in runs for folder in _folders(run) if any(_asks(one, question) for one in folder.folders()))
+        folders = (
+            folder for run in runs for folder in judge_folders(run) if any(_asks(one, question) for one in folder.folders())
+        )
         return list({folder.uri: folder for folder in folders}.values())
 
     def _finish_begun(self, question: Question) -> None:
@@ -171,7 +170,7 @@ class _Asking:
         Nothing is resubmitted in them; and where they show other labels nothing is sent that was not sent then.
         """
         options = dataclasses.replace(self._how.options, max_redrives=0, max_dead_letter_ratio=1.0)
-        for folder in _folders(self._judged.run):
+        for folder in judge_folders(self._judged.run):
             for place in folder.folders():
                 if not _asks(place, question) or place.path == question.destination.path:
                     continue
@@ -199,10 +198,3 @@ def _is_worth_finishing(run: Run, *, same_labels: bool) -> bool:
 
 def _asks(place: Location, question: Question) -> bool:
     return place.name.startswith(f"{question.judge.question}-")
-
-
-def _folders(run: Run) -> Iterator[Location]:
-    """The folders of all judges of a run, of the scores of any name."""
-    for name in (run.destination / "scores").folders():
-        if not name.name.startswith(("_", ".")):
-            yield from (name / _JUDGES).folders()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import tempfile
 from array import array
 from collections.abc import Callable, Collection, Sequence
@@ -17,6 +18,9 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.source.keys import check_key_column, read_keys
 from airflow_gemini_batch.engine.source.open import open_source
+
+#: Look-ups after which the pages of the file that have been read are given back.
+_CALLS = 16
 
 
 class Labels:
@@ -48,8 +52,9 @@ class Labels:
                 sizes.append(rows)
         self._file.flush()
         self.digest = digest.hexdigest()
-        self._map = pa.memory_map(self._file.name)
-        self._batches = pa.ipc.open_file(self._map)
+        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._batches = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map)))
+        self._calls = 0
         self._starts = np.array(sizes)
         found = np.array(hashes, np.int64)
         self._order = np.argsort(found, kind="stable")
@@ -60,11 +65,13 @@ class Labels:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._map.close()
-        self._file.close()
+        self._file.close()  # the map is closed with the last column that is read from it
 
     def find(self, keys: Sequence[str]) -> list[dict[str, Any]]:
         """The labels of each key; empty for a key that the table does not have."""
+        self._calls += 1
+        if self._calls % _CALLS == 0 and hasattr(mmap, "MADV_DONTNEED"):  # pages that were read count as this process's memory
+            self._map.madvise(mmap.MADV_DONTNEED)
         hashes = np.fromiter(map(hash, keys), np.int64, len(keys))
         places = np.searchsorted(self._sorted, hashes)
         rows = self._order[np.minimum(places, len(self._order) - 1)] if len(self._order) else np.zeros(len(keys), np.int64)

@@ -77,7 +77,8 @@ class FinishedRun:
 def batches_of(part: Location, columns: Sequence[str], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
     """These columns of a part, some rows at a time."""
     with part.open() as file, pq.ParquetFile(file) as parquet:
-        yield from parquet.iter_batches(batch_size=rows, columns=list(columns))
+        for group in range(parquet.num_row_groups):  # asked for all at once, Arrow keeps what it has read of the earlier ones
+            yield from parquet.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns))
 
 
 def repeats_of(batch: pa.RecordBatch) -> pa.Array:

@@ -10,7 +10,7 @@ import msgspec
 
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
 from airflow_gemini_batch.engine.finish.summary import Summary, in_words_of
-from airflow_gemini_batch.engine.run.layout import Run, read_json
+from airflow_gemini_batch.engine.run.layout import Run, judge_folders, read_json
 from airflow_gemini_batch.engine.run.storage import Location
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _DEPTH = 4
 
 #: Folders of a run that hold no other run.
-_OF_A_RUN = {"results", "dead_letter", "results_media"}
+_OF_A_RUN = {"results", "dead_letter", "results_media", "scores"}
 
 #: ``label.team`` is the value of one label.
 _LABEL = "label."
@@ -86,6 +86,8 @@ def _summaries(folder: Location, depth: int) -> Iterator[tuple[Run, Summary | No
     names = {child.name for child in children}
     if "summary.json" in names or "_run" in names:
         yield (run := Run(folder)), _summary_of(run)
+        for judge in judge_folders(run) if "scores" in names else ():
+            yield from _summaries(judge, 1)
     if depth > 0:
         for child in children:
             if (

@@ -7,6 +7,7 @@
       dead_letter/part-00000-0.parquet
       results_media/part-00000-0/        media made by the model, where they are kept as files
       summary.html                       the finished run on one page, for people
+      scores/                            how results were scored, and the runs of judges (see ``judge_folders``)
       summary.json                       written last: its presence means finished
       _run/                              table readers skip names that begin with an underscore
         manifest.json                    what was asked; its presence means built
@@ -30,7 +31,7 @@ import base64
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -47,6 +48,9 @@ _PART_NAME = re.compile(r"part-(copies-|reused-)?(\d{5,})-(\d+)\.parquet")
 
 #: The folders of the two tables.
 Table = Literal["results", "dead_letter"]
+
+#: In the folder of scores (``scores/<name>``): what judges were asked and said, each in runs of its own, ``<judge>/<run>``.
+JUDGES = "_judges"
 TABLES: tuple[Table, ...] = ("results", "dead_letter")
 
 
@@ -318,6 +322,13 @@ def read_json(file: Location, kind: type[_T]) -> _T | None:
 
 #: Whose rows a part holds, as its name says it.
 Kind = Literal["", "copies-", "reused-"]
+
+
+def judge_folders(run: Run) -> Iterator[Location]:
+    """The folders that hold the runs of a judge of this run's scores, one for each judge and name of scores."""
+    for scores in (run.destination / "scores").folders():
+        if not scores.name.startswith(("_", ".")):
+            yield from (scores / JUDGES).folders()
 
 
 class PartName(NamedTuple):
