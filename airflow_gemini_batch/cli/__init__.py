@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "files": ("airflow_gemini_batch.cli.files:add_files_command", "list and delete the files stored at the service"),
     "jobs": ("airflow_gemini_batch.cli.jobs:add_jobs_command", "list, show, cancel and delete batch jobs"),
+    "letters": ("airflow_gemini_batch.cli.letters:add_letters_command", "look at dead letters, send them again, discard them"),
     "redrive": ("airflow_gemini_batch.cli.redrive:add_redrive_command", "resubmit dead letters of a finished run"),
     "report": ("airflow_gemini_batch.cli.report:add_report_command", "draw the page of a finished run again"),
     "status": ("airflow_gemini_batch.cli.status:add_status_command", "say where a run stands"),

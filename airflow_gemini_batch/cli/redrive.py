@@ -24,6 +24,7 @@ def add_redrive_command(subparsers: Any) -> None:
         help="dead letters with this reason or finish reason, such as JOB_CANCELLED (repeatable; default: all retryable ones)",
     )
     parser.add_argument("--key", action="append", metavar="KEY", help="the dead letter with this key (repeatable)")
+    parser.add_argument("--include-discarded", action="store_true", help="resubmit letters that were discarded too")
     add_limit(parser)
     add_run_options(parser)
 
@@ -37,6 +38,7 @@ def _redrive(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
         arguments.destination,
         reasons=arguments.reason,
         keys=arguments.key,
+        include_discarded=arguments.include_discarded,
         max_cost_usd=arguments.max_cost_usd,
         options=options,
         endpoint=endpoint,

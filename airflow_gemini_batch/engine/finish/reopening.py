@@ -108,6 +108,20 @@ def reopen(
     return _in_the_form_of(run, snapshot, options)
 
 
+def count_letters(run: Run, selection: Selection) -> int:
+    """How many dead letters of a finished run ``reopen`` would resubmit. Raises what it raises about run and selection."""
+    manifest, selection = run.built(), selection.or_retryable()
+    require_finished(run)
+    shards = Snapshot(run, manifest).shards()
+    payers = payers_of(run, shards, selection)
+    letters = _Letters(run, manifest.repeats, selection.and_keys(payers.values()), Discards(run, manifest.run_id), {})
+    count = _Counter(letters, selection.limit)
+    for shard in shards:
+        count.of(shard)
+    require_found(run, selection, count.found.union(payers))
+    return count.rows
+
+
 def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection, caller: str) -> Plan:
     shards = snapshot.shards()
     payers = payers_of(run, shards, selection)

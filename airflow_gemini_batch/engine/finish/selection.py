@@ -156,12 +156,12 @@ def payers_of(run: Run, shards: Sequence[Shard], selection: Selection) -> dict[s
     return payers
 
 
-def copies_of(run: Run, shard: Shard, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def copies_of(run: Run, shard: Shard, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """The dead letters that letters of a shard and attempt pay for, some at a time; none where there are no duplicates."""
     file = run.copies_part("dead_letter", shard.id)
     if file.exists():
         with file.open() as content, pq.ParquetFile(content) as part:
-            yield from part.iter_batches(columns=list(names))
+            yield from part.iter_batches(columns=None if names is None else list(names))
 
 
 def require_found(run: Run, selection: Selection, found: Collection[str]) -> None:
