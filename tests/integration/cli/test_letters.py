@@ -102,6 +102,8 @@ def test_selected_letters_are_sent_again_and_discarded_ones_are_not(run: str, ge
         0, [f"0 dead letters discarded, 2 already were, in {run}"],
     )  # fmt: skip
 
+    assert "dead letters  3: REQUEST_ERROR 3; 2 discarded" in gemini_batch("status", run)[1]
+
     code, lines, said = gemini_batch("letters", "replay", run, "--reason", "REQUEST_ERROR", "--yes", *WORDS)
 
     assert code == 0
