@@ -110,8 +110,11 @@ class Scenario:
         }
         self.stack.airflow.rest.call("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
 
-    def answer(self, task_id: str, option: str, map_index: int = -1) -> None:
-        """Answer what a task asks a person, as it is done in the UI."""
+    def answer(self, task_id: str, option: str, map_index: int = -1, **params: str) -> None:
+        """Answer what a task asks a person, as it is done in the UI.
+
+        :param params: what the person fills in.
+        """
         asking = ("awaiting_input", "deferred")  # the second before Airflow 3.3
         self.wait_until(lambda: self.tasks(task_id)[0]["state"] in asking, f"{task_id!r} to ask", 180.0)
         # Before the scheduler has heard that the worker is done, an answer fails the task: it finds it queued again.
@@ -119,7 +122,7 @@ class Scenario:
         heard = f"Received executor event with state success for task instance {key}"
         scheduler = self.stack.airflow.log_file("scheduler")
         self.wait_until(lambda: heard in scheduler.read_text("utf-8", "replace"), f"the worker of {task_id!r} to end")
-        answer = {"chosen_options": [option], "params_input": {}}
+        answer = {"chosen_options": [option], "params_input": params}
         self.call("PATCH", f"/taskInstances/{task_id}/{map_index}/hitlDetails", json=answer)
 
     def call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
