@@ -22,6 +22,7 @@ from airflow_gemini_batch.engine.errors import DestinationError
 from airflow_gemini_batch.engine.finish.messages import MessageCount
 from airflow_gemini_batch.engine.finish.summary import JobSummary, Summary
 from airflow_gemini_batch.engine.reasons import Reason
+from airflow_gemini_batch.engine.report import summary_page
 from airflow_gemini_batch.engine.report.summary_page import MOST_BYTES, draw_summary_page, redraw_summary_page
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.run.storage import locate
@@ -188,7 +189,9 @@ def test_whatever_the_texts_are_the_page_is_small_and_harmless(tmp_path: Path, l
     require_harmless(page)
 
 
-def test_a_huge_run_has_a_small_page_that_says_what_is_left_out(tmp_path: Path) -> None:
+@pytest.fixture
+def huge(tmp_path: Path) -> tuple[Run, Manifest, Summary]:
+    """10,000 shards, a thousand reasons, and texts that become several times as long when they are made harmless."""
     reasons = [*Reason, *(f"REASON_{number}" for number in range(1000))]
     texts = dict.fromkeys(("message", "request", "response"), "<\x1b&" * 50000)
     letters = [{"key": f"{reason}-{row}", "reason": str(reason), **texts} for reason in reasons[:14] for row in range(11)]
@@ -206,7 +209,11 @@ def test_a_huge_run_has_a_small_page_that_says_what_is_left_out(tmp_path: Path) 
     labels = {f"label{n}": "&" * 500 for n in range(500)}
     made = summary(reasons=counts, jobs=jobs, dead_letter_messages=messages, labels=labels, source="<" * 9999, rows=4_600_000)
 
-    page = draw_summary_page(run, manifest(request=asked, shards=shards), made)
+    return run, manifest(request=asked, shards=shards), made
+
+
+def test_a_huge_run_has_a_small_page_that_says_what_is_left_out(huge: tuple[Run, Manifest, Summary]) -> None:
+    page = draw_summary_page(*huge)
 
     text = require_harmless(page).text
     assert "9,970 more jobs" in text
@@ -214,6 +221,19 @@ def test_a_huge_run_has_a_small_page_that_says_what_is_left_out(tmp_path: Path) 
     assert "characters left out" in text
     assert "and 488 more" in text
     assert "more rows with this reason" in text
+
+
+def test_where_texts_do_not_fit_all_of_them_are_cut_further(
+    huge: tuple[Run, Manifest, Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary_page, "MOST_BYTES", 100_000)
+
+    page = draw_summary_page(*huge)
+
+    text = require_harmless(page).text
+    assert len(page) <= 100_000
+    assert re.search(r"Texts are cut to (50|20|5) % of their usual length", text)
+    assert "997 more reasons" in text
 
 
 def test_a_run_without_anything_has_a_page(tmp_path: Path) -> None:
