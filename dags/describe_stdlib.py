@@ -1,4 +1,5 @@
 """One table in, two tables out, in one deferrable task: Python's standard library, each of its names described by Gemini.
+Before it, another task says what the run may cost, which sends nothing.
 
 Start it with ``airflow dags trigger describe_stdlib``, or with another folder for the tables:
 ``--conf '{"folder": "s3://my-bucket/describe-stdlib"}'``. Names without documentation become dead letters.
@@ -9,11 +10,16 @@ from pathlib import Path
 
 from airflow.sdk import DAG, task
 
-from airflow_gemini_batch import BatchOptions, GeminiBatchOperator, GenerateRequest
+from airflow_gemini_batch import BatchOptions, GeminiBatchEstimateOperator, GeminiBatchOperator, GenerateRequest
 from airflow_gemini_batch.examples.stdlib import Description, collect_stdlib
 
 # One folder for each DAG run: a retry or a cleared task resumes the run that it finds there, so nothing is paid for twice.
 FOLDER = "{{ params.folder }}/{{ dag_run.run_after | ts_nodash }}"
+MODEL = "gemini-3.6-flash"
+REQUEST = GenerateRequest(
+    prompt="Describe the Python ${kind} ${module}.${name}${signature} in one line:\n\n${documentation}",
+    response_schema=Description,
+)
 
 with DAG(
     dag_id="describe_stdlib",
@@ -25,17 +31,16 @@ with DAG(
 ):
     table = task(collect_stdlib)(f"{FOLDER}/stdlib.parquet")
 
-    GeminiBatchOperator(
+    estimate = GeminiBatchEstimateOperator(task_id="estimate", source=table, request=REQUEST, model=MODEL, key="qualified_name")
+    describe = GeminiBatchOperator(
         task_id="describe",
         source=table,
-        request=GenerateRequest(
-            prompt="Describe the Python ${kind} ${module}.${name}${signature} in one line:\n\n${documentation}",
-            response_schema=Description,
-        ),
-        model="gemini-3.6-flash",
+        request=REQUEST,
+        model=MODEL,
         destination=f"{FOLDER}/described",
         key="qualified_name",
         carry=["module", "kind"],
         # Several jobs, for demonstration: by default a table of this size becomes one.
         options=BatchOptions(max_shard_requests=2_000, poll_interval=10),
     )
+    estimate >> describe

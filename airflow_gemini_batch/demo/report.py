@@ -18,16 +18,19 @@ from airflow_gemini_batch.engine.costs.total import in_dollars
 _FIRST_ROWS = 5
 
 
-def print_report(console: Console, summary: dict[str, Any], *, seconds: float, sample: int = _FIRST_ROWS) -> None:
+def print_report(
+    console: Console, summary: dict[str, Any], estimate: dict[str, Any], *, seconds: float, sample: int = _FIRST_ROWS
+) -> None:
     """Print the report.
 
     :param summary: the contents of ``summary.json`` of a finished run at a local destination.
+    :param estimate: what was said of its cost before it, as ``Estimate.as_dict`` has it.
     :param seconds: how long the demo took, including the start of Airflow.
     :param sample: rows of each table that are printed. Default: 5, so that the report fits on one page.
     """
     destination = Path(summary["destination"])
     console.print()
-    console.print(_counts_table(summary, seconds))
+    console.print(_counts_table(summary, estimate, seconds))
     console.print()
     console.print(_results(first_rows(destination / "results", sample)))
     console.print()
@@ -40,7 +43,7 @@ def first_rows(folder: Path, count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _counts_table(summary: dict[str, Any], seconds: float) -> Table:
+def _counts_table(summary: dict[str, Any], estimate: dict[str, Any], seconds: float) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -56,10 +59,20 @@ def _counts_table(summary: dict[str, Any], seconds: float) -> Table:
     table.add_row(
         "Tokens", f"{tokens.pop('total', 0):,}", _joined_counts({name: count for name, count in tokens.items() if count})
     )
+    table.add_row("Estimate", *_estimate(estimate["usd"]))
     table.add_row("Cost", *_cost(summary["cost"]))
     table.add_row("Jobs", f"{len(summary['jobs']):,}", _joined_counts(states))
     table.add_row("Time", f"{seconds:.0f} s", "including the start of Airflow")
     return table
+
+
+def _estimate(usd: dict[str, Any] | None) -> tuple[str, str]:
+    """What the run was expected to cost, before anything was sent."""
+    if usd is None:
+        return "-", "the model's price is not known"
+    middle = "-" if usd["middle"] is None else in_dollars(usd["middle"])
+    high = "an unknown high end" if usd["high"] is None else in_dollars(usd["high"])
+    return middle, f"before it: {in_dollars(usd['low'])} to {high} ({usd['basis']})"
 
 
 def _cost(cost: dict[str, Any]) -> tuple[str, str]:
@@ -67,8 +80,6 @@ def _cost(cost: dict[str, Any]) -> tuple[str, str]:
     if cost["usd"] is None:
         return "-", 'the model\'s price is not known; the extra "costs" has price lists (Python 3.11 or newer)'
     said = ["what the service would charge for these tokens; nothing was paid"]
-    if cost["estimated_usd"] is not None:
-        said.append(f"estimated {in_dollars(cost['estimated_usd'])}")
     if cost["unpriced"]:
         said.append(f"without {cost['unpriced']:,} requests whose cost is not known")
     return in_dollars(cost["usd"]), "; ".join(said)

@@ -20,6 +20,7 @@ from airflow_gemini_batch.emulator import Emulator
 
 DAG_ID = "describe_stdlib"
 TASK_ID = "describe"
+ESTIMATE_TASK_ID = "estimate"
 
 #: How long a job takes in the demo: short enough to watch, long enough to be seen waiting. A deferral of only a few seconds could
 #: hit a race in Airflow's scheduler (apache/airflow#66374), which would use up one of the task's retries.
@@ -88,7 +89,8 @@ def _run_dag(console: Console, folder: Path, emulator: Emulator, airflow: LocalA
             _print_failures(console, airflow, run_id)
             return False
         summary = airflow.rest.xcom(DAG_ID, run_id, TASK_ID)
-        print_report(console, summary, seconds=display.elapsed)
+        estimate = airflow.rest.xcom(DAG_ID, run_id, ESTIMATE_TASK_ID)
+        print_report(console, summary, estimate, seconds=display.elapsed)
         _print_paths(console, Path(summary["destination"]))
         if stay:
             console.print(f"\nAirflow keeps running at {airflow.url} until you press Ctrl-C.", highlight=False)

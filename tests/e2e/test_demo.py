@@ -64,6 +64,7 @@ def test_it_writes_two_tables_that_balance(demo: subprocess.Popen[str], tmp_path
     assert code == 0, output
     assert "deferred" in output
     assert "every key is in one table, once" in output
+    assert output.index("Estimate ") < output.index("Cost ")
     assert "its answers are synthetic" in " ".join(output.split())
     [summary] = (tmp_path / "gemini-batch-demo").glob("*/described/summary.json")
     assert str(summary) in output

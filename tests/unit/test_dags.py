@@ -33,11 +33,12 @@ def test_every_task_has_retries(dags: dict[str, Any], name: str) -> None:
     assert all(task.retries >= 1 for task in dags[name].tasks)
 
 
-def test_the_whole_run_is_one_task_after_the_table(dags: dict[str, Any]) -> None:
+def test_the_whole_run_is_one_task_after_the_table_and_its_estimate(dags: dict[str, Any]) -> None:
     dag = dags["describe_stdlib"]
 
-    assert dag.get_task("describe").upstream_task_ids == {"collect_stdlib"}
-    assert len(dag.tasks) == 2
+    assert dag.get_task("describe").upstream_task_ids == {"collect_stdlib", "estimate"}
+    assert len(dag.tasks) == 3
+    assert dag.get_task("estimate").request == dag.get_task("describe").request
 
 
 def test_the_steps_follow_the_path_of_the_data(dags: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The cost in the demo's report."""
+"""The cost in the demo's report, and the estimate above it."""
 
 from __future__ import annotations
 
@@ -21,27 +21,39 @@ SUMMARY: dict[str, Any] = {
 }
 
 
-def cost_line(**cost: Any) -> str:
-    told = {"usd": None, "estimated_usd": None, "unpriced": 0, **cost}
+def line_of(name: str, cost: dict[str, Any], estimate: dict[str, Any] | None) -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(_counts_table({**SUMMARY, "cost": told}, 3.0))
-    [line] = [line for line in console.file.getvalue().splitlines() if line.startswith("Cost")]  # type: ignore[attr-defined]
+    console.print(_counts_table({**SUMMARY, "cost": {"usd": None, "unpriced": 0, **cost}}, {"usd": estimate}, 3.0))
+    [line] = [line for line in console.file.getvalue().splitlines() if line.startswith(name)]  # type: ignore[attr-defined]
     return " ".join(line.split())
+
+
+def cost_line(**cost: Any) -> str:
+    return line_of("Cost", cost, None)
 
 
 def test_the_report_shows_what_the_service_would_charge() -> None:
     assert cost_line(usd=3.14159) == "Cost $3.14 what the service would charge for these tokens; nothing was paid"
 
 
+def test_what_is_left_out_is_told() -> None:
+    assert cost_line(usd=2.0, unpriced=1200).endswith("without 1,200 requests whose cost is not known")
+
+
 @pytest.mark.parametrize(
-    ("cost", "said"),
+    ("usd", "said"),
     [
-        ({"usd": 2.0, "estimated_usd": 2.5}, "nothing was paid; estimated $2.50"),
-        ({"usd": 2.0, "unpriced": 1200}, "without 1,200 requests whose cost is not known"),
+        ({"low": 1.5, "middle": 2.0, "high": 3.0, "basis": "bytes"}, "Estimate $2.00 before it: $1.50 to $3.00 (bytes)"),
+        (
+            {"low": 1.5, "middle": None, "high": None, "basis": "bytes"},
+            "Estimate - before it: $1.50 to an unknown high end (bytes)",
+        ),
+        (None, "Estimate - the model's price is not known"),
     ],
+    ids=str,
 )
-def test_the_estimate_and_what_is_left_out_are_told(cost: dict[str, Any], said: str) -> None:
-    assert cost_line(**cost).endswith(said)
+def test_the_estimate_is_told(usd: dict[str, Any] | None, said: str) -> None:
+    assert line_of("Estimate", {"usd": 2.0}, usd) == said
 
 
 def test_a_cost_that_is_not_known_is_no_zero() -> None:
