@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.evals.judge import Judge
+    from airflow_gemini_batch.evals.judge_estimate import estimate_judge
     from airflow_gemini_batch.evals.matching import Contains, ExactMatch, JsonMatch, NumericClose, Regex
     from airflow_gemini_batch.evals.pairwise import PairwiseJudge
     from airflow_gemini_batch.evals.repeats import majority, pass_at_k, pass_k
@@ -35,6 +36,7 @@ __all__ = [
     "Scores",
     "WinRate",
     "agreement",
+    "estimate_judge",
     "majority",
     "pass_at_k",
     "pass_k",
@@ -58,6 +60,7 @@ _HOMES = {
     "Scores": "scores",
     "WinRate": "statistics.win_rate",
     "agreement": "statistics.agreement",
+    "estimate_judge": "judge_estimate",
     "majority": "repeats",
     "pass_at_k": "repeats",
     "pass_k": "repeats",

@@ -95,6 +95,29 @@ def ask(judged: FinishedRun, questions: Sequence[Question], how: How) -> list[Su
     return [summaries[question.judge.question, question.source.fingerprint()] for question in questions]
 
 
+def spec_of(judged: FinishedRun, question: Question, how: How, *, max_cost_usd: float | None = None) -> RunSpec:
+    """The run that a question is."""
+    return RunSpec(
+        question.source,
+        question.judge.request(),
+        question.judge.model,
+        question.source.row,
+        reuse=[place.uri for place in _earlier(judged, question, how)],
+        labels=judged.summary.labels,
+        max_cost_usd=max_cost_usd,
+        locate=how.locate,
+    )
+
+
+def _earlier(judged: FinishedRun, question: Question, how: How) -> list[Location]:
+    """The folders with runs of the same question: of this run's scores, of any name, and of the runs that ``reuse`` names."""
+    runs = [judged.run]
+    for uri in how.reuse:
+        runs += runs_at(how.locate(uri), how.locate)
+    folders = (folder for run in runs for folder in judge_folders(run) if any(_asks(one, question) for one in folder.folders()))
+    return list({folder.uri: folder for folder in folders}.values())
+
+
 class _Asking:
     """One call's way to the answers."""
 
@@ -125,16 +148,7 @@ class _Asking:
                 f"max_cost_usd is {in_dollars(self._how.max_cost_usd or 0.0)}, and the judges before {question.judge.name!r} may "
                 "cost all of it. Raise it, lower max_output_tokens, or score with fewer judges. Nothing was sent."
             )
-        spec = RunSpec(
-            question.source,
-            question.judge.request(),
-            question.judge.model,
-            question.source.row,
-            reuse=[place.uri for place in self._earlier(question)],
-            labels=self._judged.summary.labels,
-            max_cost_usd=left,
-            locate=self._how.locate,
-        )
+        spec = spec_of(self._judged, question, self._how, max_cost_usd=left)
         return build_run(run, spec, self._how.options, client=self._client)
 
     def _high_end(self, run: Run, manifest: Manifest) -> float:
@@ -153,16 +167,6 @@ class _Asking:
         deadline = time.time() + options.timeout.total_seconds()
         with report_to(self._how.progress) as report:
             return drive(run, self._client, options, deadline=deadline, report=report, max_cost_usd=limit)
-
-    def _earlier(self, question: Question) -> list[Location]:
-        """The folders with runs of the same question: of this run's scores, of any name, and of the runs that ``reuse`` names."""
-        runs = [self._judged.run]
-        for uri in self._how.reuse:
-            runs += runs_at(self._how.locate(uri), self._how.locate)
-        folders = (
-            folder for run in runs for folder in judge_folders(run) if any(_asks(one, question) for one in folder.folders())
-        )
-        return list({folder.uri: folder for folder in folders}.values())
 
     def _finish_begun(self, question: Question) -> None:
         """Finish the runs of the same question that another call left unfinished, so that what they have paid for is reused.

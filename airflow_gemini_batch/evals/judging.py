@@ -67,7 +67,7 @@ class Judges:
         if not self._scorers:
             return
         baselines = {name: self._looked_up(name, one) for name, one in self._baselines.items()}
-        questions = [Question(scorer.judge, self._source(scorer, baselines), folder) for scorer in self._scorers]
+        questions = self._questions(folder, baselines)
         for scorer, summary in zip(self._scorers, ask(self._run, questions, how), strict=True):
             self._totals[scorer.name] = _totals_of(summary)
             verdicts = verdicts_of(FinishedRun.open(summary, self._locate), scorer.judge.field, self._locate)
@@ -78,6 +78,13 @@ class Judges:
                 if scorer.name in baselines
                 else RubricVerdicts(self._run, scorer, verdicts, given)
             )
+
+    def questions(self, folder: Location) -> list[Question]:
+        """What the judges are asked, without asking them."""
+        return self._questions(folder, {name: self._looked_up(name, one) for name, one in self._baselines.items()})
+
+    def _questions(self, folder: Location, baselines: dict[str, Labels]) -> list[Question]:
+        return [Question(scorer.judge, self._source(scorer, baselines), folder) for scorer in self._scorers]
 
     def judged(self, scorer: AskingScorer, batch: pa.RecordBatch, rows: Sequence[Row]) -> list[Judged]:
         """What a judge said of rows of the results."""

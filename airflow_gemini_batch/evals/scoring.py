@@ -84,8 +84,8 @@ def score(
     require_limit(max_cost_usd)
     how = How(BatchOptions.of(options), endpoint, uris_of(reuse), max_cost_usd, progress, find)
     with contextlib.ExitStack() as stack:
-        table = None if labels is None else stack.enter_context(Labels(labels, label_key, find, _label_columns(chosen)))
-        columns = _columns_of(chosen, opened.schema(), table)
+        table = None if labels is None else stack.enter_context(Labels(labels, label_key, find, label_columns(chosen)))
+        columns = columns_of(chosen, opened.schema(), table)
         judges = stack.enter_context(Judges(opened, chosen, table, find))
         fingerprint = _fingerprint(chosen, table, judges)
         if (earlier := _current(opened, name, fingerprint, find)) is not None:
@@ -145,7 +145,7 @@ def _fingerprint(scorers: Sequence[Scorer], labels: Labels | None, judges: Judge
     return hashlib.sha256(f"{said} {labels.digest if labels else ''}{judges.compared_with}".encode()).hexdigest()
 
 
-def _label_columns(scorers: Sequence[Scorer]) -> list[str] | None:
+def label_columns(scorers: Sequence[Scorer]) -> list[str] | None:
     """The columns that a labels table is asked for; None: all."""
     if any(scorer.columns is None for scorer in scorers):
         return None
@@ -270,7 +270,7 @@ def _scored(keys: pa.Array, repeats: pa.Array, scorer: str, judged: Sequence[Jud
     return pa.record_batch(columns, schema=SCORES_SCHEMA)
 
 
-def _columns_of(scorers: Sequence[Scorer], schema: pa.Schema, labels: Labels | None) -> list[str]:
+def columns_of(scorers: Sequence[Scorer], schema: pa.Schema, labels: Labels | None) -> list[str]:
     """The columns of the results that the scorers need. Raises InputError for one that is nowhere."""
     of_labels = () if labels is None else labels.columns
     if twice := sorted(set(of_labels) & set(schema.names)):
