@@ -17,7 +17,7 @@ from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 
-OPTIONS = {"poll_interval": 0.05, "listing_lag": 0.1, "claim_lease": 3.0, "max_redrives": 0, "max_shard_requests": 7}
+OPTIONS = {"poll_interval": 0.05, "listing_lag": 0.1, "max_redrives": 0, "max_shard_requests": 7}
 MODEL = "gemini-3.6-flash"
 JUDGE_MODEL = "gemini-2.5-flash"
 KEY = "AIzaCanaryKeyThatMustNotLeak0123456789"
