@@ -360,3 +360,19 @@ def test_a_dry_run_counts_and_writes_nothing(finished: Path) -> None:
     done = discard_letters(run_in(finished), Selection.of(["REQUEST_ERROR"]), dry_run=True)
 
     assert (done.discarded, done.reasons, files(finished) == before) == (4, {"REQUEST_ERROR": 4}, True)
+
+
+def test_an_interrupted_discard_is_completed_by_a_repetition(in_memory: str) -> None:
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    def end_at_the_next() -> None:
+        Interrupting.before_create = end
+
+    Interrupting.before_create = end_at_the_next
+    with pytest.raises(KeyboardInterrupt):
+        discard(in_memory, reasons=["REQUEST_ERROR"])
+
+    done = discard(in_memory, reasons=["REQUEST_ERROR"])
+
+    assert (done.discarded, done.already) == (3, 1)  # k1 lies in the first part
