@@ -19,6 +19,8 @@ from airflow_gemini_batch.engine.gemini.client import Endpoint
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROWS = 30
+#: The steps are divided into so many parts, of which two are tried: each kill costs some seconds.
+PARTS = 8
 SCRIPT = Path(__file__).with_name("score_and_die.py")
 
 
@@ -26,7 +28,7 @@ def messages(report: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, 4])
 def test_no_verdict_is_paid_for_twice_and_none_is_lost(part: int, tmp_path: Path) -> None:
     run, report = str(tmp_path / "run"), tmp_path / "report.jsonl"
     with EmulatorProcess(tmp_path / "service", pending_seconds=0.2, running_seconds=0.2) as emulator:
@@ -39,7 +41,7 @@ def test_no_verdict_is_paid_for_twice_and_none_is_lost(part: int, tmp_path: Path
 
         killed: list[str] = []
         while not any("scored" in message for message in messages(report)):
-            arguments = json.dumps([run, emulator.url, str(report), killed, [part, 3]])
+            arguments = json.dumps([run, emulator.url, str(report), killed, [part, PARTS]])
             ended = subprocess.run([sys.executable, str(SCRIPT), arguments], capture_output=True, text=True, timeout=60)
             assert ended.returncode in (0, -9), ended.stderr
             killed = [message["killing_at"] for message in messages(report) if "killing_at" in message]
@@ -50,4 +52,4 @@ def test_no_verdict_is_paid_for_twice_and_none_is_lost(part: int, tmp_path: Path
     table = ds.dataset(Path(run) / "scores" / "default").to_table().to_pylist()
     assert len({(row["key"], row["scorer"]) for row in table}) == len(table) == 2 * ROWS
     assert {row["status"] for row in table} == {"scored"}
-    assert len(set(killed)) == len(killed) > 20
+    assert len(set(killed)) == len(killed) > 10
