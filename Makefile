@@ -20,7 +20,7 @@ unexport PYTHONPATH PYTHONHOME AIRFLOW_HOME AIRFLOW_CONFIG
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-fast test-matrix test-js crash lint format constraints clean
+.PHONY: help demo docs test test-fast test-cluster test-matrix test-js crash lint format constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,12 +28,16 @@ help: ## show this list
 demo: $(READY) ## take a real table through the emulator, inside Airflow, and show both tables
 	@$(BIN)/python -m airflow_gemini_batch.cli demo
 
-test: $(READY) ## run every test: unit, integration, and end to end with real Airflow processes
-	@$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile
+test: $(READY) ## run every test: unit, integration, end to end with real Airflow processes, and on a cluster of Celery workers
+	@$(BIN)/python -m pytest -m "not e2e and not cluster" -n 2 --dist loadfile
 	@$(BIN)/python -m pytest -m e2e
+	@$(BIN)/python -m pytest -m cluster
 
 test-fast: $(READY) ## run every test that needs no Airflow processes and no minutes
-	@$(BIN)/python -m pytest -m "not e2e and not slow" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "not e2e and not cluster and not slow" -n 2 --dist loadfile
+
+test-cluster: $(READY) ## kill Celery workers in each step of a run, with real PostgreSQL, Redis and S3 servers (four minutes)
+	@$(BIN)/python -m pytest -m cluster
 
 test-matrix: $(READY) build/matrix/$(GENAI_OLDEST)/ready build/matrix/$(GENAI_2)/ready $(LOWEST)/ready ## run what touches the SDK on its other versions, and the engine on the lowest of everything
 	@$(call sdk_tests,build/matrix/$(GENAI_OLDEST)/bin,v1)

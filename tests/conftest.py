@@ -50,5 +50,5 @@ def pytest_unconfigure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
-        if folder in ("integration", "e2e"):
+        if folder in ("integration", "e2e", "cluster"):
             item.add_marker(folder)

