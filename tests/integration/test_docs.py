@@ -42,7 +42,7 @@ PAGES += [
     "schedule.md",
     "cap-the-cost.md",
 ]
-PAGES += ["output.md", "from-google-provider.md", "reuse.md", "metrics.md", "scale.md", "summary.md"]
+PAGES += ["output.md", "from-google-provider.md", "reuse.md", "metrics.md", "scale.md", "summary.md", "statistics.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
