@@ -29,7 +29,9 @@ def s3() -> Iterator[dict[str, Any]]:
     host, port = server.get_host_and_port()
     region = {"region_name": "us-east-1"}
     options = {"endpoint_url": f"http://{host}:{port}", "key": "any", "secret": "any", "client_kwargs": region}
-    s3fs.S3FileSystem(**options).call_s3("create_bucket", Bucket="lake")
+    s3fs.S3FileSystem(**options).call_s3(
+        "create_bucket", Bucket="scored"
+    )  # of its own: moto's servers in one process share their buckets
     yield options
     server.stop()
 
@@ -38,7 +40,7 @@ def test_two_calls_at_once_pay_once_and_leave_one_set_of_scores(
     answered: Callable[..., Summary], s3: dict[str, Any], emulator: Emulator, endpoint: Endpoint, model: Model
 ) -> None:
     model.words = lambda prompt: {"explanation": "so", "score": 4} if prompt.startswith("Judge") else None
-    run = answered(destination="s3://lake/run", storage_options=s3)
+    run = answered(destination="s3://scored/run", storage_options=s3)
     scorers = [Judge(model=JUDGE_MODEL, rubric="Judge ${text}", scale=(1, 5)), ExactMatch()]
 
     def call(_: int) -> Scores:
@@ -49,6 +51,6 @@ def test_two_calls_at_once_pay_once_and_leave_one_set_of_scores(
 
     assert first == second
     assert (first["judge"].mean, paid(emulator)) == (4.0, 12)
-    place = locate("s3://lake/run/scores/default", skip_instance_cache=True, **s3)
-    rows = ds.dataset("lake/run/scores/default", filesystem=place.arrow_fs).to_table().to_pylist()
+    place = locate("s3://scored/run/scores/default", skip_instance_cache=True, **s3)
+    rows = ds.dataset("scored/run/scores/default", filesystem=place.arrow_fs).to_table().to_pylist()
     assert len({(row["key"], row["scorer"]) for row in rows}) == len(rows) == 24
