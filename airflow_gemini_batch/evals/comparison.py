@@ -82,7 +82,8 @@ class Side(msgspec.Struct, frozen=True):
 class Bounds(msgspec.Struct, frozen=True):
     """The difference whatever the missing answers would have been.
 
-    :param low, high: of the mean difference; ``ci`` from the lower end of the interval of the lowest to the upper end of the highest.
+    :param low, high: of the mean difference; ``ci`` from the lower end of the lowest's interval to the
+        upper end of the highest's.
     :param as_worst, as_worst_ci: with each missing answer counted at the scorer's worst.
     """
 
