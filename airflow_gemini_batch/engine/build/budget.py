@@ -85,6 +85,12 @@ def shards_within(shards: Sequence[Shard], max_cost_usd: float, trial: Trial | N
     return tuple(shards)
 
 
+def expected_usd(shards: Sequence[Shard], trial: Trial | None, model: str, prices: Prices | None) -> float | None:
+    """What the trial says that the shards will cost, most probably. None without a trial, or a price."""
+    usd = None if prices is None else _of_trial(shards, trial, Meter(model, prices))
+    return None if usd is None else usd.middle
+
+
 def _exceeds(usd: float, limit: float) -> bool:
     """Whether an amount is above a limit; sums of the same amounts in another order differ in the last digits."""
     return usd > limit * (1 + 1e-9)

@@ -21,7 +21,7 @@ from typing import Any, Literal, NoReturn
 import msgspec
 
 from airflow_gemini_batch.engine.build.advice import log_advice
-from airflow_gemini_batch.engine.build.budget import Budget, meter_of, require_limit, shards_within
+from airflow_gemini_batch.engine.build.budget import Budget, expected_usd, meter_of, require_limit, shards_within
 from airflow_gemini_batch.engine.build.differences import describe_differences
 from airflow_gemini_batch.engine.build.earlier_answers import found_runs
 from airflow_gemini_batch.engine.build.leftovers import discard_run, require_empty
@@ -353,8 +353,9 @@ def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None)
         meter=None if limit is None else meter_of(spec.model, asked.prices, limit),
         repeats=spec.repeats,
     )
+    trial = None if earlier is None else trial_among([one.run for one in earlier.runs], spec.model, call.encoder)
+    asked = msgspec.structs.replace(asked, estimated_usd=expected_usd(built.shards, trial, spec.model, asked.prices))
     if limit is not None:
-        trial = None if earlier is None else trial_among([one.run for one in earlier.runs], spec.model, call.encoder)
         built = built._replace(shards=shards_within(built.shards, limit, trial, meter_of(spec.model, asked.prices, limit)))
     if sampler is not None:
         sample_file(run).write(msgspec.json.encode(sampler.sample))

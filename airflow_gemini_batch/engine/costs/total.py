@@ -46,7 +46,8 @@ class Cost(msgspec.Struct, frozen=True):
     :param unpriced: how many requests ``usd`` leaves out, because their cost is not known; ``unpriced_reasons`` says why.
     :param usd_at_end: the same at the rates of the days on which the jobs ended, where prices changed while a job ran.
     :param interactive_usd: what the same would have cost at standard rates; None where that is not known for all of ``usd``.
-    :param estimated_usd, saved_by_dedupe_usd, saved_by_reuse_usd: None where there is nothing to say.
+    :param estimated_usd: what a reused trial said before, of the same requests; None without one.
+    :param saved_by_dedupe_usd, saved_by_reuse_usd: None where there is nothing to say.
     :param tokens: of all requests, also those of dead letters, by kind.
     :param searches: queries to Google Search; ``searches_usd`` is their part of ``usd``, at list price.
     """

@@ -302,6 +302,7 @@ def _summarise(run: Run, manifest: Manifest, counts: Sequence[Landed], jobs: tup
         repeats=manifest.repeats,
         cost=msgspec.structs.replace(
             total_cost(manifest.model, manifest.prices, [count.cost for count in counts]),
+            estimated_usd=manifest.estimated_usd,
             saved_by_dedupe_usd=balance.saved_by_dedupe_usd,
             saved_by_reuse_usd=_sum_of_known(part.saved_usd for part in manifest.reused),
         ),

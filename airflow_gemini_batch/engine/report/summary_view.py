@@ -181,6 +181,7 @@ class SummaryView(NamedTuple):
         cost, bounds = self.summary.cost, bounds_of(self.manifest)
         named = (
             ("this run", cost.usd, "done"),
+            ("estimated before, by a trial", cost.estimated_usd, "other"),
             ("estimated before, at most", None if bounds is None else bounds.high, "other"),
             ("estimated before, at least", None if bounds is None else bounds.low, "other"),
             ("the same without a batch", cost.interactive_usd, "left"),

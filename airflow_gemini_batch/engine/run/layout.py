@@ -143,6 +143,7 @@ class Manifest(msgspec.Struct, frozen=True):
     :param labels: who or what the run is for; they decide nothing.
     :param sample: how many rows were drawn from the table (see ``samples``); None: the run is the whole table.
     :param repeats: how often each row is sent (see ``repeats``).
+    :param estimated_usd: what a reused trial said that the other requests would cost; None without one.
     :param prices: of the model, as they were known then; None in a run of an earlier version.
     :param duplicates_sha256: digest of the rows that another row pays for; None: every row pays for itself.
     :param reused: the rows that earlier runs have answered; ``reused_sha256`` is their digest.
@@ -165,6 +166,7 @@ class Manifest(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     sample: int | None = None
     repeats: int = 1
+    estimated_usd: float | None = None
 
     @property
     def question(self) -> str:

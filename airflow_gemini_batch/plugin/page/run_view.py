@@ -157,6 +157,8 @@ class RunView(NamedTuple):
     @property
     def estimate(self) -> str:
         """What the whole run may cost, where that was measured when it was built; empty text otherwise."""
+        if self.manifest.estimated_usd is not None:
+            return f"about {dollars(self.manifest.estimated_usd)}"
         bounds = bounds_of(self.manifest)
         if bounds is None:
             return ""

@@ -95,6 +95,18 @@ def test_a_trial_that_is_reused_narrows_it(go: Go, tmp_path: Path, emulator: Emu
     assert summary.cost.usd < 0.2
 
 
+def test_the_summary_keeps_what_a_reused_trial_said_before(go: Go, tmp_path: Path) -> None:
+    trial = str(tmp_path / "trial")
+    whole = {"source": table(200), "request": REQUEST, "prices": PRICES, "max_shard_requests": 1000}
+    alone = go(**whole, sample=40, destination=trial)
+
+    summary = go(**whole, reuse=trial)
+
+    assert alone.cost.estimated_usd is None
+    assert summary.cost.usd is not None
+    assert summary.cost.estimated_usd == pytest.approx(summary.cost.usd, rel=0.1)
+
+
 def test_what_was_spent_counts_and_not_what_might_have_been(go: Go, emulator: Emulator) -> None:
     emulator.faults.add(RowFault(do="recitation", keys=("k0", "k11")))
 
