@@ -35,6 +35,8 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "extra-links": ["airflow_gemini_batch.links.GeminiBatchRunLink"],
         "plugins": [{"name": "gemini_batch", "plugin-class": "airflow_gemini_batch.plugin.GeminiBatchPlugin"}],
+        # Read by Airflow 3.2 and later.
+        "cli": ["airflow_gemini_batch.cli.airflow_command.get_gemini_batch_cli_commands"],
         "connection-types": [_CONNECTION_TYPE],
         "config": _CONFIG,
     }

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from airflow_gemini_batch import __version__
+from airflow_gemini_batch.cli.exits import Exit, exit_of
 from airflow_gemini_batch.engine.errors import GeminiBatchError
 
 #: Command -> the function that adds its parser (with ``run`` as a default), and its line in the list of commands.
@@ -21,6 +22,10 @@ COMMANDS = {
     "collect": ("airflow_gemini_batch.cli.collect:add_collect_command", "finish a run without its source"),
     "costs": ("airflow_gemini_batch.cli.costs:add_costs_command", "add up what runs have cost"),
     "demo": ("airflow_gemini_batch.cli.demo:add_demo_command", "run a real table through Airflow and the emulator"),
+    "doctor": (
+        "airflow_gemini_batch.cli.doctor:add_doctor_command",
+        "check key, model, storage, clock and versions, and advise",
+    ),
     "emulator": ("airflow_gemini_batch.emulator.cli:add_emulator_command", "serve a Gemini Batch API on this machine"),
     "estimate": (
         "airflow_gemini_batch.cli.estimate:add_estimate_command",
@@ -29,44 +34,48 @@ COMMANDS = {
     "files": ("airflow_gemini_batch.cli.files:add_files_command", "list and delete the files stored at the service"),
     "jobs": ("airflow_gemini_batch.cli.jobs:add_jobs_command", "list, show, cancel and delete batch jobs"),
     "letters": ("airflow_gemini_batch.cli.letters:add_letters_command", "look at dead letters, send them again, discard them"),
-    "redrive": ("airflow_gemini_batch.cli.redrive:add_redrive_command", "resubmit dead letters of a finished run"),
+    "redrive": ("airflow_gemini_batch.cli.letters:add_redrive_command", "resubmit dead letters of a finished run"),
     "report": ("airflow_gemini_batch.cli.report:add_report_command", "draw the page of a finished run again"),
+    "run": ("airflow_gemini_batch.cli.run:add_run_command", "send a table and wait until both of its tables are written"),
     "status": ("airflow_gemini_batch.cli.status:add_status_command", "say where a run stands"),
     "watch": ("airflow_gemini_batch.cli.watch:add_watch_command", "show runs on a live board until they are finished"),
     "webhooks": ("airflow_gemini_batch.cli.webhooks:add_webhooks_command", "register, list and delete webhooks"),
 }
 
-#: The shell's convention for a program that was ended by Ctrl-C: 128 + SIGINT.
-_INTERRUPTED = 130
 
-
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "gemini-batch", conn_id: str | None = None) -> int:
     """Run one command.
 
     :param argv: the words after the program's name; None (the default) takes them from ``sys.argv``.
-    :return: the exit code: 0 for success, 1 for an error of this package (one line on stderr) or for a command that failed for
-        some of its names, 130 after Ctrl-C. argparse exits with 2 by itself when the arguments are wrong.
+    :param prog: the program's name in help pages.
+    :param conn_id: the Airflow connection of commands that call the service, unless they name one. Default: None, the key comes
+        from the environment.
+
+    Returns the exit code, see ``exits.Exit``. argparse exits with 2 by itself when the arguments are wrong.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser(chosen=next((word for word in words if not word.startswith("-")), None)).parse_args(words)
+    parser = build_parser(next((word for word in words if not word.startswith("-")), None), prog=prog)
+    arguments = parser.parse_args(words)
+    if getattr(arguments, "conn_id", "") is None:
+        arguments.conn_id = conn_id
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
     except GeminiBatchError as error:
         print(error, file=sys.stderr)
-        return 1
+        return exit_of(error)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return Exit.INTERRUPTED
     except BrokenPipeError:  # `gemini-batch jobs list | head` has read enough
         # Python flushes stdout once more when it exits, which would fail and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return Exit.OK
     return code
 
 
-def _parser(chosen: str | None) -> argparse.ArgumentParser:
+def build_parser(chosen: str | None = None, *, prog: str = "gemini-batch") -> argparse.ArgumentParser:
     """The program's parser, with the arguments of the chosen command only."""
-    parser = argparse.ArgumentParser(prog="gemini-batch", description="Run whole tables through the Gemini Batch API.")
+    parser = argparse.ArgumentParser(prog=prog, description="Run whole tables through the Gemini Batch API.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     for name, (adder, about) in COMMANDS.items():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
-from airflow_gemini_batch.cli.service import add_command, with_client
+from airflow_gemini_batch.cli.service import add_command, add_json, print_json, with_client
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -28,6 +29,7 @@ def add_cleanup_command(subparsers: Any) -> None:
         action="store_true",
         help="also cancel this package's active jobs that belong to none of the runs; name all runs of the project then",
     )
+    add_json(parser, "print the report, with all names, as JSON")
 
 
 def _clean_up(client: GeminiClient, arguments: argparse.Namespace) -> int:
@@ -43,5 +45,8 @@ def _clean_up(client: GeminiClient, arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         cancel_orphans=arguments.cancel_orphans,
     )
-    print_cleanup(report)
+    if arguments.json:
+        print_json(report.as_dict(max_names=sys.maxsize))
+    else:
+        print_cleanup(report)
     return 1 if report.failed else 0

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from airflow_gemini_batch.cli.service import add_command
-from airflow_gemini_batch.cli.summaries import add_limit, add_run_options, log_to_stderr, options_of, print_summary
+from airflow_gemini_batch.cli.summaries import add_limit, add_run_options, log_to_stderr, options_of, print_summary, resumable
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.client import Endpoint
@@ -26,6 +26,7 @@ def _collect(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
 
     log_to_stderr()
     options = options_of(arguments)
-    summary = collect(arguments.destination, max_cost_usd=arguments.max_cost_usd, options=options, endpoint=endpoint)
+    with resumable():
+        summary = collect(arguments.destination, max_cost_usd=arguments.max_cost_usd, options=options, endpoint=endpoint)
     print_summary(summary, as_json=arguments.json)
     return 0

@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from airflow_gemini_batch.cli.service import add_json, sentence
+
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.finish.cost_report import Group
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 def add_costs_command(subparsers: Any) -> None:
     """Add ``costs`` to a program's commands."""
     about = "add up what all finished runs below a folder have cost, from their summaries; needs no API key"
-    parser: argparse.ArgumentParser = subparsers.add_parser("costs", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser: argparse.ArgumentParser = subparsers.add_parser("costs", help=about, description=sentence(about))
     parser.add_argument("folder", metavar="FOLDER", help="folder or URI of a run, or of folders with runs")
     parser.add_argument(
         "--by",
@@ -21,7 +23,7 @@ def add_costs_command(subparsers: Any) -> None:
         metavar="NAMES",
         help="what to group by, with commas between: model, day, run, label (all labels), label.NAME (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="print the groups, the total and the unfinished runs as JSON")
+    add_json(parser, "print the groups, the total and the unfinished runs as JSON")
     parser.set_defaults(run=_costs)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from airflow_gemini_batch.cli.exits import Exit
+from airflow_gemini_batch.cli.service import add_json, print_json
 from airflow_gemini_batch.demo.signals import STOP_SIGNALS
 
 _ABOUT = (
@@ -24,6 +26,7 @@ def add_demo_command(subparsers: Any) -> argparse.ArgumentParser:
         "--folder", type=Path, default=Path("gemini-batch-demo"), help="folder for the tables (default: ./%(default)s)"
     )
     parser.add_argument("--stay", action="store_true", help="keep Airflow running afterwards, until Ctrl-C")
+    add_json(parser, "print the summary as JSON on stdout, and the progress on stderr")
     parser.set_defaults(run=_run)
     return parser
 
@@ -36,17 +39,20 @@ def _run(arguments: argparse.Namespace) -> int:
     from airflow_gemini_batch.demo.local_airflow import LocalAirflowError
     from airflow_gemini_batch.demo.run import run_demo
 
-    console = Console()
+    console = Console(stderr=arguments.json)
     for number in STOP_SIGNALS:
         signal.signal(number, _interrupt)
     try:
-        return run_demo(console, writable_folder(arguments.folder), stay=arguments.stay)
+        summary = run_demo(console, writable_folder(arguments.folder), stay=arguments.stay)
     except KeyboardInterrupt:
         console.print("Stopped. No process is left running.")
-        return 130
+        return Exit.INTERRUPTED
     except (LocalAirflowError, OSError, RuntimeError, httpx.HTTPError) as error:
         console.print(f"The demo failed: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 1
+        return Exit.ERROR
+    if arguments.json:
+        print_json(summary)
+    return Exit.OK if summary and summary["balanced"] else Exit.ERROR
 
 
 def writable_folder(folder: Path) -> Path:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_gemini_batch.cli.service import add_command
+from airflow_gemini_batch.cli.request_arguments import add_request, request_in
+from airflow_gemini_batch.cli.service import add_command, print_json
 from airflow_gemini_batch.cli.summaries import add_run_options, options_of
-from airflow_gemini_batch.engine.errors import InputError
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.estimate.result import Estimate, Range
     from airflow_gemini_batch.engine.gemini.client import Endpoint
-    from airflow_gemini_batch.engine.specs import RequestSpec
 
 
 def add_estimate_command(subparsers: Any) -> None:
@@ -23,11 +20,7 @@ def add_estimate_command(subparsers: Any) -> None:
     parser = add_command(subparsers, "estimate", about, _estimate)
     parser.add_argument("source", metavar="SOURCE", nargs="+", help="file, folder, glob or URI of the table (repeatable)")
     parser.add_argument("--model", required=True, help="name of the model")
-    asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--prompt", help="the prompt, with ${column} for the values of a row")
-    asked.add_argument(
-        "--request", metavar="FILE", help='a request as JSON: {"type": "generate", "prompt": …}, likewise embed and raw'
-    )
+    add_request(parser)
     parser.add_argument("--key", help="the column that identifies a row (default: the row's number)")
     parser.add_argument("--trial", metavar="URI", help="destination of a finished run of the same request with sample=…")
     parser.add_argument("--reuse", action="append", metavar="URI", help="a finished run, or a folder of runs (repeatable)")
@@ -42,7 +35,7 @@ def _estimate(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
 
     found = estimate(
         arguments.source,
-        _request(arguments),
+        request_in(arguments),
         model=arguments.model,
         trial=arguments.trial,
         reuse=arguments.reuse,
@@ -53,22 +46,11 @@ def _estimate(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
         options=options_of(arguments),
         endpoint=endpoint,
     )
-    print(json.dumps(found.as_dict(), indent=1) if arguments.json else _as_text(found))
+    if arguments.json:
+        print_json(found.as_dict())
+    else:
+        print(_as_text(found))
     return 0
-
-
-def _request(arguments: argparse.Namespace) -> RequestSpec:
-    from airflow_gemini_batch.engine.specs import GenerateRequest, request_of
-
-    if arguments.prompt is not None:
-        return GenerateRequest(prompt=arguments.prompt)
-    try:
-        form = json.loads(Path(arguments.request).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--request: {arguments.request} cannot be read: {error}") from error
-    if not isinstance(form, dict):
-        raise InputError(f'--request: {arguments.request} is not a JSON object such as {{"type": "generate", "prompt": …}}.')
-    return request_of(form)
 
 
 def _as_text(found: Estimate) -> str:

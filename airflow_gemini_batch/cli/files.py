@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from airflow_gemini_batch.cli.service import add_command, add_group, add_limit, add_names, for_each, with_client
+from airflow_gemini_batch.cli.service import (
+    add_command,
+    add_group,
+    add_json,
+    add_limit,
+    add_names,
+    for_each,
+    print_json,
+    with_client,
+)
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -17,19 +26,28 @@ def add_files_command(subparsers: Any) -> None:
     listing = add_command(actions, "list", "list files, newest first", with_client(_list))
     listing.add_argument("--display-name", metavar="PATTERN", help="pattern for the whole name, with * and ?")
     add_limit(listing)
+    add_json(listing)
     about = "delete files; only the service can delete the output file of a job"
     add_names(add_command(actions, "delete", about, with_client(_delete)), "files/…")
 
 
 def _list(client: GeminiClient, arguments: argparse.Namespace) -> int:
     from airflow_gemini_batch.cli.tables import print_files
-    from airflow_gemini_batch.engine.gemini.inventory import find_files
+    from airflow_gemini_batch.engine.gemini.inventory import file_record, find_files
 
-    print_files(find_files(client, arguments.display_name), limit=arguments.limit)
+    files = find_files(client, arguments.display_name)
+    if arguments.json:
+        print_json({"total": len(files), "files": [file_record(file) for file in files[: arguments.limit]]})
+    else:
+        print_files(files, limit=arguments.limit)
     return 0
 
 
 def _delete(client: GeminiClient, arguments: argparse.Namespace) -> int:
     from airflow_gemini_batch.engine.gemini.inventory import delete_file
 
-    return for_each(arguments.names, lambda name: print(name, delete_file(client, name).value))
+    def delete(name: str) -> tuple[dict[str, Any], str]:
+        outcome = delete_file(client, name).value
+        return {"name": name, "outcome": outcome}, f"{name} {outcome}"
+
+    return for_each(arguments, delete)

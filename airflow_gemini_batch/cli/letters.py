@@ -9,8 +9,16 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from airflow_gemini_batch.cli.service import add_command
-from airflow_gemini_batch.cli.summaries import add_limit, add_run_options, log_to_stderr, options_of, print_summary
+from airflow_gemini_batch.cli.exits import Exit
+from airflow_gemini_batch.cli.service import add_command, add_json, print_json, sentence
+from airflow_gemini_batch.cli.summaries import (
+    add_limit,
+    add_run_options,
+    log_to_stderr,
+    options_of,
+    print_summary,
+    resumable,
+)
 from airflow_gemini_batch.engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ _JSON_COLUMNS = ("request", "response")
 def add_letters_command(subparsers: Any) -> None:
     """Add ``letters`` to a program's commands."""
     about = "look at dead letters of a run, send them again, or discard them"
-    parser: argparse.ArgumentParser = subparsers.add_parser("letters", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser: argparse.ArgumentParser = subparsers.add_parser("letters", help=about, description=sentence(about))
     actions = parser.add_subparsers(title="actions", metavar="action", required=True)
     _add_inspect(actions)
     _add_replay(actions)
@@ -38,35 +46,45 @@ def add_letters_command(subparsers: Any) -> None:
 
 def _add_inspect(actions: Any) -> None:
     about = "list dead letters, and count them by reason and message; needs no API key"
-    parser: argparse.ArgumentParser = actions.add_parser("inspect", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser: argparse.ArgumentParser = actions.add_parser("inspect", help=about, description=sentence(about))
     _add_selection(parser)
     parser.add_argument(
         "--limit", type=int, default=50, metavar="N", help="letters to show; all are counted (default: %(default)s)"
     )
     parser.add_argument("--full", action="store_true", help="show request, response and every other column")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
     parser.set_defaults(run=_inspect)
+
+
+def add_redrive_command(subparsers: Any) -> None:
+    """Add ``redrive``, which is ``letters replay`` without a question, to a program's commands."""
+    about = "resubmit dead letters of a finished run into the same tables, and wait until they are complete"
+    _add_resubmission(add_command(subparsers, "redrive", about, _redrive))
 
 
 def _add_replay(actions: Any) -> None:
     about = "resubmit the selected dead letters of a finished run (default: all retryable ones) and wait until they are complete"
     parser = add_command(actions, "replay", about, _replay)
+    _add_resubmission(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _add_resubmission(parser: argparse.ArgumentParser) -> None:
     _add_selection(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="resubmit no more than N, the first in the order of the shards")
     parser.add_argument("--include-discarded", action="store_true", help="resubmit letters that were discarded too")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
     add_limit(parser)
     add_run_options(parser)
 
 
 def _add_discard(actions: Any) -> None:
     about = "decide that the selected dead letters of a finished run (default: all) are not sent again; nothing is deleted"
-    parser: argparse.ArgumentParser = actions.add_parser("discard", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser: argparse.ArgumentParser = actions.add_parser("discard", help=about, description=sentence(about))
     _add_selection(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="discard no more than N, the first in the order of the shards")
     parser.add_argument("--note", default="", metavar="TEXT", help="why, for those who read it later")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    add_json(parser, "print what was done as JSON")
     parser.set_defaults(run=_discard)
 
 
@@ -114,7 +132,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     letters = itertools.islice(reader.letters(whole=arguments.full), arguments.limit)
     finished = summary_of(run) is not None
     if arguments.json:
-        _print_json({"destination": run.destination.uri, "finished": finished, **counts.as_dict()}, letters)
+        _print_letters({"destination": run.destination.uri, "finished": finished, **counts.as_dict()}, letters)
         return 0
     if arguments.full:
         _print_whole(letters)
@@ -125,30 +143,37 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _replay(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
-    from airflow_gemini_batch.engine.api import redrive
     from airflow_gemini_batch.engine.finish.reopening import count_letters
 
-    options = options_of(arguments)
+    options_of(arguments)  # a wrong one is said before anybody is asked
     run = _run_of(arguments)
     rows = count_letters(run, _selection_of(arguments, limit=arguments.limit, include_discarded=arguments.include_discarded))
     if rows and not _confirmed(f"{rows} dead letters of {run.destination} are resubmitted.", arguments):
-        return 1
+        return Exit.ERROR
+    return _redrive(endpoint, arguments)
+
+
+def _redrive(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
+    from airflow_gemini_batch.engine.api import redrive
+
+    options = options_of(arguments)
     log_to_stderr()
-    summary = redrive(
-        arguments.destination,
-        reasons=arguments.reason,
-        keys=arguments.key,
-        message=arguments.message,
-        codes=arguments.code,
-        retryable=arguments.retryable,
-        limit=arguments.limit,
-        include_discarded=arguments.include_discarded,
-        max_cost_usd=arguments.max_cost_usd,
-        options=options,
-        endpoint=endpoint,
-    )
+    with resumable():
+        summary = redrive(
+            arguments.destination,
+            reasons=arguments.reason,
+            keys=arguments.key,
+            message=arguments.message,
+            codes=arguments.code,
+            retryable=arguments.retryable,
+            limit=arguments.limit,
+            include_discarded=arguments.include_discarded,
+            max_cost_usd=arguments.max_cost_usd,
+            options=options,
+            endpoint=endpoint,
+        )
     print_summary(summary, as_json=arguments.json)
-    return 0
+    return Exit.OK
 
 
 def _discard(arguments: argparse.Namespace) -> int:
@@ -159,10 +184,10 @@ def _discard(arguments: argparse.Namespace) -> int:
     reasons = ", ".join(f"{reason} {rows}" for reason, rows in found.reasons.items())
     asked = f"{found.discarded} dead letters of {run.destination} are discarded ({reasons}), {found.already} are already."
     if found.discarded and not _confirmed(asked, arguments):
-        return 1
+        return Exit.ERROR
     done = discard_letters(run, selection, note=arguments.note) if found.discarded else found
     if arguments.json:
-        print(json.dumps(done.as_dict(), indent=1))
+        print_json(done.as_dict())
     else:
         print(f"{done.discarded} dead letters discarded, {done.already} already were, in {done.destination}")
     return 0
@@ -181,7 +206,7 @@ def _confirmed(what: str, arguments: argparse.Namespace) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _print_json(head: dict[str, Any], letters: Iterable[dict[str, Any]]) -> None:
+def _print_letters(head: dict[str, Any], letters: Iterable[dict[str, Any]]) -> None:
     """One document, of which only one letter is in memory at a time."""
     print(json.dumps(head, indent=1)[:-2] + ',\n "letters": [', end="")
     for number, letter in enumerate(letters):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
+
+from airflow_gemini_batch.cli.service import add_json, print_json, sentence
 
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.report.board import Board
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 def add_status_command(subparsers: Any) -> None:
     """Add ``status`` to a program's commands."""
     about = "say where a run stands: rows, shards, rate, time left, cost, dead letters; reads its folder and needs no API key"
-    parser: argparse.ArgumentParser = subparsers.add_parser("status", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser: argparse.ArgumentParser = subparsers.add_parser("status", help=about, description=sentence(about))
     parser.add_argument("destination", metavar="DESTINATION", help="folder or URI of the run")
-    parser.add_argument("--json", action="store_true", help="print everything that is known, with each shard, as JSON")
+    add_json(parser, "print everything that is known, with each shard, as JSON")
     parser.set_defaults(run=_status)
 
 
@@ -30,7 +31,7 @@ def _status(arguments: argparse.Namespace) -> int:
         run.built()  # which says why there is none
         return 1
     if arguments.json:
-        print(json.dumps(board.as_dict(), indent=1))
+        print_json(board.as_dict())
     else:
         for name, value in _facts(board):
             print(f"{name:<13} {value}")

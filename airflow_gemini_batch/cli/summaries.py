@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from airflow_gemini_batch.cli.service import add_json, print_json
 from airflow_gemini_batch.engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, about_json: str = "print
         metavar="NAME=VALUE",
         help="a field of BatchOptions, such as --option timeout=3600 (repeatable); give the ones that the run was started with",
     )
-    parser.add_argument("--json", action="store_true", help=about_json)
+    add_json(parser, about_json)
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +57,20 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
 
 
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Say after Ctrl-C that the jobs go on, and how to get their answers."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("Interrupted. Submitted jobs continue at the service; run the same command again to resume.", file=sys.stderr)
+        raise
+
+
 def print_summary(summary: Summary, *, as_json: bool) -> None:
     """One line for people, or JSON."""
     if as_json:
-        print(json.dumps(summary.as_dict(), indent=1))
+        print_json(summary.as_dict())
     else:
         counts = f"{summary.rows} rows: {summary.results} results, {summary.dead_letter} dead letters"
         print(f"{counts}, {summary.cost}, in {summary.destination}")

@@ -47,11 +47,9 @@ def print_jobs(jobs: Sequence[Job], *, limit: int) -> None:
     _print_count(f"{len(jobs)} jobs", left_out=len(jobs) - len(rows))
 
 
-def print_job(job: Job) -> None:
-    """Print one field a line, without the empty ones."""
-    for name, value in job_record(job).items():
-        if value not in ("", None):
-            print(f"{name:<13} {value}")
+def text_of_job(job: Job) -> str:
+    """One field a line, without the empty ones."""
+    return "\n".join(f"{name:<13} {value}" for name, value in job_record(job).items() if value not in ("", None))
 
 
 def print_files(files: Sequence[RemoteFile], *, limit: int) -> None:

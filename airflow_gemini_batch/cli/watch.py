@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_gemini_batch.cli.service import add_json, sentence
+
 if TYPE_CHECKING:
     from airflow_gemini_batch.engine.report.board import Board
 
@@ -33,7 +35,7 @@ _FIELDS = (
 def add_watch_command(subparsers: Any) -> None:
     """Add ``watch`` to a program's commands."""
     about = "show a run, or all runs below a folder, on a live board until they are finished; reads folders and needs no API key"
-    parser: argparse.ArgumentParser = subparsers.add_parser("watch", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser: argparse.ArgumentParser = subparsers.add_parser("watch", help=about, description=sentence(about))
     parser.add_argument("place", metavar="DESTINATION|FOLDER", help="folder or URI of a run, or of folders with runs")
     parser.add_argument(
         "--interval",
@@ -42,7 +44,7 @@ def add_watch_command(subparsers: Any) -> None:
         metavar="SECONDS",
         help="time between two looks, at least 0.1 (default: %(default)g)",
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON at each look")
+    add_json(parser, "print one line of JSON at each look")
     parser.set_defaults(run=_watch)
 
 

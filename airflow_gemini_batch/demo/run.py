@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -40,8 +41,8 @@ def dags_folder() -> Path:
     return packaged if packaged.is_dir() else Path(examples.__file__).parents[2] / "dags"
 
 
-def run_demo(console: Console, folder: Path, *, stay: bool = False) -> int:
-    """Run the demo. Returns the exit code: 0 if the DAG run succeeded and its rows balance, else 1.
+def run_demo(console: Console, folder: Path, *, stay: bool = False) -> dict[str, Any]:
+    """Run the demo. Returns the run's summary as plain JSON, empty if the DAG run failed.
 
     :param folder: where the tables are written; an existing, writable folder.
     :param stay: keep Airflow running afterwards, until KeyboardInterrupt.
@@ -55,9 +56,9 @@ def run_demo(console: Console, folder: Path, *, stay: bool = False) -> int:
     try:
         with Emulator(work / "emulator", pending_seconds=_PENDING_SECONDS, running_seconds=_RUNNING_SECONDS) as emulator:
             airflow = LocalAirflow(work / "airflow", dags_folder(), {"AIRFLOW_CONN_GEMINI_DEFAULT": _connection(emulator.url)})
-            balanced = _run_dag(console, folder, emulator, airflow, stay)
-        keep_logs = not balanced
-        return 0 if balanced else 1
+            summary = _run_dag(console, folder, emulator, airflow, stay)
+        keep_logs = not summary.get("balanced")
+        return summary
     except Exception:
         keep_logs = True
         raise
@@ -68,8 +69,8 @@ def run_demo(console: Console, folder: Path, *, stay: bool = False) -> int:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _run_dag(console: Console, folder: Path, emulator: Emulator, airflow: LocalAirflow, stay: bool) -> bool:
-    """Return whether the DAG run succeeded and its rows balance."""
+def _run_dag(console: Console, folder: Path, emulator: Emulator, airflow: LocalAirflow, stay: bool) -> dict[str, Any]:
+    """Return the run's summary, empty if the DAG run failed."""
     display = ProgressDisplay(console)
     with contextlib.ExitStack() as running:
         with display:
@@ -87,8 +88,8 @@ def _run_dag(console: Console, folder: Path, emulator: Emulator, airflow: LocalA
             display.update("DAG run", "done" if state == "success" else "failed", f"{run_id}: {state}")
         if state != "success":
             _print_failures(console, airflow, run_id)
-            return False
-        summary = airflow.rest.xcom(DAG_ID, run_id, TASK_ID)
+            return {}
+        summary: dict[str, Any] = airflow.rest.xcom(DAG_ID, run_id, TASK_ID)
         estimate = airflow.rest.xcom(DAG_ID, run_id, ESTIMATE_TASK_ID)
         print_report(console, summary, estimate, seconds=display.elapsed)
         _print_paths(console, Path(summary["destination"]))
@@ -96,7 +97,7 @@ def _run_dag(console: Console, folder: Path, emulator: Emulator, airflow: LocalA
             console.print(f"\nAirflow keeps running at {airflow.url} until you press Ctrl-C.", highlight=False)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
-        return bool(summary["balanced"])
+        return summary
 
 
 def _print_failures(console: Console, airflow: LocalAirflow, run_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -107,6 +108,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, choices in _CHOICES.items():
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, choices=choices, default=getattr(preset, name), help=_CHOICE_HELP[name])
+    parser.add_argument("--json", action="store_true", help="print the address as JSON when it is ready")
     parser.set_defaults(run=_run)
 
 
@@ -128,6 +130,6 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"Cannot use the state folder {arguments.state}: {error}", file=sys.stderr)
             return 1
         # The socket already accepts connections. They are answered as soon as the server is up.
-        print(READY + url_of(listener), flush=True)
+        print(json.dumps({"url": url_of(listener)}) if arguments.json else READY + url_of(listener), flush=True)
         server.run(sockets=[listener])
     return 0

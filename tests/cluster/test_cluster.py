@@ -120,7 +120,7 @@ class Cluster:
         return wait_for(check_all, what, timeout)
 
     def kill_the_worker_of(self, step: str, ready: Callable[[list[dict[str, Any]]], bool] = lambda tasks: True) -> None:
-        """Kill the worker that runs an instance of the step, once they are ``ready``, and start another one with an empty disk."""
+        """Kill the worker that runs an instance of the step, once all are ``ready``, and start one with an empty disk."""
 
         def at_work() -> tuple[dict[str, Any], Worker] | None:
             tasks = self.tasks(step)

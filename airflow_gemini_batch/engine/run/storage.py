@@ -24,7 +24,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs as arrow_fs
 
-from airflow_gemini_batch.engine.errors import DestinationError
+from airflow_gemini_batch.engine.errors import DestinationError, InputError
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +188,23 @@ class Location:
                     return False
                 self.write(data)
             return True
+
+    def creates_exclusively(self) -> bool:
+        """Whether of two ``create`` at once only one can succeed: tried with a file in this folder, which is deleted again."""
+        probe = self / f"probe-{uuid.uuid4().hex[:8]}"
+        try:
+            if self.is_local:
+                return probe.create(b"") and not probe.create(b"")
+            probe.write(b"")
+            self.fs.pipe_file(probe.path, b"", mode="create")
+        except FileExistsError:
+            return True
+        except TypeError:  # a file system that does not know the mode
+            return False
+        else:
+            return False
+        finally:
+            probe.delete()
 
     def delete(self) -> None:
         """Remove the file or the folder with all that is in it; no error when there is nothing."""
@@ -356,7 +373,17 @@ def locate(uri: str | os.PathLike[str], **storage_options: Any) -> Location:
 
     :param uri: a local path, ``file://``, ``s3://``, ``gs://`` or anything else that fsspec opens.
     :param storage_options: passed to the fsspec file system.
+
+    Raises InputError for a protocol that fsspec does not know or whose package is not installed.
     """
     text = os.fspath(uri)
-    fs, path = fsspec.core.url_to_fs(text, **storage_options)
+    try:
+        fs, path = fsspec.core.url_to_fs(text, **storage_options)
+    except ImportError as error:
+        raise InputError(f"{text} cannot be opened, a package is missing: {error}") from error
+    except ValueError as error:
+        if "Protocol not known" not in str(error):
+            raise
+        known = "a local path, file://, s3:// (extra [s3]) or gs:// (extra [gcs])"
+        raise InputError(f"{text} cannot be opened: fsspec has no such protocol. Expected {known}.") from error
     return Location(fs, str(path).rstrip("/") or "/", text.rstrip("/"))
