@@ -42,10 +42,7 @@ def locate(place: str | os.PathLike[str] | ObjectStoragePath) -> Location:
             f"{uri} names the connection {conn_id!r}, but no installed Airflow provider opens {scheme}://. Install the provider, "
             f"or remove '{conn_id}@' to use the credentials of the machine."
         )
-    try:
-        return storage.locate(uri)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"No installed package opens {uri}: {error}") from error
+    return storage.locate(uri)
 
 
 def uri_of(place: str | os.PathLike[str] | ObjectStoragePath) -> str:

@@ -368,22 +368,23 @@ _WRITE_REMEDIES = {
 }
 
 
+class UnknownSchemeError(InputError, ValueError):
+    """No file system has this scheme. A ValueError too: where the URI is a row's value, it is that row's problem."""
+
+
 def locate(uri: str | os.PathLike[str], **storage_options: Any) -> Location:
     """Find the file system for a URI or local path.
 
     :param uri: a local path, ``file://``, ``s3://``, ``gs://`` or anything else that fsspec opens.
     :param storage_options: passed to the fsspec file system.
 
-    Raises InputError for a protocol that fsspec does not know or whose package is not installed.
+    Raises InputError for a scheme whose package is not installed, and UnknownSchemeError, a subclass, for one that nothing opens.
     """
     text = os.fspath(uri)
     try:
         fs, path = fsspec.core.url_to_fs(text, **storage_options)
-    except ImportError as error:
-        raise InputError(f"{text} cannot be opened, a package is missing: {error}") from error
     except ValueError as error:
-        if "Protocol not known" not in str(error):
-            raise
-        known = "a local path, file://, s3:// (extra [s3]) or gs:// (extra [gcs])"
-        raise InputError(f"{text} cannot be opened: fsspec has no such protocol. Expected {known}.") from error
+        raise UnknownSchemeError(f"No installed package opens {text}: {error}") from error
+    except ImportError as error:
+        raise InputError(f"No installed package opens {text}: {error}") from error
     return Location(fs, str(path).rstrip("/") or "/", text.rstrip("/"))

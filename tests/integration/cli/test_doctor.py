@@ -97,7 +97,7 @@ def test_active_jobs_are_counted_and_stuck_ones_are_named(
 @pytest.mark.parametrize(
     ("destination", "said"),
     [
-        ("nosuchprotocol://bucket/runs", "fsspec has no such protocol"),
+        ("nosuchprotocol://bucket/runs", "No installed package opens nosuchprotocol://bucket/runs: Protocol not known"),
         ("/proc/runs", "/proc/runs"),
     ],
 )

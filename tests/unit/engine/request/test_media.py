@@ -282,7 +282,7 @@ def test_a_scheme_that_nothing_opens_is_a_problem_of_its_row_alone() -> None:
     [request] = encoded({"m": ["nosuch://x/a.png"]}, Media("m", upload=["nosuch://x/"]))
 
     assert isinstance(request, InvalidRow)
-    assert "which cannot be read: Protocol not known: nosuch" in request.message
+    assert "which cannot be read: No installed package opens nosuch://x/a.png: Protocol not known: nosuch" in request.message
 
 
 def test_a_store_that_is_out_of_reach_is_no_problem_of_the_row() -> None:
