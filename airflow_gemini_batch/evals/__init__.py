@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_gemini_batch.evals.comparing.compare import compare
+    from airflow_gemini_batch.evals.comparing.reading import load_comparison
+    from airflow_gemini_batch.evals.comparison import Comparison, ScorerComparison
     from airflow_gemini_batch.evals.judge import Judge
     from airflow_gemini_batch.evals.judge_estimate import estimate_judge
     from airflow_gemini_batch.evals.matching import Contains, ExactMatch, JsonMatch, NumericClose, Regex
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agreement",
+    "Comparison",
     "Contains",
     "ExactMatch",
     "JsonMatch",
@@ -32,11 +36,14 @@ __all__ = [
     "PairwiseJudge",
     "Regex",
     "Scorer",
+    "ScorerComparison",
     "ScorerTotals",
     "Scores",
     "WinRate",
     "agreement",
+    "compare",
     "estimate_judge",
+    "load_comparison",
     "majority",
     "pass_at_k",
     "pass_k",
@@ -48,6 +55,7 @@ __all__ = [
 #: Public name -> the module that defines it.
 _HOMES = {
     "Agreement": "statistics.agreement",
+    "Comparison": "comparison",
     "Contains": "matching",
     "ExactMatch": "matching",
     "JsonMatch": "matching",
@@ -56,11 +64,14 @@ _HOMES = {
     "PairwiseJudge": "pairwise",
     "Regex": "matching",
     "Scorer": "scorers",
+    "ScorerComparison": "comparison",
     "ScorerTotals": "scores",
     "Scores": "scores",
     "WinRate": "statistics.win_rate",
     "agreement": "statistics.agreement",
+    "compare": "comparing.compare",
     "estimate_judge": "judge_estimate",
+    "load_comparison": "comparing.reading",
     "majority": "repeats",
     "pass_at_k": "repeats",
     "pass_k": "repeats",

@@ -251,6 +251,8 @@ class Comparison(msgspec.Struct, frozen=True):
     :param words: better or worse, by how much, how sure and at what cost; one sentence a line.
     :param primary: the scorer that decides; None: all of them, corrected for their number.
     :param verdict: of the gate over the scorers that decide; None without a margin.
+    :param uri: of the folder that it was written to, with the pairs tables.
+    :param fingerprint: of the runs, the scores and the arguments that it was made of.
     :param examples: the worst regressions and the best improvements, each in order; ``examples_left_out`` are in the pairs table.
     """
 
@@ -278,6 +280,7 @@ class Comparison(msgspec.Struct, frozen=True):
     others: tuple[Comparison, ...] = ()
     uri: str = ""
     version: int = COMPARISON_VERSION
+    fingerprint: str = ""
 
     def __getitem__(self, scorer: str) -> ScorerComparison:
         for one in self.scorers:

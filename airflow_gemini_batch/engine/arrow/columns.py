@@ -64,18 +64,21 @@ def doubles(values: Sequence[float | None]) -> pa.Array:
     return _numbers(pa.float64(), "d", values)
 
 
-def from_numpy(values: Any) -> pa.Array:
-    """A one-dimensional array of bools, integers or floats, without nulls."""
+def from_numpy(values: Any, known: Any = None) -> pa.Array:
+    """A one-dimensional array of bools, integers or floats.
+
+    :param known: where they are not null; None: everywhere.
+    """
+    valid = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
     if values.dtype == np.bool_:
-        return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
+        return pa.Array.from_buffers(pa.bool_(), len(values), [valid, pa.py_buffer(np.packbits(values, bitorder="little"))])
     content = pa.py_buffer(np.ascontiguousarray(values))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, content])
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, content])
 
 
 def from_numpy_with_nan(values: Any) -> pa.Array:
     """An array of floats, null where it is NaN."""
-    known = np.packbits(~np.isnan(values), bitorder="little")
-    return pa.Array.from_buffers(pa.float64(), len(values), [pa.py_buffer(known), pa.py_buffer(np.ascontiguousarray(values))])
+    return from_numpy(values, ~np.isnan(values))
 
 
 def is_valid(column: pa.Array) -> Any:

@@ -8,6 +8,7 @@
       results_media/part-00000-0/        media made by the model, where they are kept as files
       summary.html                       the finished run on one page, for people
       scores/                            how results were scored, and the runs of judges (see ``judge_folders``)
+      comparisons/                       of this run with others (see ``evals.comparing``)
       summary.json                       written last: its presence means finished
       _run/                              table readers skip names that begin with an underscore
         manifest.json                    what was asked; its presence means built

@@ -47,8 +47,11 @@ class MissingTally:
         self.worst, self.best = float(worst), float(best)
         self._lowest, self._highest, self._as_worst = (Tally(clustered=clustered) for _ in range(3))
 
-    def add(self, baseline: Any, candidate: Any, clusters: Any = None) -> None:
-        """:param baseline, candidate: one number for each key of either run; NaN where the key has no answer on that side."""
+    def add(self, baseline: Any, candidate: Any, clusters: Any = None, *, lost: tuple[Any, Any] | None = None) -> None:
+        """
+        :param baseline, candidate: one number for each key of either run; NaN where the key has no answer on that side.
+        :param lost: of each side, the share of each key's repeats that has no answer. None: of a key with a number, none.
+        """
         first, second = (np.asarray(side, dtype=float).ravel() for side in (baseline, candidate))
         if len(first) != len(second):
             raise InputError(
@@ -61,9 +64,10 @@ class MissingTally:
             raise InputError(
                 f"A score is outside worst and best ({self.worst}, {self.best}); found {both.min()} to {both.max()}."
             )
-        self._lowest.add(_filled(second, least) - _filled(first, most), clusters)
-        self._highest.add(_filled(second, most) - _filled(first, least), clusters)
-        self._as_worst.add(_filled(second, self.worst) - _filled(first, self.worst), clusters)
+        of_first, of_second = lost or (0.0, 0.0)
+        self._lowest.add(_filled(second, least, of_second) - _filled(first, most, of_first), clusters)
+        self._highest.add(_filled(second, most, of_second) - _filled(first, least, of_first), clusters)
+        self._as_worst.add(_filled(second, self.worst, of_second) - _filled(first, self.worst, of_first), clusters)
 
     def bounds(self, *, kind: Kind, averaged: bool = False, level: float = 0.95) -> MissingBounds:
         span = abs(self.best - self.worst)
@@ -91,5 +95,6 @@ def missing_bounds(
     return tally.bounds(kind=kind, averaged=averaged, level=level)
 
 
-def _filled(values: Any, value: float) -> Any:
-    return np.where(np.isnan(values), value, values)
+def _filled(values: Any, value: float, lost: Any) -> Any:
+    """The means of keys, with what was lost of each at this value."""
+    return np.where(np.isnan(values), value, (1 - lost) * values + lost * value)

@@ -1,0 +1,1 @@
+"""How two finished runs become a ``Comparison``: read, brought together by key on disk, tallied, and written."""
