@@ -6,11 +6,8 @@ With ``SCREENSHOTS`` in the environment, pictures for the documentation are put 
 from __future__ import annotations
 
 import datetime as dt
-import http.server
-import os
 import random
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,7 @@ from airflow_gemini_batch.engine.report.summary_page import write_summary_page
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.plugin.page.summary_file import read_summary_file
-from tests.browser import chromium
+from tests.browser import Look, chromium, serving
 
 WORDS = "a the kettle lamp chair oak steel warm quiet with for of from very small large blue green made by hand in winter".split()  # noqa: SIM905
 
@@ -101,24 +98,6 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-class Look:
-    """The page as one reader sees it, with what the browser says of it."""
-
-    def __init__(self, browser: Any, address: str, *, width: int = 1180, theme: str = "light") -> None:
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=theme, reduced_motion="reduce")
-        self.page = context.new_page()
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(address, wait_until="load")
-
-    def take_picture(self, name: str) -> None:
-        if folder := os.environ.get("SCREENSHOTS"):
-            self.page.screenshot(path=f"{folder}/{name}.png")
-
-
 @pytest.mark.parametrize(
     ("name", "width", "theme"),
     [("light", 1180, "light"), ("dark", 1180, "dark"), ("phone", 390, "light"), ("narrow", 320, "dark")],
@@ -181,22 +160,8 @@ def test_as_airflow_serves_it_it_looks_the_same(browser: Any, file: Path) -> Non
     served = read_summary_file(Run(locate(str(file.parent))))
     assert served is not None
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Security-Policy", served.policy)
-            self.end_headers()
-            self.wfile.write(served.content)
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/"
+    with serving(served.content, served.policy) as address:
         look, local = Look(browser, address), Look(browser, file.as_uri())
-        server.shutdown()
 
     assert (look.asked, look.complaints) == ([address], [])
     assert look.page.screenshot() == local.page.screenshot()

@@ -6,6 +6,7 @@ markup becomes several times as long when it is made harmless.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 from airflow_gemini_batch.engine.printable import masked, printable
@@ -46,21 +47,28 @@ def _cut(text: str, room: int, cleaned: Callable[[str], str]) -> str:
     if len(text) <= room and bytes_in_html(whole := cleaned(text)) <= room:
         return whole
     # A character takes at least a byte, so no more of them can be shown, and a long text is not gone through.
-    head = _fitting(map(cleaned, masked(text[: room + _LONGEST_KEY])), int(room * _HEAD))
-    tail = _fitting(map(cleaned, reversed(masked(text[-room - _LONGEST_KEY :]))), room - int(room * _HEAD))
+    head = _fitting(masked(text[: room + _LONGEST_KEY]), int(room * _HEAD), cleaned)
+    tail = _fitting(reversed(masked(text[-room - _LONGEST_KEY :])), room - int(room * _HEAD), cleaned)
     left_out = max(1, len(text) - len(head) - len(tail))
     return f"{''.join(head)}… ({left_out:,} characters left out) …{''.join(reversed(tail))}"
 
 
-def _fitting(characters: Iterable[str], room: int) -> list[str]:
+def _fitting(characters: Iterable[str], room: int, cleaned: Callable[[str], str]) -> list[str]:
     """The first characters, in their harmless forms, that have room."""
     shown: list[str] = []
-    for harmless in characters:
-        room -= bytes_in_html(harmless)
+    for character in characters:
+        harmless, size = _cleaned(character, cleaned)
+        room -= size
         if room < 0:
             break
         shown.append(harmless)
     return shown
+
+
+@functools.lru_cache(4096)  # texts repeat their characters
+def _cleaned(character: str, cleaned: Callable[[str], str]) -> tuple[str, int]:
+    harmless = cleaned(character)
+    return harmless, bytes_in_html(harmless)
 
 
 def _bytes_of(character: str) -> int:

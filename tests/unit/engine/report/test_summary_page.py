@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html.parser
 import re
 from pathlib import Path
 from typing import Any
@@ -26,33 +23,9 @@ from airflow_gemini_batch.engine.report import summary_page
 from airflow_gemini_batch.engine.report.summary_page import MOST_BYTES, draw_summary_page, redraw_summary_page
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, SourceInfo
 from airflow_gemini_batch.engine.run.storage import locate
-
-#: What must never become markup, act on a terminal, or change the direction of what stands beside it.
-EVIL = (
-    '</style></script><script>alert(1)</script><img src=x onerror=alert(2)>"\'><a href="javascript:alert(3)">\x1b[31m\u202e\x00'
-)
+from tests.markup import EVIL, Markup, require_harmless, require_self_contained
 
 TEXTS = st.one_of(st.just(EVIL), st.text(st.characters(exclude_categories=["Cs"]), max_size=60), st.just("x" * 100_000))
-
-
-class Markup(html.parser.HTMLParser):
-    """Every element, with its attributes, and the texts between them."""
-
-    def __init__(self, page: bytes) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(page.decode())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.texts)
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -135,29 +108,7 @@ def test_it_says_what_came_out_and_what_it_cost(run: Run) -> None:
 
 
 def test_it_asks_for_nothing_and_its_policy_names_its_style(run: Run) -> None:
-    page = draw_summary_page(run, manifest(), summary()).decode()
-
-    markup = Markup(page.encode())
-    [policy] = [str(each["content"]) for tag, each in markup.elements if each.get("http-equiv") == "Content-Security-Policy"]
-    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    assert [str(each["href"])[:5] for tag, each in markup.elements if tag == "link"] == ["data:"]
-    assert not re.search(r"url\(|@import", style)
-    assert "prefers-reduced-motion" in style
-
-
-def require_harmless(page: bytes) -> Markup:
-    markup = Markup(page)
-    assert len(page) <= MOST_BYTES
-    tags = {tag for tag, _ in markup.elements}
-    assert not tags & {"script", "img", "iframe", "object", "embed", "base", "form", "input"}
-    for tag, attributes in markup.elements:
-        assert not [name for name in attributes if name.startswith("on") or name == "style"]
-        if tag == "a":
-            assert str(attributes["href"]).startswith("#")
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", page.decode())
-    return markup
+    require_self_contained(draw_summary_page(run, manifest(), summary()))
 
 
 def test_evil_texts_are_harmless_wherever_they_are(tmp_path: Path) -> None:
@@ -171,7 +122,7 @@ def test_evil_texts_are_harmless_wherever_they_are(tmp_path: Path) -> None:
 
     page = draw_summary_page(run, manifest(request=asked, owner=f"{EVIL}/{EVIL}/{EVIL}/{EVIL}", model=EVIL), made)
 
-    markup = require_harmless(page)
+    markup = require_harmless(page, MOST_BYTES)
     assert markup.text.count("<script>alert(1)") >= 15
     assert "\\x1b[31m" in markup.text
     assert "\\u202e" in markup.text
@@ -186,7 +137,7 @@ def test_whatever_the_texts_are_the_page_is_small_and_harmless(tmp_path: Path, l
         run, manifest(request={"prompt": text}), summary(reasons={"BLOCKED": len(letters)}, labels={text: text})
     )
 
-    require_harmless(page)
+    require_harmless(page, MOST_BYTES)
 
 
 @pytest.fixture
@@ -215,7 +166,7 @@ def huge(tmp_path: Path) -> tuple[Run, Manifest, Summary]:
 def test_a_huge_run_has_a_small_page_that_says_what_is_left_out(huge: tuple[Run, Manifest, Summary]) -> None:
     page = draw_summary_page(*huge)
 
-    text = require_harmless(page).text
+    text = require_harmless(page, MOST_BYTES).text
     assert "9,970 more jobs" in text
     assert "997 more reasons" in text
     assert "characters left out" in text
@@ -230,7 +181,7 @@ def test_where_texts_do_not_fit_all_of_them_are_cut_further(
 
     page = draw_summary_page(*huge)
 
-    text = require_harmless(page).text
+    text = require_harmless(page, MOST_BYTES).text
     assert len(page) <= 100_000
     assert re.search(r"Texts are cut to (50|20|5) % of their usual length", text)
     assert "997 more reasons" in text
@@ -240,7 +191,9 @@ def test_a_run_without_anything_has_a_page(tmp_path: Path) -> None:
     run = write_tables(tmp_path, [], [])
     nothing = {"rows": 0, "results": 0, "dead_letter": 0, "reasons": {}, "jobs": (), "cost": Cost(None, Basis("unknown", ""))}
 
-    text = require_harmless(draw_summary_page(run, manifest(owner=None, request={}, shards=()), summary(**nothing))).text
+    text = require_harmless(
+        draw_summary_page(run, manifest(owner=None, request={}, shards=()), summary(**nothing)), MOST_BYTES
+    ).text
 
     assert "no rows" in text
     assert "no Airflow task" in text

@@ -1,0 +1,449 @@
+"""The page of a comparison: what it says, and that it is complete, small and harmless whatever the comparison is."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_gemini_batch.evals.comparison import (
+    AmountComparison,
+    Answer,
+    Bounds,
+    Changed,
+    Comparison,
+    Example,
+    FieldComparison,
+    GateResult,
+    KeyCounts,
+    ScorerComparison,
+    Side,
+    Slice,
+)
+from airflow_gemini_batch.evals.report.comparison_page import MOST_BYTES, comparison_page, write_report
+from tests import comparisons
+from tests.comparisons import accuracy, brevity, comparison, run, scorer, several
+from tests.markup import EVIL, Markup, require_harmless, require_self_contained
+
+MINUS = "\N{MINUS SIGN}"
+
+TEXTS = st.one_of(st.just(EVIL), st.text(max_size=60), st.just("x" * 50_000))
+
+
+def drawn(made: Comparison) -> Markup:
+    return require_harmless(comparison_page(made).encode(), MOST_BYTES)
+
+
+def texts_of(made: Comparison) -> str:
+    """One after the other, with one space for each stretch of white space."""
+    return " ".join(" ".join(drawn(made).texts).split())
+
+
+def test_the_first_part_says_better_or_worse_by_how_much_how_sure_and_at_what_cost() -> None:
+    first = texts_of(comparison()).split("Differences Scorers")[0]
+
+    for said in (
+        "with-examples against short-prompt",
+        "better gate passed",
+        "accuracy is better by 2.1 points (1.4 to 2.8), from 81.2 % to 83.3 %.",
+        "+2.1 points 95 % interval +1.4 to +2.8, p < 0.001",
+        "742 / 534 8,604 the same, of 9,880 keys",
+        "9,880 113 keys in one run only",
+        "Cost +42.5 % $5.87, was $4.12; judges $1.31 and $0.00 apart",
+        "Output tokens +37.9 % 568,000, was 412,000",
+        "Time +34.4 %",
+        "2 warnings",
+    ):
+        assert said in first, said
+
+
+def test_then_it_says_how_that_is_known_in_the_order_in_which_it_is_read() -> None:
+    text = texts_of(comparison()).split("Both runs Method")[1]
+
+    place = 0
+    for said in (
+        *("Differences", f"brevity {MINUS}0.031 ({MINUS}0.038 to {MINUS}0.024)", "the loss that the gate accepts"),
+        *("By scorer", "accuracy primary", "81.2 % 80.4 % to 82 %, standard error 0.39 points, 9,961 keys"),
+        "Pass: at 95 % the loss is smaller than the margin of 1 point; at worst the difference is +1.51 points.",
+        *("39 keys of the baseline without a score: 39 BLOCKED.", "61 TRUNCATED, 27 BLOCKED, 4 no expected value."),
+        "Whatever the missing answers would have been, the difference is +1.2 to +2.9 points, with intervals +0.5 to +3.6. "
+        "With each of them at the worst score it is +1.3 points (+0.6 to +2).",
+        *("Agresti and Min (2005)", "McNemar, mid-p", "1.01 points or more, in 80 % of all comparisons"),
+        *("p < 0.001 corrected", "The differences are skewed.", "0.21 within a key's answers, 0.44 between keys", "1 to 5"),
+        *("Missing keys", "only in the baseline 81 3 keys not in the input of the candidate"),
+        *("Cost, tokens, time", "42 % more 9,880 keys 1.41 to 1.44 times p < 0.001", "one time for each run; rows have none"),
+        *("Slices", "language, by accuracy", "en 6,100 83 % 86 % +3 points +2 to +4 402 219", "null 12", "all other values"),
+        *("Fields of the answers", "confidence 9,880 40.6 % 5,869", "sources[].title"),
+        *("What was asked differently", "prompt", "config.temperature"),
+        *("Dead letters", "BLOCKED 39 0.39 % 27 0.27 %", "raise max_output_tokens"),
+        *("How answers ended", "STOP 9,940 99.8 % 9,820 99.1 %"),
+        *("Regressions", "expected", "no score", "Improvements", "640 more keys changed", "Warnings", "81 keys have no answer"),
+        *("Both runs", "s3://lake/evals/2026-11-20/short-prompt", "data_set=places-v3, team=search"),
+        *(
+            "Method",
+            "one difference for each key",
+            "3 tests, corrected by Holm's method (1979); accuracy decides and is not corrected",
+        ),
+        *("pairs.parquet",),
+    ):
+        assert said in text[place:], said
+        place = text.index(said, place)
+
+
+def test_it_asks_for_nothing_and_its_policy_names_its_style() -> None:
+    require_self_contained(comparison_page(comparison()).encode())
+
+
+def test_words_that_differ_are_marked_on_both_sides() -> None:
+    example = Example(
+        "q1",
+        "accuracy",
+        "regressed",
+        -1.0,
+        Answer(1.0, "It is <b>Paris</b>."),
+        Answer(0.0, "It is <b>Rome</b>.", cut=1200, finish_reason="MAX_TOKENS", repeats=3),
+    )
+
+    page = comparison_page(comparison(examples=(example,), changed=()))
+
+    assert "It is &lt;b&gt;<del>Paris</del>&lt;/b&gt;." in page
+    assert "It is &lt;b&gt;<ins>Rome</ins>&lt;/b&gt;." in page
+    assert "baseline: passed" in page
+    assert "MAX_TOKENS · 3 answers, this is one · 1,200 more characters" in page
+
+
+def test_an_answer_that_is_missing_says_why() -> None:
+    lost = Example("q1", "accuracy", "improved", 1.0, Answer(None, None, "BLOCKED"), Answer(1.0, "Paris"))
+
+    text = texts_of(comparison(examples=(lost,)))
+
+    assert "no score → passed, +100 points" in text
+    assert "No answer: BLOCKED" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "badges"),
+    [
+        ({}, "better gate passed"),
+        ({"primary": None, "verdict": "undecided"}, "better and worse gate undecided"),
+        ({"scorers": (brevity(),), "primary": None, "verdict": "fail"}, "worse gate failed"),
+        ({"scorers": (brevity(better="lower"),), "primary": "brevity", "verdict": None}, "better gemini"),
+        ({"scorers": (scorer("a"),), "primary": None, "verdict": None}, "no difference shown gemini"),
+        ({"scorers": (scorer("a", n=0, ci=None),), "primary": None, "verdict": None}, "nothing to compare gemini"),
+        ({"scorers": (), "primary": None, "verdict": None}, "nothing to compare gemini"),
+    ],
+)
+def test_the_scorers_that_decide_say_better_or_worse(changes: dict[str, Any], badges: str) -> None:
+    assert f"against short-prompt {badges}" in texts_of(comparison(**changes))
+
+
+@pytest.mark.parametrize(
+    ("gate", "better", "said"),
+    [
+        (
+            GateResult(0.02, -0.05, -0.03, "fail", None),
+            "higher",
+            f"Fail: at 95 % the loss is larger than the margin of 2 points; at best the difference is {MINUS}3 points.",
+        ),
+        (GateResult(0.02, -0.01, 0.01, "pass", None), "lower", "at worst the difference is +1 point."),
+        (
+            GateResult(0.02, -0.03, 0.01, "undecided", 2319),
+            "higher",
+            f"Undecided: at 95 % the difference is {MINUS}3 points to +1 point, on both sides of a loss of 2 points. "
+            "If the runs are truly equal, 2,319 keys would show it in 80 % of all comparisons.",
+        ),
+        (GateResult(0.0, -0.03, 0.01, "undecided", None), "higher", "No number of keys would decide it."),
+        (GateResult(0.02, -0.03, 0.01, "undecided", None), "higher", "How many keys would decide it is not known."),
+        (
+            GateResult(0.02, None, None, "undecided", None),
+            "higher",
+            "there is no interval to compare with the margin of 2 points.",
+        ),
+    ],
+)
+def test_the_verdict_of_the_gate_is_a_sentence(gate: GateResult, better: Any, said: str) -> None:
+    assert said in texts_of(comparison(scorers=(scorer("accuracy", gate=gate, better=better),)))
+
+
+def test_scorers_of_yes_or_no_share_a_plot_and_numbers_have_one_each() -> None:
+    made = comparison(scorers=(scorer("a"), scorer("b"), brevity(), scorer("c", better="lower")))
+
+    markup = drawn(made)
+
+    plots = [attributes for tag, attributes in markup.elements if tag == "div" and attributes.get("class") == "forest"]
+    lines = [
+        str(attributes["aria-label"])
+        for tag, attributes in markup.elements
+        if tag == "svg" and "points (" in str(attributes.get("aria-label"))
+    ]
+    assert len(plots) == 3
+    assert lines == [f"{name}: +2.1 points (+1.4 to +2.8)" for name in "abc"]
+
+
+def test_several_candidates_begin_with_a_table_and_have_a_part_each() -> None:
+    markup = drawn(several(3))
+
+    ids = [str(attributes["id"]) for _, attributes in markup.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = {str(attributes["href"])[1:] for tag, attributes in markup.elements if tag == "a"}
+    assert {"c1-top", "c2-top", "c3-top", "c3-regressed"} <= links <= set(ids)
+    text = " ".join(" ".join(markup.texts).split())
+    assert "3 candidates Each is compared with the baseline short-prompt (gemini-3.6-flash), here by accuracy ." in text
+    assert f"variant-0 gemini-3.6-flash better gate passed +2.1 points +1.4 to +2.8 p < 0.001 {MINUS}27.2 %" in text
+    assert "9 tests, corrected by Holm's method" in text
+
+
+def test_runs_of_the_same_name_are_told_apart() -> None:
+    text = texts_of(comparison(baseline=run("lake/monday/answers"), candidate=run("lake/tuesday/answers")))
+    same = texts_of(comparison(baseline=run("lake/answers", run_id="1"), candidate=run("lake/answers", run_id="2")))
+
+    assert "tuesday/answers against monday/answers" in text
+    assert "answers (2) against answers (1)" in same
+
+
+def test_costs_of_runs_of_different_sizes_are_those_of_a_row() -> None:
+    made = comparison(baseline=run("a", rows=1_000, cost_usd=1.0), candidate=run("b", rows=2_000, cost_usd=3.0))
+
+    assert "Cost +50 % $3.00, was $1.00; the ratio is that of one row" in texts_of(made)
+
+
+def test_costs_that_are_unknown_are_said_to_be() -> None:
+    assert "Cost unknown unknown, was $4.12" in texts_of(comparison(candidate=run("b", cost_usd=None)))
+
+
+def test_a_comparison_of_nothing_has_a_page() -> None:
+    empty = Comparison("", 0.95, 0, 0, run("a"), run("b"), KeyCounts(0, 0, 0, 0, 0), ())
+
+    text = texts_of(empty)
+
+    assert "nothing to compare" in text
+    assert "Regressions" not in text
+    assert "Slices" not in text
+
+
+# --- size
+
+
+def long_examples(count: int, text: str) -> tuple[Example, ...]:
+    answers = Answer(0.0, text + "a"), Answer(1.0, "b" + text)
+    carried = {"question": text, "other": text}
+    return tuple(
+        Example(f"key-{n}", "accuracy", "regressed" if n % 2 else "improved", 1.0, *answers, text, carried) for n in range(count)
+    )
+
+
+def test_a_page_of_200_examples_of_usual_length_has_all_of_them_whole() -> None:
+    made = comparison(examples=comparisons.examples(100, 100))
+
+    page = comparison_page(made)
+
+    assert len(page.encode()) < MOST_BYTES / 2
+    assert page.count('<details class="example"') == 200
+    assert "left out" not in page
+    assert "usual length" not in page
+
+
+def test_of_more_examples_the_first_of_each_side_are_shown_and_the_rest_counted() -> None:
+    page = comparison_page(comparison(examples=comparisons.examples(300, 150)))
+
+    assert page.count('<details class="example"') == 200
+    assert "Not shown: 200 more examples" in page
+    assert "Not shown: 50 more examples" in page
+
+
+def test_what_one_side_does_not_need_the_other_has() -> None:
+    page = comparison_page(comparison(examples=comparisons.examples(300, 20)))
+
+    assert page.count('<details class="example"') == 200
+
+
+@pytest.mark.parametrize("text", ["<\x1b&" * 20_000, "a b " * 20_000, "\U000e0001" * 20_000, "'\"" * 40_000])
+def test_a_page_of_huge_texts_and_lists_is_small_and_says_what_is_left_out(text: str) -> None:
+    other = text[:5_000]
+    made = comparison(
+        examples=long_examples(1_000, text),
+        scorers=tuple(accuracy_with(f"{number}{other}", text) for number in range(200)),
+        slices=tuple(
+            Slice(other, f"{n}{text}", "accuracy", 1, 0.1, 0.2, 0.1, (0.0, 0.2), 1, 1, warnings=(text,) * 9) for n in range(999)
+        ),
+        fields=tuple(FieldComparison(f"{n}{text}", 1, 1, 0, 0, 0) for n in range(999)),
+        changed=tuple(Changed(f"{n}{other}", text, "x" + text) for n in range(200)),
+        amounts=tuple(AmountComparison(f"{n}{other}", 1, 2, 3, 1, 2, 2.0, (1.5, 2.5), 0.1, text) for n in range(99)),
+        warnings=(text,) * 300,
+        words=(text,) * 300,
+        baseline=run(
+            text, labels={f"{n}{other}": text for n in range(300)}, finish_reasons={f"{n}{other}": 1 for n in range(300)}
+        ),
+        keys=KeyCounts(1, 1, 1, 0, 0, reasons={"baseline": {f"{n}{other}": 1 for n in range(300)}}),
+    )
+
+    several = comparison_page(msgspec.structs.replace(made, others=(made,) * 60))
+    markup = require_harmless(comparison_page(made).encode(), MOST_BYTES)
+
+    require_harmless(several.encode(), MOST_BYTES)
+    for said in (
+        "more examples",
+        "more slices",
+        "more fields",
+        "more scorers",
+        "more differences",
+        "more warnings",
+        "characters left out",
+    ):
+        assert said in markup.text, said
+    assert re.search(r"cut to (50|20|5) % of their usual length", several)
+    assert "The first 8 candidates are shown in full below." in several
+
+
+def accuracy_with(name: str, text: str) -> ScorerComparison:
+    missing = {side: {f"{n}{text[:2_000]}": n + 1 for n in range(99)} for side in ("baseline", "candidate", text[:99])}
+    return msgspec.structs.replace(accuracy(), name=name, words=text, warnings=(text,) * 20, primary=False, missing=missing)
+
+
+# --- harm
+
+
+def everywhere(text: str) -> Comparison:
+    """A comparison in which every text is this one."""
+    side = Side(1, 0.5, 0.1, (0.4, 0.6))
+    evil = msgspec.structs.replace(
+        accuracy(), name=text, words=text, warnings=(text,), missing={text: {text: 1}}, baseline=side, candidate=side
+    )
+    answer = Answer(1.0, text, text, text, text, 2, 3)
+    one_run = msgspec.structs.replace(
+        run(text),
+        run_id=text,
+        model=text,
+        request_sha256=text,
+        finished_at=text,
+        scores=text,
+        labels={text: text},
+        finish_reasons={text: 1},
+    )
+    other = Answer(0.0, text[::-1], text, text, text, 2, 3)
+    return comparison(
+        created=text,
+        baseline=one_run,
+        candidate=one_run,
+        keys=KeyCounts(1, 1, 1, 1, 1, 1, {text: 1}, {"baseline": {text: 1}, text: {text: 1}}),
+        scorers=(evil,),
+        cluster=text,
+        words=(text,),
+        primary=text,
+        amounts=(AmountComparison(text, 1.0, 2.0, 1, 1.0, 2.0, 2.0, (1.0, 3.0), 0.5, text),),
+        fields=(FieldComparison(text, 1, 1, 0, 0, 0),),
+        slices=(Slice(text, text, text, 1, 0.1, 0.2, 0.1, (0.0, 0.2), 1, 1, warnings=(text,)),),
+        examples=(
+            Example(text, text, "regressed", -1.0, answer, other, text, {text: text}),
+            Example(text, text, "improved", 1.0, Answer(None, None, text), answer, text, {text: text}),
+        ),
+        changed=(Changed(text, text, text[::-1]),),
+        warnings=(text,),
+        uri=text,
+    )
+
+
+def test_evil_texts_are_harmless_wherever_they_are() -> None:
+    made = everywhere(EVIL)
+
+    markup = drawn(msgspec.structs.replace(made, others=(made,)))
+
+    assert markup.text.count("<script>alert(1)") >= 40
+    assert "\\x1b[31m" in markup.text
+    assert "\\u202e" in markup.text
+
+
+@settings(max_examples=25, deadline=None)
+@given(TEXTS)
+def test_whatever_a_text_is_the_page_is_small_and_harmless(text: str) -> None:
+    made = everywhere(text)
+
+    drawn(msgspec.structs.replace(made, others=(made,)))
+
+
+def test_keys_of_apis_are_masked_though_a_difference_goes_through_them() -> None:
+    key = "AIza" + "b" * 35
+    example = Example("q", "accuracy", "regressed", -1.0, Answer(1.0, f"it is {key}"), Answer(0.0, f"it is {key[:-1]}c or so"))
+
+    page = comparison_page(comparison(examples=(example,)))
+
+    assert "AIza" not in page
+    assert page.count("[API key]") >= 2
+
+
+NUMBERS = st.one_of(st.none(), st.floats())
+ENDS = st.one_of(st.none(), st.tuples(st.floats(), st.floats()))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_the_figures_are_there_is_a_page(data: st.DataObject) -> None:
+    def number() -> float | None:
+        return data.draw(NUMBERS)
+
+    def side() -> Side:
+        return Side(data.draw(st.integers(0, 9)), number(), number(), data.draw(ENDS))
+
+    gate = GateResult(data.draw(st.floats(0, 10)), number(), number(), "undecided", None)
+    one = scorer(
+        "accuracy",
+        kind=data.draw(st.sampled_from(["boolean", "float"])),
+        baseline=side(),
+        candidate=side(),
+        difference=number(),
+        stderr=number(),
+        ci=data.draw(ENDS),
+        p=number(),
+        p_holm=number(),
+        within=number(),
+        between=number(),
+        mde=number(),
+        gate=gate,
+        bounds=Bounds(number(), number(), data.draw(ENDS), number(), data.draw(ENDS)),
+        worst=number(),
+        best=number(),
+        shown=True,
+    )
+    counts = data.draw(st.tuples(*[st.integers(0, 9)] * 6))
+    made = comparison(
+        scorers=(one,),
+        keys=KeyCounts(*counts),
+        margin=number(),
+        baseline=run("a", rows=counts[0], cost_usd=data.draw(st.one_of(st.none(), st.floats(0, 1e9)))),
+        candidate=run("b", rows=counts[1], cost_usd=data.draw(st.one_of(st.none(), st.floats(0, 1e9)))),
+        slices=(Slice("c", None, "accuracy", 0, number(), number(), number(), data.draw(ENDS), 0, 0),),
+        amounts=(AmountComparison("total_tokens", 0.0, 5.0, 0, number(), number(), number(), data.draw(ENDS), number()),),
+        fields=(FieldComparison("f", 0, 0, 0, 0, 0),),
+    )
+
+    markup = drawn(made)
+
+    for _, attributes in markup.elements:
+        for name in ("x", "x1", "x2", "width", "cx"):
+            value = str(attributes.get(name) or "0").removesuffix("%")
+            assert math.isfinite(float(value)), (name, value)
+
+
+# --- files
+
+
+def test_a_report_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    made = comparison()
+
+    write_report(made, tmp_path / "folder" / "report.html")
+
+    assert (tmp_path / "folder" / "report.html").read_text(encoding="utf-8") == comparison_page(made)
+
+
+def test_a_document_that_was_read_back_has_the_same_page() -> None:
+    made = several(2)
+
+    again = msgspec.json.decode(msgspec.json.encode(made), type=Comparison)
+
+    assert comparison_page(again) == comparison_page(made)
