@@ -89,7 +89,7 @@ def comparison(**changes: Any) -> Comparison:
             Changed("config.temperature", "0.2", "0"),
         ),
         "warnings": ("81 keys have no answer of the candidate; see the bounds.", "brevity is skewed."),
-        "uri": "s3://lake/evals/2026-11-27/with-examples/comparisons/short-prompt/comparison.json",
+        "uri": "s3://lake/evals/2026-11-27/with-examples/comparisons/default",
     }
     return Comparison(**(given | changes))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.evals.matching import Contains, ExactMatch, JsonMatch, NumericClose, Regex
     from airflow_gemini_batch.evals.pairwise import PairwiseJudge
     from airflow_gemini_batch.evals.repeats import majority, pass_at_k, pass_k
+    from airflow_gemini_batch.evals.report.comparison_page import write_report
     from airflow_gemini_batch.evals.scorers import Scorer
     from airflow_gemini_batch.evals.scores import ScorerTotals, Scores
     from airflow_gemini_batch.evals.scoring import score
@@ -50,6 +51,7 @@ __all__ = [
     "rows_needed",
     "score",
     "win_rate",
+    "write_report",
 ]
 
 #: Public name -> the module that defines it.
@@ -78,6 +80,7 @@ _HOMES = {
     "rows_needed": "statistics.planning",
     "score": "scoring",
     "win_rate": "statistics.win_rate",
+    "write_report": "report.comparison_page",
 }
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any misspelt name as Any

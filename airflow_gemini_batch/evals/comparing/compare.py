@@ -3,7 +3,7 @@
 <candidate>/comparisons/<name>/
   pairs-00000.parquet     one row for each key and scorer; one file for each candidate
   comparison.json         written last: its presence means that the comparison is complete
-  report.html             drawn from it, for people
+  report.html             the same for people (see ``evals.report``)
   _claims/                who is writing it (see ``claims``)
 """
 
@@ -36,6 +36,7 @@ from airflow_gemini_batch.evals.comparing.partitions import partitions_of
 from airflow_gemini_batch.evals.comparing.sides import Reasons, Side
 from airflow_gemini_batch.evals.comparing.words import words_of
 from airflow_gemini_batch.evals.comparison import COMPARISON_VERSION, Comparison, ScorerComparison
+from airflow_gemini_batch.evals.report.comparison_page import draw_report
 from airflow_gemini_batch.evals.runs import FinishedRun
 from airflow_gemini_batch.evals.scores import Scores
 from airflow_gemini_batch.evals.scoring import score
@@ -190,6 +191,7 @@ class _Comparing:
         self._remove_stale_pairs(len(paired))
         found = self._documents(paired, reasons)
         claim.require()
+        draw_report(found, self._folder)
         (self._folder / "comparison.json").write(msgspec.json.format(msgspec.json.encode(found), indent=1))
         return found
 

@@ -101,7 +101,7 @@ def _shown(example: Example, kind: Kind, room: Room, bytes_each: float, *, is_op
         # Compared with itself nothing is marked.
         alone = [word_diff(text, text, answer_room).baseline if text is not None else () for text in (baseline, candidate)]
         diff = Diff(alone[0], alone[1])
-    carried = list(example.carried.items())[:_COLUMNS]
+    carried = [(name, value) for name, value in example.carried.items() if value != example.expected][:_COLUMNS]
     return ShownExample(
         room.short(example.key, int(_KEY * bytes_each)),
         _preview(example, int(_PREVIEW * room.detail)),

@@ -205,6 +205,6 @@ def _method(comparison: Comparison, room: Room) -> tuple[tuple[str, str], ...]:
         ("p-values", f"{counted(tests, 'test')}, corrected by Holm's method (1979){primary}" if tests > 1 else ""),
         ("groups", "" if comparison.cluster is None else f"keys with the same {room.short(comparison.cluster, 80)}{groups}"),
         ("drawn", drawn),
-        ("document", room.short(comparison.uri)),
+        ("folder", room.short(comparison.uri)),
     )
     return tuple((name, text) for name, text in facts if text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.evals import Comparison, ExactMatch, Judge, Scorer, compare, load_comparison, score
 from airflow_gemini_batch.evals.comparing.pairs_table import PAIRS_SCHEMA
+from airflow_gemini_batch.evals.report.comparison_page import comparison_page
 from tests.integration.evals.conftest import JUDGE_MODEL, OPTIONS
 
 pytestmark = pytest.mark.integration
@@ -131,7 +133,9 @@ def test_a_call_that_fails_leaves_no_comparison_and_the_next_one_completes_it(ru
     assert [file.name for file in sorted(Path(whole.uri).iterdir()) if file.is_file()] == [
         "comparison.json",
         "pairs-00000.parquet",
+        "report.html",
     ]
+    assert "that is replaced" not in Path(whole.uri, "report.html").read_text(encoding="utf-8")
     assert again["exact_match"] == whole["exact_match"]
 
 
@@ -262,3 +266,28 @@ def test_the_document_is_json_that_says_what_it_is(runs: tuple[str, str]) -> Non
     plain = json.loads(Path(found.uri, "comparison.json").read_bytes())
     assert (plain["version"], plain["verdict"], plain["primary"]) == (1, "pass", "exact_match")
     assert plain["words"][0].startswith("Pass: by exact_match")
+
+
+def test_the_page_is_beside_the_comparison_and_names_what_it_compares(runs: tuple[str, str]) -> None:
+    found = compare(*runs, scorers=[ExactMatch(), LENGTH], primary="exact_match", margin=0.5)
+
+    page = (Path(found.uri) / "report.html").read_text(encoding="utf-8")
+    assert "gate passed" in page
+    assert found.words[0] in html.unescape(page)
+    assert "1 TRUNCATED" in page
+    assert page == comparison_page(load_comparison(runs[1]))
+
+
+def test_a_page_is_there_before_the_comparison_is_complete_and_is_drawn_again_with_it(runs: tuple[str, str]) -> None:
+    first = compare(*runs, scorers=ExactMatch())
+    page = Path(first.uri) / "report.html"
+    earlier = page.read_bytes()
+    page.write_bytes(b"as it is")
+
+    compare(*runs, scorers=ExactMatch())
+    assert page.read_bytes() == b"as it is"
+
+    compare(*runs, scorers=ExactMatch(), margin=0.1)
+    assert b"gate" in page.read_bytes()
+    assert page.read_bytes() != earlier
+    assert page.stat().st_mtime_ns <= (Path(first.uri) / "comparison.json").stat().st_mtime_ns

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_gemini_batch.engine.errors import InputError
+from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.evals.comparison import (
     AmountComparison,
     Answer,
@@ -26,7 +28,7 @@ from airflow_gemini_batch.evals.comparison import (
     Side,
     Slice,
 )
-from airflow_gemini_batch.evals.report.comparison_page import MOST_BYTES, comparison_page, write_report
+from airflow_gemini_batch.evals.report.comparison_page import MOST_BYTES, comparison_page, draw_report, write_report
 from tests import comparisons
 from tests.comparisons import accuracy, brevity, comparison, run, scorer, several
 from tests.markup import EVIL, Markup, require_harmless, require_self_contained
@@ -83,14 +85,22 @@ def test_then_it_says_how_that_is_known_in_the_order_in_which_it_is_read() -> No
         *("What was asked differently", "prompt", "config.temperature"),
         *("Dead letters", "BLOCKED 39 0.39 % 27 0.27 %", "raise max_output_tokens"),
         *("How answers ended", "STOP 9,940 99.8 % 9,820 99.1 %"),
-        *("Regressions", "expected", "no score", "Improvements", "640 more keys changed", "Warnings", "81 keys have no answer"),
+        *(
+            "Regressions",
+            "expected",
+            "no score",
+            "Improvements",
+            "640 more changes of a score",
+            "Warnings",
+            "81 keys have no answer",
+        ),
         *("Both runs", "s3://lake/evals/2026-11-20/short-prompt", "data_set=places-v3, team=search"),
         *(
             "Method",
             "one difference for each key",
             "3 tests, corrected by Holm's method (1979); accuracy decides and is not corrected",
         ),
-        *("pairs.parquet",),
+        "pairs-*.parquet",
     ):
         assert said in text[place:], said
         place = text.index(said, place)
@@ -433,12 +443,28 @@ def test_whatever_the_figures_are_there_is_a_page(data: st.DataObject) -> None:
 # --- files
 
 
-def test_a_report_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
-    made = comparison()
+def test_a_report_is_written_where_it_is_asked_for_or_beside_the_comparison(tmp_path: Path) -> None:
+    made = comparison(uri=str(tmp_path / "comparisons"))
 
-    write_report(made, tmp_path / "folder" / "report.html")
+    asked, beside = write_report(made, tmp_path / "folder" / "page.html"), write_report(made)
 
-    assert (tmp_path / "folder" / "report.html").read_text(encoding="utf-8") == comparison_page(made)
+    assert (asked, beside) == (str(tmp_path / "folder" / "page.html"), str(tmp_path / "comparisons" / "report.html"))
+    assert Path(asked).read_text(encoding="utf-8") == Path(beside).read_text(encoding="utf-8") == comparison_page(made)
+
+
+def test_a_comparison_that_was_never_written_needs_a_path() -> None:
+    with pytest.raises(InputError, match="give path"):
+        write_report(comparison(uri=""))
+
+
+def test_a_page_that_cannot_be_written_fails_no_comparison(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "report.html").mkdir()  # which no file can replace
+
+    draw_report(comparison(), locate(str(tmp_path)))
+
+    [told] = [record for record in caplog.records if "was not drawn" in record.message]
+    assert told.levelname == "WARNING"
+    assert "write_report draws it" in told.message
 
 
 def test_a_document_that_was_read_back_has_the_same_page() -> None:
