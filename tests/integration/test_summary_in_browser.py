@@ -23,10 +23,10 @@ from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.finish.summary import finish_run
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
-from airflow_gemini_batch.engine.report.summary_page import write_summary_page
+from airflow_gemini_batch.engine.report.summary_page import MOST_BYTES, write_summary_page
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import Location, locate
-from airflow_gemini_batch.plugin.page.summary_file import read_summary_file
+from airflow_gemini_batch.plugin.page.kept_page import read_kept_page
 from tests.browser import Look, chromium, serving
 
 WORDS = "a the kettle lamp chair oak steel warm quiet with for of from very small large blue green made by hand in winter".split()  # noqa: SIM905
@@ -157,7 +157,7 @@ def test_every_entry_of_the_contents_leads_to_a_part_of_the_page(browser: Any, f
 
 
 def test_as_airflow_serves_it_it_looks_the_same(browser: Any, file: Path) -> None:
-    served = read_summary_file(Run(locate(str(file.parent))))
+    served = read_kept_page(locate(str(file)), MOST_BYTES)
     assert served is not None
 
     with serving(served.content, served.policy) as address:

@@ -37,3 +37,8 @@ def load_comparison(
         if (found := read_json(file, Comparison)) is not None:
             return found
     raise DestinationError(f"{place} holds no comparison: {files[-1]} is absent. Call compare first.")
+
+
+def comparisons_below(destination: Location) -> list[str]:
+    """Names of the comparisons whose first candidate is the run at this destination; complete ones and others."""
+    return [folder.name for folder in (destination / "comparisons").children() if not folder.name.startswith((".", "_"))]

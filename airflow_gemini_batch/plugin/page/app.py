@@ -15,11 +15,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
+from airflow_gemini_batch.engine.report import summary_page as summary_pages
+from airflow_gemini_batch.evals.comparing.reading import comparisons_below
+from airflow_gemini_batch.evals.report import comparison_page as comparison_pages
 from airflow_gemini_batch.plugin.page.access import AuthorisedDep, CallerDep, Place, SessionDep, place_of_task, places
+from airflow_gemini_batch.plugin.page.kept_page import KeptPage, read_kept_page
 from airflow_gemini_batch.plugin.page.rendering import STATIC_FOLDER, render, section
 from airflow_gemini_batch.plugin.page.run_view import RunView, flight_of, read_run, rows_of, shard_of
 from airflow_gemini_batch.plugin.page.runs_view import Filters, entries_of, read_runs
-from airflow_gemini_batch.plugin.page.summary_file import read_summary_file
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ def build_app() -> FastAPI:
     app.get("/run", response_class=HTMLResponse)(run_page)
     app.get("/run.json")(run_json)
     app.get("/summary", response_class=HTMLResponse)(summary_page)
+    app.get("/comparison", response_class=HTMLResponse)(comparison_page)
     app.get("/rows.json")(rows_json)
     app.get("/shard.json")(shard_json)
     return app
@@ -71,7 +75,7 @@ def build_app() -> FastAPI:
 
 async def _refused(request: Request, error: StarletteHTTPException) -> Response:
     """JSON for what the page asks, and a page for what a person opens."""
-    if not request.url.path.endswith(("/run", "/runs", "/summary")):
+    if not request.url.path.endswith(("/run", "/runs", "/summary", "/comparison")):
         return JSONResponse({"detail": error.detail}, error.status_code)
     title = {401: "Sign in to Airflow first", 403: "You may not see this", 502: "This run cannot be read"}
     html = render("error.html", title=title.get(error.status_code, "Nothing here"), detail=error.detail)
@@ -112,7 +116,7 @@ def run_page(caller: AuthorisedDep, session: SessionDep, named: NamedDep) -> HTM
     view, entries = None, []
     if len(found) == 1:
         with _explained():
-            view = read_run(caller, found[0], _others(session, found[0]))
+            view = read_run(caller, found[0], _others(session, found[0]), with_comparisons=True)
     else:
         entries = entries_of(caller, found)
     if view is None:
@@ -125,7 +129,7 @@ def run_json(caller: AuthorisedDep, session: SessionDep, named: NamedDep, have: 
 
     :param have: digests of the sections that the browser shows, with commas between them.
     """
-    view = _view(caller, session, named)
+    view = _view(caller, session, named, with_comparisons=True)
     return _news(_RUN_SECTIONS, have, view, live=view.board.state != "finished")
 
 
@@ -133,12 +137,29 @@ def summary_page(caller: AuthorisedDep, session: SessionDep, named: NamedDep) ->
     """The page that the run has written beside its summary."""
     run = _view(caller, session, named).run
     with _explained():
-        file = read_summary_file(run)
-    if file is None:
+        page = read_kept_page(run.summary_page, summary_pages.MOST_BYTES)
+    if page is None:
         raise HTTPException(
             404, "This run has no summary page yet. It is drawn when the run finishes; gemini-batch report draws it again."
         )
-    return HTMLResponse(file.content, headers={"Content-Security-Policy": file.policy})
+    return _kept(page)
+
+
+def comparison_page(caller: AuthorisedDep, session: SessionDep, named: NamedDep, name: Text = "") -> HTMLResponse:
+    """The page of a comparison of this run with others, which ``compare`` has written below the run."""
+    destination = _view(caller, session, named).run.destination
+    page = None
+    with _explained():
+        if name in comparisons_below(destination):  # a name and no path: it is one of those that are there
+            place = destination / "comparisons" / name / comparison_pages.FILE
+            page = read_kept_page(place, comparison_pages.MOST_BYTES)
+    if page is None:
+        raise HTTPException(404, "This run has no report of that name. compare writes it; write_report draws it again.")
+    return _kept(page)
+
+
+def _kept(page: KeptPage) -> HTMLResponse:
+    return HTMLResponse(page.content, headers={"Content-Security-Policy": page.policy})
 
 
 def rows_json(caller: AuthorisedDep, session: SessionDep, named: NamedDep, reason: Text = "") -> JSONResponse:
@@ -158,10 +179,10 @@ def shard_json(caller: AuthorisedDep, session: SessionDep, named: NamedDep, shar
     return JSONResponse({"html": render("shard.html", shard=found, flight=flight_of(found, view.board), events=events)})
 
 
-def _view(caller: AuthorisedDep, session: SessionDep, named: Named) -> RunView:
+def _view(caller: AuthorisedDep, session: SessionDep, named: Named, *, with_comparisons: bool = False) -> RunView:
     found = _places(session, named)
     with _explained():
-        view = read_run(caller, found[0], []) if len(found) == 1 else None
+        view = read_run(caller, found[0], [], with_comparisons=with_comparisons) if len(found) == 1 else None
     if view is None:
         raise HTTPException(404, "Not Found")
     return view

@@ -14,6 +14,7 @@ from airflow_gemini_batch.engine.report.rate import Pace
 from airflow_gemini_batch.engine.report.table_rows import TableRows, first_rows
 from airflow_gemini_batch.engine.report.words import dollars, seconds_between
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, ShardAttempt
+from airflow_gemini_batch.evals.comparing.reading import comparisons_below
 from airflow_gemini_batch.plugin.page.access import Caller, Place
 
 #: Seconds for which a board serves several requests: a page asks for more than one thing, and several people look at a run.
@@ -86,13 +87,17 @@ class TimelineRow(NamedTuple):
 
 
 class RunView(NamedTuple):
-    """``others``: other runs of the same DAG."""
+    """
+    :param others: other runs of the same DAG.
+    :param comparisons: names of the comparisons of this run with others.
+    """
 
     place: Place
     run: Run
     board: Board
     manifest: Manifest
     others: Sequence[Place]
+    comparisons: Sequence[str] = ()
 
     @property
     def query(self) -> dict[str, str]:
@@ -233,14 +238,17 @@ class _Boards:
 BOARDS = _Boards()
 
 
-def read_run(caller: Caller, place: Place, others: Sequence[Place]) -> RunView | None:
+def read_run(caller: Caller, place: Place, others: Sequence[Place], *, with_comparisons: bool = False) -> RunView | None:
     """The run at a place; None where there is none, or none that the caller may see."""
     run = Run(locate(place.destination), locate)
     manifest = run.manifest()
     if manifest is None or not caller.may_see_run_of(manifest.owner):
         return None
     board = BOARDS.read(run)
-    return None if board is None or not caller.may_see_run_of(board.owner) else RunView(place, run, board, manifest, others)
+    if board is None or not caller.may_see_run_of(board.owner):
+        return None
+    names = comparisons_below(run.destination) if with_comparisons and board.state == "finished" else []
+    return RunView(place, run, board, manifest, others, names)
 
 
 def rows_of(view: RunView, reason: str | None) -> TableRows:

@@ -1,4 +1,4 @@
-"""``summary.html`` of a run, as it may be served from Airflow's own address.
+"""``summary.html`` of a run and ``report.html`` of a comparison, as they may be served from Airflow's own address.
 
 The file lies in a folder that others may write to, so it is not trusted: the content policy that is sent with it lets no script
 run, puts it into an origin of its own, and allows the one style sheet whose hash the file names.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from airflow_gemini_batch.engine.report.summary_page import MOST_BYTES
-from airflow_gemini_batch.engine.run.layout import Run
+from airflow_gemini_batch.engine.run.storage import Location
 
 _STYLE = re.compile(rb"style-src 'sha256-([0-9A-Za-z+/]{43}=)'")
 
@@ -22,22 +21,25 @@ _POLICY = (
 _HEAD_BYTES = 1_000
 
 
-class SummaryFile(NamedTuple):
+class KeptPage(NamedTuple):
     """The file, and the content policy to send with it."""
 
     content: bytes
     policy: str
 
 
-def read_summary_file(run: Run) -> SummaryFile | None:
-    """None where there is none, or something that is too large to be one. Raises what the storage does."""
+def read_kept_page(place: Location, most_bytes: int) -> KeptPage | None:
+    """None where there is none, or something that is too large to be one. Raises what the storage does.
+
+    :param most_bytes: of a page of its kind.
+    """
     try:
-        with run.summary_page.open() as file:
-            content = file.read(MOST_BYTES + 1)
+        with place.open() as file:
+            content = file.read(most_bytes + 1)
     except (FileNotFoundError, IsADirectoryError):
         return None
-    if len(content) > MOST_BYTES:
+    if len(content) > most_bytes:
         return None
     named = _STYLE.search(content[:_HEAD_BYTES])
     style = f"'sha256-{named[1].decode()}'" if named else "'none'"
-    return SummaryFile(content, _POLICY.format(style=style))
+    return KeptPage(content, _POLICY.format(style=style))
