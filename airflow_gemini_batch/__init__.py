@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
     from airflow_gemini_batch.operators.discard import GeminiBatchDiscardOperator
     from airflow_gemini_batch.operators.estimate import GeminiBatchEstimateOperator
+    from airflow_gemini_batch.operators.evals import GeminiBatchCompareOperator, GeminiBatchScoreOperator
     from airflow_gemini_batch.operators.manage import (
         GeminiBatchCancelJobOperator,
         GeminiBatchCleanupOperator,
@@ -92,6 +93,7 @@ __all__ = [
     "GeminiBatchBuildOperator",
     "GeminiBatchCancelJobOperator",
     "GeminiBatchCleanupOperator",
+    "GeminiBatchCompareOperator",
     "GeminiBatchDeleteFileOperator",
     "GeminiBatchDeleteJobOperator",
     "GeminiBatchDiscardOperator",
@@ -105,6 +107,7 @@ __all__ = [
     "GeminiBatchListJobsOperator",
     "GeminiBatchOperator",
     "GeminiBatchRedriveOperator",
+    "GeminiBatchScoreOperator",
     "GeminiBatchSensor",
     "GeminiBatchSubmitOperator",
     "GeminiClient",
@@ -166,6 +169,7 @@ _HOMES = {
     "GeminiBatchCleanupOperator": "operators.manage",
     "GeminiBatchDeleteFileOperator": "operators.manage",
     "GeminiBatchDeleteJobOperator": "operators.manage",
+    "GeminiBatchCompareOperator": "operators.evals",
     "GeminiBatchDiscardOperator": "operators.discard",
     "GeminiBatchDownloadOperator": "operators.steps",
     "GeminiBatchError": "engine.errors",
@@ -177,6 +181,7 @@ _HOMES = {
     "GeminiBatchListJobsOperator": "operators.manage",
     "GeminiBatchOperator": "operators.batch",
     "GeminiBatchRedriveOperator": "operators.redrive",
+    "GeminiBatchScoreOperator": "operators.evals",
     "GeminiBatchSensor": "sensors.batch",
     "GeminiBatchSubmitOperator": "operators.steps",
     "GeminiClient": "engine.gemini.client",

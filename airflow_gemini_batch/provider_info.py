@@ -10,6 +10,7 @@ from typing import Any
 from airflow_gemini_batch import __version__
 
 _INTEGRATION = "Gemini Batch API"
+_OPERATORS = ("batch", "discard", "estimate", "evals", "manage", "redrive", "steps")
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -27,7 +28,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": _modules("hooks.gemini"),
-        "operators": _modules("operators.batch", "operators.discard", "operators.manage", "operators.redrive", "operators.steps"),
+        "operators": _modules(*(f"operators.{name}" for name in _OPERATORS)),
         "sensors": _modules("sensors.batch"),
         "triggers": _modules("triggers.batch", "triggers.events"),
         "task-decorators": [

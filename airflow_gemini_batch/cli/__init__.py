@@ -20,6 +20,10 @@ from airflow_gemini_batch.engine.errors import GeminiBatchError
 COMMANDS = {
     "cleanup": ("airflow_gemini_batch.cli.cleanup:add_cleanup_command", "delete what finished runs left at the service"),
     "collect": ("airflow_gemini_batch.cli.collect:add_collect_command", "finish a run without its source"),
+    "compare": (
+        "airflow_gemini_batch.cli.compare:add_compare_command",
+        "compare finished runs with a baseline; a gate for CI",
+    ),
     "costs": ("airflow_gemini_batch.cli.costs:add_costs_command", "add up what runs have cost"),
     "demo": ("airflow_gemini_batch.cli.demo:add_demo_command", "run a real table through Airflow and the emulator"),
     "doctor": (
@@ -37,6 +41,7 @@ COMMANDS = {
     "redrive": ("airflow_gemini_batch.cli.letters:add_redrive_command", "resubmit dead letters of a finished run"),
     "report": ("airflow_gemini_batch.cli.report:add_report_command", "draw the page of a finished run again"),
     "run": ("airflow_gemini_batch.cli.run:add_run_command", "send a table and wait until both of its tables are written"),
+    "score": ("airflow_gemini_batch.cli.score:add_score_command", "score the rows of a finished run"),
     "status": ("airflow_gemini_batch.cli.status:add_status_command", "say where a run stands"),
     "watch": ("airflow_gemini_batch.cli.watch:add_watch_command", "show runs on a live board until they are finished"),
     "webhooks": ("airflow_gemini_batch.cli.webhooks:add_webhooks_command", "register, list and delete webhooks"),
