@@ -67,5 +67,6 @@ def rows_to_show(
 
 
 def _numbers(one: Comparison) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(one)
+    # Lists for tuples, which XCom would write with the name of their class.
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(one))
     return {name: value for name, value in plain.items() if name not in _LEFT_OUT}

@@ -64,6 +64,22 @@ def test_a_person_is_asked_between_the_trial_and_the_rest(dags: dict[str, Any]) 
     assert dag.get_task("describe").reuse == dag.get_task("estimate").trial == dag.get_task("trial").destination
 
 
+@pytest.mark.parametrize("name", ["evaluate_prompts", "nightly_regression"])
+def test_runs_are_scored_before_they_are_compared(dags: dict[str, Any], name: str) -> None:
+    dag = dags[name]
+
+    assert "answer" in dag.get_task("score").upstream_task_ids
+    assert "score" in dag.get_task("compare").get_flat_relative_ids(upstream=True)
+    assert dag.get_task("compare").margin
+
+
+def test_each_prompt_with_each_model_has_a_folder_of_its_own(dags: dict[str, Any]) -> None:
+    compare = dags["evaluate_prompts"].get_task("compare")
+
+    destinations = [compare.baseline, *compare.candidate]
+    assert len(set(destinations)) == len(destinations) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "task"),
     [
