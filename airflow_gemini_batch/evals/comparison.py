@@ -117,6 +117,7 @@ class ScorerComparison(msgspec.Struct, frozen=True):
     :param missing: side -> keys without a score by status or dead-letter reason.
     :param shown: whether the interval excludes 0, corrected for the number of scorers.
     :param words: the finding in one sentence.
+    :param bootstrap_ci, sign_flip_p: cross-checks of ``ci`` and ``p``, where ``resamples`` were asked for.
     """
 
     name: str
@@ -148,6 +149,8 @@ class ScorerComparison(msgspec.Struct, frozen=True):
     missing: dict[str, dict[str, int]] = {}
     words: str = ""
     warnings: tuple[str, ...] = ()
+    bootstrap_ci: Interval | None = None
+    sign_flip_p: float | None = None
 
 
 class AmountComparison(msgspec.Struct, frozen=True):

@@ -106,6 +106,12 @@ def slices_of(slices: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def require_independent(resamples: int, cluster: str | None) -> None:
+    """Raise InputError for resamples of keys that depend on each other: drawn one by one, they seem more than they are."""
+    if resamples and cluster is not None:
+        raise InputError("resamples are drawn key by key, which cluster does not allow. Leave resamples out.")
+
+
 def require_columns(runs: Sequence[FinishedRun], names: Sequence[str]) -> None:
     """Raise InputError for a column that a candidate and the baseline both do not have."""
     of_baseline, *others = [set(run.schema().names) for run in runs] if names else [set[str]()]
@@ -130,3 +136,11 @@ def derived_name(scorers: Any) -> str:
     """Of scores that a comparison makes, so that those of other scorers are left alone."""
     said = [[one.name, one.kind, one.worst, one.best, one.version] for one in as_scorers(scorers)]
     return f"compare-{hashlib.sha256(repr(said).encode()).hexdigest()[:8]}"
+
+
+def expected_of(scorers: Any) -> dict[str, str]:
+    """Scorer -> the column of what it expects, of those that name one."""
+    given = list(scorers) if isinstance(scorers, Sequence) else [] if scorers is None else [scorers]
+    columns = [getattr(one, "expected", None) for one in given]
+    named = zip(as_scorers(given), columns, strict=True) if given else ()
+    return {scorer.name: column for scorer, column in named if isinstance(column, str)}

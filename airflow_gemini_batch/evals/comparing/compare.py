@@ -28,14 +28,14 @@ from airflow_gemini_batch.engine.run.layout import read_json
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.evals.claims import Claim
 from airflow_gemini_batch.evals.comparing import arguments
-from airflow_gemini_batch.evals.comparing.described import described
-from airflow_gemini_batch.evals.comparing.findings import Rules, findings, verdict_of
+from airflow_gemini_batch.evals.comparing.document import Frame, document_of
+from airflow_gemini_batch.evals.comparing.fields import fields_of
+from airflow_gemini_batch.evals.comparing.findings import Rules, findings
 from airflow_gemini_batch.evals.comparing.pair import PairedRuns, on_disk
 from airflow_gemini_batch.evals.comparing.pairs_table import pairs_file
 from airflow_gemini_batch.evals.comparing.partitions import partitions_of
 from airflow_gemini_batch.evals.comparing.sides import Reasons, Side
-from airflow_gemini_batch.evals.comparing.words import words_of
-from airflow_gemini_batch.evals.comparison import COMPARISON_VERSION, Comparison, ScorerComparison
+from airflow_gemini_batch.evals.comparison import COMPARISON_VERSION, Comparison
 from airflow_gemini_batch.evals.report.comparison_page import draw_report
 from airflow_gemini_batch.evals.runs import FinishedRun
 from airflow_gemini_batch.evals.scores import Scores
@@ -110,6 +110,7 @@ def compare(
         resamples=arguments.whole_number("resamples", resamples),
         seed=arguments.whole_number("seed", seed),
     )
+    arguments.require_independent(resamples, cluster)
     arguments.require_columns(runs, question.context)
     folder = arguments.folder_of(runs[1], name, output, find)
     if scorers is None:
@@ -118,7 +119,7 @@ def compare(
         how = {"labels": labels, "label_key": label_key, "reuse": reuse, "max_cost_usd": max_cost_usd, "options": settings}
         how |= {"endpoint": endpoint, "locate": find, "progress": progress}
         read = [score(run.destination, scorers, name=scores or arguments.derived_name(scorers), **how) for run in runs]
-    made = _Comparing(runs, read, question, margin, folder)
+    made = _Comparing(runs, read, question, margin, folder, arguments.expected_of(scorers))
     if (earlier := made.standing()) is not None:
         return earlier
     timeout = settings.timeout.total_seconds()
@@ -151,13 +152,20 @@ class _Comparing:
     """One call: raises InputError for scorers and margins that do not fit the scores."""
 
     def __init__(
-        self, runs: Sequence[FinishedRun], scores: Sequence[Scores], question: Question, margin: Any, folder: Location
+        self,
+        runs: Sequence[FinishedRun],
+        scores: Sequence[Scores],
+        question: Question,
+        margin: Any,
+        folder: Location,
+        expected: Mapping[str, str],
     ) -> None:
+        self._expected = expected
         self._runs, self._scores, self._question, self._folder = runs, scores, question, folder
         averaged = any(run.summary.repeats > 1 for run in runs)
         self._scorers = arguments.compared(scores, averaged=averaged, primary=question.primary)
         margins = arguments.margins_of(margin, self._scorers)
-        self._rules = Rules(question.level, question.primary, margins)
+        self._rules = Rules(question.level, question.primary, margins, question.resamples, question.seed)
         self._fingerprint = _fingerprint(runs, scores, question, margins)
 
     def standing(self) -> Comparison | None:
@@ -176,15 +184,19 @@ class _Comparing:
         claim.require()
         for stale in (self._folder / "comparison.json", self._folder / "report.html"):
             stale.delete()
-        reasons, context = Reasons(), self._question.context
-        sides = [Side(run, scores, context, reasons) for run, scores in zip(self._runs, self._scores, strict=True)]
+        reasons, question = Reasons(), self._question
+        context = question.context
+        fields = fields_of([run.schema() for run in self._runs])
+        sides = [Side(run, scores, context, reasons, fields) for run, scores in zip(self._runs, self._scores, strict=True)]
         partitions = partitions_of(max(run.summary.rows for run in self._runs))
         names = [scorer.name for scorer in self._scorers]
         paired = []
         with on_disk(sides[0], names, partitions) as baseline:
             for number, side in enumerate(sides[1:]):
                 claim.require()
-                pair = PairedRuns(sides[0], side, self._scorers, self._question.cluster, reasons)
+                pair = PairedRuns(
+                    sides[0], side, self._scorers, question.cluster, question.slices, reasons, question.resamples > 0
+                )
                 with on_disk(side, names, partitions) as candidate:
                     pair.read(baseline, candidate, self._folder / pairs_file(number))
                 paired.append(pair)
@@ -204,31 +216,10 @@ class _Comparing:
     def _documents(self, paired: Sequence[PairedRuns], reasons: Reasons) -> Comparison:
         """Of the first candidate, with those of the others."""
         created = dt.datetime.now(dt.timezone.utc).isoformat()
+        frame = Frame(created, self._folder.uri, self._fingerprint, self._rules, self._expected)
         found = findings([pair.tallies for pair in paired], self._rules, reasons)
-        several = [self._document(pair, scorers, created) for pair, scorers in zip(paired, found, strict=True)]
+        several = [document_of(pair, scorers, frame) for pair, scorers in zip(paired, found, strict=True)]
         return msgspec.structs.replace(several[0], others=tuple(several[1:]))
-
-    def _document(self, pair: PairedRuns, scorers: tuple[ScorerComparison, ...], created: str) -> Comparison:
-        question, margins = self._question, self._rules.margins
-        same_margin = next(iter(margins.values())) if len(set(margins.values())) == 1 else None
-        return Comparison(
-            created=created,
-            level=question.level,
-            seed=question.seed,
-            resamples=question.resamples,
-            baseline=described(pair.baseline),
-            candidate=described(pair.candidate),
-            keys=pair.keys.counts(),
-            scorers=scorers,
-            cluster=question.cluster,
-            clusters=None if pair.clusters is None else len(pair.clusters),
-            words=words_of(scorers, question.primary),
-            primary=question.primary,
-            margin=same_margin,
-            verdict=verdict_of(scorers, question.primary),
-            uri=self._folder.uri,
-            fingerprint=self._fingerprint,
-        )
 
 
 def _fingerprint(runs: Sequence[FinishedRun], scores: Sequence[Scores], question: Question, margins: Mapping[str, float]) -> str:

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 
 from airflow_gemini_batch.evals.comparing.sides import Reasons
 from airflow_gemini_batch.evals.comparing.tallies import SIDES, ScorerTally
 from airflow_gemini_batch.evals.comparing.words import words_of_scorer
-from airflow_gemini_batch.evals.comparison import GateResult, ScorerComparison
+from airflow_gemini_batch.evals.comparison import Bounds, GateResult, ScorerComparison
 from airflow_gemini_batch.evals.statistics.differences import Difference
 from airflow_gemini_batch.evals.statistics.gates import Verdict, gate
 from airflow_gemini_batch.evals.statistics.holm import holm
+from airflow_gemini_batch.evals.statistics.missing import MissingBounds
 from airflow_gemini_batch.evals.statistics.planning import minimum_detectable_effect
+from airflow_gemini_batch.evals.statistics.resampling import bootstrap_interval, sign_flip_p
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Rules:
     level: float
     primary: str | None
     margins: Mapping[str, float]
+    resamples: int = 0
+    seed: int = 0
 
 
 def findings(candidates: Sequence[Sequence[ScorerTally]], rules: Rules, reasons: Reasons) -> list[tuple[ScorerComparison, ...]]:
@@ -74,10 +79,14 @@ def _described(
 ) -> ScorerComparison:
     scorer, level = tally.scorer, rules.level
     better, worse = (found.improved, found.regressed) if scorer.better == "higher" else (found.regressed, found.improved)
-    variances = tally.variances()
+    variances, missing = tally.variances(), tally.missing_bounds(level)
     warnings = found.warnings
     if found.borderline:
         warnings += ("The interval and the p-value are on different sides of the level; the interval decides.",)
+    made = _gate(tally, found, rules)
+    if made is not None and missing is not None:
+        warnings += _other_verdict(made, _gate(tally, missing.as_worst, rules))
+    drawn = _drawn(tally, rules)
     comparison = ScorerComparison(
         name=scorer.name,
         kind=scorer.kind,
@@ -97,9 +106,9 @@ def _described(
         same=found.same,
         within=None if variances is None else variances.within,
         between=None if variances is None else variances.between,
-        bounds=tally.bounds_of(level),
+        bounds=None if missing is None else _bounds(missing),
         mde=minimum_detectable_effect(found.stderr, level=level) if found.stderr else None,
-        gate=_gate(tally, found, rules),
+        gate=made,
         better=scorer.better,
         worst=scorer.worst,
         best=scorer.best,
@@ -107,6 +116,8 @@ def _described(
         shown=shown,
         missing={side: {reasons.names[code]: keys for code, keys in sorted(tally.missing[side].items())} for side in SIDES},
         warnings=warnings,
+        bootstrap_ci=drawn[0],
+        sign_flip_p=drawn[1],
     )
     return msgspec.structs.replace(comparison, words=words_of_scorer(comparison, level))
 
@@ -117,3 +128,29 @@ def _gate(tally: ScorerTally, found: Difference, rules: Rules) -> GateResult | N
         return None
     made = gate(found, margin, better=tally.scorer.better, level=rules.level)
     return GateResult(made.margin, made.low, made.high, made.verdict, made.rows_needed, made.level)
+
+
+def _other_verdict(made: GateResult, as_worst: GateResult | None) -> tuple[str, ...]:
+    if as_worst is None or as_worst.verdict == made.verdict:
+        return ()
+    return (f"With every missing answer counted as the worst, the verdict would be {as_worst.verdict!r}.",)
+
+
+def _bounds(found: MissingBounds) -> Bounds:
+    worst = found.as_worst
+    return Bounds(
+        low=found.low,
+        high=found.high,
+        ci=None if found.low_ci is None or found.high_ci is None else (found.low_ci, found.high_ci),
+        as_worst=worst.mean,
+        as_worst_ci=None if worst.low is None or worst.high is None else (worst.low, worst.high),
+    )
+
+
+def _drawn(tally: ScorerTally, rules: Rules) -> tuple[tuple[float, float] | None, float | None]:
+    """The bootstrap interval and the p-value of sign flips, where they were asked for and there is something to draw from."""
+    if not rules.resamples or not tally.differences.n:
+        return None, None
+    kept = np.concatenate(tally.kept)
+    interval = bootstrap_interval(kept, resamples=rules.resamples, seed=rules.seed, level=rules.level)
+    return interval, sign_flip_p(kept, resamples=rules.resamples, seed=rules.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,17 @@ import pyarrow as pa
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.run.tables import PartWriter
+from airflow_gemini_batch.evals.comparing.amounts import AmountTally
+from airflow_gemini_batch.evals.comparing.examples import ExampleTally
+from airflow_gemini_batch.evals.comparing.field_tally import FieldTally
 from airflow_gemini_batch.evals.comparing.key_counts import KeyTally
 from airflow_gemini_batch.evals.comparing.pairing import Pairs, SideTables, pairs_of
 from airflow_gemini_batch.evals.comparing.pairs_table import PAIRS_SCHEMA, rows_of
 from airflow_gemini_batch.evals.comparing.partitions import Partitions
 from airflow_gemini_batch.evals.comparing.sides import SCORES, Reasons, Side
+from airflow_gemini_batch.evals.comparing.slices import SliceTally
 from airflow_gemini_batch.evals.comparing.tallies import Compared, ScorerTally
+from airflow_gemini_batch.evals.comparing.values import frequent
 
 
 @contextlib.contextmanager
@@ -59,38 +64,56 @@ class PairedRuns:
     """What is tallied of one candidate.
 
     :param cluster: the column of clusters, which is the first of the context.
+    :param keeps: whether differences are kept, to draw from them.
     """
 
     baseline: Side
     candidate: Side
     scorers: Sequence[Compared]
     cluster: str | None
+    slices: Sequence[str]
     reasons: Reasons
-    tallies: list[ScorerTally] = field(init=False)
-    keys: KeyTally = field(init=False)
-    clusters: Clusters | None = field(init=False)
+    keeps: bool = False
 
     def __post_init__(self) -> None:
         repeats = max(self.baseline.run.summary.repeats, self.candidate.run.summary.repeats)
-        self.tallies = [
-            ScorerTally(scorer, number, self.cluster is not None, repeats) for number, scorer in enumerate(self.scorers)
-        ]
-        self.keys = KeyTally(self.reasons)
+        clustered = self.cluster is not None
+        numbered = list(enumerate(self.scorers))
+        self.tallies = [ScorerTally(scorer, number, clustered, repeats, self.keeps) for number, scorer in numbered]
+        self.keys, self.amounts = KeyTally(self.reasons), AmountTally()
+        self.examples = [ExampleTally(scorer, number) for number, scorer in numbered]
+        self.fields = FieldTally(self.baseline.fields)
+        self.slice_tallies: list[SliceTally] = []
         self.clusters = None if self.cluster is None else Clusters(self.cluster)
 
     def read(self, baseline: SideTables, candidate: SideTables, pairs_file: Location) -> None:
         """Tally all keys, and write the pairs table."""
-        names = [scorer.name for scorer in self.scorers]
-        context = len(self.candidate.context)
+        names, context = [scorer.name for scorer in self.scorers], self.candidate.context
+        self.slice_tallies = [self._slices(column, context.index(column)) for column in self.slices]
         with PartWriter(pairs_file, PAIRS_SCHEMA) as writer:
-            for pairs in pairs_of(baseline, candidate, scorers=len(names), context=context, reasons=self.reasons):
+            for pairs in pairs_of(baseline, candidate, scorers=len(names), context=len(context), reasons=self.reasons):
                 self._add(pairs)
                 cluster = None if self.cluster is None else pairs.context[0]
                 for batch in rows_of(pairs, names, cluster, self.reasons):
                     writer.write(batch)
 
+    def _slices(self, column: str, place: int) -> SliceTally:
+        values = frequent([side.values[column] for side in (self.baseline, self.candidate)])
+        return SliceTally(column, place, values, self.scorers, self.cluster is not None)
+
     def _add(self, pairs: Pairs) -> None:
         self.keys.add(pairs)
+        self.amounts.add(pairs)
+        self.fields.add(*pairs.rows)
         clusters = None if self.clusters is None else self.clusters.codes(pairs.keys, pairs.context[0])
         for tally in self.tallies:
             tally.add(pairs, clusters)
+        for slices in self.slice_tallies:
+            slices.add(pairs, clusters)
+        for examples in self.examples:
+            examples.add(pairs)
+
+    @property
+    def changed_keys(self) -> int:
+        """Keys whose score changed, each counted for each scorer."""
+        return sum(tally.differences.positive + tally.differences.negative for tally in self.tallies)

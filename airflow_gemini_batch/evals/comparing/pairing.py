@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.run.repeats import MOST as MOST_REPEATS
 from airflow_gemini_batch.evals.comparing.partitions import Partitions, encoded
 from airflow_gemini_batch.evals.comparing.sides import ABSENT, AMOUNTS, UNLABELLED, Reasons, context_name
 
@@ -52,13 +53,39 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """The answered rows of one run.
+
+    :param answers: one number for each, the same for the same key and repeat of the other run.
+    """
+
+    table: pa.RecordBatch
+    at: Any
+    answers: Any
+
+    @classmethod
+    def of(cls, table: pa.RecordBatch, places: Any) -> Rows:
+        """:param places: of the key of each row."""
+        at = np.flatnonzero(_numbers(table, "reason", np.int16) == 0)
+        return cls(table, at, places[at].astype(np.int64) * MOST_REPEATS + _numbers(table, "repeat", np.int32)[at])
+
+    def numbers(self, name: str) -> Any:
+        """A column of uint64."""
+        return _numbers(self.table, name, np.uint64)[self.at]
+
+
+@dataclass(frozen=True, slots=True)
 class Pairs:
-    """:param context: of the baseline, or of the candidate where the baseline has none."""
+    """
+    :param context: of the baseline, or of the candidate where the baseline has none.
+    :param rows: of the baseline and of the candidate.
+    """
 
     keys: pa.Array
     baseline: Keys
     candidate: Keys
     context: tuple[pa.Array, ...]
+    rows: tuple[Rows, Rows]
 
 
 @dataclass(frozen=True)
@@ -83,7 +110,8 @@ def pairs_of(baseline: SideTables, candidate: SideTables, *, scorers: int, conte
         ]
         if len(keys):
             both = tuple(pc.coalesce(*pair) for pair in zip(sides[0].context, sides[1].context, strict=True))
-            yield Pairs(keys, sides[0], sides[1], both)
+            rows = (Rows.of(tables[0], places[0]), Rows.of(tables[2], places[2]))
+            yield Pairs(keys, sides[0], sides[1], both, rows)
 
 
 def _keys(

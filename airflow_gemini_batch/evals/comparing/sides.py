@@ -5,7 +5,7 @@ Every row of the run is read, dead letters too, so that what has no score is cou
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,8 @@ from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
 from airflow_gemini_batch.engine.run.layout import TABLES, Table
 from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.evals.comparing.fields import PARSED, field_name, no_numbers, numbers_of
+from airflow_gemini_batch.evals.comparing.values import ValueCounts
 from airflow_gemini_batch.evals.runs import FinishedRun, batches_of
 from airflow_gemini_batch.evals.scores import ScorerTotals, Scores
 
@@ -63,15 +65,19 @@ class Side:
     """A run, its scores, and what is counted while it is read.
 
     :param context: carried columns that are read as texts: the clusters and the slices.
-    :param finish_reasons: of the results; ``totals`` of what was billed, with the rows that say it.
+    :param fields: of structured answers that are compared.
+    :param finish_reasons: of the results; ``totals`` of what was billed, with the rows that say it; ``values`` of each context
+        column, in rows.
     """
 
     run: FinishedRun
     scores: Scores
     context: tuple[str, ...]
     reasons: Reasons
+    fields: tuple[str, ...] = ()
     finish_reasons: Counter[str] = field(default_factory=Counter)
     totals: dict[str, tuple[float, int]] = field(default_factory=dict)
+    values: dict[str, ValueCounts] = field(default_factory=lambda: defaultdict(ValueCounts))
 
     @property
     def schema(self) -> pa.Schema:
@@ -83,6 +89,7 @@ class Side:
                 pa.field("reason", pa.int16()),
                 *(pa.field(name, pa.float64()) for name in AMOUNTS),
                 *(pa.field(context_name(place), pa.string()) for place in range(len(self.context))),
+                *(pa.field(field_name(place), pa.uint64()) for place in range(len(self.fields))),
             ]
         )
 
@@ -94,16 +101,23 @@ class Side:
 
     def _rows_of(self, table: Table, part: Location) -> Iterator[pa.RecordBatch]:
         names = column_names(part)
-        wanted = ["reason"] if table == "dead_letter" else ["finish_reason"]
+        wanted = ["reason"] if table == "dead_letter" else ["finish_reason", *([PARSED] if self.fields else [])]
         known = [name for name in (*wanted, *AMOUNTS, *self.context) if name in names]
         for batch in batches_of(part, list(dict.fromkeys((*self.run.row_columns, *known))), _ROWS):
             if "finish_reason" in known and table == "results":
                 self._count(batch.column("finish_reason"))
             amounts = [self._amount(batch, name) for name in AMOUNTS]
             reasons = np.zeros(len(batch), np.int16) if table == "results" else self.reasons.codes(batch.column("reason"))
-            context = [_as_text(batch, name) for name in self.context]
-            content = [batch.column("key"), self.run.repeats_in(batch), columns.from_numpy(reasons), *amounts, *context]
+            context = [self._context(batch, name) for name in self.context]
+            parsed = batch.column(PARSED) if table == "results" and PARSED in batch.schema.names else None
+            fields = no_numbers(len(batch), self.fields) if parsed is None else numbers_of(parsed, self.fields)
+            content = [batch.column("key"), self.run.repeats_in(batch), columns.from_numpy(reasons), *amounts, *context, *fields]
             yield pa.record_batch(content, schema=self.schema)
+
+    def _context(self, batch: pa.RecordBatch, name: str) -> pa.Array:
+        values = _as_text(batch, name)
+        self.values[name].add(values)
+        return values
 
     def _count(self, finish_reasons: pa.Array) -> None:
         for one in pc.value_counts(finish_reasons).to_pylist():
@@ -117,11 +131,18 @@ class Side:
         self.totals[name] = (total + (pc.sum(amounts).as_py() or 0.0), known + len(batch) - amounts.null_count)
         return amounts
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        manifest = self.run.run.manifest()
+        return () if manifest is None else manifest.carry
+
+    def score_parts(self) -> list[Location]:
+        return [self.run.destination / "scores" / self.scores.name / name for name in self.scores.parts]
+
     def scored(self, scorers: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The scores by these scorers, of ``SCORES``. Raises DestinationError when they have been rewritten since."""
         places, statuses = columns.strings(list(scorers)), columns.strings(list(_STATUSES))
-        for name in self.scores.parts:
-            part = self.run.destination / "scores" / self.scores.name / name
+        for part in self.score_parts():
             try:
                 for batch in batches_of(part, ["key", "scorer", "score", "status"], _ROWS):
                     of_scorer = pc.index_in(batch.column("scorer"), value_set=places)

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.evals.comparing.pairing import Keys, Pairs, ScoredKeys
-from airflow_gemini_batch.evals.comparison import Bounds, Side
+from airflow_gemini_batch.evals.comparison import Side
 from airflow_gemini_batch.evals.scorers import Kind
 from airflow_gemini_batch.evals.scores import ScorerTotals
-from airflow_gemini_batch.evals.statistics.differences import Difference, difference_of
+from airflow_gemini_batch.evals.statistics.differences import FEWEST_CLUSTERS, Difference, difference_of
 from airflow_gemini_batch.evals.statistics.gates import Better, better_of
 from airflow_gemini_batch.evals.statistics.means import MeanInterval, mean_of
-from airflow_gemini_batch.evals.statistics.missing import MissingTally
+from airflow_gemini_batch.evals.statistics.missing import MissingBounds, MissingTally
 from airflow_gemini_batch.evals.statistics.tally import Tally
 from airflow_gemini_batch.evals.statistics.variances import RepeatMoments, VarianceParts, difference_parts
 
@@ -62,6 +62,7 @@ class ScorerTally:
     """
     :param number: of the scorer among those of the pairs.
     :param most_repeats: how often a key was asked at most.
+    :param keeps: whether the differences are kept, to draw from them.
     :param missing: by side, keys without a score by the code of why.
     """
 
@@ -69,6 +70,8 @@ class ScorerTally:
     number: int
     clustered: bool
     most_repeats: int = 1
+    keeps: bool = False
+    kept: list[Any] = field(default_factory=list)
     differences: Tally = field(init=False)
     sides: tuple[Tally, Tally] = field(init=False)
     repeats: tuple[RepeatMoments, RepeatMoments] = field(init=False)
@@ -76,18 +79,21 @@ class ScorerTally:
     bounds: MissingTally | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.differences = Tally(clustered=self.clustered)
-        self.sides = (Tally(clustered=self.clustered), Tally(clustered=self.clustered))
+        self.differences = Tally(clustered=self.clustered, coded=True)
+        self.sides = (Tally(clustered=self.clustered, coded=True), Tally(clustered=self.clustered, coded=True))
         self.repeats = (RepeatMoments(), RepeatMoments())
         self.missing = {side: Counter() for side in SIDES}
         worst, best = self.scorer.worst, self.scorer.best
-        self.bounds = None if worst is None or best is None else MissingTally(worst, best, clustered=self.clustered)
+        self.bounds = None if worst is None or best is None else MissingTally(worst, best, clustered=self.clustered, coded=True)
 
     def add(self, pairs: Pairs, clusters: Any) -> None:
-        """:param clusters: an id for each key; None without clusters."""
+        """:param clusters: for each key the number of its cluster, from 0; None without clusters."""
         first, second = (keys.scored[self.number] for keys in (pairs.baseline, pairs.candidate))
         paired = (first.n > 0) & (second.n > 0)
-        self.differences.add(second.mean[paired] - first.mean[paired], _of(clusters, paired))
+        differences = second.mean[paired] - first.mean[paired]
+        self.differences.add(differences, _of(clusters, paired))
+        if self.keeps:
+            self.kept.append(differences)
         for tally, side in zip(self.sides, (first, second), strict=True):
             tally.add(side.mean[side.n > 0], _of(clusters, side.n > 0))
         if self.scorer.averaged:
@@ -108,21 +114,17 @@ class ScorerTally:
         return difference_of(self.differences, kind=scorer.kind, averaged=scorer.averaged, level=level, span=scorer.span)
 
     def side(self, number: int, level: float) -> Side:
-        found: MeanInterval = mean_of(self.sides[number], kind=self.scorer.kind, averaged=self.scorer.averaged, level=level)
+        tally = self.sides[number]
+        if _few_clusters(tally):
+            return Side(tally.n, tally.moments.mean, None, None)
+        found: MeanInterval = mean_of(tally, kind=self.scorer.kind, averaged=self.scorer.averaged, level=level)
         return Side(found.n, found.mean, found.stderr, _interval(found.low, found.high))
 
-    def bounds_of(self, level: float) -> Bounds | None:
-        """None where the scorer's worst and best are not known."""
-        if self.bounds is None:
+    def missing_bounds(self, level: float) -> MissingBounds | None:
+        """None where the scorer's worst and best are not known, or too few clusters."""
+        if self.bounds is None or _few_clusters(self.bounds.as_worst):
             return None
-        found = self.bounds.bounds(kind=self.scorer.kind, averaged=self.scorer.averaged, level=level)
-        return Bounds(
-            low=found.low,
-            high=found.high,
-            ci=_interval(found.low_ci, found.high_ci),
-            as_worst=found.as_worst.mean,
-            as_worst_ci=_interval(found.as_worst.low, found.as_worst.high),
-        )
+        return self.bounds.bounds(kind=self.scorer.kind, averaged=self.scorer.averaged, level=level)
 
     def variances(self) -> VarianceParts | None:
         """None without repeats."""
@@ -144,3 +146,8 @@ def _of(clusters: Any, chosen: Any) -> Any:
 
 def _interval(low: float | None, high: float | None) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
+
+
+def _few_clusters(tally: Tally) -> bool:
+    """Whether there is no interval, of keys that are not paired; too few clusters of paired keys are refused."""
+    return tally.clusters is not None and 0 < tally.clusters < FEWEST_CLUSTERS

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_gemini_batch.evals.comparison import GateResult, ScorerComparison
+from airflow_gemini_batch.engine.costs.total import in_dollars
+from airflow_gemini_batch.evals.comparison import AmountComparison, GateResult, ScorerComparison
 
 
-def words_of(scorers: Sequence[ScorerComparison], primary: str | None) -> tuple[str, ...]:
-    """Of a whole comparison: the verdicts first, the primary scorer before the others."""
+def words_of(
+    scorers: Sequence[ScorerComparison], primary: str | None, amounts: Sequence[AmountComparison], level: float
+) -> tuple[str, ...]:
+    """Of a whole comparison: the verdicts first, the primary scorer before the others, then the cost."""
     ordered = sorted(scorers, key=lambda one: one.name != primary)
     deciding = [one for one in ordered if primary in (None, one.name)]
     gates = [words_of_gate(one, one.gate) for one in deciding if one.gate is not None]
-    return (*gates, *(one.words for one in ordered))
+    costs = [words_of_amount(one, level) for one in amounts if one.name in _NOUNS]
+    return (*gates, *(one.words for one in ordered), *(words for words in costs if words))
 
 
 def words_of_scorer(found: ScorerComparison, level: float) -> str:
@@ -25,6 +29,29 @@ def words_of_scorer(found: ScorerComparison, level: float) -> str:
     gained = (found.difference > 0) == (found.better == "higher")
     sides = f"{_value(found, found.candidate.mean)} against {_value(found, found.baseline.mean)}"
     return f"{found.name}: {_size(found, found.difference)} {'better' if gained else 'worse'}{sure}, {sides}."
+
+
+#: Whose ratio is said in words.
+_NOUNS = {"cost_usd": "The cost of a key", "output_tokens": "The length of an answer in tokens"}
+
+
+def words_of_amount(found: AmountComparison, level: float) -> str:
+    """``The cost of a key is 42.0 % higher (95 % interval +41.0 % to +44.0 %), $5.87 against $4.12 in all.`` Or nothing."""
+    if found.ratio is None or found.ci is None:
+        return ""
+    low, high = found.ci
+    sure = f"{level * 100:g} % interval {_percent(low)} to {_percent(high)}"
+    if low <= 1 <= high:
+        said = f"{_NOUNS[found.name]} is about the same: {_percent(found.ratio)} ({sure})"
+    else:
+        said = f"{_NOUNS[found.name]} is {abs(found.ratio - 1) * 100:.1f} % {'higher' if found.ratio > 1 else 'lower'} ({sure})"
+    if found.name == "cost_usd" and found.baseline_total is not None and found.candidate_total is not None:
+        said += f", {in_dollars(found.candidate_total)} against {in_dollars(found.baseline_total)} in all"
+    return f"{said}."
+
+
+def _percent(ratio: float) -> str:
+    return f"{(ratio - 1) * 100:+.1f} %"
 
 
 def words_of_gate(found: ScorerComparison, gate: GateResult) -> str:

@@ -25,7 +25,7 @@ Method = Literal["t", "agresti-min", "clustered-t", "constant", "none"]
 Test = Literal["t", "mcnemar-midp", "sign-flip", "none"]
 
 #: The t interval of fewer clusters means nothing (refused), or covers less than it says (warned): docs/statistics.md.
-_FEWEST_CLUSTERS, _FEW_CLUSTERS = 5, 20
+FEWEST_CLUSTERS, _FEW_CLUSTERS = 5, 20
 
 #: With fewer rows and such a skewness, a nominal 95 % interval covers 83 to 89 %. Of 30 rows, 97 % of those of a lognormal
 #: distribution with sigma 1.25 are as skewed, and 2 % of normal ones.
@@ -125,8 +125,8 @@ def difference_of(
     elif span is not None and not (math.isfinite(span) and span != 0):
         raise InputError(f"span is {span}; expected best minus worst, or None where they are unknown.")
     span = None if span is None else abs(span)
-    if tally.clusters is not None and tally.n and tally.clusters < _FEWEST_CLUSTERS:
-        raise InputError(f"There are {tally.clusters} clusters; an interval needs {_FEWEST_CLUSTERS} or more. Compare without.")
+    if tally.clusters is not None and tally.n and tally.clusters < FEWEST_CLUSTERS:
+        raise InputError(f"There are {tally.clusters} clusters; an interval needs {FEWEST_CLUSTERS} or more. Compare without.")
     if kind == "boolean" and not averaged and tally.clusters is None and tally.n:
         return _agresti_min(tally, level)
     if tally.n < 2:

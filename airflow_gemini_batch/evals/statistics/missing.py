@@ -39,13 +39,14 @@ class MissingTally:
     """Differences with what is missing filled in, chunk by chunk.
 
     :param worst, best: of the scorer. A best below the worst means that lower is better.
+    :param clustered, coded: as of ``Tally``.
     """
 
-    def __init__(self, worst: float, best: float, *, clustered: bool = False) -> None:
+    def __init__(self, worst: float, best: float, *, clustered: bool = False, coded: bool = False) -> None:
         if not (np.isfinite(worst) and np.isfinite(best)) or worst == best:
             raise InputError(f"worst and best are {worst} and {best}; bounds need two different numbers.")
         self.worst, self.best = float(worst), float(best)
-        self._lowest, self._highest, self._as_worst = (Tally(clustered=clustered) for _ in range(3))
+        self._lowest, self._highest, self.as_worst = (Tally(clustered=clustered, coded=coded) for _ in range(3))
 
     def add(self, baseline: Any, candidate: Any, clusters: Any = None, *, lost: tuple[Any, Any] | None = None) -> None:
         """
@@ -67,13 +68,13 @@ class MissingTally:
         of_first, of_second = lost or (0.0, 0.0)
         self._lowest.add(_filled(second, least, of_second) - _filled(first, most, of_first), clusters)
         self._highest.add(_filled(second, most, of_second) - _filled(first, least, of_first), clusters)
-        self._as_worst.add(_filled(second, self.worst, of_second) - _filled(first, self.worst, of_first), clusters)
+        self.as_worst.add(_filled(second, self.worst, of_second) - _filled(first, self.worst, of_first), clusters)
 
     def bounds(self, *, kind: Kind, averaged: bool = False, level: float = 0.95) -> MissingBounds:
         span = abs(self.best - self.worst)
         low, high, worst = (
             difference_of(tally, kind=kind, averaged=averaged, level=level, span=span)
-            for tally in (self._lowest, self._highest, self._as_worst)
+            for tally in (self._lowest, self._highest, self.as_worst)
         )
         return MissingBounds(low.mean, high.mean, low.low, high.high, worst)
 

@@ -14,17 +14,18 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.evals.statistics.moments import Moments, finite
 
 #: What is left over when equal scores are averaged in another order. Differences below it are 0, neither better nor worse.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 
 
 class Tally:
     """Numbers are added in chunks of any size; the result depends on the size only in its last digits.
 
     :param clustered: whether each number comes with the id of its cluster.
+    :param coded: whether these ids are small whole numbers from 0, so that arrays have them and no dict: for many clusters.
     """
 
-    def __init__(self, *, clustered: bool = False) -> None:
-        self.clustered = clustered
+    def __init__(self, *, clustered: bool = False, coded: bool = False) -> None:
+        self.clustered, self._coded = clustered, coded
         self.moments = Moments()
         self.positive = self.negative = 0
         self.fractions = False  # whether a number is none of -1, 0 and 1
@@ -45,15 +46,19 @@ class Tally:
     @property
     def clusters(self) -> int | None:
         """How many there are; None without clusters."""
+        if self._coded:
+            return int(np.count_nonzero(self._sizes)) if self.clustered else None
         return len(self._places) if self.clustered else None
 
     def add(self, numbers: Any, clusters: Iterable[Any] | None = None) -> None:
         """:param clusters: an id (text, number, …) for each number. Raises InputError for a null or another count."""
         given = finite(numbers)
-        given = np.where(np.abs(given) < _ROUNDING, 0.0, given)
+        given = np.where(np.abs(given) < ROUNDING, 0.0, given)
         if (clusters is not None) != self.clustered:
             raise InputError(f"Clusters are {'missing' if self.clustered else 'given'} here and not in the other chunks.")
-        if clusters is not None:
+        if clusters is not None and self._coded:
+            self._add_codes(given, np.asarray(clusters))
+        elif clusters is not None:
             self._add_clusters(given, clusters)
         self.moments += Moments.of(given)
         above, below = int((given > 0).sum()), int((given < 0).sum())
@@ -74,7 +79,12 @@ class Tally:
                 raise InputError(
                     f"Row {row} has no cluster ({one!r}). Rows without one are no group of their own: name a cluster."
                 )
-        count = len(places)
+        self._add_codes(numbers, codes)
+
+    def _add_codes(self, numbers: Any, codes: Any) -> None:
+        if not len(codes):
+            return
+        count = max(len(self._sums), int(codes.max()) + 1)
         self._sums = _grown(self._sums, count) + np.bincount(codes, numbers, count)
         self._sizes = _grown(self._sizes, count) + np.bincount(codes, minlength=count)
 
