@@ -1,4 +1,4 @@
-"""A headless Chromium for tests that look at pages; where there is none, they are skipped."""
+"""A headless Chromium for tests that look at pages. Where there is none they are skipped, or fail with REQUIRE_CHROMIUM."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def chromium() -> Iterator[Any]:
     """Playwright's ``Browser``, until the block ends."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     if not CHROMIUM:
+        if os.environ.get("REQUIRE_CHROMIUM"):
+            pytest.fail("REQUIRE_CHROMIUM is set and there is no Chromium: install it, or name it in CHROMIUM.")
         pytest.skip("needs Chromium")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

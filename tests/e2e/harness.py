@@ -173,6 +173,7 @@ class Stack:
             settings = {
                 "AIRFLOW_CONN_GEMINI_DEFAULT": json.dumps(connection),
                 "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": _TRIGGERER_HEALTH_CHECK_THRESHOLD,
+                "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             }
             self.airflow = opening.enter_context(LocalAirflow(self.folder / "airflow", self.folder / "dags", settings))
             self.airflow.wait_until_healthy()
