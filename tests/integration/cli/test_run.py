@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, RowFault
+from tests.doc_snippets import DOCS
 from tests.integration.cli.conftest import Command, job_names
 
 pytestmark = pytest.mark.integration
@@ -76,6 +79,17 @@ def test_the_request(
     assert code == 0, error
     sent = "".join(path.read_text() for path in Path("out/_run/requests").glob("*.jsonl"))
     assert all(text in sent for text in asked), sent
+
+
+def test_the_command_of_the_tutorial_runs(emulator: Emulator, tmp_path: Path) -> None:
+    tutorial = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    [lines] = [block for block in re.findall(r"```bash\n(.*?)```", tutorial, re.DOTALL) if "gemini-batch run" in block]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    ended = subprocess.run(["bash", "-ec", lines], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+    assert {row["key"] for row in table_of(tmp_path / "from-a-shell")} == {"r1", "r2"}
 
 
 def test_embeddings(source: str, gemini_batch: Command, tmp_path: Path, emulator: Emulator) -> None:
