@@ -57,10 +57,11 @@ def comparison(**changes: Any) -> Comparison:
         ),
         "scorers": (accuracy(), brevity(), judged()),
         "words": (
-            "accuracy is better by 2.1 points (1.4 to 2.8), from 81.2 % to 83.3 %.",
-            "brevity is worse by 0.031 (0.024 to 0.038); judge: no difference shown, so many keys could have shown 0.02.",
-            "The gate passed: the loss is smaller than the margin of 1 point.",
-            "A row costs 42 % more and its answer is 38 % longer.",
+            "Pass: by accuracy, the loss is smaller than the margin of 1.0 points.",
+            "accuracy: 2.1 points better (95 % interval +1.4 to +2.8), 83.3 % against 81.2 %.",
+            "brevity: 0.031 worse (95 % interval -0.038 to -0.024), 0.381 against 0.412.",
+            "judge: no difference shown; 9,880 keys could show 0.02. The difference is +0.008 (95 % interval -0.006 to +0.022).",
+            "The cost of a key is 42.0 % higher (95 % interval +41.0 % to +44.0 %), $5.87 against $4.12 in all.",
         ),
         "primary": "accuracy",
         "margin": 0.01,
@@ -119,7 +120,7 @@ def accuracy(**changes: Any) -> ScorerComparison:
         bounds=Bounds(0.012, 0.029, (0.005, 0.036), 0.013, (0.006, 0.02)),
         gate=GateResult(0.01, 0.0151, 0.0269, "pass", None),
         missing={"baseline": {"BLOCKED": 39}, "candidate": {"TRUNCATED": 61, "BLOCKED": 27, "unlabelled": 4}},
-        words="accuracy is better by 2.1 points (1.4 to 2.8).",
+        words="accuracy: 2.1 points better (95 % interval +1.4 to +2.8), 83.3 % against 81.2 %.",
         **changes,
     )
 
@@ -169,7 +170,9 @@ def judged(**changes: Any) -> ScorerComparison:
         "mde": 0.02,
         "worst": 1.0,
         "best": 5.0,
-        "words": "judge: no difference shown; so many keys could have shown 0.02.",
+        "bootstrap_ci": (-0.005, 0.021),
+        "sign_flip_p": 0.25,
+        "words": "judge: no difference shown; 9,880 keys could show 0.02.",
     }
     return scorer("judge", **(given | changes))
 

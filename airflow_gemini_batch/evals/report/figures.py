@@ -23,24 +23,34 @@ def score(value: float | None, kind: Kind) -> str:
     return percent(value) if kind == "boolean" and 0 <= value <= 1 else number(value)
 
 
-def difference(value: float | None, kind: Kind) -> str:
-    """``+4.2 points`` or ``+0.042``"""
+def difference(value: float | None, kind: Kind, *, exact: bool = False) -> str:
+    """``+4.2 points`` or ``+0.042``
+
+    :param exact: points with three digits that say something, where they are compared with a margin.
+    """
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return f"{signed(100 * value)} point{'' if number(100 * abs(value)) == '1' else 's'}" if kind == "boolean" else signed(value)
+    if kind != "boolean":
+        return signed(value)
+    text = signed(100 * value) if exact else points(value)
+    return f"{text} point{'' if text[1:] == '1' else 's'}"
 
 
 def size(value: float | None, kind: Kind) -> str:
-    """A margin or a smallest difference: without a sign."""
-    return UNKNOWN if value is None else difference(abs(value), kind).removeprefix("+")
+    """A margin or a standard error: without a sign, and not rounded to a tenth."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if kind != "boolean":
+        return number(abs(value))
+    text = number(100 * abs(value))
+    return f"{text} point{'' if text == '1' else 's'}"
 
 
 def interval(ends: Interval | None, kind: Kind) -> str:
     """``+1.1 to +7.3``, in points for yes or no; empty text for None."""
     if ends is None:
         return ""
-    factor = 100 if kind == "boolean" else 1
-    return " to ".join(signed(factor * end) for end in ends)
+    return " to ".join(points(end) if kind == "boolean" else signed(end) for end in ends)
 
 
 def score_interval(ends: Interval | None, kind: Kind) -> str:
@@ -68,7 +78,10 @@ def change(value: float | None) -> str:
 
 def ratio_interval(ends: Interval | None) -> str:
     """``1.08 to 1.17 times``; empty text for None."""
-    return "" if ends is None else f"{number(ends[0])} to {number(ends[1])} times"
+    if ends is None:
+        return ""
+    low, high = map(number, ends)
+    return f"{low} times" if low == high else f"{low} to {high} times"
 
 
 def p_value(p: float | None) -> str:
@@ -76,6 +89,12 @@ def p_value(p: float | None) -> str:
     if p is None or not math.isfinite(p):
         return ""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def points(share: float) -> str:
+    """Of a difference of shares, to a tenth: ``+6.4``; smaller ones as they are."""
+    value = 100 * share
+    return signed(round(value, 1)) if 0.1 <= abs(value) < 1e6 else signed(value)
 
 
 def signed(value: float) -> str:

@@ -115,10 +115,9 @@ def estimate_of(scorer: ScorerComparison, name: str) -> Estimate:
 
 
 def p_text(scorer: ScorerComparison) -> str:
-    """Corrected, where it was."""
-    if scorer.p_holm is None or scorer.p_holm == scorer.p:
-        return figures.p_value(scorer.p)
-    return f"{figures.p_value(scorer.p_holm)} corrected"
+    """Corrected, where it was and that is seen."""
+    plain, corrected = figures.p_value(scorer.p), figures.p_value(scorer.p_holm)
+    return f"{corrected} corrected" if corrected not in ("", plain) else plain
 
 
 def gate_words(gate: GateResult, kind: Kind, better: Better) -> str:
@@ -126,7 +125,7 @@ def gate_words(gate: GateResult, kind: Kind, better: Better) -> str:
     margin, level = figures.size(gate.margin, kind), f"{100 * gate.level:.3g} %"
     if gate.low is None or gate.high is None:
         return f"Undecided: there is no interval to compare with the margin of {margin}."
-    least, most = figures.difference(gate.low, kind), figures.difference(gate.high, kind)
+    least, most = (figures.difference(bound, kind, exact=True) for bound in (gate.low, gate.high))
     if better == "lower":
         least, most = most, least
     match gate.verdict:
@@ -194,6 +193,8 @@ def _facts(scorer: ScorerComparison, level: float) -> tuple[tuple[str, str], ...
         ("test", ", ".join(part for part in (TESTS.get(scorer.test, scorer.test), figures.p_value(scorer.p)) if part)),
         ("standard error", "" if scorer.stderr is None else figures.size(scorer.stderr, kind)),
         ("could be shown", "" if scorer.mde is None else f"{figures.size(scorer.mde, kind)} or more, in 80 % of all comparisons"),
+        ("bootstrap", figures.interval(scorer.bootstrap_ci, kind)),
+        ("sign-flip test", figures.p_value(scorer.sign_flip_p)),
         ("variance", _variance(scorer)),
         ("worst to best", _range(scorer)),
     )

@@ -106,7 +106,7 @@ def page_view(comparison: Comparison, detail: float) -> PageView:
         tuple(_line(one, f"c{number}-" if number <= len(shown) else "", room) for number, one in enumerate(lines, start=1)),
         lines_left_out,
         "" if lead is None else room.short(lead.name, 120),
-        _candidates_forest(lines, lead, comparison.margin, room) if several else None,
+        _candidates_forest(lines, lead, room) if several else None,
         room.short(comparison.created, 60),
         detail,
     )
@@ -127,7 +127,7 @@ def candidate_view(comparison: Comparison, prefix: str, room: Room) -> Candidate
         baseline_model=room.short(comparison.baseline.model.removeprefix("models/"), 80),
         badges=badges_of(comparison),
         words=tuple(room.short(line, 600) for line in comparison.words[:_SENTENCES]),
-        forests=_forests(scorers, comparison.margin, room),
+        forests=_forests(scorers, room),
         tiles=tiles_of(comparison, room),
         scorers=tuple(scorer_view(scorer, comparison.level, room) for scorer in scorers),
         scorers_left_out=scorers_left_out,
@@ -151,7 +151,7 @@ def candidate_view(comparison: Comparison, prefix: str, room: Room) -> Candidate
     )
 
 
-def _forests(scorers: Sequence[ScorerComparison], margin: float | None, room: Room) -> tuple[Forest, ...]:
+def _forests(scorers: Sequence[ScorerComparison], room: Room) -> tuple[Forest, ...]:
     """Scorers whose differences have one unit share a plot; numbers have a plot for each scorer."""
     groups: dict[tuple[str, ...], list[ScorerComparison]] = {}
     for scorer in scorers:
@@ -162,21 +162,25 @@ def _forests(scorers: Sequence[ScorerComparison], margin: float | None, room: Ro
             [estimate_of(scorer, room.short(scorer.name, 120)) for scorer in group],
             kind=group[0].kind,
             better=group[0].better,
-            margin=margin if any(scorer.gate is not None for scorer in group) else None,
+            margin=_margin_of(group),
         )
         for group in groups.values()
     ]
     return tuple(forest for forest in forests if forest is not None)
 
 
-def _candidates_forest(
-    every: Sequence[Comparison], lead: ScorerComparison | None, margin: float | None, room: Room
-) -> Forest | None:
+def _margin_of(scorers: Sequence[ScorerComparison]) -> float | None:
+    """The loss that the gates of all of them accept; None where that is not one number."""
+    margins = {None if scorer.gate is None else scorer.gate.margin for scorer in scorers}
+    return margins.pop() if len(margins) == 1 else None
+
+
+def _candidates_forest(every: Sequence[Comparison], lead: ScorerComparison | None, room: Room) -> Forest | None:
     if lead is None:
         return None
     found = [(one, scorer) for one in every for scorer in one.scorers if scorer.name == lead.name]
     estimates = [estimate_of(scorer, room.short(names_of(one.baseline, one.candidate)[1], 120)) for one, scorer in found]
-    return forest_of(estimates, kind=lead.kind, better=lead.better, margin=margin if lead.gate is not None else None)
+    return forest_of(estimates, kind=lead.kind, better=lead.better, margin=_margin_of([lead]))
 
 
 def _line(comparison: Comparison, prefix: str, room: Room) -> CandidateLine:

@@ -56,7 +56,7 @@ def word_diff(baseline: str, candidate: str, room: int) -> Diff:
     sides = [text_block(text, _LOOKED_AT) for text in (baseline, candidate)]
     first, second = (_TOKEN.findall(side) for side in sides)
     if sides[0] == sides[1]:
-        alone = _fitted([Piece(sides[0])], room)
+        alone = _fitted([Piece(sides[0])] if sides[0] else [], room)
         return Diff(alone, alone)
     matcher = SequenceMatcher(None, _compared(first), _compared(second))
     longest = max(len(first), len(second))
@@ -94,7 +94,7 @@ def _shared(tokens: Sequence[str], *, is_first: bool, is_last: bool) -> list[Pie
     """What both sides have: around a change all of it, further away only that it is there."""
     head, tail = (0 if is_first else _KEPT), (0 if is_last else _KEPT)
     if len(tokens) <= head + tail + _KEPT:
-        return [Piece("".join(tokens))]
+        return [Piece("".join(tokens))] if tokens else []
     left_out = "".join(tokens[head : len(tokens) - tail])
     pieces = Piece("".join(tokens[:head])), _gap(left_out), Piece("".join(tokens[len(tokens) - tail :]))
     return [piece for piece in pieces if piece.text]

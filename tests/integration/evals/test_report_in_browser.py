@@ -55,7 +55,7 @@ def test_it_asks_for_nothing_and_fits_the_screen(browser: Any, file: Path, name:
 def test_the_first_screen_has_the_answer(browser: Any, file: Path, width: int, height: int) -> None:
     page = Look(browser, file.as_uri(), width=width).page
 
-    for said in ("better", "gate passed", "accuracy is better by 2.1 points", "95 % interval", "$5.87, was $4.12"):
+    for said in ("better", "gate passed", "accuracy: 2.1 points better", "95 % interval", "$5.87, was $4.12"):
         box = page.get_by_text(said).first.bounding_box()
         assert box["y"] + box["height"] < height, said
 

@@ -12,13 +12,15 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.evals.comparison import (
     Answer,
+    Changed,
     Comparison,
     Example,
     GateResult,
     KeyCounts,
+    ScorerComparison,
 )
 from airflow_gemini_batch.evals.report.comparison_page import MOST_BYTES, comparison_page, draw_report, write_report
-from tests.comparisons import brevity, comparison, run, scorer, several
+from tests.comparisons import accuracy, brevity, comparison, run, scorer, several
 from tests.markup import Markup, require_harmless, require_self_contained
 
 MINUS = "\N{MINUS SIGN}"
@@ -39,7 +41,7 @@ def test_the_first_part_says_better_or_worse_by_how_much_how_sure_and_at_what_co
     for said in (
         "with-examples against short-prompt",
         "better gate passed",
-        "accuracy is better by 2.1 points (1.4 to 2.8), from 81.2 % to 83.3 %.",
+        "accuracy: 2.1 points better (95 % interval +1.4 to +2.8), 83.3 % against 81.2 %.",
         "+2.1 points 95 % interval +1.4 to +2.8, p < 0.001",
         "742 / 534 8,604 the same, of 9,880 keys",
         "9,880 113 keys in one run only",
@@ -63,7 +65,13 @@ def test_then_it_says_how_that_is_known_in_the_order_in_which_it_is_read() -> No
         "Whatever the missing answers would have been, the difference is +1.2 to +2.9 points, with intervals +0.5 to +3.6. "
         "With each of them at the worst score it is +1.3 points (+0.6 to +2).",
         *("Agresti and Min (2005)", "McNemar, mid-p", "1.01 points or more, in 80 % of all comparisons"),
-        *("p < 0.001 corrected", "The differences are skewed.", "0.21 within a key's answers, 0.44 between keys", "1 to 5"),
+        *(
+            "p < 0.001",
+            "The differences are skewed.",
+            f"bootstrap {MINUS}0.005 to +0.021 sign-flip test p = 0.25",
+            "0.21 within a key's answers, 0.44 between keys",
+            "1 to 5",
+        ),
         *("Missing keys", "only in the baseline 81 3 keys not in the input of the candidate"),
         *("Cost, tokens, time", "42 % more 9,880 keys 1.41 to 1.44 times p < 0.001", "one time for each run; rows have none"),
         *("Slices", "language, by accuracy", "en 6,100 83 % 86 % +3 points +2 to +4 402 219", "null 12", "all other values"),
@@ -180,6 +188,30 @@ def test_scorers_of_yes_or_no_share_a_plot_and_numbers_have_one_each() -> None:
     ]
     assert len(plots) == 3
     assert lines == [f"{name}: +2.1 points (+1.4 to +2.8)" for name in "abc"]
+
+
+def test_the_line_of_the_margin_is_that_of_the_scorers_of_a_plot() -> None:
+    gates = [GateResult(margin, 0.0, 0.1, "pass", None) for margin in (0.02, 0.02, 0.05)]
+    first, second, other = (scorer(f"s{number}", gate=gate) for number, gate in enumerate(gates))
+
+    def lines(*scorers: ScorerComparison) -> int:
+        return comparison_page(comparison(scorers=scorers, margin=None)).count('class="margin"')
+
+    assert lines(first, second) == 3  # and one that says what it is
+    assert lines(first, other) == lines(first, scorer("none")) == 0
+
+
+def test_a_p_value_is_the_corrected_one_where_that_differs() -> None:
+    text = texts_of(comparison(scorers=(accuracy(), scorer("other", p=0.012, p_holm=0.024))))
+
+    assert "+1.4 to +2.8, p = 0.024 corrected" in text
+    assert "McNemar, mid-p, p = 0.012" in text
+
+
+def test_what_only_one_run_was_asked_is_said() -> None:
+    text = texts_of(comparison(changed=(Changed("config.temperature", "", "0.2"),)))
+
+    assert "config.temperature baseline not set candidate 0.2" in text
 
 
 def test_several_candidates_begin_with_a_table_and_have_a_part_each() -> None:

@@ -44,6 +44,8 @@ def test_numbers_have_three_digits_that_say_something(value: float, said: str) -
     ("value", "kind", "said"),
     [
         (0.021, "boolean", "+2.1 points"),
+        (0.063567, "boolean", "+6.4 points"),
+        (0.000249, "boolean", "+0.0249 points"),
         (-0.01, "boolean", f"{MINUS}1 point"),
         (0.0, "boolean", "0 points"),
         (-0.031, "float", f"{MINUS}0.031"),
@@ -95,7 +97,14 @@ def test_intervals() -> None:
     assert figures.interval(None, "float") == figures.score_interval(None, "float") == figures.ratio_interval(None) == ""
     assert figures.score_interval((0.804, 0.82), "boolean") == "80.4 % to 82 %"
     assert figures.ratio_interval((1.41, 1.44)) == "1.41 to 1.44 times"
-    assert figures.size(-0.02, "boolean") == "2 points"
+    assert figures.ratio_interval((2.0, 2.0)) == "2 times"
+    assert [figures.size(value, "boolean") for value in (-0.02, 0.0025, 0.01, None)] == [
+        "2 points",
+        "0.25 points",
+        "1 point",
+        "unknown",
+    ]
+    assert figures.size(-0.02, "float") == "0.02"
 
 
 @given(st.floats(1e-4, 1e14))
