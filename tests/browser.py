@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ class Look:
     """
 
     def __init__(self, browser: Any, address: str, *, width: int = 1180, theme: str = "light") -> None:
+        self.width, self.theme = width, theme
         self.asked: list[str] = []
         self.complaints: list[str] = []
         context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=theme, reduced_motion="reduce")
@@ -50,9 +52,21 @@ class Look:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(address, wait_until="load")
 
+    def require_quiet(self, address: str) -> None:
+        """It asked for nothing but itself, the browser has no complaint, it is as wide as the screen, and the theme is seen."""
+        assert self.asked == [address]
+        assert self.complaints == []
+        assert self.page.evaluate("document.documentElement.scrollWidth") == self.width
+        background = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (int(re.findall(r"\d+", background)[0]) < 60) == (self.theme == "dark"), background
+
     def take_picture(self, name: str) -> None:
         if folder := os.environ.get("SCREENSHOTS"):
             self.page.screenshot(path=f"{folder}/{name}.png")
+
+
+#: Name, width and theme of the screens that a page is looked at on.
+SCREENS = (("light", 1180, "light"), ("dark", 1180, "dark"), ("phone", 390, "light"), ("narrow", 320, "dark"))
 
 
 @contextlib.contextmanager

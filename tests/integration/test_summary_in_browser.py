@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from airflow_gemini_batch.engine.report.summary_page import MOST_BYTES, write_su
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.plugin.page.kept_page import read_kept_page
-from tests.browser import Look, chromium, serving
+from tests.browser import SCREENS, Look, chromium, serving
 
 WORDS = "a the kettle lamp chair oak steel warm quiet with for of from very small large blue green made by hand in winter".split()  # noqa: SIM905
 
@@ -98,18 +97,11 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-@pytest.mark.parametrize(
-    ("name", "width", "theme"),
-    [("light", 1180, "light"), ("dark", 1180, "dark"), ("phone", 390, "light"), ("narrow", 320, "dark")],
-)
+@pytest.mark.parametrize(("name", "width", "theme"), SCREENS)
 def test_it_asks_for_nothing_and_fits_the_screen(browser: Any, file: Path, name: str, width: int, theme: str) -> None:
     look = Look(browser, file.as_uri(), width=width, theme=theme)
 
-    assert look.asked == [file.as_uri()]
-    assert look.complaints == []
-    assert look.page.evaluate("document.documentElement.scrollWidth") == width
-    background = look.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (int(re.findall(r"\d+", background)[0]) < 60) == (theme == "dark"), background
+    look.require_quiet(file.as_uri())
     look.take_picture(f"summary-{name}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from airflow_gemini_batch.evals.comparison import Answer, Example
 from airflow_gemini_batch.evals.report.comparison_page import write_report
-from tests.browser import Look, chromium
+from tests.browser import SCREENS, Look, chromium
 from tests.comparisons import comparison, several
 
 EVIL = "<script>document.title = 'owned'</script>\u202e\x1b[31m"
@@ -36,18 +35,11 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-@pytest.mark.parametrize(
-    ("name", "width", "theme"),
-    [("light", 1180, "light"), ("dark", 1180, "dark"), ("phone", 390, "light"), ("narrow", 320, "dark")],
-)
+@pytest.mark.parametrize(("name", "width", "theme"), SCREENS)
 def test_it_asks_for_nothing_and_fits_the_screen(browser: Any, file: Path, name: str, width: int, theme: str) -> None:
     look = Look(browser, file.as_uri(), width=width, theme=theme)
 
-    assert look.asked == [file.as_uri()]
-    assert look.complaints == []
-    assert look.page.evaluate("document.documentElement.scrollWidth") == width
-    background = look.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (int(re.findall(r"\d+", background)[0]) < 60) == (theme == "dark"), background
+    look.require_quiet(file.as_uri())
     look.take_picture(f"comparison-{name}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Literal
 
 import msgspec
 import pytest
@@ -36,6 +37,9 @@ def drawn(made: Comparison) -> Markup:
     return require_harmless(comparison_page(made).encode(), MOST_BYTES)
 
 
+CHANGES: tuple[Literal["regressed", "improved"], ...] = ("regressed", "improved")
+
+
 def long_examples(count: int, text: str) -> tuple[Example, ...]:
     answers = Answer(0.0, text + "a"), Answer(1.0, "b" + text)
     carried = {"question": text, "other": text}
@@ -52,6 +56,22 @@ def test_a_page_of_200_examples_of_usual_length_has_all_of_them_whole() -> None:
     assert len(page.encode()) < MOST_BYTES / 2
     assert page.count('<details class="example"') == 200
     assert "left out" not in page
+    assert "usual length" not in page
+
+
+def test_a_page_of_as_many_examples_as_compare_chooses_shows_answers_of_2000_characters_around_what_differs() -> None:
+    words = " ".join(f"word{number}" for number in range(200))
+    answers = [f"{words} {word} {words}"[:2_000] for word in ("old", "new")]
+    examples = [
+        Example(f"k{number}", "accuracy", change, 1.0, Answer(0.0, answers[0]), Answer(1.0, answers[1]))
+        for change in CHANGES
+        for number in range(50)
+    ]
+
+    page = comparison_page(comparison(examples=tuple(examples)))
+
+    assert len(page.encode()) < MOST_BYTES
+    assert (page.count("<del>old</del>"), page.count("<ins>new</ins>")) == (100, 100)
     assert "usual length" not in page
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.evals.report import figures
+from airflow_gemini_batch.evals.scorers import Kind
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -54,7 +55,7 @@ def test_numbers_have_three_digits_that_say_something(value: float, said: str) -
         (math.nan, "boolean", "unknown"),
     ],
 )
-def test_differences_have_a_sign_and_yes_or_no_has_points(value: float | None, kind: figures.Kind, said: str) -> None:
+def test_differences_have_a_sign_and_yes_or_no_has_points(value: float | None, kind: Kind, said: str) -> None:
     assert figures.difference(value, kind) == said
 
 
@@ -115,7 +116,7 @@ def test_a_number_is_right_to_three_digits(value: float) -> None:
 @given(st.floats())
 def test_every_float_can_be_said(value: float) -> None:
     for kind in ("boolean", "float"):
-        assert figures.score(value, kind)  # type: ignore[arg-type]
-        assert figures.difference(value, kind)  # type: ignore[arg-type]
+        assert figures.score(value, kind)
+        assert figures.difference(value, kind)
     assert figures.ratio(value)
     assert figures.change(value)
