@@ -149,6 +149,7 @@ def _finish(run: Run, manifest: Manifest, draw: Draw | None) -> Summary:
     write_index(run, manifest, run.index_file, finished_at=summary.finished_at)
     if manifest.sample is not None:
         write_usages(run, shards)
+    run.counts_file.write(msgspec.json.encode(counts))
     if draw is not None:
         _draw(run, manifest, summary, draw)
     run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))

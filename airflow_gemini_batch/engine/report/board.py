@@ -23,7 +23,7 @@ from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.report.discarded import discarded_rows
 from airflow_gemini_batch.engine.report.rate import Landings, Pace, pace_of
 from airflow_gemini_batch.engine.run.job_progress import JobProgress, read_progress
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Landed
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
@@ -168,9 +168,9 @@ def read_board(run: Run, *, cache: CountsCache | None = None, now: float | None 
     snapshot = Snapshot(run, manifest, list(times))
     shards = _shards_of(snapshot)
     progress = read_progress(run)
-    counts = _counts(run, manifest, shards, times, {} if cache is None else cache)
-    states = [_state_of(shard, snapshot, progress, counts.get(str(shard.id)), times) for shard in shards]
     summary = summary_of(run)
+    counts = _counts(run, manifest, shards, times, {} if cache is None else cache, finished=summary is not None)
+    states = [_state_of(shard, snapshot, progress, counts.get(str(shard.id)), times) for shard in shards]
     done = sum(state.done if state.results is None else state.results + (state.dead_letter or 0) for state in states)
     done = min(max(0, done - sum(state.resubmitted for state in states)), _asked(manifest))
     cost = summary.cost if summary is not None else _cost(manifest, states, counts)
@@ -221,21 +221,40 @@ def _shards_of(snapshot: Snapshot) -> list[Shard]:
 
 
 def _counts(
-    run: Run, manifest: Manifest, shards: Sequence[Shard], times: Mapping[str, float | None], cache: CountsCache
+    run: Run,
+    manifest: Manifest,
+    shards: Sequence[Shard],
+    times: Mapping[str, float | None],
+    cache: CountsCache,
+    *,
+    finished: bool,
 ) -> dict[str, Landed]:
-    """The counts of all landed shards, by shard and attempt."""
+    """The counts of all landed shards, by shard and attempt: of a finished run from one file, else from a file for each."""
 
     def key(shard: Shard) -> tuple[str, str, float | None]:
         return manifest.run_id, str(shard.id), times.get(f"{shard.id}.landed.json")
 
     landed = [shard for shard in shards if f"{shard.id}.landed.json" in times]
     absent = [shard for shard in landed if key(shard) not in cache]
+    if absent and finished:
+        together = _read_together(run)
+        cache.update({key(shard): together[str(shard.id)] for shard in absent if str(shard.id) in together})
+        absent = [shard for shard in absent if key(shard) not in cache]
     if absent:
         with ThreadPoolExecutor(_AT_ONCE if not run.destination.is_local else 1) as pool:
             for shard, count in zip(absent, pool.map(lambda shard: _read_landed(run, shard), absent), strict=True):
                 if count is not None:
                     cache[key(shard)] = count
     return {str(shard.id): cache[key(shard)] for shard in landed if key(shard) in cache}
+
+
+def _read_together(run: Run) -> dict[str, Landed]:
+    """By shard and attempt; empty for a run of an earlier version, which has no such file."""
+    try:
+        counts = msgspec.json.decode(run.counts_file.read(), type=list[Landed])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return {}
+    return {str(ShardAttempt(count.number, count.attempt)): count for count in counts}
 
 
 def _read_landed(run: Run, shard: Shard) -> Landed | None:
