@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from airflow_gemini_batch.engine.errors import InputError
@@ -54,7 +54,8 @@ class Scorer:
     """
 
     name: str
-    fn: Callable[[Row], Any]
+    # Not in the text of a scorer, which a mapped task keeps in its DAG: an address in memory is another one at each parse.
+    fn: Callable[[Row], Any] = field(repr=False)
     kind: Kind | None = None
     worst: float | None = None
     best: float | None = None

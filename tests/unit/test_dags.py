@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ try:
     from airflow.dag_processing.dagbag import DagBag
 except ImportError:  # Airflow 3.1
     from airflow.models.dagbag import DagBag
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # Airflow 3.1
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
 DAGS = Path(__file__).parents[2] / "dags"
 FILES = sorted(DAGS.glob("*.py"))
@@ -26,6 +31,12 @@ def dags() -> dict[str, Any]:
 @pytest.mark.parametrize("name", [file.stem for file in FILES])
 def test_a_file_holds_the_dag_of_its_name(dags: dict[str, Any], name: str) -> None:
     assert dags[name].fileloc == str(DAGS / f"{name}.py")
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_the_form_that_airflow_keeps_is_the_same_at_each_parse(dags: dict[str, Any], name: str) -> None:
+    # An address in memory would make a new version of the DAG each time.
+    assert " at 0x" not in json.dumps(DagSerialization.to_dict(dags[name]))
 
 
 @pytest.mark.parametrize("name", [file.stem for file in FILES])
