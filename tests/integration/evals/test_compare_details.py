@@ -12,8 +12,8 @@ from airflow_gemini_batch import GenerateRequest, InputError, run_batch
 from airflow_gemini_batch.emulator import Emulator, RowFault
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint
-from airflow_gemini_batch.evals import Contains, ExactMatch, JsonMatch, Scorer, compare
-from tests.integration.evals.conftest import MODEL, OPTIONS, Model
+from airflow_gemini_batch.evals import Contains, ExactMatch, JsonMatch, Judge, Scorer, compare
+from tests.integration.evals.conftest import JUDGE_MODEL, MODEL, OPTIONS, Model, paid
 
 pytestmark = pytest.mark.integration
 
@@ -200,3 +200,53 @@ def test_repeats_tell_what_varies_within_a_key(answered: Callable[..., Summary],
     assert (found.n, found.repeats, found.difference) == (12, 2, 0.0)
     assert found.within == pytest.approx(1.0)  # 0.5 on each side
     assert found.between == 0.0
+
+
+def test_judges_are_asked_of_both_runs_and_their_cost_is_apart(
+    answered: Callable[..., Summary], model: Model, endpoint: Endpoint, emulator: Emulator
+) -> None:
+    def words(prompt: str) -> Any:
+        return {"explanation": "because", "score": 2 if "other" in prompt else 5} if prompt.startswith("Judge") else None
+
+    model.words = words
+    first = answered(name="a", body=lambda row: "other" if row < 4 else f"number {row}")
+    second = answered(name="b")
+    judge = Judge(model=JUDGE_MODEL, rubric="Judge ${text}", scale=(1, 5))
+
+    found = compare(first, second, scorers=[judge, ExactMatch()], endpoint=endpoint, options=OPTIONS)
+    asked = paid(emulator)
+    again = compare(first, second, scorers=[judge, ExactMatch()], endpoint=endpoint, options=OPTIONS, margin=0.5)
+
+    one = found["judge"]
+    assert (one.kind, one.worst, one.best, one.improved, one.difference) == ("float", 1, 5, 4, 1.0)
+    assert found.examples[0].candidate.explanation == "because"
+    assert (found.baseline.judge_cost_usd or 0) > 0
+    assert (again["judge"].difference, paid(emulator)) == (1.0, asked)
+
+
+def test_expected_values_may_come_from_a_table_of_labels(answered: Callable[..., Summary]) -> None:
+    first, second = answered(name="a", body=lambda row: "other" if row < 4 else f"number {row}"), answered(name="b")
+    labels = pa.table({"id": [f"k{row}" for row in range(10)], "gold": [f"number {row}" for row in range(10)]})
+
+    found = compare(first, second, scorers=ExactMatch(expected="gold"), labels=labels, label_key="id")["exact_match"]
+
+    assert (found.n, found.improved) == (10, 4)
+    assert found.missing == {"baseline": {"unlabelled": 2}, "candidate": {"unlabelled": 2}}
+    assert found.bounds is not None
+    assert (found.bounds.low, found.bounds.high) == (0.4, 0.4)
+
+
+def test_runs_without_any_answer_are_compared_too(answered: Callable[..., Summary], emulator: Emulator) -> None:
+    first = answered(name="a")
+    emulator.faults.add(RowFault(do="error", code=3))
+    second = answered(name="b", options={**OPTIONS, "max_dead_letter_ratio": 1.0})
+    emulator.faults.clear()
+
+    found = compare(first, second, scorers=ExactMatch(), margin=0.1)
+
+    one = found["exact_match"]
+    assert (one.n, one.difference, found.verdict, one.gate and one.gate.low) == (0, None, "undecided", None)
+    assert one.words == "exact_match: nothing can be compared; no key has a score in both runs."
+    assert one.bounds is not None
+    assert (one.bounds.low, one.bounds.high, one.bounds.as_worst) == (-1.0, 0.0, -1.0)
+    assert found.examples == ()

@@ -15,7 +15,7 @@ from airflow_gemini_batch.emulator import Emulator
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.evals import ExactMatch, Judge, Scores, score
+from airflow_gemini_batch.evals import Comparison, ExactMatch, Judge, Scores, compare, load_comparison, score
 from tests.integration.evals.conftest import JUDGE_MODEL, OPTIONS, Model, paid
 
 pytestmark = pytest.mark.integration
@@ -54,3 +54,24 @@ def test_two_calls_at_once_pay_once_and_leave_one_set_of_scores(
     place = locate("s3://scored/run/scores/default", skip_instance_cache=True, **s3)
     rows = ds.dataset("scored/run/scores/default", filesystem=place.arrow_fs).to_table().to_pylist()
     assert len({(row["key"], row["scorer"]) for row in rows}) == len(rows) == 24
+
+
+def test_two_comparisons_at_once_write_one(answered: Callable[..., Summary], s3: dict[str, Any]) -> None:
+    wrong = answered(
+        name="a", body=lambda row: "other" if row < 3 else f"number {row}", destination="s3://scored/a", storage_options=s3
+    )
+    right = answered(name="b", destination="s3://scored/b", storage_options=s3)
+
+    def call(_: int) -> Comparison:
+        return compare(wrong, right, scorers=ExactMatch(), slices="body", options=OPTIONS, storage_options=s3)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(call, range(2))
+
+    assert first == second == load_comparison("s3://scored/b", storage_options=s3)
+    assert (first["exact_match"].improved, len(first.examples)) == (3, 3)
+    place = locate("s3://scored/b/comparisons/default", skip_instance_cache=True, **s3)
+    pairs = ds.dataset("scored/b/comparisons/default/pairs-00000.parquet", filesystem=place.arrow_fs).to_table().to_pylist()
+    assert len({row["key"] for row in pairs}) == len(pairs) == 12
+    names = {file.name for file in place.children()} - {"_claims"}
+    assert names == {"comparison.json", "pairs-00000.parquet", "report.html"}
