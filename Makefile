@@ -20,7 +20,7 @@ unexport PYTHONPATH PYTHONHOME AIRFLOW_HOME AIRFLOW_CONFIG
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-fast test-cluster test-matrix test-js crash lint format constraints clean
+.PHONY: help demo docs test test-fast test-cluster test-matrix test-js crash bench lint format constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ test-js: $(READY) ## let the JavaScript SDK talk to the emulator (needs node and
 
 crash: $(READY) ## kill it a thousand times and count what was paid for and what arrived (up to 20 minutes)
 	@$(BIN)/python benchmarks/crash.py --crashes 1000
+
+bench: $(READY) ## measure every figure of speed and size beside the official samples, DuckDB and polars (up to 15 minutes)
+	@$(BIN)/python benchmarks/bench.py
 
 lint: $(READY) ## check style, format and types
 	@$(BIN)/python -m ruff check

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from speed import BLOCK, MODEL, REQUEST, WORDS
+from benching.tables import BLOCK, MODEL, REQUEST, WORDS
 
 from airflow_gemini_batch.engine.build.shards import build_shards
 from airflow_gemini_batch.engine.options import BatchOptions

@@ -9,7 +9,7 @@ from tests.unit.test_architecture import MODULES, home_of, imported_by
 ENGINE = "airflow_gemini_batch.engine"
 
 #: Modules and folders that every layer may import, and that import no layer.
-BASE = ("errors", "options", "printable", "rates", "reasons", "specs", "arrow", "json", "shapes")
+BASE = ("errors", "options", "printable", "rates", "reasons", "specs", "threads", "arrow", "json", "shapes")
 
 #: In the order of the data's way; the last three see everything.
 LAYERS = (

@@ -12,6 +12,7 @@ so that each is accounted for in the end.
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,21 +30,26 @@ from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.reuse import Answers, Reused
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.build.sampling import Sampler
+from airflow_gemini_batch.engine.build.source_rows import plain_rows, source_rows
 from airflow_gemini_batch.engine.costs.bounds import Meter
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, ReusedPart, Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
-from airflow_gemini_batch.engine.run.repeats import REPEAT, key_of, places_of, repeated
+from airflow_gemini_batch.engine.run.repeats import REPEAT, key_of
 from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS, dead_letter_schema, require_parquet, results_schema
 from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS
-from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
+from airflow_gemini_batch.engine.source.keys import KeyIndex
 from airflow_gemini_batch.engine.source.open import Source
+from airflow_gemini_batch.engine.threads import ConsumerThread
 
 #: Rows without a request do not count toward a shard's requests; this limits the inputs file of a table with many of them.
 _MAX_ROWS_PER_REQUEST = 4
+
+#: Pieces of a shard that may wait to be written.
+_WAITING_PIECES = 2
 
 
 class Built(NamedTuple):
@@ -117,21 +123,20 @@ def build_shards(
         index = stack.enter_context(contextlib.closing(KeyIndex()))
         duplicates = stack.enter_context(Duplicates(carried.schema))
         reused = None if earlier is None else stack.enter_context(Reused(earlier, carried.schema))
-        shards: list[Shard] = []
-        rows = _rows(source, encoder, key, carried, options.max_shard_bytes, index, fingerprinter)
+        rows: Iterator[Rows] = stack.enter_context(
+            contextlib.closing(source_rows(source, encoder, key, carried, options.max_shard_bytes, index, fingerprinter))
+        )
         if sampler is not None:
             rows = sampler.chosen(rows, lambda: plain_rows(source, encoder, key, options.max_shard_bytes, fingerprinter))
         if reused is not None:
             rows = reused.without(rows)
         if dedupe and sampler is None:
             rows = duplicates.without(rows)
-        for number, pieces in _grouped(_cut(rows, options)):
-            with ShardWriter(run, ShardAttempt(number), carried.schema) as writer:
-                for piece in pieces:
-                    writer.write(piece)
-                    if meter is not None:
-                        meter.add(piece.lines.to_pylist())
-            shards.append(writer.shard if meter is None else with_bounds(writer.shard, meter.taken()))
+        write = functools.partial(_write_shards, run=run, carried=carried.schema, meter=meter)
+        with ConsumerThread(write, waiting=_WAITING_PIECES, name="write shards") as writing:
+            for piece in _cut(rows, options):
+                writing.put(piece)
+        shards = writing.result
         aside = [duplicates.rows] if reused is None else [duplicates.rows, reused.rows]
         index.refuse_doubles(
             key,
@@ -147,6 +152,18 @@ def build_shards(
             return built
         parts = reused.finish(run, manifest, carried, extra=extra, keep_response=options.keep_response)
         return built._replace(reused=parts, reused_sha256=reused.rows.digest)
+
+
+def _write_shards(pieces: Iterator[tuple[int, Rows]], *, run: Run, carried: pa.Schema, meter: Meter | None) -> list[Shard]:
+    shards = []
+    for number, of_shard in _grouped(pieces):
+        with ShardWriter(run, ShardAttempt(number), carried) as writer:
+            for piece in of_shard:
+                writer.write(piece)
+                if meter is not None:
+                    meter.add(piece.lines.to_pylist())
+        shards.append(writer.shard if meter is None else with_bounds(writer.shard, meter.taken()))
+    return shards
 
 
 def digest_shards(
@@ -239,51 +256,6 @@ class ShardWriter:
 # --- rows
 
 
-def _rows(
-    source: Source,
-    encoder: RequestEncoder,
-    key: str | None,
-    carried: Carry,
-    max_bytes: int,
-    index: KeyIndex | None,
-    fingerprinter: Fingerprinter,
-) -> Iterator[Rows]:
-    """The whole table, block by block, each row as often as ``carried`` says. Keys go to ``index``, unless they are numbers."""
-    check_key_column(key, source.schema)
-    own_key = () if key is None else (key,)
-    needed = tuple(dict.fromkeys((*encoder.columns, *own_key, *carried.names)))
-    first_row = 0
-    blocks = source.batches(needed)
-    for block in blocks:
-        keys = read_keys(key, block, first_row)
-        if None in keys:
-            refuse_missing_keys(key, _numbered(itertools.chain([block], blocks), first_row))
-        if index is not None and key is not None:
-            index.add(keys)
-        requests = encoder.encode(block.select(encoder.columns) if encoder.columns else block)
-        of_block = carried.batch(block)
-        if carried.repeats == 1:
-            yield Rows.of(keys, requests, of_block, max_bytes, fingerprinter, first_row)
-        else:
-            for first, of_row, repeat in places_of(block.num_rows, carried.repeats):
-                wires, number = repeated(keys, of_row, repeat), first_row * carried.repeats + first
-                columns = carried.repeated(of_block, of_row, repeat)
-                yield Rows.of(wires, requests.take(of_row), columns, max_bytes, fingerprinter, number)
-        first_row += block.num_rows
-
-
-def plain_rows(
-    source: Source,
-    encoder: RequestEncoder,
-    key: str | None,
-    max_bytes: int,
-    fingerprinter: Fingerprinter,
-    repeats: int = 1,
-) -> Iterator[Rows]:
-    """The whole table without carried columns."""
-    return _rows(source, encoder, key, Carry(source, (), repeats), max_bytes, None, fingerprinter)
-
-
 def _keys_of(blocks: Iterable[Rows]) -> Iterator[str]:
     for block in blocks:
         yield from block.inputs.column(0).to_pylist()
@@ -292,12 +264,6 @@ def _keys_of(blocks: Iterable[Rows]) -> Iterator[str]:
 def _own_keys(wires: Iterator[str], repeats: int) -> Iterator[str]:
     """The key of each row of the source, from the wire keys of its repeats."""
     return wires if repeats == 1 else map(key_of, itertools.islice(wires, 0, None, repeats))
-
-
-def _numbered(blocks: Iterable[pa.RecordBatch], first_row: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    for block in blocks:
-        yield first_row, block
-        first_row += block.num_rows
 
 
 def _written_keys(run: Run, shards: Sequence[Shard]) -> Iterator[str]:

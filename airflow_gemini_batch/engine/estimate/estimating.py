@@ -22,7 +22,7 @@ from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.earlier_answers import found_runs
 from airflow_gemini_batch.engine.build.reuse import Answers, Reused
 from airflow_gemini_batch.engine.build.rows import Rows
-from airflow_gemini_batch.engine.build.shards import plain_rows
+from airflow_gemini_batch.engine.build.source_rows import plain_rows
 from airflow_gemini_batch.engine.build.trial import ENOUGH, ENOUGH_WITH_THOUGHTS, Totals, Trial
 from airflow_gemini_batch.engine.costs.bounds import Bounds, Meter
 from airflow_gemini_batch.engine.costs.prices import Prices, prices_of

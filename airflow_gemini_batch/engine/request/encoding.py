@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
@@ -46,7 +46,12 @@ class RequestEncoder(Protocol):
 
     :param columns: the columns of the source that it reads.
     :param spec: the request specification as plain JSON, the same for the same request.
+    :param any_thread: whether ``encode`` may be called in any thread, several times at once. Where it calls users' code, or
+        remembers what it has seen, it is called in the thread that builds, block after block.
     """
+
+    @property
+    def any_thread(self) -> bool: ...
 
     @property
     def columns(self) -> tuple[str, ...]: ...
@@ -173,6 +178,7 @@ class CallableEncoder:
     function: Callable[[dict[str, Any]], dict[str, Any]]
     columns: tuple[str, ...]
     spec: dict[str, Any] = field(init=False)
+    any_thread: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", {"callable": _name(self.function)})

@@ -11,7 +11,7 @@ import base64
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import msgspec
 import pyarrow as pa
@@ -93,6 +93,7 @@ class MediaEncoder:
     template: TemplateEncoder
     media: tuple[CheckedMedia, ...]
     locate: Callable[[str], Location]
+    any_thread: ClassVar[bool] = False
     _before: TemplateEncoder = field(init=False, repr=False)
     _after: TemplateEncoder = field(init=False, repr=False)
     _fingerprints: Fingerprints = field(init=False, repr=False, compare=False)

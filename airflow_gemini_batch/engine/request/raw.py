@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pyarrow as pa
@@ -32,6 +32,7 @@ class RawEncoder:
     column: str
     dimensions: int | None = None
     response_schema: dict[str, Any] | None = None
+    any_thread: ClassVar[bool] = True
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pyarrow as pa
@@ -41,6 +41,8 @@ class RowConfigEncoder:
 
     :param compile: makes the encoder of a request without a config column.
     """
+
+    any_thread: ClassVar[bool] = False
 
     def __init__(self, request: GenerateRequest, schema: pa.Schema, compile: Callable[[GenerateRequest], Any]) -> None:
         assert request.config_column is not None

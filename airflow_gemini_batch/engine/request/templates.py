@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pyarrow as pa
@@ -33,6 +33,7 @@ class TemplateEncoder:
     pieces: tuple[bytes, ...]
     values: tuple[str, ...]
     spec: dict[str, Any]
+    any_thread: ClassVar[bool] = True
 
     @property
     def columns(self) -> tuple[str, ...]:

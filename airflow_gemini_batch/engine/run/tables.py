@@ -7,9 +7,7 @@ what happens to be in an answer.
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 import pyarrow as pa
@@ -21,6 +19,7 @@ from airflow_gemini_batch.engine.arrow.round_trip import schema_read_back
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.run.layout import Manifest
 from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.engine.threads import ConsumerThread
 
 #: A row group ends at either bound: small enough for a reader's memory (and far from the 2 GB of an Arrow string column), large
 #: enough to compress well.
@@ -148,49 +147,22 @@ class PartWriter:
         """:param metadata: of the part. Default: that of the schema, which a part that is written again keeps in this way."""
         self._file = file
         self._schema = schema if metadata is None else schema.with_metadata(metadata)
-        self._batches: queue.Queue[pa.RecordBatch | _Signal] = queue.Queue(_WAITING_BATCHES)
-        self._error: BaseException | None = None
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name=f"write {file.name}", daemon=True)
+        self._thread = ConsumerThread(self._write_all, waiting=_WAITING_BATCHES, name=f"write {file.name}")
         self.rows = 0
 
     def __enter__(self) -> PartWriter:
-        self._thread.start()
+        self._thread.__enter__()
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Hand over a batch, waiting while the writer is behind. Keep batches to some megabytes."""
-        self._raise()
+        self._thread.put(batch)
         self.rows += batch.num_rows
-        self._batches.put(batch)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._batches.put(_FINISH if kind is None else _ABANDON)
-        self._thread.join()
-        if kind is None:
-            self._raise()
+        self._thread.__exit__(kind, error, trace)
 
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            self._write_all()
-        except _AbandonedError:
-            pass
-        except BaseException as error:
-            self._error = error
-            # The caller must never wait for a writer that is gone.
-            while not self._ended:
-                self._next()
-
-    def _next(self) -> pa.RecordBatch | _Signal:
-        item = self._batches.get()
-        self._ended = isinstance(item, _Signal)
-        return item
-
-    def _write_all(self) -> None:
+    def _write_all(self, batches: Iterator[pa.RecordBatch]) -> None:
         flat = [field.name for field in self._schema if field.name not in _DISTINCT_TEXTS]
         with (
             self._file.writing() as file,
@@ -200,15 +172,13 @@ class PartWriter:
         ):
             pending: list[pa.RecordBatch] = []
             rows = size = 0
-            while not isinstance(item := self._next(), _Signal):
-                if pending and (rows + item.num_rows > ROW_GROUP_ROWS or size + item.nbytes > ROW_GROUP_BYTES):
+            for batch in batches:
+                if pending and (rows + batch.num_rows > ROW_GROUP_ROWS or size + batch.nbytes > ROW_GROUP_BYTES):
                     _write_group(parquet, pending)
                     pending, rows, size = [], 0, 0
-                pending.append(item)
-                rows += item.num_rows
-                size += item.nbytes
-            if item is _ABANDON:
-                raise _AbandonedError
+                pending.append(batch)
+                rows += batch.num_rows
+                size += batch.nbytes
             if pending:
                 _write_group(parquet, pending)
 
@@ -216,15 +186,3 @@ class PartWriter:
 def _write_group(parquet: pq.ParquetWriter, batches: list[pa.RecordBatch]) -> None:
     table = pa.Table.from_batches(batches)
     parquet.write_table(table, row_group_size=max(table.num_rows, 1))
-
-
-class _Signal:
-    """No batch will follow."""
-
-
-_FINISH = _Signal()
-_ABANDON = _Signal()
-
-
-class _AbandonedError(Exception):
-    """The caller failed: what was written so far must not appear."""

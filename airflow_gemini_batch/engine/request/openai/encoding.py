@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -33,6 +34,7 @@ class OpenAIEncoder:
     spec: Json
     url_end: str
     convert: Callable[[Json], Json]
+    any_thread: ClassVar[bool] = True
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         bodies = json_values(batch.column(self.columns[0]))
