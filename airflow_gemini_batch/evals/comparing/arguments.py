@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
+from airflow_gemini_batch.engine.finish.summary import summary_of
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.evals.comparing.tallies import Compared
 from airflow_gemini_batch.evals.runs import FinishedRun
@@ -44,6 +45,12 @@ def existing(runs: Sequence[FinishedRun], name: str | None) -> list[Scores]:
                 f"{scores.uri} is of an earlier state of {run.destination}, which has changed since. Score it again."
             )
     return found
+
+
+def require_unchanged(run: FinishedRun, scores: Scores) -> None:
+    """Raise DestinationError when a run was redriven or scored anew while it was read: half of what was read is of then."""
+    if summary_of(run.run) != run.summary or scores_of(run.run, scores.name) != scores:
+        raise DestinationError(f"{run.destination} or its scores have changed while they were compared. Call compare again.")
 
 
 def _common(runs: Sequence[FinishedRun]) -> str:

@@ -96,7 +96,8 @@ def compare(
     :param storage_options: for the file system, when ``locate`` is not given.
 
     Raises InputError for arguments that do not fit the runs, and without SciPy (extra ``evals``); DestinationError for a run that
-    is not finished or has no scores; WaitTimeoutError and UnsettledError as ``score`` does, and with scorers what it raises.
+    is not finished or has no scores, or that changes meanwhile; WaitTimeoutError and UnsettledError as ``score`` does, and with
+    scorers what it raises.
     """
     find = locate or functools.partial(storage.locate, **(storage_options or {}))
     special_functions()
@@ -203,6 +204,8 @@ class _Comparing:
         self._remove_stale_pairs(len(paired))
         found = self._documents(paired, reasons)
         claim.require()
+        for run, scores in zip(self._runs, self._scores, strict=True):
+            arguments.require_unchanged(run, scores)
         draw_report(found, self._folder)
         (self._folder / "comparison.json").write(msgspec.json.format(msgspec.json.encode(found), indent=1))
         return found

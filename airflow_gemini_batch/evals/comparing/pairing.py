@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.run.repeats import MOST as MOST_REPEATS
 from airflow_gemini_batch.evals.comparing.partitions import Partitions, encoded
-from airflow_gemini_batch.evals.comparing.sides import ABSENT, AMOUNTS, UNLABELLED, Reasons, context_name
+from airflow_gemini_batch.evals.comparing.sides import ABSENT, AMOUNTS, MISSING, UNLABELLED, Reasons, context_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,7 @@ def _scored(
     unlabelled = np.bincount(places[code == reasons.code(UNLABELLED)], minlength=size)
     why = np.zeros(size, np.int16)
     np.maximum.at(why, places, code)
+    why[why == 0] = reasons.code(MISSING)  # not even a row of the scores
     why = np.where(n > 0, 0, np.where(answered > 0, why, codes)).astype(np.int16)
     could = np.maximum(rows - unlabelled, n)
     return ScoredKeys(n, mean, variance, 1 - np.where(could > 0, n / np.maximum(could, 1), 0.0), why, unlabelled)
