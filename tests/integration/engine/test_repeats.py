@@ -164,6 +164,25 @@ def test_reuse_takes_the_answers_there_are_and_pays_the_rest(go: Go, tmp_path: P
     assert go(source=table(12), repeats=5, reuse=str(lake)).reused == 20
 
 
+def test_a_rerun_of_which_one_row_in_a_hundred_has_changed_costs_one_percent(go: Go, tmp_path: Path, emulator: Emulator) -> None:
+    rows = [f"{row:03}" for row in range(200)]
+    changed = {17: "217", 130: "330"}  # texts of the same length, so that they cost the same
+    given = {"repeats": 3, "carry": (), "prices": {MODEL: {"input": 1.0, "output": 10.0}}}
+    first = go(source=pa.table({"id": rows, "body": rows}), destination=str(tmp_path / "first"), **given)
+    texts = [changed.get(row, text) for row, text in enumerate(rows)]
+
+    again = go(source=pa.table({"id": rows, "body": texts}), reuse=str(tmp_path / "first"), **given)
+
+    answers = read(tmp_path, "results")
+    assert pairs(answers) == sorted((row, repeat) for row in rows for repeat in range(3))
+    assert (first.requests, again.reused, again.requests, paid(emulator)) == (600, 594, 6, 606)
+    assert {row["key"] for row in answers if row["reused_from"] is None} == {"017", "130"}
+    assert all(texts[int(row["key"])] in row["text"] for row in answers)
+    assert first.cost.usd is not None
+    assert again.cost.usd is not None
+    assert 0 < again.cost.usd <= 0.01 * first.cost.usd * (1 + 1e-9)
+
+
 def as_file(rows: pa.Table, folder: Path) -> str:
     lines = [{**row, "request": as_raw(row)} for row in rows.to_pylist()]
     (folder / f"{rows.num_rows}.jsonl").write_text("\n".join(map(json.dumps, lines)))
