@@ -19,7 +19,7 @@ from airflow_gemini_batch.engine.costs.sampling import Interval, Population
 from airflow_gemini_batch.engine.costs.total import in_dollars
 from airflow_gemini_batch.engine.errors import BudgetError, InputError
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, root_of
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, root_of, span_of
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -134,6 +134,7 @@ class Budget:
         self._instead = instead
         self._measured: dict[Shard, float | None] = {}
         self._granted: list[Shard] = []
+        self._roots = {shard.number: shard for shard in snapshot.manifest.shards}
 
     def excess_of_more(self, pieces: Sequence[Shard]) -> BudgetError | None:
         """As ``excess``, for shards that are about to be written besides those that were allowed before in this pass."""
@@ -208,8 +209,7 @@ class Budget:
         return not shard.attempt or self._options.redrive_max_output_tokens is not None
 
     def _root_of(self, shard: Shard) -> Shard:
-        shards: Sequence[Shard] = self._snapshot.manifest.shards
-        return shards[root_of(shard.number, len(shards))]
+        return self._roots[root_of(shard.number, span_of(self._roots.values()))]
 
     def _measure(self, shard: Shard) -> float | None:
         manifest: Manifest = self._snapshot.manifest

@@ -120,17 +120,17 @@ def build_run(
     Raises InputError for a source or request that cannot be used, DestinationError when the destination holds another run or
     cannot be written, ApiKeyError for a wrong key and NotFoundError for an unknown model.
     """
-    _require_arguments(spec, if_exists)
-    there = _existing(run, if_exists=if_exists, owner=owner)
+    require_arguments(spec, if_exists)
+    there = existing_run(run, if_exists=if_exists, owner=owner)
     if there is None:
         if if_exists == "resume":
             require_empty(run)
         check_before_build(run, spec.model, client)
-    call = _Call.of(spec, options, there)
+    call = Call.of(spec, options, there)
     if there is not None:
-        found = _find(run, there, call, if_exists=if_exists)
+        found = same_run(run, there, call, if_exists=if_exists)
         if found is not None:
-            _require_budget(run, found, call)
+            require_budget(run, found, call)
             return found
     if call.error is not None:
         raise call.error
@@ -145,7 +145,7 @@ def build_run(
             return _build(run, call, earlier, owner=owner)
 
 
-def _require_arguments(spec: RunSpec, if_exists: str) -> None:
+def require_arguments(spec: RunSpec, if_exists: str) -> None:
     """Raise InputError for what no run can be made of, whatever the source is."""
     if if_exists not in ("resume", "replace"):
         raise InputError(f"if_exists is {if_exists!r}; expected 'resume' or 'replace'.")
@@ -163,7 +163,7 @@ def _require_arguments(spec: RunSpec, if_exists: str) -> None:
     require_limit(spec.max_cost_usd)
 
 
-def _existing(run: Run, *, if_exists: IfExists, owner: str | None) -> Manifest | None:
+def existing_run(run: Run, *, if_exists: IfExists, owner: str | None) -> Manifest | None:
     """The manifest of the run at the destination; None when there is none, or when it is to be replaced whatever it is."""
     if if_exists == "resume":
         return run.manifest()
@@ -175,7 +175,7 @@ def _existing(run: Run, *, if_exists: IfExists, owner: str | None) -> Manifest |
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class Call:
     """What a call asks for.
 
     :param source: None when it cannot be read; ``error`` says why.
@@ -189,7 +189,7 @@ class _Call:
     error: InputError | None = None
 
     @classmethod
-    def of(cls, spec: RunSpec, options: BatchOptions, there: Manifest | None) -> _Call:
+    def of(cls, spec: RunSpec, options: BatchOptions, there: Manifest | None) -> Call:
         """Open the source. Where it cannot be used, the columns of the run that is there let the questions be compared."""
         try:
             source = open_source(
@@ -251,13 +251,13 @@ def _question(
     return asked if repeats == 1 else {**asked, "repeats": repeats}
 
 
-def _question_of(there: Manifest) -> dict[str, Any]:
+def question_of(there: Manifest) -> dict[str, Any]:
     return _question(there.model, there.request, there.key, there.carry, there.sample, there.repeats)
 
 
-def _find(run: Run, there: Manifest, call: _Call, *, if_exists: IfExists) -> Manifest | None:
+def same_run(run: Run, there: Manifest, call: Call, *, if_exists: IfExists) -> Manifest | None:
     """The existing run if it is to be continued; None if it is to be replaced. Raises DestinationError if it is another run."""
-    differs = describe_differences(_question_of(there), call.question())
+    differs = describe_differences(question_of(there), call.question())
     other_source = "" if differs else _compare_source(run, there, call)
     fingerprint = None if call.source is None else call.source.fingerprint()
     if other_source and _is_code(there) and fingerprint is not None and fingerprint == there.source.fingerprint:
@@ -270,19 +270,19 @@ def _find(run: Run, there: Manifest, call: _Call, *, if_exists: IfExists) -> Man
             log.warning("%s holds run %s, of which nothing was submitted: %s. It is replaced.",
                         run.destination, there.run_id, "; ".join(differs))  # fmt: skip
             return None
-        _refuse(run, there, "; ".join(differs))
+        refuse_other_run(run, there, "; ".join(differs))
     if not other_source:
-        log.info("%s holds this run already: %s.", run.destination, _in_words(there))
+        log.info("%s holds this run already: %s.", run.destination, in_words(there))
         return there
     if not run.summary_file.exists() or call.source is None:
-        log.warning("%s The run at %s is continued as it was built: %s.", other_source, run.destination, _in_words(there))
+        log.warning("%s The run at %s is continued as it was built: %s.", other_source, run.destination, in_words(there))
         return there
     if if_exists == "replace" and fingerprint is not None:  # a stream has been read by now
         return None
-    _refuse(run, there, other_source)
+    refuse_other_run(run, there, other_source)
 
 
-def _require_budget(run: Run, there: Manifest, call: _Call) -> None:
+def require_budget(run: Run, there: Manifest, call: Call) -> None:
     """Compare a run of which nothing was sent yet with the limit of this call. Later, ``advance`` does it."""
     limit = call.spec.max_cost_usd
     if limit is not None and not run.summary_file.exists() and not Ledger(run).has_submissions():
@@ -291,14 +291,14 @@ def _require_budget(run: Run, there: Manifest, call: _Call) -> None:
             raise excess
 
 
-def _refuse(run: Run, there: Manifest, why: str) -> NoReturn:
+def refuse_other_run(run: Run, there: Manifest, why: str) -> NoReturn:
     raise DestinationError(
         f"{run.destination} holds another run ({there.run_id}, built {there.created_at}): {why.rstrip('.')}. "
         "Choose another destination, or pass if_exists='replace' to delete that run."
     )
 
 
-def _compare_source(run: Run, there: Manifest, call: _Call) -> str:
+def _compare_source(run: Run, there: Manifest, call: Call) -> str:
     """Why the rows are not those that the run was built from; empty when they are.
 
     Rows are read only where fingerprints differ, or where they say too little: a callable's name does not show what it does.
@@ -330,7 +330,7 @@ def _compare_source(run: Run, there: Manifest, call: _Call) -> str:
     return f"The run was built from {there.source.description}; {call.source.description} has other rows now."
 
 
-def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None) -> Manifest:
+def _build(run: Run, call: Call, earlier: Answers | None, *, owner: str | None) -> Manifest:
     assert call.source is not None
     asked = call.manifest(call.source, owner)
     spec = call.spec
@@ -361,16 +361,16 @@ def _build(run: Run, call: _Call, earlier: Answers | None, *, owner: str | None)
         sample_file(run).write(msgspec.json.encode(sampler.sample))
     manifest = msgspec.structs.replace(asked, **built._asdict())
     if run.manifest_file.create(msgspec.json.format(msgspec.json.encode(manifest), indent=1)):
-        log.info("Built %s from %s.", _in_words(manifest), call.source.description)
+        log.info("Built %s from %s.", in_words(manifest), call.source.description)
         log_advice(manifest)
         return manifest
     # Another try was faster.
     there = run.built()
-    differs = describe_differences(_question_of(there), call.question())
+    differs = describe_differences(question_of(there), call.question())
     if not differs and built.digests != Built.of(there).digests:
         differs = [f"source is {there.source.description} with other rows than {call.source.description} has now"]
     if differs:
-        _refuse(run, there, "; ".join(differs))
+        refuse_other_run(run, there, "; ".join(differs))
     return there
 
 
@@ -379,7 +379,7 @@ def _is_code(manifest: Manifest) -> bool:
     return "callable" in manifest.request
 
 
-def _in_words(manifest: Manifest) -> str:
+def in_words(manifest: Manifest) -> str:
     shards: tuple[Shard, ...] = manifest.shards
     requests = sum(shard.requests for shard in shards)
     duplicates = sum(shard.duplicates for shard in shards)

@@ -25,16 +25,23 @@ class Carry:
 
     :param names: checked columns of the source.
     :param repeats: how often each row is sent; above 1 the number of the repeat is the first carried column.
+    :param in_microseconds: the columns that do not need their nanoseconds, where all rows of the table have been asked already,
+        of which the source is a part.
     """
 
-    def __init__(self, source: Source, names: Sequence[str], repeats: int = 1) -> None:
+    def __init__(
+        self, source: Source, names: Sequence[str], repeats: int = 1, in_microseconds: Sequence[str] | None = None
+    ) -> None:
         self.names, self.repeats = tuple(names), repeats
         self._own = [] if repeats == 1 else [REPEAT]
         self._fields = [source.schema.field(name) for name in names]
         self._narrow = pa.schema([_table_field(field, nanoseconds=False) for field in self._fields])
         self._wide = pa.schema([_table_field(field, nanoseconds=True) for field in self._fields])
         self._undecided = [name for name in names if self._narrow.field(name) != self._wide.field(name)]
-        if self._undecided and source.is_repeatable:
+        if in_microseconds is not None:
+            self._undecided = list(in_microseconds)
+            self._schema = self._decided()
+        elif self._undecided and source.is_repeatable:
             for batch in source.batches(self._undecided):
                 self._watch(batch)
             self._schema = self._decided()
@@ -45,6 +52,11 @@ class Carry:
     def schema(self) -> pa.Schema:
         """As the inputs files have it until ``finish``."""
         return pa.schema([*self._own, *self._schema])
+
+    @property
+    def in_microseconds(self) -> tuple[str, ...]:
+        """The columns with nanoseconds that no row seen so far has needed."""
+        return tuple(self._undecided)
 
     def batch(self, block: pa.RecordBatch) -> pa.RecordBatch | None:
         """The carried columns of these rows, without their repeats; None when there are none. Raises InputError for a value that

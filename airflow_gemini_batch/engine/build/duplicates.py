@@ -76,20 +76,28 @@ class Duplicates:
 
         :param carry: has seen all rows, so that the types of its columns are decided.
         """
-        if self.rows.rows == 0:
-            return tuple(shards)
-        with self.rows.opened() as rows:
-            payers = np.concatenate([batch.column(PLACE).to_numpy().astype(np.uint32) for batch in rows.batches])
-            order = np.argsort(payers, kind="stable").astype(np.uint32)
-            ends = np.cumsum([shard.rows for shard in shards])
-            bounds = np.searchsorted(payers[order], ends)
-            size = rows_at_a_time(_BATCH_ROWS, self.rows.row_bytes)
-            written: list[Shard] = []
-            for shard, first, last, end in zip(shards, [0, *bounds[:-1]], bounds, ends, strict=True):
-                if first < last:
-                    _write(run, shard, rows, order[first:last], int(end) - shard.rows, carry, size)
-                written.append(msgspec.structs.replace(shard, duplicates=int(last - first)))
-        return tuple(written)
+        return write_duplicates(run, shards, self.rows, carry)
+
+
+def write_duplicates(run: Run, shards: Sequence[Shard], aside: SetAside, carry: Carry) -> tuple[Shard, ...]:
+    """Write rows beside the shards that pay for them, as ``Duplicates.finish`` does.
+
+    :param aside: the place of each row is the number of the row that pays, counted through all shards.
+    """
+    if aside.rows == 0:
+        return tuple(shards)
+    with aside.opened() as rows:
+        payers = np.concatenate([batch.column(PLACE).to_numpy().astype(np.uint32) for batch in rows.batches])
+        order = np.argsort(payers, kind="stable").astype(np.uint32)
+        ends = np.cumsum([shard.rows for shard in shards])
+        bounds = np.searchsorted(payers[order], ends)
+        size = rows_at_a_time(_BATCH_ROWS, aside.row_bytes)
+        written: list[Shard] = []
+        for shard, first, last, end in zip(shards, [0, *bounds[:-1]], bounds, ends, strict=True):
+            if first < last:
+                _write(run, shard, rows, order[first:last], int(end) - shard.rows, carry, size)
+            written.append(msgspec.structs.replace(shard, duplicates=int(last - first)))
+    return tuple(written)
 
 
 def _some_at_a_time(blocks: Iterator[Rows]) -> Iterator[list[Rows]]:

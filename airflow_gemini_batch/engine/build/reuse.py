@@ -12,7 +12,7 @@ import datetime as dt
 import logging
 import mmap
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -235,20 +235,28 @@ class Reused:
             yield rows.chosen(found < 0)
 
     def finish(
-        self, run: Run, manifest: Manifest, carry: Carry, *, extra: Sequence[pa.Field], keep_response: bool
+        self,
+        run: Run,
+        manifest: Manifest,
+        carry: Carry,
+        *,
+        extra: Sequence[pa.Field],
+        keep_response: bool,
+        number: Callable[[int], int],
     ) -> tuple[ReusedPart, ...]:
         """Copy the results of the rows into the run.
 
         :param manifest: for the metadata of the parts.
         :param carry: has seen all rows, so that the types of its columns are decided.
         :param extra: the columns that the run's request adds.
+        :param number: of a part, by its place among these parts.
         """
         schema = results_schema(carry.decided(), extra=extra, keep_response=keep_response)
         parts: list[ReusedPart] = []
         with self.rows.opened() as rows:
             for first in range(0, rows.rows, _PART_ROWS):
                 numbers = np.concatenate(list(_places(rows, first, min(first + _PART_ROWS, rows.rows))))
-                part = ReusedPart(len(parts), len(numbers))
+                part = ReusedPart(number(len(parts)), len(numbers))
                 saved = self._write(run, part, manifest, rows, first, numbers, carry, schema)
                 parts.append(ReusedPart(part.number, part.rows, saved))
         return tuple(parts)

@@ -7,8 +7,9 @@ their position.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from airflow_gemini_batch.engine.arrow.columns import from_numpy
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.request.encoded import content_of, ends_of
 from airflow_gemini_batch.engine.run.shard_inputs import RowBatches
+from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
 
 PLACE, SOURCE_ROW, KEY, REQUEST_SHA256, CARRIED = 0, 1, 2, 3, 4
 _OWN_FIELDS = (
@@ -76,18 +78,36 @@ class SetAside:
         :param places: int64, of these rows.
         :param marks: what makes the rows of another table other rows, besides their keys: an array, for the digest.
         """
-        self.rows += len(chosen)
         taken = rows.inputs.take(from_numpy(chosen))
         keys = taken.column(0)
-        texts = keys.cast(pa.large_binary())
-        self._marks.update(marks.tobytes())
-        self._lengths.update(np.diff(ends_of(texts)).astype(np.int64).tobytes())
-        self._keys.update(content_of(texts))
+        self._note(keys, marks)
         if self._schema is None:
             return
         requests = taken.column(1) if self._keep_requests else pa.nulls(len(chosen))
         columns = [from_numpy(places), from_numpy(rows.source_rows[chosen]), keys, requests, *taken.columns[len(INPUT_FIELDS) :]]
-        batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        self._keep(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def add_again(self, places: Any, source_rows: Any, keys: pa.Array, carried: Sequence[pa.Array]) -> None:
+        """Rows that another build has set aside, or has sent, with the places that they have now."""
+        self._note(keys, places)
+        columns = [from_numpy(places), from_numpy(source_rows), keys, pa.nulls(len(keys)), *carried]
+        self._keep(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def write(self, file: Location) -> None:
+        """Keep the rows, once none is added any more. Nothing is written where there are none."""
+        self._close()
+        if self.rows:
+            with self._file.open("rb") as rows, file.writing() as out:
+                shutil.copyfileobj(rows, out, BLOCK_BYTES)
+
+    def _note(self, keys: pa.Array, marks: Any) -> None:
+        texts = keys.cast(pa.large_binary())
+        self.rows += len(keys)
+        self._marks.update(marks.tobytes())
+        self._lengths.update(np.diff(ends_of(texts)).astype(np.int64).tobytes())
+        self._keys.update(content_of(texts))
+
+    def _keep(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
         self._waiting_bytes += batch.nbytes

@@ -15,7 +15,7 @@ import contextlib
 import functools
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from types import TracebackType
 from typing import IO, Any, NamedTuple
@@ -25,23 +25,22 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.build.budget import with_bounds
-from airflow_gemini_batch.engine.build.carry import Carry, carried_names
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
+from airflow_gemini_batch.engine.build.group_part import GroupPart
 from airflow_gemini_batch.engine.build.reuse import Answers, Reused
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
 from airflow_gemini_batch.engine.build.sampling import Sampler
 from airflow_gemini_batch.engine.build.source_rows import plain_rows, source_rows
+from airflow_gemini_batch.engine.build.table_columns import table_columns
 from airflow_gemini_batch.engine.costs.bounds import Meter
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.request.encoding import RequestEncoder
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, ReusedPart, Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
-from airflow_gemini_batch.engine.run.repeats import REPEAT, key_of
-from airflow_gemini_batch.engine.run.tables import RESERVED_COLUMNS, dead_letter_schema, require_parquet, results_schema
-from airflow_gemini_batch.engine.shapes.extra_fields import extra_fields
+from airflow_gemini_batch.engine.run.repeats import key_of
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS
-from airflow_gemini_batch.engine.source.keys import KeyIndex
+from airflow_gemini_batch.engine.source.keys import KeyIndex, stable_hash
 from airflow_gemini_batch.engine.source.open import Source
 from airflow_gemini_batch.engine.threads import ConsumerThread
 
@@ -101,6 +100,7 @@ def build_shards(
     sampler: Sampler | None = None,
     meter: Meter | None = None,
     repeats: int = 1,
+    part: GroupPart | None = None,
 ) -> Built:
     """Write the requests and the inputs file of every shard of the table.
 
@@ -114,13 +114,12 @@ def build_shards(
     :param sampler: draws the rows that are built; None: all.
     :param meter: measures what each shard may cost; None: that is not needed.
     :param repeats: how often each row is sent.
+    :param part: the group that the source is, of a run that is built in groups; None: the source is the whole table.
     """
-    extra = extra_fields(encoder.spec, media_as_files=options.media_to == "files")
-    taken = RESERVED_COLUMNS.union((field.name for field in extra), () if repeats == 1 else (REPEAT.name,))
-    carried = Carry(source, carried_names(source.schema, key=key, carry=carry, taken=taken), repeats)
-    require_parquet(results_schema(carried.schema, extra=extra), dead_letter_schema(carried.schema))
+    decided = None if part is None else part.in_microseconds
+    extra, carried = table_columns(source, encoder, options, key=key, carry=carry, repeats=repeats, in_microseconds=decided)
     with contextlib.ExitStack() as stack:
-        index = stack.enter_context(contextlib.closing(KeyIndex()))
+        index = stack.enter_context(contextlib.closing(KeyIndex() if part is None else KeyIndex(stable_hash)))
         duplicates = stack.enter_context(Duplicates(carried.schema))
         reused = None if earlier is None else stack.enter_context(Reused(earlier, carried.schema))
         rows: Iterator[Rows] = stack.enter_context(
@@ -132,7 +131,10 @@ def build_shards(
             rows = reused.without(rows)
         if dedupe and sampler is None:
             rows = duplicates.without(rows)
-        write = functools.partial(_write_shards, run=run, carried=carried.schema, meter=meter)
+        number_of: Callable[[int], int] = int
+        if part is not None:
+            rows, number_of = stack.enter_context(part).watched(rows), part.number
+        write = functools.partial(_write_shards, run=run, carried=carried.schema, meter=meter, number_of=number_of)
         with ConsumerThread(write, waiting=_WAITING_PIECES, name="write shards") as writing:
             for piece in _cut(rows, options):
                 writing.put(piece)
@@ -147,17 +149,28 @@ def build_shards(
             ),
         )
         carried.finish(run, shards)
-        built = Built(duplicates.finish(run, shards, carried), duplicates.rows.digest if dedupe else None)
+        if part is None:
+            shards = list(duplicates.finish(run, shards, carried))
+        else:  # which rows pay is known when the groups are merged
+            part.keep(index, duplicates.rows)
+        built = Built(tuple(shards), duplicates.rows.digest if dedupe else None)
         if reused is None or manifest is None:
             return built
-        parts = reused.finish(run, manifest, carried, extra=extra, keep_response=options.keep_response)
+        parts = reused.finish(run, manifest, carried, extra=extra, keep_response=options.keep_response, number=number_of)
         return built._replace(reused=parts, reused_sha256=reused.rows.digest)
 
 
-def _write_shards(pieces: Iterator[tuple[int, Rows]], *, run: Run, carried: pa.Schema, meter: Meter | None) -> list[Shard]:
+def _write_shards(
+    pieces: Iterator[tuple[int, Rows]],
+    *,
+    run: Run,
+    carried: pa.Schema,
+    meter: Meter | None,
+    number_of: Callable[[int], int],
+) -> list[Shard]:
     shards = []
     for number, of_shard in _grouped(pieces):
-        with ShardWriter(run, ShardAttempt(number), carried) as writer:
+        with ShardWriter(run, ShardAttempt(number_of(number)), carried) as writer:
             for piece in of_shard:
                 writer.write(piece)
                 if meter is not None:

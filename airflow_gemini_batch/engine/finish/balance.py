@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.finish.messages import MessageCounter, Messages
-from airflow_gemini_batch.engine.run.layout import TABLES, Kind, PartName, ReusedPart, Run, Shard, ShardAttempt, root_of
+from airflow_gemini_batch.engine.run.layout import TABLES, Kind, PartName, ReusedPart, Run, Shard, ShardAttempt, root_of, span_of
 from airflow_gemini_batch.engine.run.repeats import REPEAT, wire_keys_of
 from airflow_gemini_batch.engine.run.shard_inputs import open_duplicates, open_inputs
 from airflow_gemini_batch.engine.run.storage import Location
@@ -73,8 +73,9 @@ def check_run(run: Run, shards: Sequence[Shard], reused: Sequence[ReusedPart] = 
     """
     roots = [shard for shard in shards if shard.attempt == 0]
     families: dict[int, list[ShardAttempt]] = defaultdict(list)
+    span = span_of(roots)
     for shard in shards:
-        families[root_of(shard.number, len(roots))].append(shard.id)
+        families[root_of(shard.number, span)].append(shard.id)
     tables, unexpected = _list_tables(run)
     counts = _Counts(repeats)
     problems = [problem for root in roots if (problem := _check_shard(run, root, families[root.number], tables, counts))]

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from airflow_gemini_batch.engine.arrow.columns import from_numpy
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.run.damage import row_count
-from airflow_gemini_batch.engine.run.layout import TABLES, PartName, ReusedPart, Run, Shard, Table, root_of
+from airflow_gemini_batch.engine.run.layout import TABLES, PartName, ReusedPart, Run, Shard, Table, root_of, span_of
 from airflow_gemini_batch.engine.run.shard_inputs import DUPLICATE_FIELDS, RowBatches, open_duplicates, open_inputs
 from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES
 from airflow_gemini_batch.engine.run.tables import PAID, PartWriter, paid_nothing
@@ -46,8 +46,9 @@ def write_copies(run: Run, shards: Sequence[Shard]) -> float | None:
     roots = [shard for shard in shards if shard.attempt == 0]
     saved = _Saved()
     families: dict[int, list[Shard]] = defaultdict(list)
+    span = span_of(roots)
     for shard in shards:
-        families[root_of(shard.number, len(roots))].append(shard)
+        families[root_of(shard.number, span)].append(shard)
     kept: set[tuple[Table, str]] = set()
     for root in roots:
         if root.duplicates:

@@ -26,7 +26,7 @@ from airflow_gemini_batch.engine.options import SERVICE_MAX_BYTES, BatchOptions
 from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.request.encoded import Encoded
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json, span_of
 from airflow_gemini_batch.engine.run.ledger import Cancellation, Landed, Ledger, Redrive
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
 from airflow_gemini_batch.engine.run.repeats import key_columns, wire_keys_of
@@ -110,7 +110,7 @@ def prune(run: Run, snapshot: Snapshot) -> None:
 
 def _piece(manifest: Manifest, shard: Shard, piece: int) -> ShardAttempt:
     """The first piece keeps the shard's number; a second gets one that no other shard can get (see ``layout.root_of``)."""
-    return ShardAttempt(shard.number + piece * len(manifest.shards) * 2**shard.attempt, shard.attempt + 1)
+    return ShardAttempt(shard.number + piece * span_of(manifest.shards) * 2**shard.attempt, shard.attempt + 1)
 
 
 def _recovered(run: Run, manifest: Manifest, shard: Shard) -> Redrive | None:

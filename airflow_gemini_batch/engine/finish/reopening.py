@@ -27,7 +27,7 @@ from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.discards import Discards
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, root_of
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, root_of, span_of
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.media_manifest import read_media
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs
@@ -129,10 +129,11 @@ def _plan(run: Run, manifest: Manifest, snapshot: Snapshot, selection: Selection
     count = _Counter(letters, selection.limit)
     numbers: dict[str, int] = {}
     taken: Counter[int] = Counter()
+    span = span_of(manifest.shards)
     for shard in shards:
         if count.of(shard):
-            root = root_of(shard.number, len(manifest.shards))
-            numbers[str(shard.id)] = root + taken[root] * len(manifest.shards)
+            root = root_of(shard.number, span)
+            numbers[str(shard.id)] = root + taken[root] * span
             taken[root] += 1
     require_found(run, selection, count.found.union(payers))
     if count.unsent:

@@ -17,6 +17,7 @@
         inputs/shard-00000-0.arrow       the input rows, in input order (see ``build.shards``)
         duplicates/shard-00000-0.arrow   rows that ask what a row of the shard asks (see ``build.duplicates``)
         reuse.json                       the earlier runs that answers are taken from (see ``build.chosen_runs``)
+        groups/                          of a run that several builders build (see ``groups``)
         media/shard-00000-0.json         the files that the requests name, where they name any
         reused/part-00000-0.parquet      results of earlier runs, as they go into the table
         index.parquet                    fingerprint -> result, for later runs (see ``build.answer_index``)
@@ -32,7 +33,7 @@ import base64
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -71,7 +72,7 @@ class ShardAttempt(msgspec.Struct, frozen=True, order=True):
 class Shard(msgspec.Struct, frozen=True):
     """A run of consecutive input rows and the request file made of those that could be turned into requests.
 
-    :param number: counts from 0 in input order.
+    :param number: counts from 0 in input order; in a run that was built in groups, in each group (see ``groups``).
     :param rows: input rows; ``requests`` of them are in the request file, the others have a problem.
     :param bytes: size of the request file; it holds nothing, and no job is made of it, when ``requests`` is 0.
     :param sha256: hex digest of the request file.
@@ -218,6 +219,11 @@ class Run:
     def ledger_folder(self) -> Location:
         return self.destination / "_run" / "ledger"
 
+    @property
+    def groups_folder(self) -> Location:
+        """The plan of a run that is built in groups, and what their builds leave for the merge (see ``groups``)."""
+        return self.destination / "_run" / "groups"
+
     def requests_file(self, part: ShardAttempt) -> Location:
         return self.destination / "_run" / "requests" / f"shard-{part}.jsonl"
 
@@ -358,9 +364,14 @@ class PartName(NamedTuple):
         return cls(ShardAttempt(int(match[2]), int(match[3])), kind)
 
 
-def root_of(number: int, roots: int) -> int:
+def span_of(shards: Iterable[Shard]) -> int:
+    """One more than the highest number of a manifest's shards. A run that was built in groups leaves numbers out."""
+    return 1 + max(shard.number for shard in shards)
+
+
+def root_of(number: int, span: int) -> int:
     """The shard of the manifest that a shard's rows come from. Resubmitted pieces of a shard are numbered accordingly.
 
-    :param roots: shards in the manifest.
+    :param span: of the manifest's shards (see ``span_of``).
     """
-    return number % roots
+    return number % span

@@ -35,7 +35,7 @@ from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.gemini.names import is_job_name
 from airflow_gemini_batch.engine.options import MediaTo
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json, root_of
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json, root_of, span_of
 from airflow_gemini_batch.engine.run.storage import Location
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,8 @@ class Ledger:
 
     def shard(self, manifest: Manifest, part: ShardAttempt) -> Shard | None:
         """One shard of the run, found without reading the others' files; None when the run has no such shard."""
-        family = [shard for shard in manifest.shards if shard.number == root_of(part.shard, len(manifest.shards))]
+        root = root_of(part.shard, span_of(manifest.shards))
+        family = [shard for shard in manifest.shards if shard.number == root]
         for shard in family:  # which grows
             if shard.id == part:
                 return shard

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -47,6 +47,8 @@ class File:
     location: Location
     partitions: dict[str, str | None]
     info: Mapping[str, Any]
+    #: The URI by which it was asked for, of a file, folder or glob.
+    given: str = ""
 
     @property
     def size(self) -> int | None:
@@ -62,7 +64,7 @@ def open_files(uris: Sequence[str], locate: Callable[[str], Location], *, json_a
     files: dict[tuple[Any, str], File] = {}
     for uri in uris:
         for file in _find(uri, locate):
-            files.setdefault((file.location.fs, file.location.path), file)
+            files.setdefault((file.location.fs, file.location.path), replace(file, given=uri))
     described = uris[0] if len(uris) == 1 else f"{uris[0]} and {len(uris) - 1} more"
     if not files:
         raise InputError(
@@ -81,22 +83,25 @@ def open_files(uris: Sequence[str], locate: Callable[[str], Location], *, json_a
 
 
 class FileSource(Source):
-    """Files of one format."""
+    """Files of one format.
 
-    def __init__(self, uri: str, files: Sequence[File], kind: str) -> None:
-        self._files = files
-        self._kind = kind
+    :param schema: of the table, where these files are a part of one; None: of these files.
+    """
+
+    def __init__(self, uri: str, files: Sequence[File], kind: str, schema: pa.Schema | None = None) -> None:
+        self.files, self.kind = files, kind
         schemas = [_schema(kind, file, fetched) for file, fetched in zip(files, self._read_ahead(), strict=True)]
-        schema = _unified(schemas, files)
-        for field in _partition_fields(files):
-            if field.name not in schema.names:
-                schema = schema.append(field)
+        if schema is None:
+            schema = _unified(schemas, files)
+            for field in _partition_fields(files):
+                if field.name not in schema.names:
+                    schema = schema.append(field)
         super().__init__(schema, uri)
         self._schemas = schemas
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for file in self._files:
+        for file in self.files:
             try:
                 identity = _identity(file)
             except OSError as error:
@@ -105,11 +110,11 @@ class FileSource(Source):
         return digest.hexdigest()
 
     def _read_ahead(self) -> Iterator[Callable[[], Location]]:
-        return read_ahead([(file.location, file.size) for file in self._files])
+        return read_ahead([(file.location, file.size) for file in self.files])
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        reader = _reader(self._kind)
-        for file, fetched, schema in zip(self._files, self._read_ahead(), self._schemas, strict=True):
+        reader = _reader(self.kind)
+        for file, fetched, schema in zip(self.files, self._read_ahead(), self._schemas, strict=True):
             # A file with none of them is still read, for its number of rows.
             own = [name for name in columns if name in schema.names] or schema.names[:1]
             try:

@@ -6,9 +6,11 @@ that occur twice are then looked up among the keys themselves, because two keys 
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,12 @@ from airflow_gemini_batch.engine.arrow.names import require_columns
 from airflow_gemini_batch.engine.arrow.texts import texts, why_no_text
 from airflow_gemini_batch.engine.arrow.values import NoText
 from airflow_gemini_batch.engine.errors import DestinationError, InputError
+from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES, Location
 
 #: Keys named in an error: enough to see the pattern.
 MAX_NAMED = 10
 #: Hashes that are looked up: more only occur in a table that is wrong anyway.
-_MAX_SUSPECTS = 1 << 20
+MAX_SUSPECTS = 1 << 20
 _COMPARED_AT_ONCE = 1 << 20
 
 
@@ -76,6 +79,11 @@ def _raise_missing(key: str | None, named: list[str], extent: str) -> None:
     )
 
 
+def stable_hash(key: str) -> int:
+    """64 bits that are the same in every process, which those of ``hash`` are not."""
+    return int.from_bytes(sha256(key.encode("utf-8", "surrogatepass")).digest()[:8], "little", signed=True)
+
+
 class KeyIndex:
     """All keys of a table, as hashes in a file without a name.
 
@@ -98,6 +106,12 @@ class KeyIndex:
                 "8 bytes for each row are needed there; free space or set TMPDIR."
             ) from error
 
+    def write(self, file: Location) -> None:
+        """Keep the hashes, which are sorted once ``refuse_doubles`` has been called."""
+        self._file.seek(0)
+        with file.writing() as out:
+            shutil.copyfileobj(self._file, out, BLOCK_BYTES)
+
     def refuse_doubles(self, key: str | None, all_keys: Callable[[], Iterable[str]]) -> None:
         """Raise InputError when a key was added twice.
 
@@ -108,7 +122,7 @@ class KeyIndex:
             return
         offenders = list(_first(MAX_NAMED, self._doubled(all_keys(), set(suspects.tolist()))))
         if offenders:
-            named = ", ".join(f"{_short(text)} in rows {first} and {second}" for text, first, second in offenders)
+            named = ", ".join(f"{short(text)} in rows {first} and {second}" for text, first, second in offenders)
             extent = "the first ten are named here" if len(offenders) == MAX_NAMED else "these are all"
             raise InputError(
                 f"The key column {key!r} has duplicate keys: {named} (counted from 0; {extent}). "
@@ -128,7 +142,7 @@ class KeyIndex:
             part = hashes[start : start + _COMPARED_AT_ONCE + 1]
             found.append(np.unique(part[1:][part[1:] == part[:-1]]))
             count += len(found[-1])
-            if count >= _MAX_SUSPECTS:
+            if count >= MAX_SUSPECTS:
                 break
         return np.concatenate(found)
 
@@ -143,5 +157,5 @@ def _first(count: int, items: Iterable[Any]) -> Iterator[Any]:
     return (item for item, _ in zip(items, range(count), strict=False))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:79]}…")
