@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.evals.comparing.examples import Chosen
 from airflow_gemini_batch.evals.comparing.sides import Side, column_names
 from airflow_gemini_batch.evals.comparison import Answer, Example
+from airflow_gemini_batch.evals.labels import Labels
 from airflow_gemini_batch.evals.runs import batches_of
 
 #: Characters of an answer and of another text that are kept.
@@ -46,15 +47,34 @@ class _Answers:
         )
 
 
-def examples_of(chosen: Sequence[Chosen], baseline: Side, candidate: Side, expected: Mapping[str, str]) -> tuple[Example, ...]:
-    """:param expected: scorer -> the carried column of what it expects."""
+@dataclass(frozen=True)
+class LabelsTable:
+    """A table of labels that has not been read; the fields are arguments of ``score``."""
+
+    source: Any
+    key: str
+    locate: Callable[[str], Location]
+
+    def of(self, keys: Sequence[str], columns: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The labels of some keys, of the columns that the table has."""
+        with Labels(self.source, self.key, self.locate, columns) as labels:
+            return dict(zip(keys, labels.find(keys), strict=True))
+
+
+def examples_of(
+    chosen: Sequence[Chosen], baseline: Side, candidate: Side, expected: Mapping[str, str], labels: LabelsTable | None
+) -> tuple[Example, ...]:
+    """:param expected: scorer -> the column of what it expects, carried or of the labels."""
     if not chosen:
         return ()
-    keys = columns.strings(sorted({one.key for one in chosen}))
-    first, second = (_answers(side, keys) for side in (baseline, candidate))
+    keys = sorted({one.key for one in chosen})
+    first, second = (_answers(side, columns.strings(keys)) for side in (baseline, candidate))
+    wanted = {one.scorer: expected.get(one.scorer, _EXPECTED) for one in chosen}
+    labelled = {} if labels is None else labels.of(keys, set(wanted.values()))
     found = []
     for one in chosen:
         carried = {**_carried(candidate, second, one.key), **_carried(baseline, first, one.key)}
+        column = wanted[one.scorer]
         found.append(
             Example(
                 key=one.key,
@@ -63,7 +83,7 @@ def examples_of(chosen: Sequence[Chosen], baseline: Side, candidate: Side, expec
                 difference=one.difference,
                 baseline=first.answer(one, one.baseline),
                 candidate=second.answer(one, one.candidate),
-                expected=carried.get(expected.get(one.scorer, _EXPECTED)),
+                expected=carried.get(column, _text(labelled.get(one.key, {}).get(column))),
                 carried=carried,
             )
         )

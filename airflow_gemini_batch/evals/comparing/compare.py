@@ -28,6 +28,7 @@ from airflow_gemini_batch.engine.run.layout import read_json
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.evals.claims import Claim
 from airflow_gemini_batch.evals.comparing import arguments
+from airflow_gemini_batch.evals.comparing.answers import LabelsTable
 from airflow_gemini_batch.evals.comparing.document import Frame, document_of
 from airflow_gemini_batch.evals.comparing.fields import fields_of
 from airflow_gemini_batch.evals.comparing.findings import Rules, findings
@@ -114,13 +115,14 @@ def compare(
     arguments.require_independent(resamples, cluster)
     arguments.require_columns(runs, question.context)
     folder = arguments.folder_of(runs[1], name, output, find)
+    table = None if labels is None else LabelsTable(labels, label_key, find)
     if scorers is None:
         read = arguments.existing(runs, scores)
     else:
         how = {"labels": labels, "label_key": label_key, "reuse": reuse, "max_cost_usd": max_cost_usd, "options": settings}
         how |= {"endpoint": endpoint, "locate": find, "progress": progress}
         read = [score(run.destination, scorers, name=scores or arguments.derived_name(scorers), **how) for run in runs]
-    made = _Comparing(runs, read, question, margin, folder, arguments.expected_of(scorers))
+    made = _Comparing(runs, read, question, margin, folder, arguments.expected_of(scorers), table)
     if (earlier := made.standing()) is not None:
         return earlier
     timeout = settings.timeout.total_seconds()
@@ -160,8 +162,9 @@ class _Comparing:
         margin: Any,
         folder: Location,
         expected: Mapping[str, str],
+        labels: LabelsTable | None,
     ) -> None:
-        self._expected = expected
+        self._expected, self._labels = expected, labels
         self._runs, self._scores, self._question, self._folder = runs, scores, question, folder
         averaged = any(run.summary.repeats > 1 for run in runs)
         self._scorers = arguments.compared(scores, averaged=averaged, primary=question.primary)
@@ -219,7 +222,7 @@ class _Comparing:
     def _documents(self, paired: Sequence[PairedRuns], reasons: Reasons) -> Comparison:
         """Of the first candidate, with those of the others."""
         created = dt.datetime.now(dt.timezone.utc).isoformat()
-        frame = Frame(created, self._folder.uri, self._fingerprint, self._rules, self._expected)
+        frame = Frame(created, self._folder.uri, self._fingerprint, self._rules, self._expected, self._labels)
         found = findings([pair.tallies for pair in paired], self._rules, reasons)
         several = [document_of(pair, scorers, frame) for pair, scorers in zip(paired, found, strict=True)]
         return msgspec.structs.replace(several[0], others=tuple(several[1:]))

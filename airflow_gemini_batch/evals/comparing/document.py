@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from airflow_gemini_batch.evals.comparing.answers import examples_of
+from airflow_gemini_batch.evals.comparing.answers import LabelsTable, examples_of
 from airflow_gemini_batch.evals.comparing.changes import changes
 from airflow_gemini_batch.evals.comparing.described import described
 from airflow_gemini_batch.evals.comparing.examples import chosen_of
@@ -20,7 +20,7 @@ class Frame:
     """What all documents of one file have in common.
 
     :param uri: of the folder.
-    :param expected: scorer -> the carried column of what it expects, for the examples.
+    :param expected: scorer -> the column of what it expects, for the examples; ``labels`` may have it.
     """
 
     created: str
@@ -28,6 +28,7 @@ class Frame:
     fingerprint: str
     rules: Rules
     expected: Mapping[str, str]
+    labels: LabelsTable | None
 
 
 def document_of(pair: PairedRuns, scorers: tuple[ScorerComparison, ...], frame: Frame) -> Comparison:
@@ -55,7 +56,7 @@ def document_of(pair: PairedRuns, scorers: tuple[ScorerComparison, ...], frame: 
         amounts=amounts,
         fields=pair.fields.comparisons(),
         slices=tuple(one for tally in pair.slice_tallies for one in tally.slices(rules.level)),
-        examples=examples_of(chosen, pair.baseline, pair.candidate, frame.expected),
+        examples=examples_of(chosen, pair.baseline, pair.candidate, frame.expected, frame.labels),
         examples_left_out=pair.changed_keys - len(chosen),
         changed=changes(*(side.run.run.manifest() for side in (pair.baseline, pair.candidate))),
         warnings=tuple(_warnings(pair, keys)),

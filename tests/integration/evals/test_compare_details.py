@@ -228,8 +228,12 @@ def test_expected_values_may_come_from_a_table_of_labels(answered: Callable[...,
     first, second = answered(name="a", body=lambda row: "other" if row < 4 else f"number {row}"), answered(name="b")
     labels = pa.table({"id": [f"k{row}" for row in range(10)], "gold": [f"number {row}" for row in range(10)]})
 
-    found = compare(first, second, scorers=ExactMatch(expected="gold"), labels=labels, label_key="id")["exact_match"]
+    comparison = compare(first, second, scorers=ExactMatch(expected="gold"), labels=labels, label_key="id")
 
+    found = comparison["exact_match"]
+    assert [(one.key, one.expected) for one in sorted(comparison.examples, key=lambda one: one.key)] == [
+        (f"k{row}", f"number {row}") for row in range(4)
+    ]
     assert (found.n, found.improved) == (10, 4)
     assert found.missing == {"baseline": {"unlabelled": 2}, "candidate": {"unlabelled": 2}}
     assert found.bounds is not None
