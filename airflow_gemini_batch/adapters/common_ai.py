@@ -239,8 +239,8 @@ def _counts(job: Job, status: BatchStatus) -> dict[str, int] | None:
 
 def _items(output: Path, folder: tempfile.TemporaryDirectory[str], *, key: str) -> Iterator[RawResultItem]:
     with folder, open(output, "rb") as file:
-        for _, line in OutputLines(file):
-            item = _item(classify(line), key)
+        for _, line, plain in OutputLines(file):
+            item = _item(classify(line, plain), key)
             if item is None:
                 log.warning(
                     "A line of the output does not belong to any request: %r",

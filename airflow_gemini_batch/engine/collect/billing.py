@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
-from airflow_gemini_batch.engine.costs.bill import NO_ANSWER, NO_USAGE, Bill, ShardCost
+from airflow_gemini_batch.engine.costs.bill import NO_ANSWER, NO_USAGE, Bill
+from airflow_gemini_batch.engine.costs.shard_cost import ShardCost
 from airflow_gemini_batch.engine.costs.tariff import Counts
 from airflow_gemini_batch.engine.costs.usage import NOTHING, Usage
 from airflow_gemini_batch.engine.response.lines import LongLine

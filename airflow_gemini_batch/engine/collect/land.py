@@ -161,8 +161,8 @@ def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_
     unknown: set[str] = set()
     answers: list[_Found] = []
     size = 0
-    for at, line in output:
-        read = classify(line)
+    for at, line, plain in output:
+        read = classify(line, plain)
         number = join.decide(read, at)
         if number is None or not isinstance(read, Answer):
             continue

@@ -52,9 +52,9 @@ def _count(output: OutputLines, keys: Collection[str] | None, *, enough: int) ->
     """Reads until ``enough`` rows are answered."""
     counts = _Counts()
     answered: set[str] = set()
-    for _, line in output:
+    for _, line, plain in output:
         counts.lines += 1
-        read = classify(line)
+        read = classify(line, plain)
         # A line that is too long is whole, other than a torn one.
         if read.key is None or (isinstance(read, Garbage) and isinstance(line, bytes)):
             counts.others += not (line if isinstance(line, bytes) else line.head).lstrip().startswith(b"{")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from airflow_gemini_batch.engine.costs.bill import ShardCost
 from airflow_gemini_batch.engine.costs.prices import Prices
+from airflow_gemini_batch.engine.costs.shard_cost import ShardCost
 from airflow_gemini_batch.engine.rates import Rates
 
 #: Why the cost of a shard is not known that was collected by an earlier version.

@@ -38,8 +38,8 @@ def _usages_in(run: Run, shard: Shard) -> dict[str, tuple[Usage | None, int]]:
     """By key: the usage, and the part of its output that is thoughts. The first line of a key counts, as in the tables."""
     found: dict[str, tuple[Usage | None, int]] = {}
     with open_output(run, shard) as lines:
-        for _, line in lines:
-            read = classify(line)
+        for _, line, plain in lines:
+            read = classify(line, plain)
             if isinstance(read, Garbage) or not isinstance(line, bytes) or read.key in found:
                 continue
             counts = _counts(read.response if isinstance(read, Answer) else line, whole_line=not isinstance(read, Answer))

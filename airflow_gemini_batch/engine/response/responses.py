@@ -31,7 +31,7 @@ from airflow_gemini_batch.engine.json.lenient import (
     with_valid_unicode,
 )
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable, status_of
-from airflow_gemini_batch.engine.response.lines import LongLine
+from airflow_gemini_batch.engine.response.lines import LongLine, is_plain
 from airflow_gemini_batch.engine.response.row_errors import RowError, read_bare, read_error
 from airflow_gemini_batch.engine.response.usage import Counts, TypedUsage, read_counts
 
@@ -103,12 +103,15 @@ class Garbage(msgspec.Struct, frozen=True, gc=False):
     line: bytes
 
 
-def classify(line: bytes | LongLine) -> Answer | Refusal | Garbage:
-    """What one line (without its newline) says, and about which row."""
+def classify(line: bytes | LongLine, plain: bool = False) -> Answer | Refusal | Garbage:
+    """What one line (without its newline) says, and about which row.
+
+    :param plain: whether it is known to be plain (``lines.is_plain``). Default: it is not known.
+    """
     if isinstance(line, LongLine):
         return Garbage(_certain_key(line.head, line.tail), line.complaint, line.head)
     try:
-        answer = _plain_answer(line)
+        answer = _plain_answer(line, plain)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors: wrong types, and JSON that it does not take
         answer = None
     return answer or _read(line)
@@ -155,20 +158,16 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
 
 
-#: A letter of "key" as an escape, in a name that the count of ``"key"`` does not see.
-_ESCAPED_KEY = re.compile(rb"\\u00(?:6[bB]|65|79)")
-
-
-def _plain_answer(line: bytes) -> Answer | None:
+def _plain_answer(line: bytes, plain: bool = False) -> Answer | None:
     """The answer, if the line is of the ordinary kind; None (or a ValueError) if it needs the lenient reader."""
-    if line.count(b'"key"') > 1 or _ESCAPED_KEY.search(line):  # two keys, of which msgspec would take the last
+    if line.count(b'"key"') > 1 or not (plain or is_plain(line)):  # two keys, of which msgspec would take the last
         return None
     outer = _decode_line(line)
     if outer.key is None or not outer.response or outer.error or outer.status:
         return None
     response = _decode_response(outer.response)
     if not response.candidates:
-        return _plain_embedding(line, outer, response)
+        return _plain_embedding(outer, response)
     candidate = response.candidates[0]
     usage = response.usage_metadata
     # Without these the answer may use snake_case names, and may be cut or blocked.
@@ -179,8 +178,6 @@ def _plain_answer(line: bytes) -> Answer | None:
     texts = [part.text for part in candidate.content.parts or () if part.text and not part.thought]
     if not texts:
         return None
-    if not line.isascii():
-        line.decode()  # skipped fields have not been validated yet, and the raw answer becomes an Arrow string
     return Answer(
         outer.key,
         bytes(outer.response),
@@ -198,15 +195,13 @@ def _plain_answer(line: bytes) -> Answer | None:
     )
 
 
-def _plain_embedding(line: bytes, outer: _Line, response: _Response) -> Answer | None:
+def _plain_embedding(outer: _Line, response: _Response) -> Answer | None:
     """An embedding, whose many numbers are not parsed here."""
     tokens = as_count(response.token_count)
     if outer.key is None or tokens is None or response.embedding is None or not response.embedding.values:
         return None
     if response.usage_metadata is not None:
         return None
-    if not line.isascii():
-        line.decode()
     return Answer(
         outer.key,
         bytes(outer.response),

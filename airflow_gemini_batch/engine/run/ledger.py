@@ -30,7 +30,7 @@ from typing import TypeVar
 
 import msgspec
 
-from airflow_gemini_batch.engine.costs.bill import ShardCost
+from airflow_gemini_batch.engine.costs.shard_cost import ShardCost
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.gemini.names import is_job_name
