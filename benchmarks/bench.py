@@ -142,15 +142,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=250_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="works whose name holds this")
+    parser.add_argument("--only", nargs="+", default=[""], help="works whose name holds one of these")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         measure(given.measure)
         return
-    works = [work for work in WORKS if given.only in work.name]
+    works = [work for work in WORKS if any(part in work.name for part in given.only)]
     began = time.monotonic()
     load = os.getloadavg()[0]
+
+    def report() -> None:
+        """As far as it goes, since another round may take minutes."""
+        _REPORT.parent.mkdir(exist_ok=True)
+        _REPORT.write_text(_report(works, given.rows, load, time.monotonic() - began))
+
     with tempfile.TemporaryDirectory(prefix="gemini-batch-bench-") as temporary:
         folder = Path(temporary)
         sizes = {work.prepared: int(given.rows * work.rows) for work in works}
@@ -161,14 +167,13 @@ def main() -> None:
                 if number < (work.rounds or given.rounds):
                     _round(work, folder / work.prepared, work.figures)
             _say(f"round {number + 1} of {given.rounds} after {time.monotonic() - began:.0f} s")
+            report()
         for prepared, rows in sizes.items():
             shutil.rmtree(folder / prepared)
             if rows:
                 _more(folder / prepared, prepared, rows * _MORE, [work for work in works if work.prepared == prepared])
-    report = _report(works, given.rows, given.rounds, load, time.monotonic() - began)
-    _REPORT.parent.mkdir(exist_ok=True)
-    _REPORT.write_text(report)
-    print(report)
+            report()
+    print(_REPORT.read_text())
 
 
 def _say(message: str) -> None:
@@ -206,7 +211,8 @@ def _more(folder: Path, prepared: str, rows: int, works: Sequence[Work]) -> None
 # --- the table ---------------------------------------------------------------------------------------------------------
 
 
-def _report(works: Sequence[Work], rows: int, rounds: int, load: float, seconds: float) -> str:
+def _report(works: Sequence[Work], rows: int, load: float, seconds: float) -> str:
+    rounds = max(len(found) for work in works for found in work.figures.values())
     lines = [
         f"Medians of {rounds}, in processes of their own, in turns; {os.cpu_count()} cores, load {load:.1f} before it began, "
         f"{seconds / 60:.0f} minutes. The ratio is by wall clock, of the same round. MB are over imports.",
