@@ -297,7 +297,7 @@ class _Pass:
         except BudgetError as error:  # others may cost less than they might, which leaves room for it
             return _ShardState(shard, "held", excess=error), ()
         self.snapshot.remember_redrive(shard.id, pieces)
-        self.snapshot.remember_cost(shard.id, landed)
+        self.snapshot.remember_landed(shard.id, landed)
         return _ShardState(shard, "done"), pieces
 
     def _progress(self, shard: Shard, job: Job) -> float | None:

@@ -143,15 +143,17 @@ def _finish(run: Run, manifest: Manifest, draw: Draw | None) -> Summary:
     shards = snapshot.shards()
     counts = _require_landed(run, {shard.id: _landed(run, ledger, shard) for shard in shards})
     landed = {ShardAttempt(count.number, count.attempt): count for count in counts}
+    for part, count in landed.items():  # for readers: a run in mapped steps has no passes, which would leave them
+        snapshot.remember_landed(part, count)
     jobs = tuple(_job(shard, job, landed.get(shard.id)) for shard in shards if (job := ledger.ended(shard.id)) is not None)
     balance = _balanced(run, snapshot, shards)
     summary = _summarise(run, manifest, counts, jobs, balance)
     write_index(run, manifest, run.index_file, finished_at=summary.finished_at)
     if manifest.sample is not None:
         write_usages(run, shards)
-    run.counts_file.write(msgspec.json.encode(counts))
     if draw is not None:
         _draw(run, manifest, summary, draw)
+    snapshot.save()
     run.summary_file.write(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     log.info(
         "Finished %s: %d rows, %d results, %d dead letters, %s%s.",

@@ -1,8 +1,8 @@
 """Where a run stands: its shards, how many rows are done, at what rate, until when, for how much.
 
-One listing of the ledger shows which facts there are and when each was written. Opened are the manifest, two hints, and the
-counts of shards that have landed, which do not change: a reader that asks again passes a ``CountsCache``. Nothing is written,
-and a file that is torn leaves a gap in what is shown and is not an error.
+One listing of the ledger shows which facts there are and when each was written. Opened are the manifest, two hints, the summary,
+and the facts that no hint holds (see ``facts``). Nothing is written, and a file that is torn leaves a gap in what is shown and is
+not an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -21,19 +20,14 @@ from airflow_gemini_batch.engine.costs.total import Cost, in_dollars, total_cost
 from airflow_gemini_batch.engine.errors import GeminiBatchError
 from airflow_gemini_batch.engine.finish.summary import Summary, summary_of
 from airflow_gemini_batch.engine.report.discarded import discarded_rows
+from airflow_gemini_batch.engine.report.facts import FactCache, read_facts
 from airflow_gemini_batch.engine.report.rate import Landings, Pace, pace_of
 from airflow_gemini_batch.engine.run.job_progress import JobProgress, read_progress
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
-
-#: Files that are opened at the same time: on an object store each takes tens of milliseconds.
-_AT_ONCE = 32
-
-#: The counts that a reader has opened before, by (run id, shard and attempt, time of the file).
-CountsCache = dict[tuple[str, str, float | None], Landed]
 
 #: The states of a shard, in the order in which it passes through them. ``waiting``: no job yet; ``submitting``: a try is about to
 #: create one; ``pending`` and ``running``: as the service calls the job; ``ended``: not collected yet; ``landed``: both parts are
@@ -152,25 +146,27 @@ class Board(msgspec.Struct, frozen=True):
         return {**plain, "states": self.states, "share": self.share}
 
 
-def read_board(run: Run, *, cache: CountsCache | None = None, now: float | None = None) -> Board | None:
+def read_board(
+    run: Run, *, manifest: Manifest | None = None, cache: FactCache | None = None, now: float | None = None
+) -> Board | None:
     """Where the run stands, or None while it has not been built (or there is none).
 
-    :param cache: counts that were opened before; what is opened now is added.
+    :param manifest: of the run, from a caller that has just read it; None: it is read here.
+    :param cache: facts that were opened before; what is opened now is added.
     :param now: seconds since the epoch; None: now.
 
     Raises CorruptRunError for a manifest that cannot be read, and what the storage raises.
     """
-    manifest = run.manifest()
+    manifest = run.manifest() if manifest is None else manifest
     if manifest is None:
         return None
     now = time.time() if now is None else now
     times = run.ledger_folder.times()
-    snapshot = Snapshot(run, manifest, list(times))
+    snapshot, counts = read_facts(run, manifest, times, {} if cache is None else cache)
     shards = _shards_of(snapshot)
     progress = read_progress(run)
-    summary = summary_of(run)
-    counts = _counts(run, manifest, shards, times, {} if cache is None else cache, finished=summary is not None)
     states = [_state_of(shard, snapshot, progress, counts.get(str(shard.id)), times) for shard in shards]
+    summary = summary_of(run)
     done = sum(state.done if state.results is None else state.results + (state.dead_letter or 0) for state in states)
     done = min(max(0, done - sum(state.resubmitted for state in states)), _asked(manifest))
     cost = summary.cost if summary is not None else _cost(manifest, states, counts)
@@ -218,50 +214,6 @@ def _shards_of(snapshot: Snapshot) -> list[Shard]:
     except GeminiBatchError as torn:
         log.warning("%s Resubmitted shards are not shown.", torn)
         return list(snapshot.manifest.shards)
-
-
-def _counts(
-    run: Run,
-    manifest: Manifest,
-    shards: Sequence[Shard],
-    times: Mapping[str, float | None],
-    cache: CountsCache,
-    *,
-    finished: bool,
-) -> dict[str, Landed]:
-    """The counts of all landed shards, by shard and attempt: of a finished run from one file, else from a file for each."""
-
-    def key(shard: Shard) -> tuple[str, str, float | None]:
-        return manifest.run_id, str(shard.id), times.get(f"{shard.id}.landed.json")
-
-    landed = [shard for shard in shards if f"{shard.id}.landed.json" in times]
-    absent = [shard for shard in landed if key(shard) not in cache]
-    if absent and finished:
-        together = _read_together(run)
-        cache.update({key(shard): together[str(shard.id)] for shard in absent if str(shard.id) in together})
-        absent = [shard for shard in absent if key(shard) not in cache]
-    if absent:
-        with ThreadPoolExecutor(_AT_ONCE if not run.destination.is_local else 1) as pool:
-            for shard, count in zip(absent, pool.map(lambda shard: _read_landed(run, shard), absent), strict=True):
-                if count is not None:
-                    cache[key(shard)] = count
-    return {str(shard.id): cache[key(shard)] for shard in landed if key(shard) in cache}
-
-
-def _read_together(run: Run) -> dict[str, Landed]:
-    """By shard and attempt; empty for a run of an earlier version, which has no such file."""
-    try:
-        counts = msgspec.json.decode(run.counts_file.read(), type=list[Landed])
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return {}
-    return {str(ShardAttempt(count.number, count.attempt)): count for count in counts}
-
-
-def _read_landed(run: Run, shard: Shard) -> Landed | None:
-    try:
-        return msgspec.json.decode(run.landed_file(shard.id).read(), type=Landed)
-    except (FileNotFoundError, msgspec.MsgspecError):  # deleted since the listing, or torn
-        return None
 
 
 def _state_of(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from airflow_gemini_batch.engine.finish.summary import summary_of
-from airflow_gemini_batch.engine.report.board import CountsCache, read_board
+from airflow_gemini_batch.engine.report.board import read_board
+from airflow_gemini_batch.engine.report.facts import FactCache
 from airflow_gemini_batch.engine.run.layout import Run
 
 
@@ -35,7 +36,7 @@ class Line(msgspec.Struct, frozen=True):
         return self.dead_letter / max(1, self.results + self.dead_letter)
 
 
-def line_of(run: Run, cache: CountsCache | None = None) -> Line | None:
+def line_of(run: Run, cache: FactCache | None = None) -> Line | None:
     """The run in one line, or None where it has not been built.
 
     :param cache: see ``read_board``.
@@ -47,7 +48,7 @@ def line_of(run: Run, cache: CountsCache | None = None) -> Line | None:
         return None
     left = None
     if summary is None:
-        board = read_board(run, cache=cache)
+        board = read_board(run, manifest=manifest, cache=cache)
         if board is None:
             return None
         left = board.pace.seconds_left

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError
-from airflow_gemini_batch.engine.report.board import Board, CountsCache, read_board
+from airflow_gemini_batch.engine.report.board import Board, read_board
+from airflow_gemini_batch.engine.report.facts import FactCache
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import Location
 from airflow_gemini_batch.engine.wait.progress import Reading
@@ -37,7 +38,7 @@ class Watch:
         self._runs: dict[str, Run] = {}
         self._boards: dict[str, Board] = {}
         self._searched: float | None = None
-        self._counts: CountsCache = {}
+        self._facts: FactCache = {}
 
     def look(self, now: float) -> list[Board]:
         """Where each run stands: those that go on first, then the others, each the newest first.
@@ -71,7 +72,7 @@ class Watch:
     def _read(self, run: Run, now: float) -> Board | None:
         is_new = run.destination.uri not in self._boards
         try:
-            return read_board(run, cache=self._counts, now=now)
+            return read_board(run, cache=self._facts, now=now)
         except CorruptRunError as torn:
             if len(self._runs) == 1 and is_new:
                 raise

@@ -240,11 +240,6 @@ class Run:
         return self.destination / "_run" / "index.parquet"
 
     @property
-    def counts_file(self) -> Location:
-        """The counts of all shards that have landed, in one file: written just before the summary, and true only with it."""
-        return self.destination / "_run" / "counts.json"
-
-    @property
     def reuse_file(self) -> Location:
         """Which earlier runs answers are taken from (see ``build.chosen_runs``)."""
         return self.destination / "_run" / "reuse.json"

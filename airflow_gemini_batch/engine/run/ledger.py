@@ -9,7 +9,7 @@
     <id>.discard-<n>.json  which of its dead letters are not to be sent again (see ``discards``)
     <id>.seen.json         how far the job had come when it was last checked: a hint
     progress.json          how far all jobs were, for people (see ``job_progress``): a hint
-    known.json             what earlier passes have read of all these: a hint (see ``snapshot``)
+    known.json             what earlier passes have read of all these, and the end of the run: a hint (see ``snapshot``)
 
 Facts are created once and never rewritten, so no crash can take back what was known. Three are not facts but can be found out
 again at no cost: ``end`` is written a second time when the job names its output later, ``landed`` when a part is written anew,

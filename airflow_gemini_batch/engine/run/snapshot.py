@@ -4,7 +4,8 @@ Which facts a shard has is read off the names of the files. What is in them is o
 ``known.json`` for the next pass, which may be another process. So a pass costs the same however many shards have finished.
 
 ``known.json`` is a hint: it holds only what cannot change, is believed only for files that the listing shows, and only for the
-run that it was written for. Without it, or when it is torn, the files themselves are opened.
+run that it was written for. Without it, or when it is torn, the files themselves are opened. The counts of landed shards are in
+it for those who show a run (see ``report.facts``); a shard that is landed again has the same responses.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ class Known(msgspec.Struct):
     :param jobs: shard attempt -> the name of its job, while it has not landed.
     :param redrives: shard attempt -> the shards in which rows of it were resubmitted.
     :param closed: shard attempts of which nothing was resubmitted.
-    :param usd: shard attempt -> what its requests cost, once it has landed; None where that is not known.
+    :param landed: shard attempt -> its counts, once what is resubmitted of it has been decided.
     """
 
     run_id: str
     jobs: dict[str, str] = {}
     redrives: dict[str, tuple[Shard, ...]] = {}
     closed: set[str] = set()
-    usd: dict[str, float | None] = {}
+    landed: dict[str, Landed] = {}
 
 
 class Snapshot:
@@ -84,15 +85,26 @@ class Snapshot:
 
     def usd(self, part: ShardAttempt) -> float | None:
         """What a shard that has landed cost; None where that is not known."""
-        id, known = str(part), self._known.usd
-        if id not in known:
-            self.remember_cost(part, self.ledger.landed(part))
-        return known[id]
-
-    def remember_cost(self, part: ShardAttempt, landed: Landed | None) -> None:
-        """Keep for the next pass what a shard that has landed cost."""
+        landed = self._known.landed.get(str(part))
+        if landed is None and (landed := self.ledger.landed(part)) is not None:
+            self.remember_landed(part, landed)
         cost = None if landed is None else landed.cost
-        self._known.usd[str(part)] = cost.usd if cost is not None and (cost.priced or not cost.unpriced) else None
+        return cost.usd if cost is not None and (cost.priced or not cost.unpriced) else None
+
+    def known_landed(self) -> dict[str, Landed]:
+        """The counts that are known without opening a file, by shard and attempt. Whoever decides something opens the file."""
+        return {part: landed for part, landed in self._known.landed.items() if "landed" in self._facts.get(part, ())}
+
+    def knows(self, part: ShardAttempt, fact: str) -> bool:
+        """Whether a fact (``job``, ``redrive`` or ``landed``) is known without opening a file."""
+        id, known = str(part), self._known
+        if fact == "redrive":
+            return id in known.redrives or id in known.closed
+        return id in (known.jobs if fact == "job" else known.landed)
+
+    def remember_landed(self, part: ShardAttempt, landed: Landed) -> None:
+        """Keep for the next pass the counts of a shard."""
+        self._known.landed[str(part)] = landed
 
     def remember_job(self, part: ShardAttempt, name: str) -> None:
         """Keep for the next pass which job was recorded in this one."""

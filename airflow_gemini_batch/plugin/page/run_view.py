@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from airflow_gemini_batch._locations import locate
 from airflow_gemini_batch.engine.report.asked import ADVICE, asked_of, bounds_of
-from airflow_gemini_batch.engine.report.board import Board, CountsCache, Event, ShardState, read_board
+from airflow_gemini_batch.engine.report.board import Board, Event, ShardState, read_board
+from airflow_gemini_batch.engine.report.facts import FactCache
 from airflow_gemini_batch.engine.report.rate import Pace
 from airflow_gemini_batch.engine.report.table_rows import TableRows, first_rows
 from airflow_gemini_batch.engine.report.words import dollars, seconds_between
@@ -20,8 +21,8 @@ from airflow_gemini_batch.plugin.page.access import Caller, Place
 #: Seconds for which a board serves several requests: a page asks for more than one thing, and several people look at a run.
 _FRESH = 2.0
 
-#: Counts of shards that are kept in memory; each takes about a kilobyte.
-_MOST_COUNTS = 50_000
+#: Facts of ledgers that are kept in memory; each takes about a kilobyte.
+_MOST_FACTS = 50_000
 
 #: Columns of the time line.
 _BINS = 60
@@ -213,23 +214,23 @@ def _is_active(shard: ShardState) -> bool:
 
 
 class _Boards:
-    """Boards that were just read, and counts that never change. Shared by all requests of the process."""
+    """Boards that were just read, and facts that have been opened. Shared by all requests of the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._boards: dict[str, tuple[float, Board | None]] = {}
-        self.counts: CountsCache = {}
+        self.facts: FactCache = {}
 
-    def read(self, run: Run) -> Board | None:
+    def read(self, run: Run, manifest: Manifest) -> Board | None:
         now = time.monotonic()
         with self._lock:
             at, board = self._boards.get(run.destination.uri, (0.0, None))
             if at and now - at < _FRESH:
                 return board
-            if len(self.counts) > _MOST_COUNTS:
-                self.counts = {}
+            if len(self.facts) > _MOST_FACTS:
+                self.facts = {}
             self._boards = {uri: known for uri, known in self._boards.items() if now - known[0] < _FRESH}
-        board = read_board(run, cache=self.counts)
+        board = read_board(run, manifest=manifest, cache=self.facts)
         with self._lock:
             self._boards[run.destination.uri] = (time.monotonic(), board)
         return board
@@ -244,7 +245,7 @@ def read_run(caller: Caller, place: Place, others: Sequence[Place], *, with_comp
     manifest = run.manifest()
     if manifest is None or not caller.may_see_run_of(manifest.owner):
         return None
-    board = BOARDS.read(run)
+    board = BOARDS.read(run, manifest)
     if board is None or not caller.may_see_run_of(board.owner):
         return None
     names = comparisons_below(run.destination) if with_comparisons and board.state == "finished" else []

@@ -81,7 +81,7 @@ class _Lines:
         if line is not None and time.monotonic() - at < _FRESH[line.state]:
             return line
         try:
-            line = line_of(Run(locate(destination), locate), cache=BOARDS.counts)
+            line = line_of(Run(locate(destination), locate), cache=BOARDS.facts)
         except Exception as error:  # one run that cannot be read must not hide the others
             log.warning("%s cannot be read: %r", destination, error)
             return None

@@ -16,7 +16,8 @@ from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.api import wait
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
-from airflow_gemini_batch.engine.report.board import Board, CountsCache, read_board
+from airflow_gemini_batch.engine.report.board import Board, read_board
+from airflow_gemini_batch.engine.report.facts import FactCache
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
@@ -125,13 +126,14 @@ def test_resubmitted_rows_are_counted_once(tmp_path: Path, client: GeminiClient,
     assert board.shards[0].resubmitted == 2
 
 
-def test_counts_that_were_opened_are_not_opened_again(
+def test_facts_that_were_opened_are_not_opened_again(
     run: Run, client: GeminiClient, service: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advance(run, client, OPTIONS, patient=True)
     end_jobs(service)
     advance(run, client, OPTIONS, patient=True)
-    cache: CountsCache = {}
+    (run.ledger_folder / "known.json").delete()
+    cache: FactCache = {}
     first = board_of(run, cache=cache, now=1.0)
     opened: list[str] = []
     read: Callable[..., bytes] = type(run.destination).read
@@ -140,8 +142,8 @@ def test_counts_that_were_opened_are_not_opened_again(
     again = board_of(run, cache=cache, now=1.0)
 
     assert again == first
-    assert len(cache) == 2
-    assert not [name for name in opened if "landed" in name]
+    assert len(cache) == 5, "two counts, two decisions that nothing is resubmitted, and the third job"
+    assert opened == ["manifest.json", "progress.json", "summary.json"]
 
 
 def test_torn_files_leave_a_gap(run: Run, client: GeminiClient, service: Emulator) -> None:

@@ -81,12 +81,13 @@ def test_a_finished_run_is_read_from_a_few_files_however_many_shards_it_has(run:
 
 
 @pytest.mark.parametrize("content", [None, b"[{"], ids=["absent", "torn"])
-def test_without_the_counts_of_all_shards_those_of_each_are_read(content: bytes | None, run: Run) -> None:
+def test_without_the_hint_the_facts_of_each_shard_are_read(content: bytes | None, run: Run) -> None:
     whole, _ = opened(run)
+    hint = run.ledger_folder / "known.json"
     if content is None:
-        run.counts_file.delete()
+        hint.delete()
     else:
-        run.counts_file.write(content)
+        hint.write(content)
 
     board, files = opened(run)
 

@@ -20,8 +20,10 @@ from airflow_gemini_batch.emulator import Emulator, JobFault
 from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.collect.download import collect
-from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.finish.summary import Summary, finish_run
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.report.board import Board, read_board
+from airflow_gemini_batch.engine.report.facts import FactCache
 from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import Location, locate
@@ -32,7 +34,7 @@ from tests.integration.engine.conftest import KEY, MODEL, SHORT_WAITS
 
 Counting: TypeAlias = Callable[[], AbstractContextManager[Counter[str]]]
 
-_CALLS = ("exists", "size", "open", "writing", "receiving", "local_copy", "create", "delete", "children")
+_CALLS = ("exists", "size", "open", "writing", "receiving", "local_copy", "create", "delete", "children", "times")
 OPTIONS = replace(SHORT_WAITS, max_shard_requests=1, max_active_jobs=20, keep_response=False)
 
 
@@ -157,3 +159,63 @@ def test_each_mapped_step_costs_the_same_in_a_run_of_many_shards(
     assert record.job != job.name
     assert (submitting.total(), waiting.total(), collecting.total()) < (20, 20, 20)
     assert max(submitting.total(), waiting.total(), collecting.total()) < 20
+
+
+#: What a reader opens of a run whose passes have left what they knew: manifest, known.json, progress.json and summary.json.
+FEW = {"times": 1, "open": 4}
+
+
+def board_of(run: Run, cache: FactCache | None = None) -> Board:
+    board = read_board(run, cache=cache)
+    assert board is not None
+    return board
+
+
+def calls_of_a_reader(run: Run, counting: Counting, cache: FactCache | None = None) -> tuple[Board, dict[str, int]]:
+    with counting() as counts:
+        board = board_of(run, cache)
+    return board, dict(counts)
+
+
+def test_a_reader_opens_four_files_however_many_shards_have_landed(
+    client: GeminiClient, service: Emulator, counting: Counting, tmp_path: Path
+) -> None:
+    run = built(tmp_path / "run", 60)
+    for landed in (0, 1, 2):
+        advance(run, client, OPTIONS, patient=True)
+        board, calls = calls_of_a_reader(run, counting)
+        assert (board.states.get("landed", 0), calls) == (landed, FEW)
+        end_one_job(service)
+    passes_of(run, client, service, counting)
+
+    board, calls = calls_of_a_reader(run, counting)
+
+    assert (board.state, board.results, board.states) == ("finished", 60, {"landed": 60})
+    assert calls == FEW
+
+
+def test_a_run_in_steps_leaves_the_same_for_readers_when_it_is_finished(
+    client: GeminiClient, service: Emulator, counting: Counting, tmp_path: Path
+) -> None:
+    run, cache = built(tmp_path / "run", 3), FactCache()
+    manifest = run.built()
+    for shard in manifest.shards:
+        Submission(run, manifest, client, OPTIONS).submit(shard)
+    _, submitted = calls_of_a_reader(run, counting, cache)
+    service.advance(100 * STEP)
+    service.wait_idle()
+    for shard in manifest.shards:
+        record = Ledger(run).submitted(shard.id)
+        assert record is not None
+        collect(run, client, shard, current_job(run, client, shard.id, record.job), OPTIONS)
+    before, collected = calls_of_a_reader(run, counting, cache)
+    _, again = calls_of_a_reader(run, counting, cache)
+
+    finish_run(run)
+    after, finished = calls_of_a_reader(run, counting)
+
+    assert submitted == {"times": 1, "open": 3 + 3}, "known.json is absent; three jobs"
+    assert collected == {"times": 1, "open": 3 + 3}, "three counts"
+    assert again == {"times": 1, "open": 3}
+    assert finished == FEW
+    assert after.shards == before.shards
