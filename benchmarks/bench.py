@@ -82,6 +82,7 @@ WORKS = [
             Way("DuckDB, 2 threads", "duckdb", (2,)),
             Way("polars", "polars"),
             Way("ours", "ours"),
+            Way("ours, two builders", "builder", processes=2),
         ],
         rows=1.0,
     ),

@@ -6,6 +6,7 @@ fingerprints, the index of equal requests, the inputs file and an fsync.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +72,31 @@ def ours(folder: Path) -> Work:
     from benching.tables import build
 
     return lambda: build(folder / "table.parquet", folder / "built")
+
+
+def builder(folder: Path, part: int, parts: int) -> Work:
+    """One of several builders of one run, each of its own files; the first one merges what all have built."""
+    from airflow_gemini_batch.engine.build.group_building import build_group
+    from airflow_gemini_batch.engine.build.merging import merge_groups
+    from airflow_gemini_batch.engine.build.planning import plan_groups
+    from airflow_gemini_batch.engine.run.groups import GroupFiles, read_plan
+    from airflow_gemini_batch.engine.run.layout import Run
+    from airflow_gemini_batch.engine.run.storage import locate
+    from benching.tables import OPTIONS, run_spec
+
+    run = Run(locate(str(folder / "built")))
+    if part == 0:
+        plan_groups(run, run_spec(f"{folder}/halves/*.parquet"), OPTIONS, groups=parts)
+    while (plan := read_plan(run)) is None:
+        time.sleep(0.01)
+    run_id = plan.run_id
+
+    def work() -> None:
+        build_group(run, run_id, part)
+        if part == 0:
+            files = GroupFiles(run, run_id)
+            while any(files.built(group) is None for group in range(parts)):
+                time.sleep(0.01)
+            merge_groups(run, run_id)
+
+    return work

@@ -12,6 +12,8 @@ from benching import many_files, tables, transferring, waiting
 def _answered(kind: str) -> Callable[[Path, int], None]:
     def make(folder: Path, rows: int) -> None:
         tables.make_table(folder / "table.parquet", rows)
+        if kind == "text":
+            tables.halve(folder / "table.parquet", folder / "halves")
         tables.make_outputs(tables.build(folder / "table.parquet", folder / "run", kind), kind)
 
     return make

@@ -29,6 +29,7 @@ BLOCK = 50_000
 #: Requests in a shard: as many shards as a table has blocks.
 SHARD_ROWS = 50_000
 DIMENSIONS = 768
+OPTIONS = BatchOptions(max_shard_requests=SHARD_ROWS)
 
 SCHEMA = {
     "type": "object",
@@ -65,16 +66,28 @@ def make_table(path: Path, rows: int) -> None:
             writer.write_table(pa.table(columns, schema=schema))
 
 
-def build(source: str | Path, destination: Path, kind: str = "text", locate: Callable[[str], Location] = locate_uri) -> Run:
-    """A run with keys, fingerprints, the index of equal requests and a carried column.
+def run_spec(source: str | Path, kind: str = "text", locate: Callable[[str], Location] = locate_uri) -> RunSpec:
+    """Keys, fingerprints, the index of equal requests and a carried column.
 
     :param locate: finds the source.
     """
-    run = Run(locate_uri(str(destination)))
     request, model = REQUESTS[kind]
-    spec = RunSpec(str(source), request, model, key="id", carry=("lang",), locate=locate)
-    build_run(run, spec, BatchOptions(max_shard_requests=SHARD_ROWS))
+    return RunSpec(str(source), request, model, key="id", carry=("lang",), locate=locate)
+
+
+def build(source: str | Path, destination: Path, kind: str = "text", locate: Callable[[str], Location] = locate_uri) -> Run:
+    run = Run(locate_uri(str(destination)))
+    build_run(run, run_spec(source, kind, locate), OPTIONS)
     return run
+
+
+def halve(table: Path, folder: Path) -> None:
+    """The same rows in two files."""
+    read = pq.read_table(table)
+    folder.mkdir()
+    half = (len(read) + 1) // 2
+    for number in range(2):
+        pq.write_table(read.slice(number * half, half), folder / f"part-{number}.parquet")
 
 
 def make_outputs(run: Run, kind: str) -> None:
