@@ -171,6 +171,8 @@ def test_a_mean_over_repeats_that_rounds_above_the_best_is_within_it() -> None:
     [
         ([1.0], [1.0, 2.0], (0.0, 1.0), "1 keys of the baseline and 2"),
         ([5.0], [1.0], (0.0, 1.0), "outside worst and best"),
+        ([0.5], [-0.1], (0.0, 1.0), "outside worst and best"),
+        ([0.5], [-0.1], (1.0, 0.0), "outside worst and best"),
         ([1.0], [1.0], (1.0, 1.0), "two different numbers"),
         ([1.0], [1.0], (0.0, math.inf), "two different numbers"),
     ],
