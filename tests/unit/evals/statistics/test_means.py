@@ -78,6 +78,13 @@ def test_the_parts_are_those_that_were_put_in() -> None:
     assert found.total == pytest.approx((found.between or 0) + (found.within or 0) / 4)
 
 
+def test_equal_numbers_have_no_variance_although_their_mean_is_rounded() -> None:
+    equal = Moments.of([0.1] * 3)
+    assert equal.squares != 0
+
+    assert (equal.variance, equal.skewness) == (0.0, 0.0)
+
+
 def test_a_key_with_one_answer_says_nothing_of_the_spread_within() -> None:
     some = RepeatMoments.of([0.1, 0.2, 0.6], [0.5, 0.3, math.nan], [2, 4, 1])
 
