@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch._references import JobReferenceDict, PartReferenceDict, ShardReferenceDict
+    from airflow_gemini_batch._references import GroupReferenceDict, JobReferenceDict, PartReferenceDict, ShardReferenceDict
     from airflow_gemini_batch.engine.api import collect, redrive, run_batch
     from airflow_gemini_batch.engine.errors import (
         ApiKeyError,
@@ -52,6 +52,11 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.operators.discard import GeminiBatchDiscardOperator
     from airflow_gemini_batch.operators.estimate import GeminiBatchEstimateOperator
     from airflow_gemini_batch.operators.evals import GeminiBatchCompareOperator, GeminiBatchScoreOperator
+    from airflow_gemini_batch.operators.groups import (
+        GeminiBatchBuildGroupOperator,
+        GeminiBatchMergeOperator,
+        GeminiBatchPlanOperator,
+    )
     from airflow_gemini_batch.operators.manage import (
         GeminiBatchCancelJobOperator,
         GeminiBatchCleanupOperator,
@@ -90,6 +95,7 @@ __all__ = [
     "EmbedRequest",
     "Endpoint",
     "Estimate",
+    "GeminiBatchBuildGroupOperator",
     "GeminiBatchBuildOperator",
     "GeminiBatchCancelJobOperator",
     "GeminiBatchCleanupOperator",
@@ -105,7 +111,9 @@ __all__ = [
     "GeminiBatchGetJobOperator",
     "GeminiBatchListFilesOperator",
     "GeminiBatchListJobsOperator",
+    "GeminiBatchMergeOperator",
     "GeminiBatchOperator",
+    "GeminiBatchPlanOperator",
     "GeminiBatchRedriveOperator",
     "GeminiBatchScoreOperator",
     "GeminiBatchSensor",
@@ -113,6 +121,7 @@ __all__ = [
     "GeminiClient",
     "GeminiHook",
     "GenerateRequest",
+    "GroupReferenceDict",
     "InputError",
     "Job",
     "JobReferenceDict",
@@ -164,6 +173,7 @@ _HOMES = {
     "EmbedRequest": "engine.specs",
     "Endpoint": "engine.gemini.client",
     "Estimate": "engine.estimate.result",
+    "GeminiBatchBuildGroupOperator": "operators.groups",
     "GeminiBatchBuildOperator": "operators.steps",
     "GeminiBatchCancelJobOperator": "operators.manage",
     "GeminiBatchCleanupOperator": "operators.manage",
@@ -179,7 +189,9 @@ _HOMES = {
     "GeminiBatchGetJobOperator": "operators.manage",
     "GeminiBatchListFilesOperator": "operators.manage",
     "GeminiBatchListJobsOperator": "operators.manage",
+    "GeminiBatchMergeOperator": "operators.groups",
     "GeminiBatchOperator": "operators.batch",
+    "GeminiBatchPlanOperator": "operators.groups",
     "GeminiBatchRedriveOperator": "operators.redrive",
     "GeminiBatchScoreOperator": "operators.evals",
     "GeminiBatchSensor": "sensors.batch",
@@ -187,6 +199,7 @@ _HOMES = {
     "GeminiClient": "engine.gemini.client",
     "GeminiHook": "hooks.gemini",
     "GenerateRequest": "engine.specs",
+    "GroupReferenceDict": "_references",
     "InputError": "engine.errors",
     "Job": "engine.gemini.jobs",
     "JobReferenceDict": "_references",

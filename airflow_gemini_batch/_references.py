@@ -16,7 +16,7 @@ from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.gemini.names import is_job_name
 
 if TYPE_CHECKING:
-    from airflow_gemini_batch.engine.run.layout import Run, ShardAttempt
+    from airflow_gemini_batch.engine.run.layout import Manifest, Run, ShardAttempt
 
 
 class ShardReferenceDict(TypedDict):
@@ -44,6 +44,33 @@ class PartReferenceDict(JobReferenceDict):
     reasons: dict[str, int]
     results_uri: str
     dead_letter_uri: str
+
+
+class GroupReferenceDict(TypedDict):
+    """A group of files of one run, as ``GeminiBatchPlanOperator`` returns it: the fields of :class:`GroupReference`."""
+
+    destination: str
+    run_id: str
+    group: int
+    groups: int
+
+
+class GroupReference(msgspec.Struct, frozen=True, kw_only=True):
+    """A group of the files of a run.
+
+    :param destination: URI of the run, ``conn_id@`` included.
+    :param run_id: of the planned run: a group of another plan is refused.
+    :param group: from 0, of ``groups``.
+    """
+
+    destination: str
+    run_id: str
+    group: int
+    groups: int
+
+    @property
+    def run(self) -> Run:
+        return _run_at(self.destination)
 
 
 class ShardReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +113,7 @@ class PartReference(JobReference, frozen=True, kw_only=True):
 R = TypeVar("R", bound=ShardReference)
 
 
-def as_json(reference: ShardReference) -> Any:
+def as_json(reference: ShardReference | GroupReference) -> Any:
     """The reference as it goes into XCom: a dict of the type that mirrors its class."""
     return msgspec.to_builtins(reference)
 
@@ -107,12 +134,40 @@ def read_reference(value: Any, kind: type[R], *, argument: str) -> R:
     return reference
 
 
+def read_group(value: Any) -> GroupReference:
+    """Read a group reference that came out of XCom. Raises InputError when it is not one."""
+    try:
+        return msgspec.convert(value, GroupReference)
+    except msgspec.ValidationError as error:
+        raise InputError(f"group is not a group reference: {error}. {_remedy(value, 'group')}") from None
+
+
+def shard_references(run: Run, manifest: Manifest) -> list[ShardReferenceDict]:
+    """The references of a built run's shards."""
+    return [
+        as_json(
+            ShardReference(
+                destination=run.destination.uri,
+                shard=shard.number,
+                attempt=shard.attempt,
+                rows=shard.rows,
+                requests=shard.requests,
+            )
+        )
+        for shard in manifest.shards
+    ]
+
+
 def run_of(reference: ShardReference) -> Run:
     """The run that a reference points into."""
+    return _run_at(reference.destination)
+
+
+def _run_at(destination: str) -> Run:
     from airflow_gemini_batch._locations import locate
     from airflow_gemini_batch.engine.run.layout import Run
 
-    return Run(locate(reference.destination), locate)
+    return Run(locate(destination), locate)
 
 
 def part_of(reference: ShardReference) -> ShardAttempt:

@@ -69,7 +69,7 @@ def base_path() -> str:
 
 def publish_destination(task_instance: Any, operator: Any) -> None:
     """Push the URI of the operator's run, so that the page finds it. The task goes on where that fails."""
-    key = SHARD_KEY if hasattr(operator, "job") or hasattr(operator, "shard") else RUN_KEY
+    key = SHARD_KEY if any(hasattr(operator, name) for name in ("job", "shard", "group")) else RUN_KEY
     try:
         if destination := destination_of(operator):
             task_instance.xcom_push(key=key, value=destination)
@@ -79,7 +79,7 @@ def publish_destination(task_instance: Any, operator: Any) -> None:
 
 def destination_of(operator: Any) -> str:
     """The destination of the operator, or of the reference or summary that it was given; empty text if it has none."""
-    given = next((value for name in ("job", "shard", "destination") if (value := getattr(operator, name, None))), None)
+    given = next((value for name in ("job", "shard", "group", "destination") if (value := getattr(operator, name, None))), None)
     place = given.get("destination") if isinstance(given, Mapping) else getattr(operator, "destination", None)
     if not place:
         return ""

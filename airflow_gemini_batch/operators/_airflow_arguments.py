@@ -6,14 +6,18 @@ checker. The operators here unpack these dicts instead. A test compares the name
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import os
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from airflow.sdk import DAG, TaskGroup
+    from airflow.sdk import DAG, ObjectStoragePath, TaskGroup, XComArg
     from typing_extensions import Required
+
+    from airflow_gemini_batch.engine.options import BatchOptions
+    from airflow_gemini_batch.engine.specs import RequestSpec
 
 
 class _BaseOperatorArguments(TypedDict, total=False):
@@ -91,6 +95,25 @@ class GeminiOperatorArguments(BaseOperatorArguments, total=False):
     """Of every other operator with a Gemini connection."""
 
     gemini_conn_id: str
+
+
+class TableArguments(GeminiOperatorArguments, total=False):
+    """Of every operator that makes a run of a table."""
+
+    source: Required[Any]
+    request: Required[RequestSpec | Mapping[str, Any] | XComArg]
+    model: Required[str | XComArg]
+    destination: Required[str | os.PathLike[str] | ObjectStoragePath | XComArg]
+    key: str | XComArg | None
+    carry: Sequence[str]
+    dedupe: bool
+    reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | XComArg | None
+    labels: Mapping[str, str] | XComArg | None
+    sample: int | None
+    repeats: int
+    max_cost_usd: float | str | XComArg | None
+    if_exists: Literal["resume", "replace"]
+    options: BatchOptions | Mapping[str, Any] | None
 
 
 class SensorArguments(GeminiOperatorArguments, total=False):

@@ -118,6 +118,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000,
         "a whole number from 1 to 1,000",
     ),
+    "groups": (
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000,
+        "a whole number from 1 to 1,000",
+    ),
     "max_cost_usd": (
         lambda value: value is None or _is_amount(value) or (isinstance(value, str) and is_template(value)),
         "an amount above 0 in USD, the template of one, or None for no limit",

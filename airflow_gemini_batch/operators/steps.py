@@ -31,7 +31,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from airflow_gemini_batch._references import JobReference, PartReference, ShardReference, as_json, part_of, read_reference, run_of
+from airflow_gemini_batch._references import (
+    JobReference,
+    PartReference,
+    ShardReference,
+    as_json,
+    part_of,
+    read_reference,
+    run_of,
+    shard_references,
+)
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, QuotaError, RefusedError, WaitTimeoutError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait
@@ -104,18 +113,7 @@ class GeminiBatchBuildOperator(TableOperator):
             manifest = build_run(
                 run, self.question, self.options, if_exists=self.if_exists, owner=owner_of(context), client=client
             )
-        return [
-            as_json(
-                ShardReference(
-                    destination=run.destination.uri,
-                    shard=shard.number,
-                    attempt=shard.attempt,
-                    rows=shard.rows,
-                    requests=shard.requests,
-                )
-            )
-            for shard in manifest.shards
-        ]
+        return shard_references(run, manifest)
 
 
 class GeminiBatchSubmitOperator(GeminiOperator):

@@ -96,6 +96,7 @@ def test_each_prompt_with_each_model_has_a_folder_of_its_own(dags: dict[str, Any
     [
         ("describe_stdlib_in_steps", "build"),
         ("describe_stdlib_in_groups", "build"),
+        ("describe_stdlib_by_many_builders", "plan"),
         ("describe_stdlib_after_approval", "trial"),
         ("describe_stdlib_after_approval", "describe"),
     ],

@@ -248,7 +248,7 @@ def test_mapped_steps_are_named_after_their_shards(run_dag: RunDag, source: str,
         assert ran.labels[step] == ["shard 0", "shard 1", "shard 2"]
 
 
-@pytest.mark.parametrize("name", ["describe_stdlib_in_groups", "describe_stdlib_in_steps"])
+@pytest.mark.parametrize("name", ["describe_stdlib_in_groups", "describe_stdlib_in_steps", "describe_stdlib_by_many_builders"])
 def test_an_example_runs(name: str, run_file: RunDag, tmp_path: Path, emulator: Emulator) -> None:
     example = (Path(__file__).parents[3] / "dags" / f"{name}.py").read_text()
 
@@ -260,3 +260,30 @@ def test_an_example_runs(name: str, run_file: RunDag, tmp_path: Path, emulator: 
     if prefix:
         for step in ("submit", "wait", "download"):
             assert ran.labels[f"one_shard.{step}"][:2] == ["shard 0", "shard 1"]
+
+
+def test_a_key_in_two_groups_fails_the_merge_and_nothing_is_sent(run_dag: RunDag, tmp_path: Path, emulator: Emulator) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.csv").write_text(f"id,body\nk,{name}\n{name},{name}\n")
+
+    ran = run_dag(
+        """
+        plan = GeminiBatchPlanOperator(
+            task_id="plan", source=SOURCE, request=GenerateRequest(prompt="Repeat: ${body}"), model=MODEL,
+            destination=DESTINATION, key="id", groups=2,
+        )
+        built = GeminiBatchBuildGroupOperator.partial(task_id="build", map_index_template="{{ task.map_label }}").expand(
+            group=plan.output
+        )
+        shards = GeminiBatchMergeOperator(task_id="merge", groups=built.output)
+        GeminiBatchSubmitOperator.partial(task_id="submit").expand(shard=shards.output)
+        """,
+        SOURCE=str(tmp_path / "in"),
+        DESTINATION=str(tmp_path / "run"),
+    )
+
+    assert ran.tasks == {"plan": ["success"], "build": ["success"] * 2, "merge": ["failed"], "submit": ["upstream_failed"]}
+    assert ran.labels["build"] == ["group 0", "group 1"]
+    assert any("'k' in group 0" in str(error) for error in ran.errors)
+    assert created(emulator) == []

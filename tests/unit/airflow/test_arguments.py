@@ -16,6 +16,7 @@ from airflow_gemini_batch import (
     GeminiBatchEstimateOperator,
     GeminiBatchFinishOperator,
     GeminiBatchOperator,
+    GeminiBatchPlanOperator,
     GeminiBatchRedriveOperator,
     GeminiBatchSensor,
     GeminiBatchSubmitOperator,
@@ -32,6 +33,7 @@ TABLE: dict[str, Any] = {
 OPERATORS: dict[type[BaseOperator], dict[str, Any]] = {
     GeminiBatchOperator: TABLE,
     GeminiBatchBuildOperator: TABLE,
+    GeminiBatchPlanOperator: {**TABLE, "key": "id"},
     GeminiBatchEstimateOperator: {name: value for name, value in TABLE.items() if name != "destination"},
     GeminiBatchSubmitOperator: {"shard": {}},
     GeminiBatchSensor: {"job": {}},
@@ -75,7 +77,7 @@ def test_an_argument_that_does_not_exist_is_refused(kind: type[BaseOperator]) ->
         kind(task_id="t", max_redrives=3, **OPERATORS[kind])
 
 
-@pytest.mark.parametrize("kind", [GeminiBatchOperator, GeminiBatchBuildOperator])
+@pytest.mark.parametrize("kind", [GeminiBatchOperator, GeminiBatchBuildOperator, GeminiBatchPlanOperator])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,7 +101,7 @@ def test_a_bad_argument_names_its_value_and_what_is_allowed(kind: type[BaseOpera
 
 
 @pytest.mark.parametrize("limit", [0, -1.5, float("nan"), float("inf"), True, "0.5", "much", "", [1]], ids=repr)
-@pytest.mark.parametrize("kind", [GeminiBatchOperator, GeminiBatchBuildOperator])
+@pytest.mark.parametrize("kind", [GeminiBatchOperator, GeminiBatchBuildOperator, GeminiBatchPlanOperator])
 def test_a_limit_that_is_not_an_amount_is_refused(kind: type[BaseOperator], limit: Any) -> None:
     with pytest.raises(InputError, match=r"max_cost_usd is .*; expected an amount above 0 in USD, the template of one, or None"):
         kind(task_id="t", max_cost_usd=limit, **TABLE)
