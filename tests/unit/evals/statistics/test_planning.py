@@ -77,6 +77,7 @@ def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
 
 def test_the_detectable_effect_is_what_the_rows_were_planned_for() -> None:
     assert minimum_detectable_effect(1.0) == pytest.approx(2.80, abs=0.002)
+    assert minimum_detectable_effect(1.0, power=0.9) == pytest.approx(1.960 + 1.282, abs=0.001)
     assert minimum_detectable_effect(0.3 / math.sqrt(rows_needed(0.05, sd=0.3))) == pytest.approx(0.05, rel=0.01)
 
 
