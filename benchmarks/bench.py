@@ -216,10 +216,10 @@ def _report(works: Sequence[Work], rows: int, load: float, seconds: float) -> st
     rounds = max(len(found) for work in works for found in work.figures.values())
     lines = [
         f"Medians of {rounds}, in processes of their own, in turns; {os.cpu_count()} cores, load {load:.1f} before it began, "
-        f"{seconds / 60:.0f} minutes. The ratio is by wall clock, of the same round. MB are over imports.",
+        f"{seconds / 60:.0f} minutes. Ratios are of the same round. MB are over imports.",
         "",
-        f"| work | way | wall s | lowest to highest | CPU s | ratio | MB | MB at {_MORE} times the rows |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| work | way | wall s | lowest to highest | CPU s | ratio, wall | ratio, CPU | MB | MB at {_MORE} times the rows |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for work in works:
         size = f", {int(rows * work.rows):,} rows" if work.rows else ""
@@ -230,18 +230,18 @@ def _report(works: Sequence[Work], rows: int, load: float, seconds: float) -> st
 
 
 def _row(work: Work, way: Way) -> str:
-    own = work.figures[way.name]
+    own, compared = work.figures[way.name], work.figures[work.ways[0].name]
+    pairs = list(zip(compared, own, strict=True))
+    times = work.ways[0].times / way.times
     seconds = [one.seconds * way.times for one in own]
-    first = work.ways[0]
-    ratios = [
-        one.seconds * first.times / (other.seconds * way.times) for one, other in zip(work.figures[first.name], own, strict=True)
-    ]
+    wall = statistics.median(one.seconds / other.seconds for one, other in pairs) * times
+    cpu = statistics.median(one.cpu / max(other.cpu, 0.01) for one, other in pairs) * times
     more = work.more.get(way.name)
     cells = [
         f"{statistics.median(seconds):.2f}",
         f"{min(seconds):.2f} to {max(seconds):.2f}",
         f"{statistics.median(one.cpu * way.times for one in own):.2f}",
-        "" if len(work.ways) == 1 else f"{statistics.median(ratios):.1f}",
+        *(["", ""] if len(work.ways) == 1 else [f"{wall:.1f}", f"{cpu:.1f}"]),
         f"{statistics.median(one.megabytes for one in own):.0f}",
         "" if more is None else f"{more.megabytes:.0f}",
     ]
