@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,11 +120,16 @@ class Cluster:
 
         return wait_for(check_all, what, timeout)
 
-    def kill_the_worker_of(self, step: str, ready: Callable[[list[dict[str, Any]]], bool] = lambda tasks: True) -> None:
-        """Kill the worker that runs an instance of the step, once all are ``ready``, and start one with an empty disk."""
+    def kill_the_worker_of(
+        self, step: str, shard: int | None = None, ready: Callable[[list[dict[str, Any]]], bool] = lambda tasks: True
+    ) -> None:
+        """Kill the worker that runs an instance of the step, once all are ``ready``, and start one with an empty disk.
+
+        :param shard: whose instance; None where only one can be at work.
+        """
 
         def at_work() -> tuple[dict[str, Any], Worker] | None:
-            tasks = self.tasks(step)
+            tasks = [task for task in self.tasks(step) if shard in (None, task["map_index"])]
             found = ((task, worker) for task in tasks if task["state"] == "running" and (worker := self.worker_of(task)))
             return next(found, None) if ready(tasks) else None
 
@@ -195,18 +201,19 @@ def _carry_through(cluster: Cluster) -> None:
 
     cluster.wait_for(lambda: len(creates(cluster)) >= 2, "the create whose answer does not come", 300.0)
     # Nobody can wait for its job before it is submitted again; the others may be with the triggerer by then.
-    adopted = creates(cluster)[1]["job"]
-    sensing = faults.add(HttpFault(do="delay", seconds=600, method="GET", path=f"{adopted}$", count=1))
-    cluster.kill_the_worker_of("submit")
+    adopted = creates(cluster)[1]
+    sensing = faults.add(HttpFault(do="delay", seconds=600, method="GET", path=f"{adopted['job']}$", count=1))
+    cluster.kill_the_worker_of("submit", shard=int(re.findall(r" shard (\d+) ", adopted["display_name"])[0]))
 
-    cluster.kill_the_worker_of("wait", lambda tasks: [task["state"] for task in tasks].count("deferred") == SHARDS - 1)
+    cluster.kill_the_worker_of("wait", ready=lambda tasks: [task["state"] for task in tasks].count("deferred") == SHARDS - 1)
     faults.remove(sensing[0])
 
     cluster.wait_for(lambda: len([t for t in cluster.tasks("wait") if t["state"] == "deferred"]) == SHARDS, "all to wait", 300.0)
-    landing = cluster.store.hold(rb"(PUT|POST) /lake/out/results/part-")
+    # Several are downloaded at once, and a request that is held ends with its own worker only.
+    landing = cluster.store.hold(rb"(PUT|POST) /lake/out/results/part-00000")
     cluster.emulator.advance(3700.0)
     cluster.wait_for(landing.is_set, "a download to write its results")
-    cluster.kill_the_worker_of("download")
+    cluster.kill_the_worker_of("download", shard=0)
 
     finishing = cluster.store.hold(rb"(PUT|POST) /lake/out/summary\.json")
     cluster.wait_for(finishing.is_set, "the finish to write the summary", 300.0)
