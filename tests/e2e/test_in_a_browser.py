@@ -19,6 +19,9 @@ from tests.e2e.harness import KEY, Scenario, Stack
 #: Run alone, this module has to start Airflow.
 pytestmark = pytest.mark.timeout(600)
 
+#: Of no other scenario.
+MODEL = "gemini-3.8-flash"
+
 #: Milliseconds until something must be seen.
 SOON = 60_000.0
 
@@ -75,15 +78,16 @@ def task_path(scenario: Scenario, task_id: str = "describe") -> str:
 
 
 @pytest.fixture(scope="module")
-def watched(stack: Stack, browser: Any) -> tuple[Scenario, Reader]:
+def watched(stack: Stack, browser: Any) -> Iterator[tuple[Scenario, Reader]]:
     """A run of five rows, one of which fails, seen from its first job to its end by a reader who never reloads."""
-    stack.emulator.faults.add(RowFault(do="error", keys=("k3",), code=3, message="the row is <b>bad</b>"))
-    scenario = stack.start("small_table")
+    faults = stack.emulator.faults.add(RowFault(do="error", keys=("k3",), code=3, message="the row is <b>bad</b>"))
+    scenario = stack.start("small_table", model=MODEL)
     scenario.wait_until_watched("describe")
     reader = Reader(browser, stack)
     reader.open(task_path(scenario))
     reader.page.get_by_role("link", name="Gemini Batch", exact=True).click()
-    return scenario, reader
+    yield scenario, reader
+    stack.emulator.faults.remove(faults[0])  # other modules use the same emulator
 
 
 def test_a_run_is_followed_to_its_end_without_a_reload(stack: Stack, watched: tuple[Scenario, Reader]) -> None:
