@@ -113,9 +113,8 @@ def build_run(
         Default: None, which does neither.
 
     A run of the same question that is not finished is returned as it was built, with a warning, if the source has changed or
-    cannot be read any more. A run of another question is replaced unasked if nothing of it was ever submitted.
-
-    Before a table is read for a new run, and before a run is replaced, ``check_before_build`` checks what it can.
+    cannot be read any more. A run of another question is replaced unasked if nothing of it was ever submitted. Before a table is
+    read for a new run, and before a run is replaced, ``check_before_build`` checks what it can.
 
     Raises InputError for a source or request that cannot be used, DestinationError when the destination holds another run or
     cannot be written, ApiKeyError for a wrong key and NotFoundError for an unknown model.
@@ -132,12 +131,7 @@ def build_run(
         if found is not None:
             require_budget(run, found, call)
             return found
-    if call.error is not None:
-        raise call.error
-    if there is not None:
-        check_before_build(run, spec.model, client)
-    if spec.max_cost_usd is not None:  # before a large table is read in vain
-        meter_of(spec.model, prices_of(spec.model, options.prices), spec.max_cost_usd)
+    require_buildable(run, call, client, replaces=there is not None)
     with found_runs(spec.reuse, spec.model, call.encoder, options, spec.locate, own=run) as runs:
         if if_exists == "replace" or there is not None:
             discard_run(run, client)
@@ -161,6 +155,17 @@ def require_arguments(spec: RunSpec, if_exists: str) -> None:
             "sample and reuse are both given, but a sample measures what answers cost. Reuse it in the run of the table."
         )
     require_limit(spec.max_cost_usd)
+
+
+def require_buildable(run: Run, call: Call, client: GeminiClient | None, *, replaces: bool) -> None:
+    """Raise what would otherwise be raised after a large table has been read, or after a run has been replaced."""
+    model, limit = call.spec.model, call.spec.max_cost_usd
+    if call.error is not None:
+        raise call.error
+    if replaces:
+        check_before_build(run, model, client)
+    if limit is not None:
+        meter_of(model, prices_of(model, call.options.prices), limit)
 
 
 def existing_run(run: Run, *, if_exists: IfExists, owner: str | None) -> Manifest | None:

@@ -270,12 +270,11 @@ def _clean_up(run: Run, manifest: Manifest) -> None:
         if not file.name.endswith(".json"):
             continue
         group = files.built(int(file.name.removesuffix(".json")))
-        indexes = (files.keys_file, files.fingerprints_file, files.duplicates_file)
         if group is None:
             continue
         for shard in group.shards:
             if shard.number not in used:
                 for unused in (run.requests_file(shard.id), run.inputs_file(shard.id), run.media_file(shard.id)):
                     unused.delete()
-        for index in indexes:
+        for index in (files.keys_file, files.fingerprints_file, files.duplicates_file):
             index(group.group).delete()

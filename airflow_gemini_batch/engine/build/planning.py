@@ -23,6 +23,7 @@ from airflow_gemini_batch.engine.build.building import (
     in_words,
     require_arguments,
     require_budget,
+    require_buildable,
     same_run,
 )
 from airflow_gemini_batch.engine.build.leftovers import discard_run, require_empty
@@ -82,6 +83,7 @@ def plan_groups(
     plan = _plan(call, groups, owner)
     if begun is not None and _same(begun, plan):
         return _resumed(run, begun, plan)
+    require_buildable(run, call, client, replaces=there is not None or begun is not None)
     if begun is not None:
         log.warning("%s holds a plan of another run, of which nothing was submitted. It is replaced.", run.destination)
     if begun is not None or there is not None or if_exists == "replace":

@@ -15,9 +15,10 @@ from airflow_gemini_batch.engine.build.building import build_run
 from airflow_gemini_batch.engine.build.group_building import build_group
 from airflow_gemini_batch.engine.build.merging import merge_groups
 from airflow_gemini_batch.engine.build.planning import plan_groups
-from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError
+from airflow_gemini_batch.engine.errors import BudgetError, CorruptRunError, DestinationError, InputError, NotFoundError
 from airflow_gemini_batch.engine.finish.summary import Summary
-from airflow_gemini_batch.engine.gemini.client import Endpoint
+from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.run.groups import read_plan
 from tests.integration.engine.groups import (
     OPTIONS,
     built_in_groups,
@@ -100,6 +101,33 @@ def test_a_group_of_another_plan_is_refused(tmp_path: Path) -> None:
     for call in (lambda: build_group(run, stale, 1), lambda: merge_groups(run, stale)):
         with pytest.raises(DestinationError, match="Clear the plan task too"):
             call()
+
+
+def test_a_limit_without_a_price_is_refused_before_a_group_is_built(tmp_path: Path) -> None:
+    run = here(tmp_path / "run")
+    spec = question(write_files(tmp_path / "in", files_of([["a"], ["b"]])), model="gemini-3.5-flash", max_cost_usd=1.0)
+
+    with pytest.raises(BudgetError, match="max_cost_usd"):
+        plan_groups(run, spec, OPTIONS, groups=2)
+
+    assert read_plan(run) is None
+
+
+def test_a_plan_is_replaced_only_by_one_that_the_service_takes(tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "in", files_of([["a"], ["b"]]))
+    run = here(tmp_path / "run")
+    planned, _ = plan_groups(run, question(folder), OPTIONS, groups=2)
+
+    with (
+        Emulator(tmp_path / "service") as emulator,
+        GeminiClient(Endpoint(api_key="AIzaAnyKey", base_url=emulator.url)) as client,
+        pytest.raises(NotFoundError, match="gemini-none"),
+    ):
+        plan_groups(run, question(folder, model="gemini-none"), OPTIONS, groups=2, client=client)
+
+    left = read_plan(run)
+    assert left is not None
+    assert left.run_id == planned
 
 
 def test_a_shard_that_another_builder_has_written_over_is_refused(tmp_path: Path) -> None:
