@@ -55,6 +55,21 @@ def _are_places(value: Any) -> bool:
     return value is None or _is_place(value) or (isinstance(value, (list, tuple)) and all(map(_is_place, value)))
 
 
+def _is_run(value: Any) -> bool:
+    return isinstance(value, Mapping) or _is_place(value)
+
+
+def _are_runs(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_is_run(one) or is_resolved_later(one) for one in value)
+    return _is_run(value)
+
+
+def _is_margin(value: Any) -> bool:
+    margins = value.values() if isinstance(value, Mapping) else () if value is None else (value,)
+    return all(isinstance(one, (int, float)) and not isinstance(one, bool) and 0 <= one < math.inf for one in margins)
+
+
 def _are_labels(value: Any) -> bool:
     if value is None:
         return True
@@ -126,8 +141,13 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or _is_amount(value) or (isinstance(value, str) and is_template(value)),
         "an amount above 0 in USD, the template of one, or None for no limit",
     ),
+    "baseline": (_is_run, "the destination of a finished run, or its summary"),
+    "candidate": (_are_runs, "the destination of a finished run, its summary, or a list of these"),
+    "margin": (_is_margin, "a number from 0 (the loss that you accept, such as 0.02), a dict of these by scorer, or None"),
+    "on_fail": (lambda value: value in ("fail", "warn"), "'fail' or 'warn'"),
+    "on_undecided": (lambda value: value in ("fail", "warn"), "'fail' or 'warn'"),
     "trial": (
-        lambda value: value is None or isinstance(value, Mapping) or _is_place(value),
+        lambda value: value is None or _is_run(value),
         "the destination of a finished run with sample, its summary, or None",
     ),
     "count_tokens": (

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from airflow_gemini_batch.engine.finish.selection import Selection
-    from airflow_gemini_batch.engine.run.layout import Run
     from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 #: The arguments that select dead letters.
@@ -55,14 +54,6 @@ class LettersOperator(GeminiOperator):
         self.codes: Any = codes
         self.retryable: Any = retryable
         self.limit: Any = limit
-
-    @property
-    def run_here(self) -> Run:
-        """The run at the destination, which may be given as the run's summary."""
-        from airflow_gemini_batch._locations import locate, run_uri_of
-        from airflow_gemini_batch.engine.run.layout import Run
-
-        return Run(locate(run_uri_of(self.destination, "destination")), locate)
 
     def selection(self, *, include_discarded: bool = False) -> Selection:
         """The letters that are meant. Raises InputError for a value that cannot be meant."""

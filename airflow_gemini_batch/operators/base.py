@@ -87,11 +87,11 @@ class GeminiOperator(CancelsOnKill, BaseOperator):
 
     @property
     def run_here(self) -> Run:
-        """The run at the destination, of the operators that have one."""
-        from airflow_gemini_batch._locations import locate
+        """The run at the destination, of the operators that have one. It may be given as the run's summary."""
+        from airflow_gemini_batch._locations import locate, run_uri_of
         from airflow_gemini_batch.engine.run.layout import Run
 
-        return Run(locate(self.destination), locate)
+        return Run(locate(run_uri_of(self.destination, "destination")), locate)
 
     def connect(self) -> GeminiClient:
         """A client for one pass of the task, to be closed after it."""

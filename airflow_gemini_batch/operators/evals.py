@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_gemini_batch._compat import AirflowFailException
-from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.evals.scorers import AskingScorer, as_scorers
 from airflow_gemini_batch.links import GeminiBatchRunLink
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath, XComArg
     from typing_extensions import Unpack
 
-    from airflow_gemini_batch.engine.run.layout import Run
     from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 log = logging.getLogger(__name__)
@@ -124,16 +122,9 @@ class GeminiBatchScoreOperator(_EvaluationOperator):
             options=options,
             **kwargs,
         )
-        _check_place("destination", destination)
+        check_arguments({} if isinstance(destination, Mapping) else {"destination": destination})
         self.destination: Any = destination
         self.name: Any = name
-
-    @property
-    def run_here(self) -> Run:
-        from airflow_gemini_batch._locations import locate, run_uri_of
-        from airflow_gemini_batch.engine.run.layout import Run
-
-        return Run(locate(run_uri_of(self.destination, "destination")), locate)
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_gemini_batch._locations import run_uri_of
@@ -178,6 +169,10 @@ class GeminiBatchCompareOperator(_EvaluationOperator):
     """
 
     template_fields: Sequence[str] = ("baseline", "candidate", "scores", "name", *_EvaluationOperator.template_fields)
+    checked: ClassVar[tuple[str, ...]] = (
+        *("baseline", "candidate", "margin", "on_fail", "on_undecided"),
+        *_EvaluationOperator.checked,
+    )
 
     def __init__(
         self,
@@ -210,11 +205,8 @@ class GeminiBatchCompareOperator(_EvaluationOperator):
             options=options,
             **kwargs,
         )
-        for argument, policy in (("on_fail", on_fail), ("on_undecided", on_undecided)):
-            if policy not in ("fail", "warn"):
-                raise InputError(f"{argument} is {policy!r}; expected 'fail' or 'warn'.")
-        _check_margin(margin)
-        _check_place("baseline", baseline)
+        given = {"baseline": baseline, "candidate": candidate, "margin": margin}
+        check_arguments({**given, "on_fail": on_fail, "on_undecided": on_undecided})
         self.baseline: Any = baseline
         self.candidate: Any = candidate
         self.scores: Any = scores
@@ -273,20 +265,3 @@ class GeminiBatchCompareOperator(_EvaluationOperator):
         # A task that fails returns nothing, so Airflow would push nothing.
         context["ti"].xcom_push(key="return_value", value=dict(outcome))
         raise AirflowFailException(f"The verdict is {verdict}. {said} All of it is in {outcome['uri']}.")
-
-
-def _check_place(argument: str, place: Any) -> None:
-    if isinstance(place, Mapping):
-        return
-    try:
-        check_arguments({"destination": place})
-    except InputError as error:
-        raise InputError(str(error).replace("destination", argument, 1)) from None
-
-
-def _check_margin(margin: Any) -> None:
-    """Raise InputError for what cannot be a margin; that the scorers exist is seen when they are read."""
-    given = list(margin.values()) if isinstance(margin, Mapping) else [] if margin is None else [margin]
-    for value in given:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-            raise InputError(f"margin is {value!r}; expected a number from 0: the loss that you accept, for example 0.02.")

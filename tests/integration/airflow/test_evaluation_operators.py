@@ -199,10 +199,11 @@ def test_several_candidates(answered: Callable[..., dict[str, Any]], tmp_path: P
     ("arguments", "message"),
     [
         ({"margin": -1}, "margin is -1; expected a number from 0"),
-        ({"margin": {"exact_match": True}}, "margin is True; expected a number from 0"),
+        ({"margin": {"exact_match": True}}, "margin is {'exact_match': True}; expected a number from 0"),
         ({"on_fail": "skip"}, "on_fail is 'skip'; expected 'fail' or 'warn'"),
         ({"on_undecided": None}, "on_undecided is None; expected 'fail' or 'warn'"),
-        ({"baseline": 3}, "baseline is 3; expected the URI of a folder"),
+        ({"baseline": 3}, "baseline is 3; expected the destination of a finished run"),
+        ({"candidate": []}, r"candidate is \[\]; expected the destination of a finished run"),
         ({"scorers": [ExactMatch(), ExactMatch()]}, "Two scorers have the name 'exact_match'"),
         ({"options": {"poll": 1}}, "poll"),
         ({"max_cost_usd": 0}, "max_cost_usd is 0"),
@@ -212,6 +213,11 @@ def test_several_candidates(answered: Callable[..., dict[str, Any]], tmp_path: P
 def test_what_cannot_be_valid_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         compared(**{"baseline": "a", "candidate": "b", **arguments})
+
+
+def test_a_mapped_task_is_checked_when_the_dag_is_parsed_too() -> None:
+    with pytest.raises(InputError, match="on_fail is 'skip'"):
+        GeminiBatchCompareOperator.partial(task_id="compare", baseline="a", on_fail="skip")
 
 
 def test_candidates_of_other_tasks_make_dependencies() -> None:
