@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from airflow_gemini_batch.cli.exits import Exit
-from airflow_gemini_batch.cli.service import add_json, endpoint_in, print_json, sentence
+from airflow_gemini_batch.cli.service import add_endpoint, add_json, endpoint_in, print_json, sentence
 from airflow_gemini_batch.engine.errors import GeminiBatchError
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ def add_doctor_command(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser("doctor", help=about, description=sentence(about))
     parser.add_argument("destination", metavar="URI", nargs="?", help="a place for runs: checked for writing")
     parser.add_argument("--model", help="a model to look for, with its price")
-    parser.add_argument("--base-url", help="address of the service (default: GOOGLE_GEMINI_BASE_URL, or Google's)")
-    parser.add_argument("--conn-id", metavar="ID", help="Airflow connection with the key and the address (default: none)")
+    add_endpoint(parser)
     parser.add_argument("--offline", action="store_true", help="ask nothing of the service")
     add_json(parser, "print the checks as JSON")
     parser.set_defaults(run=_doctor)

@@ -39,10 +39,15 @@ def add_command(subparsers: Any, name: str, about: str, run: EndpointCommand) ->
     """
     description = f"{sentence(about)} The API key is that of --conn-id, else GOOGLE_API_KEY or GEMINI_API_KEY."
     parser: argparse.ArgumentParser = subparsers.add_parser(name, help=about, description=description)
-    parser.add_argument("--base-url", help="address of the service (default: GOOGLE_GEMINI_BASE_URL, or Google's)")
-    parser.add_argument("--conn-id", metavar="ID", help="Airflow connection with the key and the address (default: none)")
+    add_endpoint(parser)
     parser.set_defaults(run=lambda arguments: run(endpoint_in(arguments), arguments))
     return parser
+
+
+def add_endpoint(parser: argparse.ArgumentParser) -> None:
+    """Add ``--base-url`` and ``--conn-id``, which ``endpoint_in`` reads."""
+    parser.add_argument("--base-url", help="address of the service (default: GOOGLE_GEMINI_BASE_URL, or Google's)")
+    parser.add_argument("--conn-id", metavar="ID", help="Airflow connection with the key and the address (default: none)")
 
 
 def with_client(run: ClientCommand) -> EndpointCommand:
