@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -50,6 +51,17 @@ def test_the_command_serves_until_it_is_stopped(tmp_path, way: str):
     assert answers == (200, 400)
     assert "mine" not in about.text
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_the_address_can_be_read_as_json(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "airflow_gemini_batch.emulator", "--port", "0", "--state", str(tmp_path), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        answer = get(url, "any")
+        process.send_signal(signal.SIGTERM)
+
+    assert answer == 200
 
 
 def test_a_child_process_gets_its_keys_outside_of_its_arguments(tmp_path):
