@@ -30,7 +30,8 @@ $ gemini-batch letters inspect runs/reviews
 $ gemini-batch doctor s3://bucket/runs --model gemini-3.6-flash
 ```
 
-If `run`, `collect` or `redrive` is interrupted, its jobs continue at the service; the same command resumes the run.
+If a command is interrupted, its jobs continue at the service. The same `run`, `collect`, `score` or `compare` resumes;
+after a `redrive` or `letters replay`, `collect` finishes the run.
 
 ## Exit codes
 """

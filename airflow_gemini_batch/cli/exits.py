@@ -28,10 +28,10 @@ ABOUT_EXITS = {
     Exit.USAGE: "The arguments are wrong.",
     Exit.FAIL: "`compare`: the verdict is fail.",
     Exit.UNDECIDED: "`compare`: the verdict is undecided; more rows are needed.",
-    Exit.UNFINISHED: "The run's `timeout` passed while jobs were still running. The same command resumes the run.",
+    Exit.UNFINISHED: "The run's `timeout` passed with jobs still running. `collect` finishes the run; so does the same `run`.",
     Exit.DEAD_LETTERS: "More dead letters than `max_dead_letter_ratio` allows. Both tables are complete.",
     Exit.OVER_BUDGET: "The run may cost more than `--max-cost-usd`, or has no known price. Nothing more was sent.",
-    Exit.INTERRUPTED: "Ended by Ctrl-C. The same command resumes a run.",
+    Exit.INTERRUPTED: "Ended by Ctrl-C. Jobs continue; a line on stderr says how to get their answers.",
 }
 
 _BY_ERROR: tuple[tuple[type[GeminiBatchError], Exit], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,7 @@ def _redrive(endpoint: Endpoint, arguments: argparse.Namespace) -> int:
 
     options = options_of(arguments)
     log_to_stderr()
-    with resumable():
+    with resumable(f"finish the run with: gemini-batch collect {shlex.quote(arguments.destination)}"):
         summary = redrive(
             arguments.destination,
             reasons=arguments.reason,

@@ -74,7 +74,7 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
 
 def add_names(parser: argparse.ArgumentParser, form: str) -> None:
     """Add one or more resource names, such as ``batches/…``, and ``--json``."""
-    parser.add_argument("names", nargs="+", metavar="NAME", help=form)
+    parser.add_argument("names", nargs="+", metavar="NAME", help=f"one or more names ({form})")
     add_json(parser, "print what was found or done for each name as JSON")
 
 

@@ -58,12 +58,15 @@ def log_to_stderr() -> None:
 
 
 @contextlib.contextmanager
-def resumable() -> Iterator[None]:
-    """Say after Ctrl-C that the jobs go on, and how to get their answers."""
+def resumable(how: str = "run the same command again to resume") -> Iterator[None]:
+    """Say after Ctrl-C that the jobs go on.
+
+    :param how: to get their answers.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        print("Interrupted. Submitted jobs continue at the service; run the same command again to resume.", file=sys.stderr)
+        print(f"Interrupted. Submitted jobs continue at the service; {how}.", file=sys.stderr)
         raise
 
 

@@ -277,5 +277,5 @@ def give_up(run: Run, client: GeminiClient, options: BatchOptions) -> WaitTimeou
         names, state, then = list(Snapshot(run, run.built()).in_flight().values()), "keep running", "go on waiting for them"
     return WaitTimeoutError(
         f"{run.destination} is not finished and the timeout of {options.timeout} has passed. These jobs {state}: "
-        f"{', '.join(names) or 'none'}. Run the same again to {then}; what has arrived is kept."
+        f"{', '.join(names) or 'none'}. Run the same again, or collect after a redrive, to {then}; what has arrived is kept."
     )

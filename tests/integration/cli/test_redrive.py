@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +11,7 @@ import pytest
 
 from airflow_gemini_batch import GenerateRequest, run_batch
 from airflow_gemini_batch.emulator import Emulator, RowFault
+from airflow_gemini_batch.engine import api
 from tests.integration.cli.conftest import Command
 
 OPTIONS = {"poll_interval": 0.05, "listing_lag": 0.1, "max_redrives": 0}
@@ -43,6 +46,24 @@ def test_the_selected_dead_letters_are_resubmitted(words: list[str], results: in
     assert code == 0
     assert line.startswith(f"3 rows: {results} results, {3 - results} dead letters, ")
     assert line.endswith(f", in {run}")
+
+
+def test_after_ctrl_c_collect_finishes_the_run(run: str, gemini_batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [word for name, value in OPTIONS.items() for word in ("--option", f"{name}={value}")]
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "wait", interrupt)
+        code, _, error = gemini_batch("redrive", run, "--reason", "REQUEST_ERROR", *options)
+    again, _, refused = gemini_batch("redrive", run, "--reason", "REQUEST_ERROR", *options)
+
+    [command] = re.findall("finish the run with: gemini-batch (.*)\\.", error)
+    finished, lines, _ = gemini_batch(*shlex.split(command), *options)
+    assert (code, again, finished) == (130, 1, 0)
+    assert "not finished" in refused
+    assert lines[0].startswith("3 rows: 3 results, 0 dead letters, ")
 
 
 def test_an_unknown_reason_is_one_line(run: str, gemini_batch: Command) -> None:
