@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         GeminiBatchError,
         InputError,
         NamelessJobError,
+        NoRoomError,
         NotFoundError,
         OutcomeUnknownError,
         QuotaError,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from airflow_gemini_batch.engine.gemini.jobs import Job, JobState, JobStats
     from airflow_gemini_batch.engine.gemini.webhooks import Webhook, Webhooks
     from airflow_gemini_batch.engine.options import BatchOptions
+    from airflow_gemini_batch.engine.project_limits import ProjectLimits
     from airflow_gemini_batch.engine.specs import EmbedRequest, GenerateRequest, Media, RawRequest, RequestSpec
     from airflow_gemini_batch.hooks.gemini import GeminiHook
     from airflow_gemini_batch.operators.batch import GeminiBatchOperator
@@ -130,9 +132,11 @@ __all__ = [
     "JobSummary",
     "Media",
     "NamelessJobError",
+    "NoRoomError",
     "NotFoundError",
     "OutcomeUnknownError",
     "PartReferenceDict",
+    "ProjectLimits",
     "QuotaError",
     "RawRequest",
     "RefusedError",
@@ -211,6 +215,8 @@ _HOMES = {
     "NotFoundError": "engine.errors",
     "OutcomeUnknownError": "engine.errors",
     "PartReferenceDict": "_references",
+    "NoRoomError": "engine.errors",
+    "ProjectLimits": "engine.project_limits",
     "QuotaError": "engine.errors",
     "RawRequest": "engine.specs",
     "RefusedError": "engine.errors",

@@ -84,6 +84,27 @@ _CONNECTION_TYPE: dict[str, Any] = {
             "description": "Instead of a registered webhook: URI that the service notifies when a job of this connection ends.",
             "schema": {"type": ["string", "null"]},
         },
+        "limits_folder": {
+            "label": "Limits folder",
+            "description": "URI of a folder in which all runs of this Google project share the limits below, fair between DAGs.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "max_active_jobs": {
+            "label": "Active jobs of all runs",
+            "description": "Empty: 100, the service's limit for a project. Needs a limits folder.",
+            "schema": {"type": ["integer", "null"], "minimum": 1},
+        },
+        "max_enqueued_tokens": {
+            "label": "Enqueued tokens per model",
+            "description": "Of all active jobs. Empty: learned from the service's refusals. Needs a limits folder.",
+            "schema": {"type": ["integer", "null"], "minimum": 1},
+        },
+        "max_usd_per_10_minutes": {
+            "label": "USD sent in ten minutes",
+            "description": "What jobs may be expected to cost that all runs create in ten minutes. Empty: no limit. Needs "
+            "a limits folder.",
+            "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        },
     },
 }
 

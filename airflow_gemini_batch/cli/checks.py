@@ -31,6 +31,8 @@ from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.inventory import total_bytes
 from airflow_gemini_batch.engine.gemini.jobs import time_of
 from airflow_gemini_batch.engine.gemini.quotas import MAX_JOBS
+from airflow_gemini_batch.engine.places.places import record_of
+from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.engine.run.storage import Location, locate
 
 #: Bytes of files that a project may store (Files API).
@@ -122,6 +124,30 @@ def check_storage(destination: str) -> Iterator[Check]:
         advice = "Let one task at a time work on a run, or use local disks, S3, GCS or Azure, which have it."
         yield Check("exclusive create", WARNING, "the file system replaces files without a check", advice)
     yield _check_storage_clock(folder)
+
+
+def check_limits(limits: ProjectLimits) -> Iterator[Check]:
+    """The folder in which runs share the limits of their project, what they hold there, and what was learned from refusals."""
+    try:
+        folder = locate(limits.folder)
+        folder.require_writable()
+        exclusive = folder.creates_exclusively()
+        state = record_of(limits).read().now(time.time())
+    except Exception as error:  # each store has errors of its own
+        advice = f"Make {limits.folder} readable and writable for this process: nothing is sent without it."
+        yield Check("limits", FAILED, str(error) or type(error).__name__, advice)
+        return
+    groups = Counter(place.need.group for place in state.places.values())
+    held = ", ".join(f"{group} {jobs}" for group, jobs in groups.most_common(5))
+    most = "no limit" if limits.max_active_jobs is None else f"max_active_jobs is {limits.max_active_jobs}"
+    found = f"{groups.total()} places taken{f' ({held})' if held else ''}, {most}, {len(state.waiters)} waiting"
+    advice = "" if exclusive else "The file system replaces files without a check: two tasks at once may pass a limit by a job."
+    yield Check("limits", OK if exclusive else WARNING, found, advice)
+    for model, refusal in state.refusals.items():
+        ago = f"{time.time() - refusal.at:.0f} s ago"
+        yield Check(
+            "limits", OK, f"{model}: refused {ago} with {refusal.jobs} jobs and about {refusal.tokens:,} tokens in flight"
+        )
 
 
 def _check_storage_clock(folder: Location) -> Check:

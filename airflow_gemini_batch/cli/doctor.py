@@ -42,7 +42,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _checks(arguments: argparse.Namespace) -> Iterator[Check]:
-    from airflow_gemini_batch.cli.checks import Check, check_clock, check_service, check_storage, check_versions
+    from airflow_gemini_batch.cli.checks import Check, check_clock, check_limits, check_service, check_storage, check_versions
 
     yield from check_versions()
     if not arguments.offline:
@@ -53,6 +53,8 @@ def _checks(arguments: argparse.Namespace) -> Iterator[Check]:
         else:
             yield from check_service(endpoint, arguments.model)
             yield check_clock(endpoint)
+            if endpoint.limits is not None:
+                yield from check_limits(endpoint.limits)
     if arguments.destination is not None:
         yield from check_storage(arguments.destination)
 

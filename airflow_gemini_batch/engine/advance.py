@@ -36,6 +36,7 @@ from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.job_fetching import Fetched, fetch_jobs
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.gemini.quotas import likely_limit_of_run
+from airflow_gemini_batch.engine.gemini.waits import wait_after
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.report.summary_page import write_summary_page
 from airflow_gemini_batch.engine.run.cancellation import cancel_job
@@ -46,7 +47,7 @@ from airflow_gemini_batch.engine.submit.submission import Submission
 from airflow_gemini_batch.engine.wait.in_flight import job_of, stuck_in
 from airflow_gemini_batch.engine.wait.progress import Standing
 from airflow_gemini_batch.engine.wait.unfinished import Waiting
-from airflow_gemini_batch.engine.wait.waiting import PASSING, is_settled, quota_wait, without_output
+from airflow_gemini_batch.engine.wait.waiting import PASSING, is_settled, without_output
 
 log = logging.getLogger(__name__)
 
@@ -350,8 +351,7 @@ class _Pass:
                 if not (self.patient or isinstance(error, QuotaError)):
                     raise
                 refusals += 1
-                asked = error.retry_after if isinstance(error, QuotaError) else None
-                wait = quota_wait(refusals, asked, jitter=random.random())
+                wait = wait_after(error, refusals, jitter=random.random())
                 left = len(shards) - len(jobs)
                 in_flight = [state.shard for state in states if state.stage == "active"] + shards[: len(jobs)]
                 log.warning("%s %s Trying again in %.0f s.", error, self._size(in_flight, left), wait)

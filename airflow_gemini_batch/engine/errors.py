@@ -15,6 +15,7 @@
         ├── RefusedError            fix the request; repeating it does not help
         │   └── NotFoundError       absent, expired, or visible only to another project's key
         ├── QuotaError              call again later
+        │   └── NoRoomError         a limit that runs share; nothing was asked of the service
         ├── OutcomeUnknownError     check whether it was done before repeating it
         │   └── DroppedError        the same, after the connection had been made
         ├── NamelessJobError        a job may exist; do not create a second one blindly
@@ -135,6 +136,16 @@ class QuotaError(ServiceError):
     def __init__(self, message: str, *, code: int | None = 429, status: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, code=code, status=status)
         self.retry_after = retry_after
+
+
+class NoRoomError(QuotaError):
+    """The jobs of all runs are at a limit that the connection sets, or that the service has shown: nothing was asked of it.
+
+    The same call may succeed as soon as another job ends. ``retry_after``: seconds, where it is known when; None otherwise.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, status: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, code=code, status=status, retry_after=retry_after)
 
 
 class OutcomeUnknownError(ServiceError):

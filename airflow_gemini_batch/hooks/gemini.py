@@ -19,6 +19,7 @@ from airflow.sdk.log import mask_secret
 
 from airflow_gemini_batch._compat import AirflowNotFoundException, amask_secret
 from airflow_gemini_batch.engine.errors import ApiKeyError, GeminiBatchError, InputError
+from airflow_gemini_batch.engine.project_limits import LIMITS_FIELDS, ProjectLimits
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ EXTRA_FIELDS = (
     "webhook_issuer",
     "webhook_jwks_url",
     "webhook_token_lifetime",
+    *LIMITS_FIELDS,
 )
 
 
@@ -312,6 +314,7 @@ class GeminiHook(BaseHook):
             api_version=self._text(extra, "api_version") or DEFAULT_API_VERSION,
             request_timeout=self._seconds(extra, "request_timeout", DEFAULT_REQUEST_TIMEOUT),
             webhook_uri=self._text(extra, "webhook_uri"),
+            limits=self._limits(extra),
         )
         try:
             return endpoint, endpoint.key()
@@ -361,21 +364,23 @@ class GeminiHook(BaseHook):
             raise InputError(f"Connection {self.gemini_conn_id!r}: extra field {name} is {value!r}; expected seconds above 0.")
         return seconds
 
+    def _limits(self, extra: dict[str, Any]) -> ProjectLimits | None:
+        try:
+            return ProjectLimits.of_extra(extra)
+        except InputError as error:
+            raise InputError(f"Connection {self.gemini_conn_id!r}: {error}") from None
+
     def _missing(self) -> InputError:
         name = self.gemini_conn_id
-        variable = f"AIRFLOW_CONN_{name.upper()}"
         return InputError(
             f"Airflow has no connection {name!r}. Create it: airflow connections add {name} --conn-type gemini "
-            f"--conn-password <API key>, or set the environment variable {variable}="
+            f"--conn-password <API key>, or set the environment variable AIRFLOW_CONN_{name.upper()}="
             '\'{"conn_type": "gemini", "password": "<API key>"}\' for every Airflow process.'
         )
 
 
 def base_url(host: str | None, port: int | None, schema: str | None) -> str | None:
-    """The base URL from a connection's fields; None for Google's.
-
-    ``https`` unless the host or the schema says otherwise. A port in the host overrides the port field.
-    """
+    """The base URL from a connection's fields; None for Google's. A port in the host overrides the port field."""
     host = (host or "").strip().rstrip("/")
     if not host:
         return None

@@ -42,8 +42,9 @@ from airflow_gemini_batch._references import (
     shard_references,
 )
 from airflow_gemini_batch.engine.errors import InputError, OutcomeUnknownError, QuotaError, RefusedError, WaitTimeoutError
+from airflow_gemini_batch.engine.gemini.waits import wait_after
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.wait.waiting import is_settled, quota_wait
+from airflow_gemini_batch.engine.wait.waiting import is_settled
 from airflow_gemini_batch.links import GeminiBatchRunLink
 from airflow_gemini_batch.operators._arguments import check_arguments
 from airflow_gemini_batch.operators._lineage import HasLineage
@@ -120,8 +121,8 @@ class GeminiBatchSubmitOperator(GeminiOperator):
     """Make sure that a shard has exactly one job, and return the job's reference.
 
     Repeated, it finds the job that an earlier try created. A submission that the service refuses for quota (429), or that
-    would exceed ``max_active_jobs``, is tried again at growing intervals; the task waits for that in the triggerer. If the task
-    is killed it stops and cancels nothing: the next try finds a job that it may have created.
+    would exceed ``max_active_jobs`` or a limit of the connection, is tried again at growing intervals; the task waits for that
+    in the triggerer. If the task is killed it stops and cancels nothing: the next try finds a job that it may have created.
 
     :param shard: A shard reference, from ``GeminiBatchBuildOperator``. (templated)
     :param options: A ``BatchOptions``, or a dict of its fields. This step uses ``transport``, ``max_active_jobs``,
@@ -188,7 +189,7 @@ class GeminiBatchSubmitOperator(GeminiOperator):
                     self._after_refusal(error, deadline, refusals)
 
     def _after_refusal(self, error: QuotaError, deadline: float, refusals: int) -> None:
-        wait = quota_wait(refusals, error.retry_after, jitter=random.random())
+        wait = wait_after(error, refusals, jitter=random.random())
         now = time.time()
         if now + wait > deadline:
             raise WaitTimeoutError(f"{error} Refused {refusals} times; the timeout passes before the next try.")

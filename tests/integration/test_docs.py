@@ -41,6 +41,7 @@ PAGES += [
     "../README.md",
     "schedule.md",
     "cap-the-cost.md",
+    "project-limits.md",
 ]
 PAGES += ["output.md", "from-google-provider.md", "reuse.md", "metrics.md", "scale.md", "summary.md", "statistics.md"]
 

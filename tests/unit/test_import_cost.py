@@ -25,7 +25,8 @@ TRIGGER = (
 #: Those of the engine that an operator needs: small ones that import nothing but the standard library and msgspec.
 ENGINE = {
     *("costs", "costs.prices", "costs.shard_cost", "costs.tariff", "costs.total", "costs.usage"),
-    *("errors", "gemini", "gemini.jobs", "gemini.names", "options", "printable", "rates", "reasons", "specs"),
+    *("errors", "gemini", "gemini.jobs", "gemini.names", "gemini.waits", "options", "printable", "project_limits", "rates"),
+    *("reasons", "specs"),
     *("wait", "wait.progress", "wait.waiting"),
 }
 

@@ -9,11 +9,25 @@ from tests.unit.test_architecture import MODULES, home_of, imported_by
 ENGINE = "airflow_gemini_batch.engine"
 
 #: Modules and folders that every layer may import, and that import no layer.
-BASE = ("errors", "options", "printable", "rates", "reasons", "specs", "threads", "arrow", "json", "shapes")
+BASE = ("errors", "options", "printable", "project_limits", "rates", "reasons", "specs", "threads", "arrow", "json", "shapes")
 
 #: In the order of the data's way; the last three see everything.
 LAYERS = (
-    *("costs", "gemini", "run", "source", "request", "build", "estimate", "submit", "wait", "response", "collect", "finish"),
+    *(
+        "costs",
+        "gemini",
+        "run",
+        "places",
+        "source",
+        "request",
+        "build",
+        "estimate",
+        "submit",
+        "wait",
+        "response",
+        "collect",
+        "finish",
+    ),
     *("report", "advance", "api", "cleanup"),
 )
 _RANKS = {**dict.fromkeys(BASE, 0), **{layer: rank for rank, layer in enumerate(LAYERS, start=1)}}

@@ -39,6 +39,7 @@ from airflow_gemini_batch.engine.gemini.transfers import Download, Upload, Wire
 from airflow_gemini_batch.engine.gemini.transport import Captured, captured, hooked_client, mask_keys, translated
 from airflow_gemini_batch.engine.json.lenient import as_list
 from airflow_gemini_batch.engine.printable import masked_bytes, remember_key
+from airflow_gemini_batch.engine.project_limits import ProjectLimits
 
 #: The version that the official Batch API samples speak; the SDK's own default moved to v1 with 3.0.
 DEFAULT_API_VERSION = "v1beta"
@@ -78,6 +79,7 @@ class Endpoint:
     :param request_timeout: seconds that one HTTP request may wait without receiving a byte, above 0. Default: 60; the SDK's
         own default is to wait forever. It is not ``BatchOptions.timeout``, which is the time for a whole run.
     :param webhook_uri: URI that the service notifies when a job ends, instead of the registered webhooks. Not for embeddings.
+    :param limits: what all runs with the same limits folder may have in flight together. Default: each run for itself.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -85,6 +87,7 @@ class Endpoint:
     api_version: str = DEFAULT_API_VERSION
     request_timeout: float = DEFAULT_REQUEST_TIMEOUT
     webhook_uri: str | None = None
+    limits: ProjectLimits | None = None
 
     def __post_init__(self) -> None:
         if self.webhook_uri is not None and not hasattr(types, "WebhookConfig"):

@@ -25,7 +25,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -122,9 +122,13 @@ class Seen(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ledger:
-    """The ledger of one run. Each method opens the files of one shard; ``snapshot.Snapshot`` serves whoever asks for many."""
+    """The ledger of one run. Each method opens the files of one shard; ``snapshot.Snapshot`` serves whoever asks for many.
+
+    :param clock: what the time is, in seconds since the epoch. Default: ``time.time``.
+    """
 
     run: Run
+    clock: Callable[[], float] = dataclasses.field(default=time.time, repr=False, compare=False)
 
     def intent(self, part: ShardAttempt) -> Intent | None:
         """The latest claim, or None when no try has been about to create."""
@@ -145,7 +149,7 @@ class Ledger:
     def claim(self, part: ShardAttempt, token: str, generation: int) -> Intent | None:
         """Become the one who creates. None when another try was faster. Exclusive where the storage can be (see ``storage``)."""
         claimant = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        intent = Intent(token, generation, time.time(), claimant)
+        intent = Intent(token, generation, self.clock(), claimant)
         return intent if self._intent_file(part, generation).create(msgspec.json.encode(intent)) else None
 
     def withdraw(self, part: ShardAttempt, intent: Intent) -> None:
@@ -164,7 +168,7 @@ class Ledger:
 
         :param input_file: what it was created with, in case the service does not say.
         """
-        record = Submitted(token, job.name, job.input_file or input_file, time.time(), adopted)
+        record = Submitted(token, job.name, job.input_file or input_file, self.clock(), adopted)
         if self._file(part, "job").create(msgspec.json.encode(record)):
             return record
         return self.submitted(part) or record
@@ -195,7 +199,7 @@ class Ledger:
 
     def record_end(self, part: ShardAttempt, job: Job) -> float:
         """Write down the end, and again when the output has been named since. Returns when the end was first seen."""
-        now = time.time()
+        now = self.clock()
         if self._file(part, "end").create(msgspec.json.encode(Ended(job, now))):
             return now
         known = self._found_again(part, "end", Ended)
@@ -211,7 +215,7 @@ class Ledger:
 
     def record_cancellation(self, part: ShardAttempt, why: str) -> None:
         """Write down that the job is about to be cancelled; the first reason stays."""
-        self._file(part, "cancel").create(msgspec.json.encode(Cancellation(why, time.time())))
+        self._file(part, "cancel").create(msgspec.json.encode(Cancellation(why, self.clock())))
 
     def landed(self, part: ShardAttempt) -> Landed | None:
         """The counts of a shard whose parts are written, or None. Torn counts count as none: landing again costs nothing."""

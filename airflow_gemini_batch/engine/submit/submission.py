@@ -21,6 +21,7 @@ from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     CorruptRunError,
     NamelessJobError,
+    NoRoomError,
     OutcomeUnknownError,
     QuotaError,
     RefusedError,
@@ -32,6 +33,7 @@ from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.job_fetching import Fetched, fetch_jobs
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.places.places import Places, Taken
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Intent, Ledger, Submitted
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
@@ -39,6 +41,7 @@ from airflow_gemini_batch.engine.run.tokens import display_name, input_file_name
 from airflow_gemini_batch.engine.submit.inline import goes_inline, inline_requests
 from airflow_gemini_batch.engine.submit.job_search import choose, patience, search_job
 from airflow_gemini_batch.engine.submit.media_upload import send_media
+from airflow_gemini_batch.engine.submit.need import need_of
 from airflow_gemini_batch.engine.submit.refused_rows import Outgoing, refused_rows
 
 log = logging.getLogger(__name__)
@@ -65,7 +68,7 @@ class Submission:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.run)
+        return Ledger(self.run, self.clock)
 
     def submit(self, shard: Shard) -> Submitted | None:
         """The one job of this shard and attempt: the recorded one, one that an earlier try created, or a new one.
@@ -124,6 +127,7 @@ class Submission:
             if found is not None:
                 return found
         self._require_room(shard)
+        self._take_place(shard, token)
         require_lasting(self.manifest.request, self.manifest.model, self.client.endpoint, now=self.clock())
         send_media(self.run, shard, self.client, self.manifest.request, now=self.clock)
         input_file = None if goes_inline(shard, self.options.transport) else self._upload(outgoing, token)
@@ -199,6 +203,23 @@ class Submission:
                 code=None,
             )
 
+    def _take_place(self, shard: Shard, token: str, claim: Intent | None = None) -> Taken | None:
+        """Have a place among the jobs of all runs that share the connection's limits; None where it sets none.
+
+        Raises NoRoomError, and withdraws the claim, while there is none.
+        """
+        limits = self.client.endpoint.limits
+        if limits is None:
+            return None
+        places = Places(limits, self.client, self.options.claim_lease + self.options.listing_lag, self.clock)
+        try:
+            need = need_of(self.run, self.manifest, shard, limits)
+            return places.take(token, need, f"Shard {shard.id} of {need.group}")
+        except NoRoomError:
+            if claim is not None:
+                self.ledger.withdraw(shard.id, claim)
+            raise
+
     def _still_active(self, snapshot: Snapshot) -> set[ShardAttempt]:
         """The shards whose job has not ended and is not gone; ends that are seen are recorded.
 
@@ -229,6 +250,7 @@ class Submission:
     def _create(self, outgoing: Outgoing, token: str, input_file: str | None, claim: Intent) -> Submitted:
         shard = outgoing.shard
         requests = inline_requests(outgoing.read()) if input_file is None else None
+        place = self._take_place(shard, token, claim)
         share = self.options.claim_lease / 3
         if self.clock() - claim.claimed_at > share:
             raise OutcomeUnknownError(f"The process was paused for {share:.0f} s while holding the claim on shard {shard.id}")
@@ -241,10 +263,15 @@ class Submission:
                 embeds=self.manifest.embeds,
                 timeout=share,
             )
-        except (QuotaError, RefusedError, ApiKeyError, UnreachableError):  # nothing was created
+        except (QuotaError, RefusedError, ApiKeyError, UnreachableError) as error:  # nothing was created
             self.ledger.withdraw(shard.id, claim)
+            if place is not None:
+                place.refused(error)
             raise
-        return self._record(shard, token, job, adopted=False, input_file=input_file)
+        record = self._record(shard, token, job, adopted=False, input_file=input_file)
+        if place is not None:
+            place.accepted()
+        return record
 
     def _record(self, shard: Shard, token: str, job: Job, *, adopted: bool, input_file: str | None = None) -> Submitted:
         record = self.ledger.record(shard.id, token, job, adopted=adopted, input_file=input_file)

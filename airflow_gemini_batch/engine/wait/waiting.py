@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 #: Outages are waited out at growing intervals, up to this many seconds between two checks.
 _LONGEST_BACKOFF = 300.0
 
-#: A refused submission (429) is tried again after this many seconds, doubled each time.
-_QUOTA_WAIT = 60.0
-_LONGEST_QUOTA_WAIT = 1_800.0
-
 #: What may succeed later by itself.
 PASSING = (OutcomeUnknownError, UnreachableError, QuotaError)
 
@@ -129,14 +125,3 @@ def without_output(
     if not resubmit_lost or not isinstance(error, (OutcomeUnknownError, NotFoundError)):
         return "error"
     return "lost" if patient else "ask again"
-
-
-def quota_wait(refusals: int, retry_after: float | None, *, jitter: float) -> float:
-    """Seconds until a submission that was refused for quota is tried again.
-
-    :param refusals: how often in a row it has been refused, from 1.
-    :param retry_after: what the service asked for, if anything (on batch creates it never has so far).
-    :param jitter: a random number from 0 to 1, so that many runs do not come back together.
-    """
-    wait: float = min(_QUOTA_WAIT * 2 ** min(refusals - 1, 16), _LONGEST_QUOTA_WAIT) * (0.5 + jitter)
-    return max(wait, retry_after or 0.0)

@@ -85,7 +85,7 @@ def test_no_more_jobs_are_active_than_allowed(describe: Describe, emulator: Emul
 def test_after_a_quota_refusal_the_task_waits_in_the_triggerer(
     describe: Describe, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.2)
+    monkeypatch.setattr("airflow_gemini_batch.engine.gemini.waits._QUOTA_WAIT", 0.2)
     emulator.faults.add(HttpFault(do="status", status=429, method="POST", path=":batchGenerateContent", nth=2, count=2))
     passes = Passes(describe())
 

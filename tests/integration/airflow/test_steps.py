@@ -134,7 +134,7 @@ def test_finishing_a_run_that_was_never_built_is_an_error(steps: Steps) -> None:
 def test_a_submission_refused_for_quota_is_retried_after_deferring(
     steps: Steps, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.2)
+    monkeypatch.setattr("airflow_gemini_batch.engine.gemini.waits._QUOTA_WAIT", 0.2)
     shard, *_ = steps.build()
     emulator.faults.add(HttpFault(do="status", status=429, method="POST", path=":batchGenerateContent", count=2))
 
@@ -158,7 +158,7 @@ def test_a_submission_that_stays_refused_ends_at_the_timeout(steps: Steps, emula
 def test_max_active_jobs_applies_across_the_tasks_of_all_shards(
     steps: Steps, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.2)
+    monkeypatch.setattr("airflow_gemini_batch.engine.gemini.waits._QUOTA_WAIT", 0.2)
     emulator.faults.add(JobFault(do="hang"))
     first, second, _ = steps.build()
     job = steps.submit(first, options={"max_active_jobs": 1}).finish()["job"]
@@ -280,3 +280,23 @@ def test_each_step_refuses_a_value_that_is_not_a_reference(step: str, steps: Ste
 
     with pytest.raises(AirflowFailException, match=r"InputError: (shard|job) is not a (shard|job) reference"):
         run()
+
+
+def test_the_limits_of_the_connection_apply_across_runs_and_a_waiting_submit_holds_no_worker(
+    connect: Callable[..., None], source: str, tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.gemini.waits._TURN_WAIT", 0.2)
+    monkeypatch.setattr("airflow_gemini_batch.engine.places.places._LOOK_EVERY", 0.0)
+    connect(extra=json.dumps({"limits_folder": str(tmp_path / "limits"), "max_active_jobs": 1}))
+    emulator.faults.add(JobFault(do="hang"))
+    one, two = Steps(source, str(tmp_path / "one")), Steps(source, str(tmp_path / "two"))
+    job = one.submit(one.build()[0]).finish()["job"]
+
+    waiting = two.submit(two.build()[0]).start()
+    assert (waiting.ended, waiting.trigger.refusals, len(created(emulator))) == (False, 1, 1)
+
+    with GeminiHook().client as client:
+        client.cancel_job(job)
+    while not waiting.ended:
+        waiting.resume()
+    assert len(created(emulator)) == 2

@@ -111,7 +111,7 @@ def searched(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
     """A function that fails if the key is found anywhere."""
-    monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.2)
+    monkeypatch.setattr("airflow_gemini_batch.engine.gemini.waits._QUOTA_WAIT", 0.2)
 
     def search(*errors: BaseException, text: str = "") -> None:
         out, err = capfd.readouterr()

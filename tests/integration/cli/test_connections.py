@@ -7,11 +7,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
+from airflow_gemini_batch.engine.places.places import record_of
+from airflow_gemini_batch.engine.places.state import Need, Place, Refusal, State
+from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.provider_info import get_provider_info
 from tests.integration.cli.conftest import Command
 
@@ -99,3 +103,38 @@ def test_the_provider_names_a_function_that_exists() -> None:
 
     [command] = getattr(import_module(module), function)()
     assert command.name == "gemini-batch"
+
+
+def test_doctor_says_who_holds_places_among_the_limits_of_the_connection(
+    emulator: Emulator, gemini_batch: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    extra = {"limits_folder": str(tmp_path / "limits"), "max_active_jobs": 3}
+    fields = {"conn_type": "gemini", "password": "AIzaOfTheConnection", "host": emulator.url, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_SHARED", json.dumps(fields))
+    record = record_of(ProjectLimits(extra["limits_folder"]))
+    need = Need("nightly", "gemini-3.6-flash", 1_000)
+    place = Place(need, time.time())
+    refusal = Refusal(jobs=2, tokens=2_000, times=1, at=time.time(), not_before=time.time())
+    record.change(lambda state: (State({"a": place, "b": place}, refusals={"gemini-3.6-flash": refusal}), None))
+
+    code, lines, _ = gemini_batch("doctor", "--conn-id", "shared")
+
+    said = [line for line in lines if " limits: " in line]
+    assert code == 0
+    assert said[0] == "ok       limits: 2 places taken (nightly 2), max_active_jobs is 3, 0 waiting"
+    assert said[1].endswith("s ago with 2 jobs and about 2,000 tokens in flight")
+    assert [file.name for file in (tmp_path / "limits").iterdir()] == ["0000000001.json"]
+
+
+def test_doctor_says_that_the_folder_of_limits_cannot_be_used(
+    emulator: Emulator, gemini_batch: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "limits").write_text("a file")
+    extra = {"limits_folder": str(tmp_path / "limits")}
+    fields = {"conn_type": "gemini", "password": "AIzaOfTheConnection", "host": emulator.url, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_SHARED", json.dumps(fields))
+
+    code, lines, _ = gemini_batch("doctor", "--conn-id", "shared")
+
+    assert code == 1
+    assert any(line.startswith("failed   limits: ") for line in lines)

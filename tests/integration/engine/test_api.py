@@ -239,7 +239,7 @@ def test_no_more_jobs_than_allowed_are_in_flight(go: Go, emulator: Emulator, cli
 
 
 def test_a_quota_refusal_is_waited_out(go: Go, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.wait.waiting._QUOTA_WAIT", 0.1)
+    monkeypatch.setattr("airflow_gemini_batch.engine.gemini.waits._QUOTA_WAIT", 0.1)
     emulator.faults.add(HttpFault(do="status", status=429, path=":batchGenerateContent", nth=1, count=3))
 
     assert go().results == 12

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_gemini_batch.engine.errors import ApiKeyError, InputError
 from airflow_gemini_batch.engine.gemini.client import DEFAULT_REQUEST_TIMEOUT, Endpoint
+from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.hooks.gemini import EXTRA_FIELDS, GeminiHook, base_url
 from airflow_gemini_batch.provider_info import get_provider_info
 from airflow_gemini_batch.webhooks.settings import WebhookSettings
@@ -95,6 +96,19 @@ def test_an_extra_that_is_not_an_object_is_refused_and_not_shown(extra: str, con
         connect(password=KEY, extra=extra).endpoint  # noqa: B018
 
     assert extra not in str(refused.value)
+
+
+def test_limits_are_those_of_all_runs_that_share_the_folder(connect: Any) -> None:
+    hook = connect(password=KEY, extra={"limits_folder": "s3://lake/limits", "max_active_jobs": 4})
+
+    assert hook.endpoint.limits == ProjectLimits("s3://lake/limits", max_active_jobs=4)
+
+
+def test_a_limit_that_is_not_allowed_is_named_with_its_connection(connect: Any) -> None:
+    hook = connect(password=KEY, extra={"limits_folder": "s3://lake/limits", "max_active_jobs": 0})
+
+    with pytest.raises(InputError, match=r"Connection '\w+': max_active_jobs is 0; expected a whole number from 1"):
+        _ = hook.endpoint
 
 
 @pytest.mark.parametrize("field", ["api_version", "webhook_uri"])

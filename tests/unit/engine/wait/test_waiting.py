@@ -14,7 +14,7 @@ from airflow_gemini_batch.engine.errors import (
     UnreachableError,
 )
 from airflow_gemini_batch.engine.gemini.jobs import Job, JobState
-from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch, is_settled, quota_wait, without_output
+from airflow_gemini_batch.engine.wait.waiting import Sleep, Wake, Watch, is_settled, without_output
 
 RUNNING = Job("batches/a", JobState.RUNNING)
 DONE = Job("batches/b", JobState.SUCCEEDED, done=True, output_file="files/batch-b")
@@ -135,14 +135,3 @@ def test_what_may_pass_is_waited_for_and_what_will_not_is_told(error: ServiceErr
 
     assert isinstance(decision, Sleep) is goes_on
     assert goes_on or decision == Wake("error", error)
-
-
-def test_a_refused_submission_is_tried_again_at_growing_distances_with_jitter() -> None:
-    waits = [quota_wait(refusals, None, jitter=0.5) for refusals in range(1, 9)]
-
-    assert waits == [60.0, 120.0, 240.0, 480.0, 960.0, 1800.0, 1800.0, 1800.0]
-    assert quota_wait(1, None, jitter=0.0) < quota_wait(1, None, jitter=1.0)
-
-
-def test_what_the_service_asks_for_is_the_least_that_is_waited() -> None:
-    assert quota_wait(1, 500.0, jitter=0.5) == 500.0
