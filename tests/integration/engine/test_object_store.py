@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +18,8 @@ from moto.server import ThreadedMotoServer
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from airflow_gemini_batch.engine.errors import DestinationError, RefusedError
 from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.places.state import State
+from airflow_gemini_batch.engine.places.versions import Versioned
 from airflow_gemini_batch.engine.run.storage import Location, locate
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.notifications import KEEP, NotificationFolder
@@ -130,3 +134,22 @@ def test_a_table_in_the_store_becomes_two_tables_in_the_store(
     assert b"<b>12</b> results" in elsewhere("s3://lake/run/summary.html", s3).read()
     filesystem = elsewhere("s3://lake/run", s3).arrow_fs
     assert ds.dataset("lake/run/results", filesystem=filesystem).to_table().num_rows == 12
+
+
+def test_no_change_of_a_shared_record_is_lost_between_workers(s3: dict[str, Any]) -> None:
+    """The limits that runs share are such a record."""
+
+    def work(_: int) -> list[int]:
+        record = Versioned(elsewhere("s3://lake/limits", s3), State())
+        return [record.change(_one_more) for _ in range(10)]
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = [number for numbers in pool.map(work, range(4)) for number in numbers]
+
+    assert sorted(seen) == list(range(1, 41))
+    assert Versioned(elsewhere("s3://lake/limits", s3), State()).read().looked_at == 40
+
+
+def _one_more(state: State) -> tuple[State, int]:
+    more = state.looked_at + 1
+    return msgspec.structs.replace(state, looked_at=more), int(more)
