@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault
@@ -15,14 +16,18 @@ from airflow_gemini_batch.engine.api import run_batch
 from airflow_gemini_batch.engine.build.building import RunSpec, build_run
 from airflow_gemini_batch.engine.errors import NoRoomError, QuotaError, RefusedError
 from airflow_gemini_batch.engine.finish.summary import Summary
+from airflow_gemini_batch.engine.gemini import client as client_module
 from airflow_gemini_batch.engine.gemini import waits
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.places import places as places_module
 from airflow_gemini_batch.engine.places.places import record_of
+from airflow_gemini_batch.engine.places.state import Need, Place, State
 from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.run.tokens import token_of
 from airflow_gemini_batch.engine.specs import GenerateRequest
 from airflow_gemini_batch.engine.submit.submission import Submission
 from tests.integration.engine.conftest import KEY, MODEL, SHORT_WAITS, creates, table
@@ -126,18 +131,15 @@ def test_the_service_is_looked_at_twice_a_minute_at_most(
     one, two = submission_of("one", limits), submission_of("two", limits)
     submit(one, 0), submit(one, 1)
 
-    def listings() -> int:
-        return sum(call["count"] for call in emulator.calls() if call["route"].endswith("/batches"))
-
-    before = listings()
+    before = _listings(emulator)
     for _ in range(5):
         with pytest.raises(NoRoomError):
             submit(two, 0)
-    assert listings() == before + 1
+    assert _listings(emulator) == before + 1
     clock.now += 31
     with pytest.raises(NoRoomError):
         submit(two, 0)
-    assert listings() == before + 2
+    assert _listings(emulator) == before + 2
 
 
 def test_a_place_of_a_task_that_died_before_its_create_is_free_when_no_job_can_come_of_it(
@@ -190,6 +192,10 @@ def test_what_the_service_refuses_is_learned_by_all_runs(
     assert len(creates(emulator)) == 4
 
 
+def _listings(emulator: Emulator) -> int:
+    return sum(call["count"] for call in emulator.calls() if call["route"].endswith("/batches"))
+
+
 def _asked(emulator: Emulator) -> int:
     return sum(call["count"] for call in emulator.calls() if call["method"] == "POST")
 
@@ -204,6 +210,84 @@ def test_a_job_that_the_service_refuses_for_good_gives_its_place_back(
         submit(submission, 0)
 
     assert held(limits) == []
+
+
+def test_what_is_taken_above_a_refusal_lets_the_next_one_try_at_once(
+    submission_of: Callable[..., Submission], tmp_path: Path, emulator: Emulator, clock: Clock
+) -> None:
+    submission = submission_of("one", ProjectLimits(str(tmp_path / "limits")))
+    submit(submission, 0)
+    emulator.faults.add(HttpFault(do="status", status=429, path=CREATE, count=1))
+    with pytest.raises(QuotaError):
+        submit(submission, 1)
+    with pytest.raises(NoRoomError, match="the service took no more"):
+        submit(submission, 1)
+
+    clock.now += 61
+    for number in (1, 2, 3):
+        submit(submission, number)
+
+    assert len(creates(emulator)) == 4
+
+
+def test_a_place_that_is_lost_during_the_upload_leaves_no_claim(
+    submission_of: Callable[..., Submission], limits: ProjectLimits, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission, upload = submission_of("one", limits), Submission._upload
+    other = Place(Need("other", MODEL, 1), 1_800_000_000.0)
+
+    def upload_slowly(self: Submission, *arguments: Any) -> str:
+        record_of(limits).change(lambda state: (State({"a": other, "b": other}), None))
+        return upload(self, *arguments)
+
+    monkeypatch.setattr(Submission, "_upload", upload_slowly)
+
+    with pytest.raises(NoRoomError):
+        submit(submission, 0)
+
+    assert not Ledger(submission.run).has_submissions()
+    assert not creates(emulator)
+
+
+def test_a_place_that_is_taken_again_while_somebody_looks_stays(
+    submission_of: Callable[..., Submission], limits: ProjectLimits, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission = submission_of("one", limits)
+    old, young = (Place(Need("other", MODEL, 1), clock.now - age) for age in (1_000.0, 0.0))
+    record = record_of(limits)
+    record.change(lambda state: (State({"a": old, "b": old}), None))
+    list_jobs = GeminiClient.list_jobs
+
+    def list_slowly(self: GeminiClient) -> Iterator[Job]:
+        yield from list_jobs(self)
+        record.change(lambda state: (msgspec.structs.replace(state, places={"a": old, "b": young}), None))
+
+    monkeypatch.setattr(GeminiClient, "list_jobs", list_slowly)
+
+    submit(submission, 0)
+
+    assert set(record.read().places) == {"b", token_of(submission.manifest, submission.manifest.shards[0])}
+
+
+def test_the_listing_is_read_as_far_as_there_are_places(
+    submission_of: Callable[..., Submission],
+    limits: ProjectLimits,
+    tmp_path: Path,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "LIST_PAGE_SIZE", 1)
+    old = submission_of("old", ProjectLimits(str(tmp_path / "other limits")))
+    for number in range(3):
+        submit(old, number)
+    submission = submission_of("one", limits)
+    submit(submission, 0), submit(submission, 1)
+    before = _listings(emulator)
+
+    with pytest.raises(NoRoomError):
+        submit(submission, 2)
+
+    assert _listings(emulator) == before + 2
 
 
 def test_runs_at_once_never_have_more_jobs_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
