@@ -52,5 +52,5 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.Monkey
 
     with contextlib.closing(FingerprintTable()) as table:
         monkeypatch.setattr("os.pwrite", full)
-        with pytest.raises(DestinationError, match=r"No space left on device\. 16 bytes .* or pass dedupe=False\."):
+        with pytest.raises(DestinationError, match=r"No space left on device\. Up to 27 bytes .* or pass dedupe=False\."):
             table.add(np.ones((1, 2), np.uint64), np.ones(1, bool))
