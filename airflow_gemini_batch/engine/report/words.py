@@ -72,7 +72,12 @@ def amount(value: float) -> str:
 
 def counted(value: int, noun: str) -> str:
     """``1 job``, ``2,000 jobs``"""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+    return f"{value:,} {noun_of(value, noun)}"
+
+
+def noun_of(value: int, noun: str) -> str:
+    """``job`` or ``jobs``, where the number stands apart."""
+    return noun if value == 1 else f"{noun}s"
 
 
 class PromptPart(NamedTuple):
@@ -97,7 +102,7 @@ def cell(shard: ShardState) -> str:
     """A shard in a few words."""
     attempt = f", attempt {shard.attempt}" if shard.attempt else ""
     if shard.results is not None:
-        said = f"{shard.results:,} results" + (f", {shard.dead_letter:,} dead letters" if shard.dead_letter else "")
+        said = counted(shard.results, "result") + (f", {counted(shard.dead_letter, 'dead letter')}" if shard.dead_letter else "")
     else:
         said = f"{shard.done:,} of {shard.requests:,} done" + (f", {shard.failed:,} failed" if shard.failed else "")
     return f"Shard {shard.shard}{attempt}: {shard.state}, {said}"
@@ -119,5 +124,5 @@ def _parsed(text: str) -> dt.datetime | None:
 #: What templates say with these functions.
 FILTERS = {
     each.__name__: each
-    for each in (duration, rate, percent, dollars, moment, iso, number, amount, counted, placeholders, level, cell)
+    for each in (duration, rate, percent, dollars, moment, iso, number, amount, counted, noun_of, placeholders, level, cell)
 }

@@ -13,7 +13,7 @@ from airflow_gemini_batch.engine.report.board import Board, Event, ShardState, r
 from airflow_gemini_batch.engine.report.facts import FactCache
 from airflow_gemini_batch.engine.report.rate import Pace
 from airflow_gemini_batch.engine.report.table_rows import TableRows, first_rows
-from airflow_gemini_batch.engine.report.words import dollars, seconds_between
+from airflow_gemini_batch.engine.report.words import dollars, noun_of, seconds_between
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, ShardAttempt
 from airflow_gemini_batch.evals.comparing.reading import comparisons_below
 from airflow_gemini_batch.plugin.page.access import Caller, Place
@@ -121,8 +121,8 @@ class RunView(NamedTuple):
         answered = max(0, board.done - board.results - board.dead_letter) if board.state == "running" else 0
         known = board.results + board.dead_letter + answered
         counts = {
-            ("done", "results"): board.results,
-            ("failed", "dead letters"): board.dead_letter,
+            ("done", noun_of(board.results, "result")): board.results,
+            ("failed", noun_of(board.dead_letter, "dead letter")): board.dead_letter,
             ("flight", "answered, not collected"): answered,
             ("left", "left"): max(0, board.rows - known),
         }

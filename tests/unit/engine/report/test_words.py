@@ -67,7 +67,7 @@ def test_a_prompt_is_cut_at_its_columns() -> None:
         (
             ShardState(3, 0, "landed", 5, 5, done=5, results=4, dead_letter=1),
             " l10",
-            "Shard 3: landed, 4 results, 1 dead letters",
+            "Shard 3: landed, 4 results, 1 dead letter",
         ),
     ],
 )
