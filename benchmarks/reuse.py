@@ -40,11 +40,11 @@ _NOW = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
 
 def fingerprints(numbers: Any) -> Any:
     """32 bytes for each number, which look like hashes."""
-    words = np.stack([_mixed(numbers + np.uint64(part << 56)) for part in range(4)], axis=1)
+    words = np.stack([mixed(numbers + np.uint64(part << 56)) for part in range(4)], axis=1)
     return words.astype(">u8").tobytes()
 
 
-def _mixed(values: Any) -> Any:
+def mixed(values: Any) -> Any:
     """The finaliser of splitmix64."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -53,7 +53,7 @@ def _mixed(values: Any) -> Any:
 
 def make_index(file: Path, answers: int) -> None:
     """Write an index of answers to the requests 0, 1, …, as ``engine.build.answer_index`` does."""
-    order = np.argsort(_mixed(np.arange(answers, dtype=np.uint64))).astype(np.uint64)
+    order = np.argsort(mixed(np.arange(answers, dtype=np.uint64))).astype(np.uint64)
     schema = pa.schema(
         [
             pa.field("fingerprint", pa.binary(32), nullable=False),
