@@ -9,7 +9,8 @@ from typing import Any
 
 from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.budget import require_limit
-from airflow_gemini_batch.engine.build.building import IfExists, RunSpec, build_run, uris_of
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import IfExists, RunSpec, uris_of
 from airflow_gemini_batch.engine.errors import WaitTimeoutError
 from airflow_gemini_batch.engine.finish.reopening import reopen
 from airflow_gemini_batch.engine.finish.selection import Selection

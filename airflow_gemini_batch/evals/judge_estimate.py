@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from airflow_gemini_batch.engine.build.building import uris_of
+from airflow_gemini_batch.engine.build.call import uris_of
 from airflow_gemini_batch.engine.estimate.estimating import estimate_run
 from airflow_gemini_batch.engine.estimate.result import Estimate
 from airflow_gemini_batch.engine.gemini.client import Endpoint

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.api import drive
 from airflow_gemini_batch.engine.build.budget import meter_of
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.build.earlier_runs import runs_at
 from airflow_gemini_batch.engine.costs.total import in_dollars
 from airflow_gemini_batch.engine.errors import BudgetError, CorruptRunError

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.build.budget import require_limit
-from airflow_gemini_batch.engine.build.building import uris_of
+from airflow_gemini_batch.engine.build.call import uris_of
 from airflow_gemini_batch.engine.errors import InputError
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.options import BatchOptions

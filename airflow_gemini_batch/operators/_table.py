@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath, XComArg
     from typing_extensions import Unpack
 
-    from airflow_gemini_batch.engine.build.building import RunSpec
+    from airflow_gemini_batch.engine.build.call import RunSpec
     from airflow_gemini_batch.operators._airflow_arguments import GeminiOperatorArguments
 
 # An upstream task may return a request, of which one is mapped over.
@@ -134,7 +134,7 @@ class RequestsOperator(GeminiOperator):
     def question(self) -> RunSpec:
         """The specification of the requests, as the engine takes it."""
         from airflow_gemini_batch._locations import locate, plain_source
-        from airflow_gemini_batch.engine.build.building import RunSpec, uris_of
+        from airflow_gemini_batch.engine.build.call import RunSpec, uris_of
 
         return RunSpec(
             source=plain_source(self.source),

@@ -12,7 +12,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.storage import Location

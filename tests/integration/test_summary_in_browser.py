@@ -19,7 +19,8 @@ from fsspec.implementations.local import LocalFileSystem
 from airflow_gemini_batch import BatchOptions, GenerateRequest, Summary
 from airflow_gemini_batch.emulator import Emulator, JobFault, RowFault
 from airflow_gemini_batch.engine.advance import advance
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.finish.summary import finish_run
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.report.summary_page import MOST_BYTES, write_summary_page

@@ -21,7 +21,6 @@ import pyarrow as pa
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.build.advice import log_advice
 from airflow_gemini_batch.engine.build.budget import expected_usd, meter_of, shards_within, with_bounds
-from airflow_gemini_batch.engine.build.building import in_words
 from airflow_gemini_batch.engine.build.carry import Carry
 from airflow_gemini_batch.engine.build.duplicates import write_duplicates
 from airflow_gemini_batch.engine.build.earlier_answers import found_runs
@@ -29,6 +28,7 @@ from airflow_gemini_batch.engine.build.fingerprint_table import MAX_ROWS
 from airflow_gemini_batch.engine.build.group_building import planned_encoder
 from airflow_gemini_batch.engine.build.group_indexes import Moves, moved_rows, refuse_doubled_keys
 from airflow_gemini_batch.engine.build.rows import INPUT_FIELDS, Rows
+from airflow_gemini_batch.engine.build.same_run import in_words
 from airflow_gemini_batch.engine.build.set_aside import CARRIED, KEY, PLACE, SOURCE_ROW, SetAside
 from airflow_gemini_batch.engine.build.shards import ShardWriter
 from airflow_gemini_batch.engine.build.table_columns import table_columns

@@ -15,19 +15,11 @@ from itertools import accumulate
 
 import msgspec
 
-from airflow_gemini_batch.engine.build.building import (
-    Call,
-    IfExists,
-    RunSpec,
-    existing_run,
-    in_words,
-    require_arguments,
-    require_budget,
-    require_buildable,
-    same_run,
-)
+from airflow_gemini_batch.engine.build.building import require_budget, require_buildable
+from airflow_gemini_batch.engine.build.call import Call, IfExists, RunSpec, require_arguments
 from airflow_gemini_batch.engine.build.leftovers import discard_run, require_empty
 from airflow_gemini_batch.engine.build.preflight import check_before_build
+from airflow_gemini_batch.engine.build.same_run import existing_run, in_words, same_run
 from airflow_gemini_batch.engine.build.table_columns import table_columns
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient

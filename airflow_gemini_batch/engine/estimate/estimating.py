@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_gemini_batch.engine.arrow.columns import from_numpy
-from airflow_gemini_batch.engine.build.building import RunSpec, uris_of
+from airflow_gemini_batch.engine.build.call import RunSpec, uris_of
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.earlier_answers import found_runs
 from airflow_gemini_batch.engine.build.reuse import Answers, Reused

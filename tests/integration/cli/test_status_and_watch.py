@@ -23,7 +23,8 @@ from airflow_gemini_batch.cli import watch
 from airflow_gemini_batch.cli.boards import dead_letters_of, picture_of
 from airflow_gemini_batch.emulator import Emulator, RowFault
 from airflow_gemini_batch.engine.advance import advance
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.report.board import Board, read_board

@@ -13,7 +13,7 @@ from crashing.boundaries import BoundaryWatcher, KillRule
 from crashing.child_process import ReportPipe
 
 from airflow_gemini_batch import BatchOptions, GenerateRequest
-from airflow_gemini_batch.engine.build.building import RunSpec
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.build.group_building import build_group
 from airflow_gemini_batch.engine.build.merging import merge_groups
 from airflow_gemini_batch.engine.build.planning import plan_groups

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.api import run_batch
-from airflow_gemini_batch.engine.build.building import RunSpec
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.build.group_building import build_group
 from airflow_gemini_batch.engine.build.merging import merge_groups
 from airflow_gemini_batch.engine.build.planning import plan_groups

@@ -18,7 +18,8 @@ import pytest
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, ListingFault, RowFault
 from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.api import drive
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.errors import (
     ApiKeyError,
     CorruptRunError,

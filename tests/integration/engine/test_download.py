@@ -14,7 +14,8 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from airflow_gemini_batch.engine.advance import advance
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.collect.download import fetch_output
 from airflow_gemini_batch.engine.errors import CorruptRunError, OutcomeUnknownError
 from airflow_gemini_batch.engine.finish.summary import Summary

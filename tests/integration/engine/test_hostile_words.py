@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault, RowFault
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.collect.download import collect
 from airflow_gemini_batch.engine.errors import GeminiBatchError, RefusedError, ServiceError
 from airflow_gemini_batch.engine.finish.summary import Summary

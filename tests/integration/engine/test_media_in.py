@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, FileFault, HttpFault, RowFault
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import GeminiClient

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, RowFault
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.report.overview import Line, line_of
 from airflow_gemini_batch.engine.report.table_rows import first_rows, text_of

@@ -13,7 +13,8 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault
 from airflow_gemini_batch.engine.api import run_batch
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.errors import NoRoomError, QuotaError, RefusedError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini import client as client_module

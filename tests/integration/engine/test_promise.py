@@ -12,7 +12,8 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from airflow_gemini_batch.engine.advance import advance
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.collect.download import collect
 from airflow_gemini_batch.engine.errors import OutcomeUnknownError, QuotaError, ServiceError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator, Fault, HttpFault, JobFault, ListingFault
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.errors import NamelessJobError, OutcomeUnknownError, QuotaError, RefusedError, UnreachableError
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import JobState

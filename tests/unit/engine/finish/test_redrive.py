@@ -10,7 +10,8 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.collect.download import ending_of
 from airflow_gemini_batch.engine.collect.land import land
 from airflow_gemini_batch.engine.finish.redrive import prune, redrive
