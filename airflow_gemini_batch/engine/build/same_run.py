@@ -10,6 +10,7 @@ from airflow_gemini_batch.engine.build.differences import describe_differences
 from airflow_gemini_batch.engine.build.reuse import taken_before
 from airflow_gemini_batch.engine.build.shards import Built, digest_shards
 from airflow_gemini_batch.engine.errors import CorruptRunError, DestinationError, InputError
+from airflow_gemini_batch.engine.run.groups import is_built_in_groups
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Ledger
 
@@ -64,13 +65,16 @@ def refuse_other_run(run: Run, there: Manifest, why: str) -> NoReturn:
 def _compare_source(run: Run, there: Manifest, call: Call) -> str:
     """Why the rows are not those that the run was built from; empty when they are.
 
-    Rows are read only where fingerprints differ, or where they say too little: a callable's name does not show what it does.
+    Rows are read only where fingerprints differ, or where they say too little: a callable's name does not show what it does. Those
+    of a run that was built in groups are not compared: they lie in an order of their own.
     """
     if call.source is None:
         return f"The source of this call cannot be read: {call.error}"
     fingerprint = there.source.fingerprint
     if fingerprint is not None and fingerprint == call.source.fingerprint() and not _is_code(there):
         return ""
+    if is_built_in_groups(run, there):
+        return f"The run was built in groups of files, from {there.source.description}; some were written since, or are others."
     log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
     try:
         with taken_before(run, there) as earlier:

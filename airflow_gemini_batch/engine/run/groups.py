@@ -129,6 +129,11 @@ def read_plan(run: Run) -> Plan | None:
     return read_json(plan_file(run), Plan)
 
 
+def is_built_in_groups(run: Run, manifest: Manifest) -> bool:
+    plan = read_plan(run)
+    return plan is not None and plan.run_id == manifest.run_id
+
+
 def require_plan(run: Run, run_id: str) -> Plan:
     """The plan that a group belongs to. Raises DestinationError when the destination has another one, or none."""
     plan = read_plan(run)

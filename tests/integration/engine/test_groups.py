@@ -21,7 +21,7 @@ from airflow_gemini_batch.engine.build.building import build_run
 from airflow_gemini_batch.engine.build.group_building import build_group
 from airflow_gemini_batch.engine.build.merging import merge_groups
 from airflow_gemini_batch.engine.build.planning import plan_groups
-from airflow_gemini_batch.engine.errors import BudgetError
+from airflow_gemini_batch.engine.errors import BudgetError, DestinationError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.run.layout import Manifest, Run
@@ -282,3 +282,16 @@ def test_groups_that_were_built_without_a_limit_are_measured_when_one_is_set(tmp
     plan_groups(run, replace(spec, max_cost_usd=1e-6), OPTIONS, groups=2)
     with pytest.raises(BudgetError, match="3 requests may cost"):
         merge_groups(run, run_id)
+
+
+def test_files_that_were_written_again_are_not_called_other_rows(
+    tmp_path: Path, emulator: Emulator, endpoint: Endpoint, finish: Callable[..., Summary]
+) -> None:
+    tables = files_of([["a", "b"], ["c", "d"]])
+    source, run = write_files(tmp_path / "in", tables), here(tmp_path / "run")
+    built_in_groups(run, question(source), 2)
+    finish(run, question(source))
+    pq.write_table(tables[0], tmp_path / "in" / "000.parquet", compression="none")
+
+    with pytest.raises(DestinationError, match=r"was built in groups of files, from .*; some were written since"):
+        finish(run, question(source))
