@@ -65,8 +65,8 @@ def refuse_other_run(run: Run, there: Manifest, why: str) -> NoReturn:
 def _compare_source(run: Run, there: Manifest, call: Call) -> str:
     """Why the rows are not those that the run was built from; empty when they are.
 
-    Rows are read only where fingerprints differ, or where they say too little: a callable's name does not show what it does. Those
-    of a run that was built in groups are not compared: they lie in an order of their own.
+    Rows are read only where fingerprints differ, or where they say too little: a callable's name does not show what it does.
+    Those of a run that was built in groups are not compared: they lie in an order of their own.
     """
     if call.source is None:
         return f"The source of this call cannot be read: {call.error}"
