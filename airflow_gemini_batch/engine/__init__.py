@@ -2,6 +2,6 @@
 
     source -> request -> build -> submit -> wait -> response -> collect -> finish
 
-Each step is a folder. An import points to an earlier step or to the base below them; only ``advance``, ``api`` and ``cleanup``
-know all of them.
+Each step is a folder. An import points to an earlier step or to the base below them; only ``passes``, ``advance``, ``api`` and
+``cleanup`` know all of them.
 """

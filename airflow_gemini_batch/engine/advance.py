@@ -9,50 +9,29 @@ answers from landing, and the error comes at the end of the pass, before anythin
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import random
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from airflow_gemini_batch.engine.build.budget import Budget
-from airflow_gemini_batch.engine.collect.download import collect, download, lost_job, unnamed_output
-from airflow_gemini_batch.engine.errors import (
-    BalanceError,
-    BudgetError,
-    CorruptRunError,
-    NotFoundError,
-    QuotaError,
-    ServiceError,
-    UnsettledError,
-    one_error,
-)
-from airflow_gemini_batch.engine.finish.redrive import redrive
+from airflow_gemini_batch.engine.errors import BalanceError, QuotaError, UnsettledError
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run, summary_of
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
-from airflow_gemini_batch.engine.gemini.job_fetching import Fetched, fetch_jobs
-from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.gemini.quotas import likely_limit_of_run
 from airflow_gemini_batch.engine.gemini.waits import wait_after
 from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.passes.collecting import Collecting, ShardState
 from airflow_gemini_batch.engine.report.summary_page import write_summary_page
-from airflow_gemini_batch.engine.run.cancellation import cancel_job
 from airflow_gemini_batch.engine.run.layout import Run, Shard
-from airflow_gemini_batch.engine.run.ledger import Landed
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.submit.submission import Submission
-from airflow_gemini_batch.engine.wait.in_flight import job_of, stuck_in
 from airflow_gemini_batch.engine.wait.progress import Standing
 from airflow_gemini_batch.engine.wait.unfinished import Waiting
-from airflow_gemini_batch.engine.wait.waiting import PASSING, is_settled, without_output
+from airflow_gemini_batch.engine.wait.waiting import PASSING
 
 log = logging.getLogger(__name__)
-
-#: Seconds until an output that the service could not give, or a cancellation, is asked for again.
-_ASK_AGAIN = 60.0
 
 
 def advance(
@@ -79,7 +58,7 @@ def advance(
         snapshot = Snapshot(run, run.built())
         budget = None if max_cost_usd is None else Budget(run, snapshot, options, max_cost_usd)
         this_pass = _Pass(run, client, options, snapshot, patient, budget)
-        states = this_pass.collect()
+        states = Collecting(run, client, options, snapshot, patient, budget).collect()
         submitted = this_pass.submit(states, refusals)
         waiting = _waiting(states, submitted)
         if waiting.done < waiting.shards:
@@ -94,26 +73,6 @@ def advance(
 
 
 @dataclass(frozen=True, slots=True)
-class _ShardState:
-    """Where a shard stands after it was looked at.
-
-    :param stage: ``done``: landed, and its redrives are decided; ``active``: its job has not ended; ``uncollected``: its job has
-        ended and the output cannot be had now; ``held``: landed, and what is to be resubmitted may cost too much;
-        ``unsubmitted``: it has no job yet.
-    :param job: the job to wait for, where there is one.
-    :param wake_in: seconds until there is something to do for it besides waiting for its job.
-    :param seen: the job as it was fetched, where that says something and it is waited for.
-    """
-
-    shard: Shard
-    stage: Literal["done", "active", "uncollected", "held", "unsubmitted"]
-    job: str | None = None
-    wake_in: float | None = None
-    seen: Job | None = None
-    excess: BudgetError | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Submitted:
     """What came of submitting: the new jobs, how many shards have to wait, and when to try again."""
 
@@ -123,7 +82,7 @@ class _Submitted:
     wake_in: float | None = None
 
 
-def _waiting(states: Sequence[_ShardState], submitted: _Submitted) -> Waiting:
+def _waiting(states: Sequence[ShardState], submitted: _Submitted) -> Waiting:
     """What the run waits for, by where its shards stand."""
     active = [state.job for state in states if state.stage == "active" and state.job is not None]
     late = [state.job for state in states if state.stage == "uncollected" and state.job is not None]
@@ -143,7 +102,7 @@ def _waiting(states: Sequence[_ShardState], submitted: _Submitted) -> Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What a pass works with; nothing in it changes but what the snapshot remembers."""
+    """What a pass submits with; nothing in it changes but what the snapshot remembers."""
 
     run: Run
     client: GeminiClient
@@ -152,129 +111,7 @@ class _Pass:
     patient: bool
     budget: Budget | None = None
 
-    # --- collecting
-
-    def collect(self) -> list[_ShardState]:
-        """Collect every shard whose job has ended, and decide what is resubmitted. Raises at the end for those that failed."""
-        states: list[_ShardState] = []
-        failures: dict[Shard, Exception] = {}
-        generation: list[Shard] = list(self.snapshot.manifest.shards)
-        while generation:
-            fetched = self._fetch(generation)
-            resubmitted: list[Shard] = []
-            for shard in generation:
-                try:
-                    state, pieces = self._settle(shard, fetched)
-                except Exception as error:  # whatever it is, it must not keep other shards from being collected
-                    failures[shard] = error
-                else:
-                    states.append(state)
-                    resubmitted += pieces
-            generation = resubmitted
-        if failures:
-            self.snapshot.save()
-            raise one_error({str(shard.id): error for shard, error in failures.items()})
-        return [now for state in states for now in self._held_before(state)]
-
-    def _held_before(self, state: _ShardState) -> list[_ShardState]:
-        """A shard that was held is decided once more, when all others have been collected."""
-        landed = self.snapshot.ledger.landed(state.shard.id) if state.stage == "held" else None
-        if landed is None:
-            return [state]
-        state, pieces = self._redrive(state.shard, landed)
-        return [state, *(_ShardState(piece, "unsubmitted") for piece in pieces)]
-
-    def _fetch(self, shards: Iterable[Shard]) -> dict[Shard, tuple[str, Fetched]]:
-        """The recorded jobs of the shards that have not been settled, by one fetch for all of them."""
-        names: dict[Shard, str] = {}
-        for shard in shards:
-            if self._decided(shard) is None and (name := self._recorded_job(shard)) is not None:
-                names[shard] = name
-        fetched = fetch_jobs(self.client, set(names.values()))
-        for error in {id(answer): answer for answer in fetched.values() if isinstance(answer, PASSING)}.values():
-            if self.patient:
-                log.warning("%s", error)
-        return {shard: (name, fetched[name]) for shard, name in names.items()}
-
-    def _decided(self, shard: Shard) -> tuple[Shard, ...] | None:
-        """The shards in which rows of a landed shard were resubmitted; None while there is something to do for it."""
-        if not self.snapshot.has(shard.id, "landed"):
-            return None
-        try:
-            return self.snapshot.redrive(shard.id)
-        except CorruptRunError:  # redrive() repairs it
-            return None
-
-    def _recorded_job(self, shard: Shard) -> str | None:
-        """A torn record counts as none: submitting the shard repairs it."""
-        try:
-            return self.snapshot.job(shard.id)
-        except CorruptRunError as torn:
-            log.warning("%s", torn)
-            return None
-
-    def _settle(self, shard: Shard, fetched: Mapping[Shard, tuple[str, Fetched]]) -> tuple[_ShardState, tuple[Shard, ...]]:
-        """Take one shard as far as it can go now: its state, and the shards in which rows of it are resubmitted."""
-        decided = self._decided(shard)
-        if decided is not None:
-            return _ShardState(shard, "done"), decided
-        if self.snapshot.has(shard.id, "landed") and (landed := self.snapshot.ledger.landed(shard.id)) is not None:
-            return self._redrive(shard, landed)
-        if shard in fetched:
-            return self._settle_job(shard, *fetched[shard])
-        if len(self._refused(shard)) >= shard.requests:  # none was made, or the service takes none of them
-            return self._collect(shard, None)
-        return _ShardState(shard, "unsubmitted"), ()
-
-    def _refused(self, shard: Shard) -> dict[str, str]:
-        """The rows that the service refused to take, with its words."""
-        return self.snapshot.ledger.refused(shard.id) if self.snapshot.has(shard.id, "refused") else {}
-
-    def _settle_job(self, shard: Shard, name: str, fetched: Fetched) -> tuple[_ShardState, tuple[Shard, ...]]:
-        if self.patient and isinstance(fetched, PASSING):  # whatever waits for the job checks it again
-            return _ShardState(shard, "active", name), ()
-        try:
-            job = job_of(self.run, shard.id, name, fetched)
-        except NotFoundError:
-            if not self.options.resubmit_lost:
-                raise
-            log.warning("The service does not find %s of shard %s; its rows are resubmitted.", name, shard.id)
-            return self._give_up(shard, name)
-        if is_settled(job):
-            return self._collect(shard, job)
-        if job.is_terminal:
-            return self._without_output(shard, job, unnamed_output(job))
-        return _ShardState(shard, "active", name, self._progress(shard, job), job), ()
-
-    def _collect(self, shard: Shard, job: Job | None) -> tuple[_ShardState, tuple[Shard, ...]]:
-        try:
-            refused = self._refused(shard)
-            landed = collect(self.run, self.client, shard, job, self.options, manifest=self.snapshot.manifest, refused=refused)
-        except PASSING as error:
-            if job is None:
-                raise
-            return self._without_output(shard, job, error)
-        return self._redrive(shard, landed)
-
-    def _without_output(self, shard: Shard, job: Job, error: ServiceError) -> tuple[_ShardState, tuple[Shard, ...]]:
-        """An output that cannot be had now is asked for again; after ``collect_timeout`` it is an error, or lost."""
-        ended_at = self.snapshot.ledger.record_end(shard.id, job)
-        left = ended_at + self.options.collect_timeout.total_seconds() - time.time()
-        match without_output(error, left=left, resubmit_lost=self.options.resubmit_lost, patient=self.patient):
-            case "error":
-                raise error
-            case "lost":
-                log.warning("%s The unanswered rows of shard %s are resubmitted.", error, shard.id)
-                with contextlib.suppress(ServiceError):  # what can be had of the output is paid for
-                    download(self.run, self.client, shard, job, accept_partial=True)
-                return self._give_up(shard, job.name, why=error)
-        if is_settled(job):
-            log.warning("%s The job of shard %s has ended; asking for its output again later.", error, shard.id)
-            return _ShardState(shard, "uncollected", wake_in=_ASK_AGAIN * (0.5 + random.random())), ()
-        log.info("%s has ended and does not name its output yet.", job)
-        return _ShardState(shard, "uncollected", job.name, left if left > 0 else _ASK_AGAIN, job), ()
-
-    def standing(self, states: Sequence[_ShardState]) -> Standing:
+    def standing(self, states: Sequence[ShardState]) -> Standing:
         """How far the run is, without what its waiting jobs have done so far."""
         asked = [state for state in states if state.shard.requests]
         done = [state.shard.id for state in asked if state.stage == "done"]
@@ -288,46 +125,7 @@ class _Pass:
             usd=math.fsum(costs) if costs else None,
         )
 
-    def _give_up(self, shard: Shard, name: str, *, why: ServiceError | None = None) -> tuple[_ShardState, tuple[Shard, ...]]:
-        return self._redrive(shard, lost_job(self.run, shard, name, self.options, why=why))
-
-    def _redrive(self, shard: Shard, landed: Landed) -> tuple[_ShardState, tuple[Shard, ...]]:
-        excess = None if self.budget is None else self.budget.excess_of_more
-        try:
-            pieces = redrive(self.run, self.snapshot.manifest, shard, self.options, landed=landed, excess=excess)
-        except BudgetError as error:  # others may cost less than they might, which leaves room for it
-            return _ShardState(shard, "held", excess=error), ()
-        self.snapshot.remember_redrive(shard.id, pieces)
-        self.snapshot.remember_landed(shard.id, landed)
-        return _ShardState(shard, "done"), pieces
-
-    def _progress(self, shard: Shard, job: Job) -> float | None:
-        """Cancel a job that is stuck. Returns the seconds until it has to be checked for that again."""
-        if self.options.resubmit_stuck_after is None:
-            return None
-        after = self.options.resubmit_stuck_after.total_seconds()
-        left = stuck_in(self.run, shard.id, job, after=after)
-        if left > 0 and not self._cancelled_as_stuck(shard):
-            # Checked more often than needed, since progress is only seen when the job is fetched.
-            return min(left, after / 4)
-        # Repeated until the job has ended: the first request may have been lost.
-        try:
-            cancel_job(self.run, self.client, shard.id, job.name, why="stuck")
-        except PASSING as error:
-            if not self.patient:
-                raise
-            log.warning("%s", error)
-        return _ASK_AGAIN
-
-    def _cancelled_as_stuck(self, shard: Shard) -> bool:
-        if not self.snapshot.has(shard.id, "cancel"):
-            return False
-        cancellation = self.snapshot.ledger.cancellation(shard.id)
-        return cancellation is not None and cancellation.why == "stuck"
-
-    # --- submitting
-
-    def submit(self, states: Sequence[_ShardState], refusals: int) -> _Submitted:
+    def submit(self, states: Sequence[ShardState], refusals: int) -> _Submitted:
         """Submit the shards that have no job, as far as ``max_active_jobs`` and the service's quota allow."""
         shards = [state.shard for state in states if state.stage == "unsubmitted"]
         active = sum(state.stage == "active" for state in states)
@@ -363,7 +161,7 @@ class _Pass:
             wake_in = 0.0
         return _Submitted(tuple(jobs), len(shards) - len(jobs), refusals, wake_in)
 
-    def _holds_back(self, states: Sequence[_ShardState], shards: Sequence[Shard]) -> bool:
+    def _holds_back(self, states: Sequence[ShardState], shards: Sequence[Shard]) -> bool:
         """Whether the shards wait, because they may cost too much. Raises BudgetError when nothing is left to wait for."""
         excess = self.budget.excess(shards) if self.budget is not None and shards else None
         if excess is None and not shards:

@@ -11,7 +11,7 @@ ENGINE = "airflow_gemini_batch.engine"
 #: Modules and folders that every layer may import, and that import no layer.
 BASE = ("errors", "options", "printable", "project_limits", "rates", "reasons", "specs", "threads", "arrow", "json", "shapes")
 
-#: In the order of the data's way; the last three see everything.
+#: In the order of the data's way; the last four see everything.
 LAYERS = (
     *(
         "costs",
@@ -28,7 +28,7 @@ LAYERS = (
         "collect",
         "finish",
     ),
-    *("report", "advance", "api", "cleanup"),
+    *("report", "passes", "advance", "api", "cleanup"),
 )
 _RANKS = {**dict.fromkeys(BASE, 0), **{layer: rank for rank, layer in enumerate(LAYERS, start=1)}}
 

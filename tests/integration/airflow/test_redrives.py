@@ -77,7 +77,7 @@ def test_a_lost_job_is_resubmitted_only_if_configured(resubmit: bool, describe: 
 def test_collecting_may_outlast_the_timeout_without_changing_it(
     describe: Describe, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 1.0)
+    monkeypatch.setattr("airflow_gemini_batch.engine.passes.collecting._ASK_AGAIN", 1.0)
     passes = Passes(describe(options={"timeout": timedelta(seconds=3), "max_active_jobs": 3})).start()
     emulator.advance(60)
     assert emulator.wait_idle()

@@ -196,7 +196,7 @@ def test_an_output_that_is_never_named_is_told_with_what_to_do(go: Go, emulator:
 def test_an_output_that_is_never_given_is_sent_again_on_the_users_word(
     transport: str, go: Go, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.1)
+    monkeypatch.setattr("airflow_gemini_batch.engine.passes.collecting._ASK_AGAIN", 0.1)
     emulator.faults.add(JobFault(responses_file_late_seconds=3600, display_name="shard 1 attempt 0"))
     again: dict[str, Any] = {"resubmit_lost": True, "max_redrives": 1, "transport": transport}
 

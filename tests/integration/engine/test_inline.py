@@ -92,7 +92,7 @@ def test_what_fails_inline_is_told_and_sent_again_as_ever(go: Go, tmp_path: Path
 def test_answers_that_the_service_cannot_give_yet_are_asked_for_again(
     go: Go, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.1)
+    monkeypatch.setattr("airflow_gemini_batch.engine.passes.collecting._ASK_AGAIN", 0.1)
     emulator.faults.add(JobFault(responses_file_late_polls=3))
 
     assert go(transport="inline").results == 12
@@ -102,7 +102,7 @@ def test_answers_that_the_service_cannot_give_yet_are_asked_for_again(
 def test_a_job_that_still_has_no_answers_after_a_while_is_believed(
     redrives: int, go: Go, tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.1)
+    monkeypatch.setattr("airflow_gemini_batch.engine.passes.collecting._ASK_AGAIN", 0.1)
     monkeypatch.setattr("airflow_gemini_batch.engine.collect.download._NONE_BELIEVED_AFTER", 0.5)
     emulator.faults.add(RowFault(do="missing", display_name="attempt 0"))
 
@@ -116,7 +116,7 @@ def test_a_job_that_still_has_no_answers_after_a_while_is_believed(
 def test_a_single_row_that_the_service_never_answers_ends_as_a_dead_letter(
     go: Go, tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.1)
+    monkeypatch.setattr("airflow_gemini_batch.engine.passes.collecting._ASK_AGAIN", 0.1)
     monkeypatch.setattr("airflow_gemini_batch.engine.collect.download._NONE_BELIEVED_AFTER", 0.3)
     emulator.faults.add(RowFault(do="missing", keys=("k1",)))
 
@@ -127,7 +127,7 @@ def test_a_single_row_that_the_service_never_answers_ends_as_a_dead_letter(
 
 
 def test_answers_are_awaited_before_that(go: Go, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_gemini_batch.engine.advance._ASK_AGAIN", 0.05)
+    monkeypatch.setattr("airflow_gemini_batch.engine.passes.collecting._ASK_AGAIN", 0.05)
     emulator.faults.add(RowFault(do="missing"))
 
     with pytest.raises(OutcomeUnknownError, match="does not return its answers"):

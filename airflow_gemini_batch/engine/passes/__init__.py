@@ -1,0 +1,1 @@
+"""The parts of a pass: what ``advance`` does with each shard."""
