@@ -9,6 +9,8 @@ answers from landing, and the error comes at the end of the pass, before anythin
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import math
 import random
@@ -26,7 +28,8 @@ from airflow_gemini_batch.engine.passes.collecting import Collecting, ShardState
 from airflow_gemini_batch.engine.report.summary_page import write_summary_page
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
-from airflow_gemini_batch.engine.submit.submission import Submission
+from airflow_gemini_batch.engine.submit.submission import UPLOADS_AHEAD, Submission
+from airflow_gemini_batch.engine.threads import Ahead
 from airflow_gemini_batch.engine.wait.progress import Standing
 from airflow_gemini_batch.engine.wait.unfinished import Waiting
 from airflow_gemini_batch.engine.wait.waiting import PASSING
@@ -126,7 +129,14 @@ class _Pass:
         )
 
     def submit(self, states: Sequence[ShardState], refusals: int) -> _Submitted:
-        """Submit the shards that have no job, as far as ``max_active_jobs`` and the service's quota allow."""
+        """Submit the shards that have no job, as far as ``max_active_jobs`` and the service's quota allow.
+
+        Jobs are created one after the other, in order. Only uploads, which cost nothing, run ahead of that.
+        """
+        with contextlib.ExitStack() as uploads:
+            return self._submit(states, refusals, uploads)
+
+    def _submit(self, states: Sequence[ShardState], refusals: int, uploads: contextlib.ExitStack) -> _Submitted:
         shards = [state.shard for state in states if state.stage == "unsubmitted"]
         active = sum(state.stage == "active" for state in states)
         if self._holds_back(states, shards):
@@ -135,11 +145,12 @@ class _Pass:
         # This pass has counted the active jobs itself.
         options = replace(self.options, max_active_jobs=None)
         submission = Submission(self.run, self.snapshot.manifest, self.client, options, snapshot=self.snapshot)
+        ahead = uploads.enter_context(Ahead(shards[: max(limit, 0)], submission.upload_ahead, ahead=UPLOADS_AHEAD))
         jobs: list[str] = []
         all_refused = False
         for shard in shards[: max(limit, 0)]:
             try:
-                record = submission.submit(shard)
+                record = submission.submit(shard, uploaded=functools.partial(ahead.take, shard))
                 if record is None:  # the next pass writes its dead letters
                     all_refused = True
                     continue

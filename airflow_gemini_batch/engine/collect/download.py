@@ -10,7 +10,8 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -53,14 +54,15 @@ def collect(
     *,
     manifest: Manifest | None = None,
     refused: Mapping[str, str] | None = None,
+    brought: Callable[[], Brought] | None = None,
 ) -> Landed:
     """Download a settled job's output and write the shard's parts of both tables. Finished work is found and not repeated.
 
     :param job: None for a shard without a request, which has no job.
     :param options: ``keep_response`` and ``media_to`` say what the parts hold; with ``resubmit_lost``, the rows of an output that
         the service no longer has become retryable dead letters.
-
     :param refused: the rows that the service refused to take, with its words. Default: read from the ledger.
+    :param brought: what ``bring`` has returned, or raises. Default: it is called here.
 
     Returns the counts. Raises NotFoundError when the output is gone, OutcomeUnknownError when the service does not give it yet,
     CorruptRunError when files of the run are absent or were changed.
@@ -69,6 +71,59 @@ def collect(
     landed = ledger.landed(shard.id)
     if landed is not None:
         return landed
+    ready = bring(run, client, shard, job, options, refused=refused) if brought is None else brought()
+    with ready.files:
+        counts = land(
+            run,
+            shard,
+            ending_of(job, cancelled_by_us=ready.cancelled_by_us),
+            keep_response=options.keep_response,
+            media_to=options.media_to,
+            manifest=manifest,
+            inputs=ready.inputs,
+            refused=ready.refused,
+        )
+    log.log(
+        logging.WARNING if counts.dead_letter and not counts.results else logging.INFO,
+        "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else "",
+    )  # fmt: skip
+    if job is not None and (input_file := job.input_file or _input_file(run, shard)) is not None:
+        delete_input(client, input_file)
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A shard whose output is in the run, with what was read to bring it and is needed to land it.
+
+    :param inputs: None where they are torn.
+    :param refused: the rows that the service refused to take, with its words.
+    :param files: closes the inputs.
+    """
+
+    inputs: Inputs | None
+    refused: Mapping[str, str]
+    cancelled_by_us: bool
+    files: contextlib.ExitStack
+
+    def close(self) -> None:
+        self.files.close()
+
+
+def bring(
+    run: Run,
+    client: GeminiClient,
+    shard: Shard,
+    job: Job | None,
+    options: BatchOptions,
+    *,
+    refused: Mapping[str, str] | None = None,
+) -> Brought:
+    """The first half of ``collect``: bring a settled job's output into the run. May run in a thread, and be repeated.
+
+    Parameters and errors are those of ``collect``.
+    """
+    ledger = Ledger(run)
     refused = ledger.refused(shard.id) if refused is None else refused
     with contextlib.ExitStack() as stack:
         inputs = _inputs_if_readable(run, shard, stack)
@@ -78,23 +133,7 @@ def collect(
             cancelled_by_us = ledger.cancellation(shard.id) is not None
             sent = msgspec.structs.replace(shard, requests=shard.requests - len(refused))
             _bring_output(run, client, sent, job, inputs, resubmit_lost=options.resubmit_lost, ended_at=ended_at)
-        counts = land(
-            run,
-            shard,
-            ending_of(job, cancelled_by_us=cancelled_by_us),
-            keep_response=options.keep_response,
-            media_to=options.media_to,
-            manifest=manifest,
-            inputs=inputs,
-            refused=refused,
-        )
-    log.log(
-        logging.WARNING if counts.dead_letter and not counts.results else logging.INFO,
-        "Shard %s: %d results, %d dead letters%s.", shard.id, counts.results, counts.dead_letter, f" from {job}" if job else "",
-    )  # fmt: skip
-    if job is not None and (input_file := job.input_file or _input_file(run, shard)) is not None:
-        delete_input(client, input_file)
-    return counts
+        return Brought(inputs, refused, cancelled_by_us, stack.pop_all())
 
 
 def _inputs_if_readable(run: Run, shard: Shard, stack: contextlib.ExitStack) -> Inputs | None:

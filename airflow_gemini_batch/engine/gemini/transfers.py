@@ -28,6 +28,7 @@ from airflow_gemini_batch.engine.errors import OutcomeUnknownError
 from airflow_gemini_batch.engine.gemini.files import RemoteFile
 from airflow_gemini_batch.engine.gemini.transport import translated
 from airflow_gemini_batch.engine.json.lenient import as_code, as_dict, read_any
+from airflow_gemini_batch.engine.threads import require_wanted
 
 log = logging.getLogger(__name__)
 
@@ -269,6 +270,7 @@ class Download:
         with open(self._path, "r+b" if first else "wb") as file:
             file.seek(first)
             for block in self._blocks(answer):
+                require_wanted()
                 file.write(block)
                 self._digest.update(block)
                 self.received += len(block)
@@ -293,6 +295,7 @@ class Download:
 def _pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
     """The next bytes of a file. Not in one piece: httpx keeps what was sent until garbage is collected."""
     while length > 0 and (piece := file.read(min(_PIECE_BYTES, length))):
+        require_wanted()
         length -= len(piece)
         yield piece
 

@@ -1,21 +1,22 @@
 """The first half of a pass: what has been paid for is collected, and what is resubmitted of it is decided.
 
 Each shard is taken for itself, as far as it can go now: one that fails keeps no other shard's answers from landing, and its error
-comes when all of them have been looked at.
+comes when all of them have been looked at. While the answers of a shard become rows, the output of the next one is downloaded.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from airflow_gemini_batch.engine.build.budget import Budget
-from airflow_gemini_batch.engine.collect.download import collect, download, lost_job, unnamed_output
+from airflow_gemini_batch.engine.collect.download import Brought, bring, collect, download, lost_job, unnamed_output
 from airflow_gemini_batch.engine.errors import BudgetError, CorruptRunError, NotFoundError, ServiceError, one_error
 from airflow_gemini_batch.engine.finish.redrive import redrive
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
@@ -26,6 +27,7 @@ from airflow_gemini_batch.engine.run.cancellation import cancel_job
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
+from airflow_gemini_batch.engine.threads import Ahead
 from airflow_gemini_batch.engine.wait.in_flight import job_of, stuck_in
 from airflow_gemini_batch.engine.wait.waiting import PASSING, is_settled, without_output
 
@@ -33,6 +35,13 @@ log = logging.getLogger(__name__)
 
 #: Seconds until an output that the service could not give, or a cancellation, is asked for again.
 _ASK_AGAIN = 60.0
+
+#: Outputs that are downloaded beyond the shard that is being landed. Each takes space on the worker's disk, and its shard's keys
+#: take memory.
+_DOWNLOADS_AHEAD = 1
+
+#: Gives the output of a shard whose job has ended, when its turn has come, or raises why it is not there.
+_Outputs: TypeAlias = Mapping[Shard, Callable[[], Brought]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +83,18 @@ class Collecting:
         while generation:
             fetched = self._fetch(generation)
             resubmitted: list[Shard] = []
-            for shard in generation:
-                try:
-                    state, pieces = self._settle(shard, fetched)
-                except Exception as error:  # whatever it is, it must not keep other shards from being collected
-                    failures[shard] = error
-                else:
-                    states.append(state)
-                    resubmitted += pieces
+            ended = self._ended(generation, fetched)
+            bring_one = functools.partial(self._bring, ended)
+            with Ahead(ended, bring_one, ahead=_DOWNLOADS_AHEAD, discard=Brought.close) as ahead:
+                outputs = {shard: functools.partial(ahead.take, shard) for shard in ended}
+                for shard in generation:
+                    try:
+                        state, pieces = self._settle(shard, fetched, outputs)
+                    except Exception as error:  # whatever it is, it must not keep other shards from being collected
+                        failures[shard] = error
+                    else:
+                        states.append(state)
+                        resubmitted += pieces
             generation = resubmitted
         if failures:
             self.snapshot.save()
@@ -108,6 +121,18 @@ class Collecting:
                 log.warning("%s", error)
         return {shard: (name, fetched[name]) for shard, name in names.items()}
 
+    def _ended(self, shards: Iterable[Shard], fetched: Mapping[Shard, tuple[str, Fetched]]) -> dict[Shard, Job]:
+        """The shards that can be collected now, in their order, with their jobs."""
+        return {
+            shard: job
+            for shard in shards
+            if shard in fetched and not self.snapshot.has(shard.id, "landed")
+            if isinstance(job := fetched[shard][1], Job) and is_settled(job)
+        }
+
+    def _bring(self, jobs: Mapping[Shard, Job], shard: Shard) -> Brought:
+        return bring(self.run, self.client, shard, jobs[shard], self.options, refused=self._refused(shard))
+
     def _decided(self, shard: Shard) -> tuple[Shard, ...] | None:
         """The shards in which rows of a landed shard were resubmitted; None while there is something to do for it."""
         if not self.snapshot.has(shard.id, "landed"):
@@ -125,7 +150,9 @@ class Collecting:
             log.warning("%s", torn)
             return None
 
-    def _settle(self, shard: Shard, fetched: Mapping[Shard, tuple[str, Fetched]]) -> tuple[ShardState, tuple[Shard, ...]]:
+    def _settle(
+        self, shard: Shard, fetched: Mapping[Shard, tuple[str, Fetched]], outputs: _Outputs
+    ) -> tuple[ShardState, tuple[Shard, ...]]:
         """Take one shard as far as it can go now: its state, and the shards in which rows of it are resubmitted."""
         decided = self._decided(shard)
         if decided is not None:
@@ -133,16 +160,16 @@ class Collecting:
         if self.snapshot.has(shard.id, "landed") and (landed := self.snapshot.ledger.landed(shard.id)) is not None:
             return self._redrive(shard, landed)
         if shard in fetched:
-            return self._settle_job(shard, *fetched[shard])
+            return self._settle_job(shard, *fetched[shard], outputs)
         if len(self._refused(shard)) >= shard.requests:  # none was made, or the service takes none of them
-            return self._collect(shard, None)
+            return self._collect(shard, None, outputs)
         return ShardState(shard, "unsubmitted"), ()
 
     def _refused(self, shard: Shard) -> dict[str, str]:
         """The rows that the service refused to take, with its words."""
         return self.snapshot.ledger.refused(shard.id) if self.snapshot.has(shard.id, "refused") else {}
 
-    def _settle_job(self, shard: Shard, name: str, fetched: Fetched) -> tuple[ShardState, tuple[Shard, ...]]:
+    def _settle_job(self, shard: Shard, name: str, fetched: Fetched, outputs: _Outputs) -> tuple[ShardState, tuple[Shard, ...]]:
         if self.patient and isinstance(fetched, PASSING):  # whatever waits for the job checks it again
             return ShardState(shard, "active", name), ()
         try:
@@ -153,15 +180,23 @@ class Collecting:
             log.warning("The service does not find %s of shard %s; its rows are resubmitted.", name, shard.id)
             return self._give_up(shard, name)
         if is_settled(job):
-            return self._collect(shard, job)
+            return self._collect(shard, job, outputs)
         if job.is_terminal:
             return self._without_output(shard, job, unnamed_output(job))
         return ShardState(shard, "active", name, self._progress(shard, job), job), ()
 
-    def _collect(self, shard: Shard, job: Job | None) -> tuple[ShardState, tuple[Shard, ...]]:
+    def _collect(self, shard: Shard, job: Job | None, outputs: _Outputs) -> tuple[ShardState, tuple[Shard, ...]]:
         try:
-            refused = self._refused(shard)
-            landed = collect(self.run, self.client, shard, job, self.options, manifest=self.snapshot.manifest, refused=refused)
+            landed = collect(
+                self.run,
+                self.client,
+                shard,
+                job,
+                self.options,
+                manifest=self.snapshot.manifest,
+                refused=self._refused(shard),
+                brought=outputs.get(shard),
+            )
         except PASSING as error:
             if job is None:
                 raise

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import fsspec
+from fsspec.dircache import DirCache
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs as arrow_fs
 
@@ -272,9 +273,15 @@ class Location:
         return [self / name for name in sorted({path.rsplit("/", 1)[-1] for path in paths if path != self.path} - {""})]
 
     def _forget(self) -> None:
-        """Make the file system look again: it keeps listings, in which what another worker has just written does not exist."""
-        self.fs.invalidate_cache(self.path)
-        self.fs.invalidate_cache(self.path.rpartition("/")[0])
+        """Make the file system look again: it keeps listings, in which what another worker has just written does not exist.
+
+        It is told to keep none, because one that another thread makes would be found right after this.
+        """
+        if isinstance(cache := getattr(self.fs, "dircache", None), DirCache):
+            cache.use_listings_cache = False
+        for path in (self.path, self.path.rpartition("/")[0]):
+            with contextlib.suppress(KeyError):  # from fsspec, where another thread has forgotten the same at this moment
+                self.fs.invalidate_cache(path)
 
     def _claim(self, temporary: str, data: bytes) -> bool:
         try:

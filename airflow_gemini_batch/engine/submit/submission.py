@@ -46,8 +46,16 @@ from airflow_gemini_batch.engine.submit.refused_rows import Outgoing, refused_ro
 
 log = logging.getLogger(__name__)
 
+#: Input files that are uploaded beyond the shard that is being submitted: enough to keep the connection busy while a create is
+#: answered, few enough not to fill the service's storage of files.
+UPLOADS_AHEAD = 2
+
 #: Creates that are tried when their outcome is unknown, each of them only after a search.
 _MOST_CREATES = 5
+
+
+def _not_yet() -> None:
+    """The input file of a shard was not uploaded ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +78,25 @@ class Submission:
     def ledger(self) -> Ledger:
         return Ledger(self.run, self.clock)
 
-    def submit(self, shard: Shard) -> Submitted | None:
+    def upload_ahead(self, shard: Shard) -> str | None:
+        """Upload the input file of a shard before it is its turn to be submitted. Returns its name.
+
+        None where ``submit`` has to look first: when a job was, or may have been, created for it. An upload costs nothing, and
+        one that is there is found, so nothing is decided or recorded here.
+        """
+        if goes_inline(shard, self.options.transport):
+            return None
+        if self.snapshot is not None and (self.snapshot.has(shard.id, "job") or self.snapshot.has(shard.id, "intent")):
+            return None
+        outgoing = Outgoing(self.run, shard, self._refused_before(shard))
+        return None if outgoing.is_empty else self._upload(outgoing, token_of(self.manifest, shard))
+
+    def submit(self, shard: Shard, *, uploaded: Callable[[], str | None] = _not_yet) -> Submitted | None:
         """The one job of this shard and attempt: the recorded one, one that an earlier try created, or a new one.
 
         Rows that the service refuses by name are recorded in the ledger and left out; None when no row is left to send.
+
+        :param uploaded: what ``upload_ahead`` has returned; asked when its turn has come. Default: it is uploaded now.
 
         Raises QuotaError (nothing was created; try later), RefusedError (nothing was created; repeating the call does not help),
         OutcomeUnknownError (call again: the next call searches before it creates), NamelessJobError (a job may have been
@@ -85,14 +108,14 @@ class Submission:
             if outgoing.is_empty:
                 return None
             try:
-                return self._submit(shard, outgoing)
+                return self._submit(shard, outgoing, uploaded)
             except RefusedError as error:
                 rows = refused_rows(error, outgoing.keys()) if error.code == 400 else {}
                 if not rows:
                     raise type(error)(
                         f"Shard {shard.id}: {error}", code=error.code, status=error.status, service_message=error.received_message
                     ) from error
-                refused = self._leave_out(shard, rows)
+                refused, uploaded = self._leave_out(shard, rows), _not_yet
 
     def _refused_before(self, shard: Shard) -> dict[str, str]:
         if self.snapshot is not None and not self.snapshot.has(shard.id, "refused"):
@@ -113,7 +136,7 @@ class Submission:
             self.client.delete_file(input_file_name(token_of(self.manifest, shard)))
         return refused
 
-    def _submit(self, shard: Shard, outgoing: Outgoing) -> Submitted:
+    def _submit(self, shard: Shard, outgoing: Outgoing, uploaded: Callable[[], str | None]) -> Submitted:
         token = token_of(self.manifest, shard)
         try:
             known = self.ledger.submitted(shard.id)
@@ -130,7 +153,7 @@ class Submission:
         self._take_place(shard, token)
         require_lasting(self.manifest.request, self.manifest.model, self.client.endpoint, now=self.clock())
         send_media(self.run, shard, self.client, self.manifest.request, now=self.clock)
-        input_file = None if goes_inline(shard, self.options.transport) else self._upload(outgoing, token)
+        input_file = None if goes_inline(shard, self.options.transport) else uploaded() or self._upload(outgoing, token)
         failure: ServiceError | None = None
         generation = intent.generation if intent else 0
         for _ in range(_MOST_CREATES):

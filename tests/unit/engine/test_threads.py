@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.threads import ConsumerThread, in_order
+from airflow_gemini_batch.engine.threads import Ahead, ConsumerThread, UnwantedError, in_order, require_wanted
 
 SOON = 30.0
 
@@ -82,6 +83,123 @@ def test_a_generator_that_is_closed_leaves_no_thread() -> None:
 
 def consumer(consume: Callable[[Iterator[int]], list[int]], waiting: int = 2) -> ConsumerThread[int, list[int]]:
     return ConsumerThread(consume, waiting=waiting, name="consume")
+
+
+def test_one_at_once_is_the_callers_thread() -> None:
+    threads = set(in_order(range(5), lambda _: threading.current_thread(), at_once=1))
+
+    assert threads == {threading.current_thread()}
+
+
+def test_as_many_items_are_worked_on_at_once_as_asked_for() -> None:
+    together = threading.Barrier(8)
+
+    assert list(in_order(range(8), lambda number: (together.wait(SOON), number)[1], at_once=8)) == list(range(8))
+
+
+def test_work_runs_ahead_of_the_item_that_was_taken_and_no_further() -> None:
+    done: list[int] = []
+    reached = threading.Semaphore(0)
+
+    def work(number: int) -> int:
+        done.append(number)
+        reached.release()
+        return number * 2
+
+    with Ahead(range(10), work, ahead=2) as ahead:
+        for number in range(10):
+            assert ahead.take(number) == number * 2
+            for _ in range(3 if number == 0 else 1 if number < 8 else 0):
+                assert reached.acquire(timeout=SOON)
+            assert done == list(range(min(10, number + 3)))
+
+
+def test_an_error_is_raised_for_its_own_item_alone() -> None:
+    def work(number: int) -> int:
+        if number == 1:
+            raise StopError
+        return number
+
+    with Ahead(range(3), work, ahead=1) as ahead:
+        assert ahead.take(0) == 0
+        with pytest.raises(StopError):
+            ahead.take(1)
+        assert ahead.take(2) == 2
+
+
+def test_what_nobody_takes_is_discarded_and_no_thread_is_left() -> None:
+    discarded: list[int] = []
+    begun = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 3:
+            begun.set()
+        return number
+
+    with Ahead(range(10), work, ahead=2, discard=discarded.append) as ahead:
+        assert ahead.take(1) == 1
+        assert begun.wait(SOON)
+
+    assert discarded == [0, 2, 3] or discarded == [2, 3], "0 may not have been begun when it was passed over"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_nothing_more_is_begun_after_an_error_in_the_block() -> None:
+    done: list[int] = []
+    begun, closing = threading.Event(), threading.Event()
+
+    class Closing(Ahead[int, None]):
+        """Lets the work that flies end only when what waits has been called off."""
+
+        def _pass_over(self, future: Future[None]) -> None:
+            super()._pass_over(future)
+            if not self._begun:
+                closing.set()
+
+    def work(number: int) -> None:
+        done.append(number)
+        if number == 1:
+            begun.set()
+            assert closing.wait(SOON)
+
+    def fail() -> None:
+        with Closing(range(10), work, ahead=5) as ahead:
+            ahead.take(0)
+            assert begun.wait(SOON)
+            raise StopError
+
+    with pytest.raises(StopError):
+        fail()
+
+    assert done == [0, 1]
+
+
+def test_an_interrupted_block_ends_work_that_asks_whether_it_is_wanted() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(number: int) -> None:
+        begun.set()
+        try:
+            while True:
+                require_wanted()
+        except UnwantedError:
+            ended.set()
+            raise
+
+    def be_interrupted() -> None:
+        with Ahead([0, 1], lambda number: work(number) if number else None, ahead=1) as ahead:
+            ahead.take(0)
+            assert begun.wait(SOON)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted()
+
+    assert ended.is_set()
+
+
+def test_work_of_the_callers_thread_is_always_wanted() -> None:
+    require_wanted()
 
 
 def test_a_consumer_gets_every_item_in_order() -> None:
