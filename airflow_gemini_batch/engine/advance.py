@@ -27,6 +27,7 @@ from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.passes.collecting import Collecting, ShardState
 from airflow_gemini_batch.engine.report.summary_page import write_summary_page
 from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.many_files import may_overlap
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.submit.submission import UPLOADS_AHEAD, Submission
 from airflow_gemini_batch.engine.threads import Ahead
@@ -118,6 +119,7 @@ class _Pass:
         """How far the run is, without what its waiting jobs have done so far."""
         asked = [state for state in states if state.shard.requests]
         done = [state.shard.id for state in asked if state.stage == "done"]
+        self.snapshot.read(done, "landed")
         costs = [usd for part in done if (usd := self.snapshot.usd(part)) is not None]
         requests = sum(shard.requests for shard in self.snapshot.manifest.shards)
         return Standing(
@@ -145,7 +147,8 @@ class _Pass:
         # This pass has counted the active jobs itself.
         options = replace(self.options, max_active_jobs=None)
         submission = Submission(self.run, self.snapshot.manifest, self.client, options, snapshot=self.snapshot)
-        ahead = uploads.enter_context(Ahead(shards[: max(limit, 0)], submission.upload_ahead, ahead=UPLOADS_AHEAD))
+        count = UPLOADS_AHEAD if may_overlap(self.run.destination) else 0
+        ahead = uploads.enter_context(Ahead(shards[: max(limit, 0)], submission.upload_ahead, ahead=count))
         jobs: list[str] = []
         all_refused = False
         for shard in shards[: max(limit, 0)]:

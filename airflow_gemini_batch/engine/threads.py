@@ -54,7 +54,8 @@ class Ahead(Generic[T, R]):
     One thread only: so an item never gets something, such as room at the service, before an item that comes earlier.
 
     :param items: in the order in which they will be taken; taken from ``items`` in the caller's thread.
-    :param ahead: items that are begun beyond the one that was taken last. As many results may be in memory.
+    :param ahead: items that are begun beyond the one that was taken last. As many results may be in memory. With 0 nothing
+        overlaps: work is done while the caller waits for it.
     :param discard: called with each result that nobody takes. Default: it needs nothing.
     """
 

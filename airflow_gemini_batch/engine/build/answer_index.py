@@ -24,6 +24,7 @@ from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.request.fingerprints import FINGERPRINT_BYTES, Fingerprinter
 from airflow_gemini_batch.engine.run.bucket_sort import WORDS, BucketSort, words_of
 from airflow_gemini_batch.engine.run.layout import Manifest, PartName, Run, ShardAttempt
+from airflow_gemini_batch.engine.run.many_files import batches_of_parts
 from airflow_gemini_batch.engine.run.request_lines import read_requests
 from airflow_gemini_batch.engine.run.storage import Location
 
@@ -59,23 +60,36 @@ def write_index(run: Run, manifest: Manifest, file: Location, *, finished_at: st
     names = columns.strings([part.name for _, part in parts])
     now = int(dt.datetime.fromisoformat(finished_at).timestamp() * 1e6)
     with BucketSort(_RECORD, sum(shard.rows for shard in manifest.shards) + manifest.reused_rows) as sort:
-        for number, (name, part) in enumerate(parts):
-            first = 0
-            for fingerprints, ages, costs in _answers(run, manifest, name, part, now):
-                records = np.zeros(len(fingerprints), _RECORD)
-                records["part"], records["row"] = number, np.arange(first, first + len(records))
-                records["answered_at"], records["cost_usd"] = ages, costs
-                first += len(records)
-                known = columns.is_valid(fingerprints)
-                records = records[known]
-                words = words_of(bytes.fromhex("".join(fingerprints.drop_null().to_pylist())))
-                for place, (field, _) in enumerate(WORDS):
-                    records[field] = words[:, place]
-                sort.add(records)
+        largest = max([*(shard.rows for shard in manifest.shards), *(part.rows for part in manifest.reused)], default=0)
+        for records in batches_of_parts(
+            run.destination,
+            enumerate(parts),
+            lambda part: _records(part[0], _answers(run, manifest, *part[1], now)),
+            rows=largest,
+        ):
+            sort.add(records)
         schema = _SCHEMA.with_metadata({_OF: _finish_of(manifest, finished_at)})
         with file.writing() as out, pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=["part"]) as writer:
             for records in sort.sorted():
                 writer.write_batch(_batch(records, names))
+
+
+def _records(number: int, answers: Iterator[tuple[pa.Array, Any, Any]]) -> Iterator[Any]:
+    """The records of the answers in a part that have a fingerprint, some at a time.
+
+    :param number: of the part.
+    """
+    first = 0
+    for fingerprints, ages, costs in answers:
+        records = np.zeros(len(fingerprints), _RECORD)
+        records["part"], records["row"] = number, np.arange(first, first + len(records))
+        records["answered_at"], records["cost_usd"] = ages, costs
+        first += len(records)
+        records = records[columns.is_valid(fingerprints)]
+        words = words_of(bytes.fromhex("".join(fingerprints.drop_null().to_pylist())))
+        for place, (field, _) in enumerate(WORDS):
+            records[field] = words[:, place]
+        yield records
 
 
 def is_index_of(found: pq.FileMetaData, manifest: Manifest, finished_at: str) -> bool:

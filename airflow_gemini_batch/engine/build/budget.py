@@ -19,7 +19,9 @@ from airflow_gemini_batch.engine.costs.sampling import Interval, Population
 from airflow_gemini_batch.engine.costs.total import in_dollars
 from airflow_gemini_batch.engine.errors import BudgetError, InputError
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, root_of, span_of
+from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, root_of, span_of
+from airflow_gemini_batch.engine.run.ledger import Landed
+from airflow_gemini_batch.engine.run.many_files import files_at_once
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -134,6 +136,7 @@ class Budget:
         self._instead = instead
         self._measured: dict[Shard, float | None] = {}
         self._granted: list[Shard] = []
+        self._landed: dict[ShardAttempt, Landed] = {}
         self._roots = {shard.number: shard for shard in snapshot.manifest.shards}
 
     def excess_of_more(self, pieces: Sequence[Shard]) -> BudgetError | None:
@@ -176,8 +179,12 @@ class Budget:
     def _spent(self, shards: Sequence[Shard]) -> tuple[float, float]:
         """What has been spent for shards, and what may still be due: for those in flight, and for rows of unknown cost."""
         spent = flying = 0.0
+        # Not what the snapshot shows: some have landed in this pass.
+        absent = [shard.id for shard in shards if shard.id not in self._landed]
+        opened = files_at_once(self._run.destination, absent, self._snapshot.ledger.landed)
+        self._landed.update((part, counts) for part, counts in zip(absent, opened, strict=True) if counts is not None)
         for shard in shards:
-            landed = self._snapshot.ledger.landed(shard.id)  # it may have landed in this pass
+            landed = self._landed.get(shard.id)
             cost = None if landed is None else landed.cost
             if cost is None:
                 flying += self._high_of(shard) or 0.0

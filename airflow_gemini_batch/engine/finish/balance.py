@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,7 +18,19 @@ import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.finish.messages import MessageCounter, Messages
-from airflow_gemini_batch.engine.run.layout import TABLES, Kind, PartName, ReusedPart, Run, Shard, ShardAttempt, root_of, span_of
+from airflow_gemini_batch.engine.run.layout import (
+    TABLES,
+    Kind,
+    PartName,
+    ReusedPart,
+    Run,
+    Shard,
+    ShardAttempt,
+    Table,
+    root_of,
+    span_of,
+)
+from airflow_gemini_batch.engine.run.many_files import parts_at_once
 from airflow_gemini_batch.engine.run.repeats import REPEAT, wire_keys_of
 from airflow_gemini_batch.engine.run.shard_inputs import open_duplicates, open_inputs
 from airflow_gemini_batch.engine.run.storage import Location
@@ -72,14 +84,15 @@ def check_run(run: Run, shards: Sequence[Shard], reused: Sequence[ReusedPart] = 
     Raises CorruptRunError for a part or an inputs file that cannot be read.
     """
     roots = [shard for shard in shards if shard.attempt == 0]
-    families: dict[int, list[ShardAttempt]] = defaultdict(list)
-    span = span_of(roots)
-    for shard in shards:
-        families[root_of(shard.number, span)].append(shard.id)
     tables, unexpected = _list_tables(run)
     counts = _Counts(repeats)
-    problems = [problem for root in roots if (problem := _check_shard(run, root, families[root.number], tables, counts))]
-    problems += [problem for part in reused if (problem := _check_reused(run, part, tables, counts))]
+    families = _families(roots, shards, tables)
+    largest = max([*(root.rows + root.duplicates for root in roots), *(part.rows for part in reused)], default=0)
+    checked = parts_at_once(run.destination, families, lambda family: _check_family(run, family, repeats), rows=largest)
+    problems = counts.add_all(checked)
+    parts = ((part, tables["results"].pop(PartName(part.id, "reused-"), None)) for part in reused)
+    checked = parts_at_once(run.destination, parts, lambda part: _check_reused(run, *part, repeats), rows=largest)
+    problems += counts.add_all(checked)
     # The parts of every shard have been taken out by now.
     unexpected += [file for parts in tables.values() for file in parts.values()]
     if unexpected:
@@ -108,43 +121,75 @@ class _Counts:
         """What tells rows apart besides their key."""
         return () if self.repeats == 1 else (REPEAT.name,)
 
+    def add_all(self, checked: Iterable[tuple[_Counts, str]]) -> list[str]:
+        """Add the counts of some parts after the other, and return the problems that were found."""
+        problems: list[str] = []
+        for counts, problem in checked:
+            self.rows.update(counts.rows)
+            self.reasons.update(counts.reasons)
+            self.messages.merge(counts.messages)
+            problems += [problem] if problem else []
+        return problems
 
-def _check_shard(run: Run, root: Shard, family: Sequence[ShardAttempt], tables: Mapping[str, _Parts], counts: _Counts) -> str:
-    """Count the parts of one shard of the manifest and of its resubmitted shards; why they do not balance, or nothing.
 
-    The parts are taken out of ``tables``.
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A shard of the manifest, and the parts of it and of its resubmitted shards.
+
+    :param absent: the parts that should be there.
     """
+
+    root: Shard
+    parts: Sequence[tuple[PartName, Table, Location]]
+    absent: Sequence[str]
+
+
+def _families(roots: Sequence[Shard], shards: Sequence[Shard], tables: Mapping[str, _Parts]) -> Iterator[_Family]:
+    """What is checked together. The parts are taken out of ``tables``."""
+    members: dict[int, list[ShardAttempt]] = defaultdict(list)
+    span = span_of(roots)
+    for shard in shards:
+        members[root_of(shard.number, span)].append(shard.id)
+    for root in roots:
+        parts: list[tuple[PartName, Table, Location]] = []
+        absent: list[str] = []
+        names = [PartName(part, kind) for part, kind in itertools.product(members[root.number], _KINDS)]
+        for name, table in itertools.product(names, TABLES):
+            file = tables[table].pop(name, None)
+            if file is not None:
+                parts.append((name, table, file))
+            elif not name.kind:
+                absent.append(f"{table}/{name}")
+        yield _Family(root, parts, absent)
+
+
+def _check_family(run: Run, family: _Family, repeats: int) -> tuple[_Counts, str]:
+    """Count the parts of one shard of the manifest and of its resubmitted shards; and why they do not balance, or nothing."""
+    counts = _Counts(repeats)
     keys: list[pa.ChunkedArray] = []
-    absent: list[str] = []
-    names = [PartName(part, kind) for part, kind in itertools.product(family, _KINDS)]
-    for name, table in itertools.product(names, TABLES):
-        file = tables[table].pop(name, None)
-        if file is None:
-            absent += [] if name.kind else [f"{table}/{name}"]
-            continue
+    for name, table, file in family.parts:
         named = (*_COLUMNS[table], *counts.own_columns)
         content = _read(run, name.id, file, named, counts.messages if table == "dead_letter" else None)
         keys.append(wire_keys_of(content, counts.repeats))
         counts.rows[table] += content.num_rows
         if table == "dead_letter":
             counts.reasons.update(_counts(content.column("reason")))
-    if absent:
-        return f"shard {root.id} has not been collected: {' and '.join(absent)} absent."
-    return _compare(run, root, keys)
+    if family.absent:
+        return counts, f"shard {family.root.id} has not been collected: {' and '.join(family.absent)} absent."
+    return counts, _compare(run, family.root, keys)
 
 
-def _check_reused(run: Run, part: ReusedPart, tables: Mapping[str, _Parts], counts: _Counts) -> str:
-    """Count a part of reused results; why it does not hold the rows that were built for it, or nothing."""
-    name = PartName(part.id, "reused-")
-    file = tables["results"].pop(name, None)
+def _check_reused(run: Run, part: ReusedPart, file: Location | None, repeats: int) -> tuple[_Counts, str]:
+    """Count a part of reused results; and why it does not hold the rows that were built for it, or nothing."""
+    counts, name = _Counts(repeats), PartName(part.id, "reused-")
     if file is None:
-        return f"results/{name} is absent."
+        return counts, f"results/{name} is absent."
     found = _read(run, part.id, file, ("key", *counts.own_columns))
     counts.rows["results"] += found.num_rows
     built = _read(run, part.id, run.reused_file(part.id), ("key", *counts.own_columns))
     if found.num_rows == part.rows and found.equals(built):
-        return ""
-    return f"results/{name} does not hold the {part.rows} rows of {run.reused_file(part.id)}. Delete it and call again."
+        return counts, ""
+    return counts, f"results/{name} does not hold the {part.rows} rows of {run.reused_file(part.id)}. Delete it and call again."
 
 
 def _list_tables(run: Run) -> tuple[dict[str, _Parts], list[Location]]:

@@ -21,6 +21,7 @@ from airflow_gemini_batch.engine.arrow.columns import from_numpy
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.run.damage import row_count
 from airflow_gemini_batch.engine.run.layout import TABLES, PartName, ReusedPart, Run, Shard, Table, root_of, span_of
+from airflow_gemini_batch.engine.run.many_files import parts_at_once
 from airflow_gemini_batch.engine.run.shard_inputs import DUPLICATE_FIELDS, RowBatches, open_duplicates, open_inputs
 from airflow_gemini_batch.engine.run.storage import BLOCK_BYTES
 from airflow_gemini_batch.engine.run.tables import PAID, PartWriter, paid_nothing
@@ -50,9 +51,13 @@ def write_copies(run: Run, shards: Sequence[Shard]) -> float | None:
     for shard in shards:
         families[root_of(shard.number, span)].append(shard)
     kept: set[tuple[Table, str]] = set()
-    for root in roots:
-        if root.duplicates:
-            kept |= _write_family(run, root, families[root.number], saved)
+    payers = [root for root in roots if root.duplicates]
+    largest = max((root.rows + root.duplicates for root in payers), default=0)
+    for written, of_family in parts_at_once(
+        run.destination, payers, lambda root: _write_family(run, root, families[root.number]), rows=largest, writes=True
+    ):
+        kept |= written
+        saved.add(of_family.usd)
     _remove_copies(run, kept)
     return saved.usd
 
@@ -62,14 +67,18 @@ def bring_reused(run: Run, parts: Sequence[ReusedPart]) -> None:
 
     Raises CorruptRunError where they are not in the run any more.
     """
-    for part in parts:
-        built, target = run.reused_file(part.id), run.reused_part(part.id)
-        if (rows := row_count(built)) != part.rows:
-            found = f"{'absent or torn' if rows is None else f'a table of {rows} rows'}; {part.rows} rows were built"
-            raise CorruptRunError(f"{built} is {found}. Restore it, or start over with if_exists='replace'.")
-        if not target.exists() or target.size() != built.size():
-            with built.open() as source, target.writing() as file:
-                shutil.copyfileobj(source, file, BLOCK_BYTES)
+    for _ in parts_at_once(run.destination, parts, lambda part: _bring_reused(run, part), rows=0, writes=True):
+        pass
+
+
+def _bring_reused(run: Run, part: ReusedPart) -> None:
+    built, target = run.reused_file(part.id), run.reused_part(part.id)
+    if (rows := row_count(built)) != part.rows:
+        found = f"{'absent or torn' if rows is None else f'a table of {rows} rows'}; {part.rows} rows were built"
+        raise CorruptRunError(f"{built} is {found}. Restore it, or start over with if_exists='replace'.")
+    if not target.exists() or target.size() != built.size():
+        with built.open() as source, target.writing() as file:
+            shutil.copyfileobj(source, file, BLOCK_BYTES)
 
 
 def _remove_copies(run: Run, kept: set[tuple[Table, str]]) -> None:
@@ -86,15 +95,15 @@ class _Saved:
 
     usd: float | None = None
 
-    def add(self, costs: pa.Array) -> None:
-        cost = pc.sum(costs).as_py()
+    def add(self, cost: float | None) -> None:
         if cost is not None:
             self.usd = (self.usd or 0.0) + cost
 
 
-def _write_family(run: Run, root: Shard, family: Sequence[Shard], saved: _Saved) -> set[tuple[Table, str]]:
+def _write_family(run: Run, root: Shard, family: Sequence[Shard]) -> tuple[set[tuple[Table, str]], _Saved]:
     """Write the copies for one shard of the manifest, whose rows are in the parts of its family."""
     written: set[tuple[Table, str]] = set()
+    saved = _Saved()
     with open_inputs(run, root) as inputs, open_duplicates(run, root) as duplicates:
         payers = np.concatenate([batch.column(0).to_numpy().astype(np.uint32) for batch in duplicates.batches])
         for shard in family:
@@ -110,7 +119,7 @@ def _write_family(run: Run, root: Shard, family: Sequence[Shard], saved: _Saved)
                         for batch in batches:
                             writer.write(batch)
                 written.add((table, copies.name))
-    return written
+    return written, saved
 
 
 def _copies(
@@ -160,7 +169,7 @@ def _copied(rows: pa.RecordBatch, ranges: Sequence[_Range], duplicates: RowBatch
     own = duplicates.take([row for _, first, last in ranges for row in range(first, last)])
     names = ["key", *own.schema.names[len(DUPLICATE_FIELDS) :]]  # by position: a carried column may be called payer
     own_columns = dict(zip(names, own.columns[1:], strict=True))
-    saved.add(answers.column("cost_usd"))
+    saved.add(pc.sum(answers.column("cost_usd")).as_py())
     paid_by = answers.column("key")
     columns = []
     for field, answer in zip(answers.schema, answers.columns, strict=True):

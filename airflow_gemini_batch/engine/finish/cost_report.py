@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from airflow_gemini_batch.engine.errors import CorruptRunError, InputError
 from airflow_gemini_batch.engine.finish.summary import Summary, in_words_of
 from airflow_gemini_batch.engine.run.layout import Run, judge_folders, read_json
+from airflow_gemini_batch.engine.run.many_files import files_at_once
 from airflow_gemini_batch.engine.run.storage import Location
 
 log = logging.getLogger(__name__)
@@ -81,21 +82,34 @@ def report_costs(folder: Location, by: Sequence[str] = ("model",)) -> Report:
     return Report(tuple(made), _group({}, every), tuple(unfinished))
 
 
-def _summaries(folder: Location, depth: int) -> Iterator[tuple[Run, Summary | None]]:
+def _summaries(folder: Location, depth: int) -> list[tuple[Run, Summary | None]]:
+    """All runs in a folder and below it, by path. Folders of one level are looked into at the same time."""
+    found: list[tuple[Run, Summary | None]] = []
+    level = [(folder, depth)]
+    while level:
+        looked = list(files_at_once(folder, level, lambda one: _look_into(*one)))
+        found += [run for run, _ in looked if run is not None]
+        level = [inner for _, below in looked for inner in below]
+    return sorted(found, key=lambda one: one[0].destination.path.split("/"))
+
+
+def _look_into(folder: Location, depth: int) -> tuple[tuple[Run, Summary | None] | None, list[tuple[Location, int]]]:
+    """The run that a folder is, if it is one; and the folders below it in which runs may be, with the levels that are left."""
     children = folder.children()
     names = {child.name for child in children}
+    found, below = None, []
     if "summary.json" in names or "_run" in names:
-        yield (run := Run(folder)), _summary_of(run)
-        for judge in judge_folders(run) if "scores" in names else ():
-            yield from _summaries(judge, 1)
+        found = (run := Run(folder)), _summary_of(run)
+        below += [(judge, 1) for judge in judge_folders(run)] if "scores" in names else []
     if depth > 0:
-        for child in children:
-            if (
-                child.name not in _OF_A_RUN
-                and not child.name.startswith(("_", "."))
-                and not child.name.endswith((".html", ".json"))
-            ):
-                yield from _summaries(child, depth - 1)
+        below += [
+            (child, depth - 1)
+            for child in children
+            if child.name not in _OF_A_RUN
+            and not child.name.startswith(("_", "."))
+            and not child.name.endswith((".html", ".json"))
+        ]
+    return found, below
 
 
 def _summary_of(run: Run) -> Summary | None:

@@ -37,10 +37,19 @@ class MessageCounter:
         """
         pairs = Counter(zip(dead_letters.column("reason").to_pylist(), dead_letters.column("message").to_pylist(), strict=True))
         for (reason, message), rows in pairs.items():
-            counts = self._counts[reason]
-            counts[message or ""] += rows
-            if len(counts) > 2 * _COUNTED:
-                self._counts[reason] = Counter(dict(counts.most_common(_COUNTED)))
+            self._count(reason, message or "", rows)
+
+    def merge(self, other: MessageCounter) -> None:
+        """Add what another one has counted, of rows that come after those that were counted here."""
+        for reason, counts in other._counts.items():
+            for message, rows in counts.items():
+                self._count(reason, message, rows)
+
+    def _count(self, reason: str, message: str, rows: int) -> None:
+        counts = self._counts[reason]
+        counts[message] += rows
+        if len(counts) > 2 * _COUNTED:
+            self._counts[reason] = Counter(dict(counts.most_common(_COUNTED)))
 
     def most_frequent(self) -> Messages:
         return {

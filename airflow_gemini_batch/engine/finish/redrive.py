@@ -28,6 +28,7 @@ from airflow_gemini_batch.engine.request.encoded import Encoded
 from airflow_gemini_batch.engine.request.fingerprints import Fingerprinter
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json, span_of
 from airflow_gemini_batch.engine.run.ledger import Cancellation, Landed, Ledger, Redrive
+from airflow_gemini_batch.engine.run.many_files import parts_at_once
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile, files_named, read_media
 from airflow_gemini_batch.engine.run.repeats import key_columns, wire_keys_of
 from airflow_gemini_batch.engine.run.shard_inputs import open_inputs, opened
@@ -99,13 +100,27 @@ def prune(run: Run, snapshot: Snapshot) -> None:
 
     :param snapshot: of a run whose shards have all landed.
     """
-    for shard in snapshot.shards():
-        keys: list[pa.Array] = []
-        for piece in snapshot.redrive(shard.id) or ():
-            with open_inputs(run, piece) as inputs:
-                keys += [pa.array(inputs.keys(batch), pa.string()) for batch in range(len(inputs.batches))]
-        if keys:
-            _drop(run, shard.id, pa.concat_arrays(keys), snapshot.manifest.repeats)
+    pieces = {shard: snapshot.redrive(shard.id) or () for shard in snapshot.shards()}
+    resubmitted = [shard for shard in pieces if pieces[shard]]
+    largest = max((shard.rows for shard in resubmitted), default=0)
+    prune_one = parts_at_once(
+        run.destination,
+        resubmitted,
+        lambda shard: _prune_part(run, shard.id, pieces[shard], snapshot.manifest.repeats),
+        rows=largest,
+        writes=True,
+    )
+    for _ in prune_one:
+        pass
+
+
+def _prune_part(run: Run, part: ShardAttempt, pieces: Sequence[Shard], repeats: int) -> None:
+    keys: list[pa.Array] = []
+    for piece in pieces:
+        with open_inputs(run, piece) as inputs:
+            keys += [pa.array(inputs.keys(batch), pa.string()) for batch in range(len(inputs.batches))]
+    if keys:
+        _drop(run, part, pa.concat_arrays(keys), repeats)
 
 
 def _piece(manifest: Manifest, shard: Shard, piece: int) -> ShardAttempt:

@@ -28,6 +28,7 @@ from airflow_gemini_batch.engine.reasons import Reason
 from airflow_gemini_batch.engine.run.damage import find_damage
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
 from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
+from airflow_gemini_batch.engine.run.many_files import files_at_once
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -141,11 +142,14 @@ def finish_run(run: Run, *, max_dead_letter_ratio: float | None = None, draw: Dr
 def _finish(run: Run, manifest: Manifest, draw: Draw | None) -> Summary:
     ledger, snapshot = Ledger(run), Snapshot(run, manifest)
     shards = snapshot.shards()
-    counts = _require_landed(run, {shard.id: _landed(run, ledger, shard) for shard in shards})
+    # The files decide, not what known.json says of them.
+    read = files_at_once(run.destination, shards, lambda shard: (ledger.landed(shard.id), ledger.ended(shard.id)))
+    facts = dict(zip((shard.id for shard in shards), read, strict=True))
+    counts = _require_landed(run, {shard.id: facts[shard.id][0] or _landed_again(run, snapshot, shard) for shard in shards})
     landed = {ShardAttempt(count.number, count.attempt): count for count in counts}
     for part, count in landed.items():  # for readers: a run in mapped steps has no passes, which would leave them
         snapshot.remember_landed(part, count)
-    jobs = tuple(_job(shard, job, landed.get(shard.id)) for shard in shards if (job := ledger.ended(shard.id)) is not None)
+    jobs = tuple(_job(shard, job, landed.get(shard.id)) for shard in shards if (job := facts[shard.id][1]) is not None)
     balance = _balanced(run, snapshot, shards)
     summary = _summarise(run, manifest, counts, jobs, balance)
     write_index(run, manifest, run.index_file, finished_at=summary.finished_at)
@@ -262,10 +266,9 @@ def _require_landed(run: Run, counts: Mapping[ShardAttempt, Landed | None]) -> l
     return [count for count in counts.values() if count is not None]
 
 
-def _landed(run: Run, ledger: Ledger, shard: Shard) -> Landed | None:
-    """The counts of a shard. Torn counts are found again by rewriting its parts."""
-    landed = ledger.landed(shard.id)
-    return reland(run, shard) if landed is None and run.landed_file(shard.id).exists() else landed
+def _landed_again(run: Run, snapshot: Snapshot, shard: Shard) -> Landed | None:
+    """Torn counts are found again by rewriting the parts of the shard; None for a shard that has not landed."""
+    return reland(run, shard) if snapshot.has(shard.id, "landed") else None
 
 
 def _balanced(run: Run, snapshot: Snapshot, shards: Sequence[Shard]) -> Balance:

@@ -11,7 +11,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -26,6 +26,7 @@ from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.run.cancellation import cancel_job
 from airflow_gemini_batch.engine.run.layout import Run, Shard
 from airflow_gemini_batch.engine.run.ledger import Landed
+from airflow_gemini_batch.engine.run.many_files import may_overlap
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.threads import Ahead
 from airflow_gemini_batch.engine.wait.in_flight import job_of, stuck_in
@@ -85,7 +86,8 @@ class Collecting:
             resubmitted: list[Shard] = []
             ended = self._ended(generation, fetched)
             bring_one = functools.partial(self._bring, ended)
-            with Ahead(ended, bring_one, ahead=_DOWNLOADS_AHEAD, discard=Brought.close) as ahead:
+            count = _DOWNLOADS_AHEAD if may_overlap(self.run.destination) else 0
+            with Ahead(ended, bring_one, ahead=count, discard=Brought.close) as ahead:
                 outputs = {shard: functools.partial(ahead.take, shard) for shard in ended}
                 for shard in generation:
                     try:
@@ -109,12 +111,12 @@ class Collecting:
         state, pieces = self._redrive(state.shard, landed)
         return [state, *(ShardState(piece, "unsubmitted") for piece in pieces)]
 
-    def _fetch(self, shards: Iterable[Shard]) -> dict[Shard, tuple[str, Fetched]]:
+    def _fetch(self, shards: Sequence[Shard]) -> dict[Shard, tuple[str, Fetched]]:
         """The recorded jobs of the shards that have not been settled, by one fetch for all of them."""
-        names: dict[Shard, str] = {}
-        for shard in shards:
-            if self._decided(shard) is None and (name := self._recorded_job(shard)) is not None:
-                names[shard] = name
+        self.snapshot.read((shard.id for shard in shards), "redrive")
+        open = [shard for shard in shards if self._decided(shard) is None]
+        self.snapshot.read((shard.id for shard in open), "job")
+        names = {shard: name for shard in open if (name := self._recorded_job(shard)) is not None}
         fetched = fetch_jobs(self.client, set(names.values()))
         for error in {id(answer): answer for answer in fetched.values() if isinstance(answer, PASSING)}.values():
             if self.patient:

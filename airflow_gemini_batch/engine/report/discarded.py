@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
@@ -13,13 +12,11 @@ from airflow_gemini_batch.engine.errors import GeminiBatchError
 from airflow_gemini_batch.engine.finish.redrive import dead_letter_batches
 from airflow_gemini_batch.engine.run.discards import Discards
 from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.many_files import files_at_once
 from airflow_gemini_batch.engine.run.repeats import key_columns, wire_keys_of
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
-
-#: Parts that are read at the same time: on an object store each takes tens of milliseconds.
-_AT_ONCE = 32
 
 
 def discarded_rows(run: Run, snapshot: Snapshot, shards: Sequence[Shard], names: Iterable[str]) -> int:
@@ -29,8 +26,7 @@ def discarded_rows(run: Run, snapshot: Snapshot, shards: Sequence[Shard], names:
     """
     discards = Discards(run, snapshot.manifest.run_id, names)
     parts = [shard for shard in shards if str(shard.id) in discards.parts]
-    with ThreadPoolExecutor(1 if run.destination.is_local else _AT_ONCE) as pool:
-        return sum(pool.map(lambda shard: _count(run, snapshot, discards, shard), parts))
+    return sum(files_at_once(run.destination, parts, lambda shard: _count(run, snapshot, discards, shard)))
 
 
 def _count(run: Run, snapshot: Snapshot, discards: Discards, shard: Shard) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from airflow_gemini_batch.engine.finish.summary import JobSummary
 from airflow_gemini_batch.engine.gemini.jobs import time_of
 from airflow_gemini_batch.engine.report.histograms import Histogram
 from airflow_gemini_batch.engine.run.storage import Location
+from airflow_gemini_batch.engine.threads import in_order
 
 #: Parts that are read at the same time, and values that are read at a time.
 _AT_ONCE = 8
@@ -43,11 +43,9 @@ def token_counts(parts: Sequence[Location]) -> TokenCounts:
     """
     chosen = parts if len(parts) <= MOST_PARTS else [parts[number * len(parts) // MOST_PARTS] for number in range(MOST_PARTS)]
     every = {name: Histogram() for name in _COLUMNS}
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for start in range(0, len(chosen), _AT_ONCE):  # a few histograms in memory, however many parts there are
-            for counted in pool.map(_count, chosen[start : start + _AT_ONCE]):
-                for name, histogram in counted.items():
-                    every[name].merge(histogram)
+    for counted in in_order(chosen, _count, at_once=_AT_ONCE):  # a few histograms in memory, however many parts there are
+        for name, histogram in counted.items():
+            every[name].merge(histogram)
     return TokenCounts(every["prompt_tokens"], every["output_tokens"], len(chosen), len(parts))
 
 

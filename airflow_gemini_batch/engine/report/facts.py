@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import msgspec
 
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Landed, Redrive, Submitted
+from airflow_gemini_batch.engine.run.many_files import files_at_once
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
-
-#: Files that are opened at the same time: on an object store each takes tens of milliseconds.
-_AT_ONCE = 64
 
 Fact: TypeAlias = Landed | Redrive | Submitted
 
@@ -41,11 +38,10 @@ def read_facts(
     landed = snapshot.known_landed()
     wanted = [file for file in filter(None, map(_FILE.fullmatch, times)) if _is_wanted(file, snapshot)]
     absent = [file[0] for file in wanted if (manifest.run_id, file[0], times[file[0]]) not in cache]
-    if absent:
-        with ThreadPoolExecutor(1 if run.destination.is_local else _AT_ONCE) as pool:
-            for name, fact in zip(absent, pool.map(lambda name: _read(run, name), absent), strict=True):
-                if fact is not None:
-                    cache[manifest.run_id, name, times[name]] = fact
+    opened = files_at_once(run.destination, absent, lambda name: _read(run, name))
+    for name, fact in zip(absent, opened, strict=True):
+        if fact is not None:
+            cache[manifest.run_id, name, times[name]] = fact
     for file in wanted:
         part = _part_of(file)
         match cache.get((manifest.run_id, file[0], times[file[0]])):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_gemini_batch.engine.run.layout import TABLES, PartName, Run
+from airflow_gemini_batch.engine.run.many_files import files_at_once
 from airflow_gemini_batch.engine.run.storage import Location
-
-#: Footers that are read at the same time.
-_PARALLEL_READS = 16
 
 
 def find_damage(run: Run, *, results: int, dead_letter: int) -> str | None:
@@ -38,8 +34,7 @@ def find_damage(run: Run, *, results: int, dead_letter: int) -> str | None:
         return f"{run.destination / absent}/{part} is absent."
     for table, counted in (("results", results), ("dead_letter", dead_letter)):
         files = list(tables[table].values())
-        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-            rows = list(pool.map(row_count, files))
+        rows = list(files_at_once(run.destination, files, row_count))
         torn = [file for file, count in zip(files, rows, strict=True) if count is None]
         if torn:
             return f"{torn[0]} is torn."

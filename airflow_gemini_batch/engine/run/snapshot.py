@@ -11,16 +11,21 @@ it for those who show a run (see ``report.facts``); a shard that is landed again
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt, read_json
-from airflow_gemini_batch.engine.run.ledger import Landed, Ledger
+from airflow_gemini_batch.engine.run.ledger import Landed, Ledger, Redrive, Submitted
+from airflow_gemini_batch.engine.run.many_files import files_at_once
 from airflow_gemini_batch.engine.run.storage import Location
 
 log = logging.getLogger(__name__)
+
+#: What is remembered of a shard and attempt.
+Remembered: TypeAlias = Literal["job", "redrive", "landed"]
 
 
 class Known(msgspec.Struct):
@@ -95,6 +100,34 @@ class Snapshot:
         """The counts that are known without opening a file, by shard and attempt. Whoever decides something opens the file."""
         return {part: landed for part, landed in self._known.landed.items() if "landed" in self._facts.get(part, ())}
 
+    def read(self, parts: Iterable[ShardAttempt], fact: Remembered) -> None:
+        """Open this fact of many shards at once, where it is on record and not known, so that asking for it opens nothing.
+
+        What is torn, or was deleted since the listing, is left to whoever asks for it.
+        """
+        absent = [part for part in parts if self.has(part, fact) and not self.knows(part, fact)]
+        opened = files_at_once(self.run.destination, absent, lambda part: self._opened(part, fact))
+        for part, found in zip(absent, opened, strict=True):
+            match found:
+                case Submitted() as record:
+                    self.remember_job(part, record.job)
+                case Redrive(shards):
+                    self.remember_redrive(part, shards)
+                case Landed() as counts:
+                    self.remember_landed(part, counts)
+
+    def _opened(self, part: ShardAttempt, fact: Remembered) -> Submitted | Redrive | Landed | None:
+        try:
+            match fact:
+                case "job":
+                    return self.ledger.submitted(part)
+                case "redrive":
+                    return self.ledger.redrive(part)
+                case "landed":
+                    return self.ledger.landed(part)
+        except CorruptRunError:
+            return None
+
     def knows(self, part: ShardAttempt, fact: str) -> bool:
         """Whether a fact (``job``, ``redrive`` or ``landed``) is known without opening a file."""
         id, known = str(part), self._known
@@ -124,21 +157,23 @@ class Snapshot:
         generation = list(self.manifest.shards)
         while generation:
             found += generation
+            self.read((shard.id for shard in generation), "redrive")
             generation = [child for shard in generation for child in self.redrive(shard.id) or ()]
         return found
 
     def in_flight(self) -> dict[Shard, str]:
         """The shards whose job has not been collected, with its name. A torn record counts as none: submitting repairs it."""
         jobs: dict[Shard, str] = {}
-        for shard in self.shards():
-            if not self.has(shard.id, "landed"):
-                try:
-                    name = self.job(shard.id)
-                except CorruptRunError as torn:
-                    log.warning("%s", torn)
-                    continue
-                if name is not None:
-                    jobs[shard] = name
+        unlanded = [shard for shard in self.shards() if not self.has(shard.id, "landed")]
+        self.read((shard.id for shard in unlanded), "job")
+        for shard in unlanded:
+            try:
+                name = self.job(shard.id)
+            except CorruptRunError as torn:
+                log.warning("%s", torn)
+                continue
+            if name is not None:
+                jobs[shard] = name
         return jobs
 
     def without_end(self) -> list[Shard]:

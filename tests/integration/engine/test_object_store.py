@@ -66,6 +66,16 @@ def test_what_another_worker_has_written_is_seen_at_once(s3: dict[str, Any]) -> 
     assert [file.name for file in here.children()] == ["first", "second"]
 
 
+def test_no_listing_is_kept_that_another_thread_would_believe(s3: dict[str, Any]) -> None:
+    here = elsewhere("s3://lake/listed", s3)
+    (here / "first").write(b"1")
+    assert (here / "first").exists()
+
+    here.fs.ls(here.path)
+
+    assert dict(here.fs.dircache) == {}
+
+
 def test_a_knock_that_one_process_leaves_is_heard_by_another_until_it_is_swept_away(s3: dict[str, Any]) -> None:
     here, there = (NotificationFolder(elsewhere("s3://lake/knocks", s3)) for _ in range(2))
     ended = JobEnded("batches/abc", "succeeded")

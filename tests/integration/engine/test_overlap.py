@@ -16,7 +16,8 @@ import pytest
 
 from airflow_gemini_batch.emulator import Emulator, HttpFault
 from airflow_gemini_batch.engine.advance import advance
-from airflow_gemini_batch.engine.build.building import RunSpec, build_run
+from airflow_gemini_batch.engine.build.building import build_run
+from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient

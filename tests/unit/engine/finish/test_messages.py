@@ -31,3 +31,26 @@ def test_many_distinct_messages_cost_bounded_memory_and_frequent_ones_are_still_
 
     assert counter.most_frequent()["A"][0] == MessageCount("common", 40 * 9)
     assert sum(map(len, counter._counts.values())) <= 3000
+
+
+def test_counters_that_are_merged_in_order_say_what_one_counter_says() -> None:
+    batches = [batch(("A", "x"), ("B", None)), batch(("A", "y"), ("A", "z")), batch(("A", "z"), ("C", "x"))]
+    one, merged = MessageCounter(), MessageCounter()
+    for several in batches:
+        one.add(several)
+        other = MessageCounter()
+        other.add(several)
+        merged.merge(other)
+
+    assert merged.most_frequent() == one.most_frequent()
+
+
+def test_merging_keeps_memory_bounded() -> None:
+    merged = MessageCounter()
+    for start in range(0, 20_000, 500):
+        other = MessageCounter()
+        other.add(batch(*(("A", f"row {number}") for number in range(start, start + 500)), *[("A", "common")] * 9))
+        merged.merge(other)
+
+    assert merged.most_frequent()["A"][0] == MessageCount("common", 40 * 9)
+    assert sum(map(len, merged._counts.values())) <= 3000
