@@ -13,9 +13,9 @@ from typing import Any
 
 from google.genai import types
 
-from airflow_gemini_batch.engine import advance
-from airflow_gemini_batch.engine.gemini import client
+from airflow_gemini_batch.engine.gemini import client, waits
 from airflow_gemini_batch.engine.gemini.retries import Retries
+from airflow_gemini_batch.engine.passes import collecting
 from airflow_gemini_batch.engine.submit import job_search
 from airflow_gemini_batch.engine.wait import waiting
 from airflow_gemini_batch.hooks.gemini import GeminiHook
@@ -24,10 +24,10 @@ from airflow_gemini_batch.hooks.gemini import GeminiHook
 def shorten_waits() -> None:
     """Shorten the waits of this process that are not options."""
     _replace(job_search, "_LIST_EVERY", 0.2)
-    _replace(advance, "_ASK_AGAIN", 0.3)
+    _replace(collecting, "_ASK_AGAIN", 0.3)
     _replace(waiting, "_LONGEST_BACKOFF", 0.5)
-    _replace(waiting, "_QUOTA_WAIT", 0.3)
-    _replace(waiting, "_LONGEST_QUOTA_WAIT", 1.0)
+    _replace(waits, "_QUOTA_WAIT", 0.3)
+    _replace(waits, "_LONGEST_QUOTA_WAIT", 1.0)
     _replace(client, "RETRIES", Retries(first_delay=0.1, longest_delay=0.5))
 
 
