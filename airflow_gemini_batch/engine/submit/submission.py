@@ -50,6 +50,10 @@ log = logging.getLogger(__name__)
 #: answered, few enough not to fill the service's storage of files.
 UPLOADS_AHEAD = 2
 
+#: The largest input file that is uploaded ahead where runs share limits: each of them may then wait for a place with two files in
+#: the project's 20 GB.
+_AHEAD_BYTES = 64 << 20
+
 #: Creates that are tried when their outcome is unknown, each of them only after a search.
 _MOST_CREATES = 5
 
@@ -81,10 +85,12 @@ class Submission:
     def upload_ahead(self, shard: Shard) -> str | None:
         """Upload the input file of a shard before it is its turn to be submitted. Returns its name.
 
-        None where ``submit`` has to look first: when a job was, or may have been, created for it. An upload costs nothing, and
+        None where it has to wait for ``submit``: when a job was, or may have been, created for it, and when it is large while
+        other runs may have to go first. An upload costs nothing, and
         one that is there is found, so nothing is decided or recorded here.
         """
-        if goes_inline(shard, self.options.transport):
+        is_large = self.client.endpoint.limits is not None and shard.bytes > _AHEAD_BYTES
+        if is_large or goes_inline(shard, self.options.transport):
             return None
         if self.snapshot is not None and (self.snapshot.has(shard.id, "job") or self.snapshot.has(shard.id, "intent")):
             return None

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from airflow_gemini_batch.emulator import Emulator, HttpFault
+from airflow_gemini_batch.emulator import Emulator, HttpFault, JobFault
 from airflow_gemini_batch.engine.advance import advance
 from airflow_gemini_batch.engine.build.building import build_run
 from airflow_gemini_batch.engine.build.call import RunSpec
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.finish.summary import Summary
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
+from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.run.tokens import input_file_name, token_of
@@ -121,6 +122,27 @@ def test_no_more_is_uploaded_than_may_be_created(run: Run, client: GeminiClient,
     advance(run, client, replace(SHORT_WAITS, max_active_jobs=2))
 
     assert uploaded(emulator) == created(emulator) == [0, 1]
+
+
+@pytest.mark.parametrize(("largest", "ahead"), [(1 << 20, [0, 1, 2, 3]), (1, [0, 1])])
+def test_where_runs_share_limits_only_small_files_wait_at_the_service_for_a_place(
+    largest: int,
+    ahead: list[int],
+    run: Run,
+    endpoint: Endpoint,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("airflow_gemini_batch.engine.submit.submission._AHEAD_BYTES", largest)
+    limits = ProjectLimits(f"{run.destination}-limits", max_active_jobs=2)
+    emulator.faults.add(JobFault(do="hang"))
+
+    with GeminiClient(replace(endpoint, limits=limits), Held(2, len(ahead))) as client:
+        waiting = advance(run, client, SHORT_WAITS)
+
+    assert isinstance(waiting, Waiting)
+    assert created(emulator) == [0, 1]
+    assert uploaded(emulator) == ahead
 
 
 @pytest.mark.parametrize("status", [429, 503])
