@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import JobState
 from airflow_gemini_batch.engine.run.cancellation import cancel_job
 from airflow_gemini_batch.engine.run.layout import Manifest, Run
-from airflow_gemini_batch.engine.run.ledger import Ledger
+from airflow_gemini_batch.engine.run.ledger import Intent, Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.specs import GenerateRequest
 from airflow_gemini_batch.engine.submit.submission import Submission
@@ -106,8 +107,17 @@ def test_a_claim_is_withdrawn_when_nothing_was_created(submission: Submission, e
     assert submission.ledger.intent(shard.id) is None
 
 
-def test_a_process_that_was_paused_with_a_claim_creates_nothing(submission: Submission, clock: Clock, emulator: Emulator) -> None:
-    clock.ahead = SHORT_WAITS.claim_lease  # that long between its claim and its create
+def test_a_process_that_was_paused_with_a_claim_creates_nothing(
+    submission: Submission, clock: Clock, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = Ledger.claim
+
+    def claim_and_pause(self: Ledger, *arguments: Any) -> Intent | None:
+        claimed = claim(self, *arguments)
+        clock.ahead += SHORT_WAITS.claim_lease
+        return claimed
+
+    monkeypatch.setattr(Ledger, "claim", claim_and_pause)
     [shard] = submission.manifest.shards
 
     with pytest.raises(OutcomeUnknownError):
