@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from operator import attrgetter
@@ -101,8 +101,8 @@ def land(
         origin = _Origin(shard, inputs, manifest.repeats)
         results = _ResultsTable(origin, ending, inputs, extras, keep_response, billing)
         with PartWriter(run.results_part(shard.id), results.schema, metadata) as part:
-            for answers in _answers(output, join, inputs):
-                part.write(results.batch(answers, join))
+            for found in _answers(output, join, inputs):
+                part.write(results.batch(found, join))
         dead_letter = _DeadLetterTable(origin, ending, inputs, billing)
         reasons = _Reasons(
             ending, str(run.responses_file(shard.id)), extras, Ledger(run).refused(shard.id) if refused is None else refused
@@ -140,11 +140,27 @@ def _opened(run: Run, shard: Shard, inputs: Inputs | None) -> contextlib.Abstrac
 
 
 class _Found(msgspec.Struct, gc=False):
-    """An answer that decides about a row, and where its line begins."""
+    """Answers that decide about rows: of each, the number of its row, the place where its line begins, and what it says."""
 
-    number: int
-    at: int
-    answer: Answer
+    numbers: list[int] = []
+    starts: list[int] = []
+    answers: list[Answer] = []
+
+    def sort(self) -> None:
+        """Into the order of the rows, in which a job nearly always answers."""
+        if self.numbers != (ascending := sorted(self.numbers)):
+            order = sorted(range(len(ascending)), key=self.numbers.__getitem__)
+            self.numbers = ascending
+            self._take(order)
+
+    def remove(self, places: Container[int]) -> None:
+        left = [place for place in range(len(self.numbers)) if place not in places]
+        self.numbers = [self.numbers[place] for place in left]
+        self._take(left)
+
+    def _take(self, places: Sequence[int]) -> None:
+        self.starts = [self.starts[place] for place in places]
+        self.answers = [self.answers[place] for place in places]
 
 
 class _DeadLetter(msgspec.Struct, gc=False):
@@ -156,27 +172,32 @@ class _DeadLetter(msgspec.Struct, gc=False):
     line: bytes | LongLine | None
 
 
-def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[list[_Found]]:
+def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[_Found]:
     """The answers that decide about a row, some megabytes at a time."""
-    unknown: set[str] = set()
-    answers: list[_Found] = []
-    size = 0
-    for at, line, plain in output:
-        read = classify(line, plain)
-        number = join.decide(read, at)
-        if number is None or not isinstance(read, Answer):
-            continue
-        if read.finish_reason is not None and read.finish_reason not in REASON_BY_FINISH:
-            unknown.add(read.finish_reason)
-        weight = len(read.response) + inputs.row_bytes(number)
-        if answers and (len(answers) == _BATCH_ROWS or size + weight > _BATCH_BYTES):
-            yield answers
-            answers, size = [], 0
-        answers.append(_Found(number, at, read))
-        size += weight
-    if answers:
-        yield answers
-    for finish_reason in sorted(unknown):
+    unknown: set[str | None] = set()
+    found, size = _Found(), 0
+    neighbours, row_bytes = range(0), 0
+    for block in output.blocks():
+        reads = [classify(line, block.plain) for line in block.lines]
+        for start, read in zip(block.starts, reads, strict=True):
+            number = join.decide(read, start)
+            if number is None or not isinstance(read, Answer):
+                continue
+            if number not in neighbours:
+                neighbours, row_bytes = inputs.neighbours(number)
+            weight = len(read.response) + row_bytes
+            size += weight
+            if found.numbers and (len(found.numbers) == _BATCH_ROWS or size > _BATCH_BYTES):
+                unknown.update(answer.finish_reason for answer in found.answers)
+                yield found
+                found, size = _Found(), weight
+            found.numbers.append(number)
+            found.starts.append(start)
+            found.answers.append(read)
+    if found.numbers:
+        unknown.update(answer.finish_reason for answer in found.answers)
+        yield found
+    for finish_reason in sorted(reason for reason in unknown if reason is not None and reason not in REASON_BY_FINISH):
         # The service adds finish reasons over time. The answer has been paid for, and the column shows how it ended.
         log.warning("Unknown finish reason %s: answers with content count as results.", printable(finish_reason))
 
@@ -201,7 +222,7 @@ def _dead_letters(
             request = None if state == NOT_SENT else requests.next(key)
             line = output.line(join.line_at[number]) if state not in (NOT_SENT, AWAITED) else None
             row = _DeadLetter(number, reasons.of(state, key, line, problems[place]), request, line)
-            weight = len(request or b"") + len(line if isinstance(line, bytes) else b"") + inputs.row_bytes(number)
+            weight = len(request or b"") + len(line if isinstance(line, bytes) else b"") + inputs.row_bytes[position]
             if batch_rows and size + weight > _BATCH_BYTES:
                 yield batch_rows
                 batch_rows, size = [], 0
@@ -292,15 +313,15 @@ class _ResultsTable:
         self._keep_response = keep_response
         self._billing = billing
 
-    def batch(self, found: list[_Found], join: Join) -> pa.RecordBatch:
+    def batch(self, found: _Found, join: Join) -> pa.RecordBatch:
         """The rows of the answers that match what was asked for, such as a schema; the others become dead letters."""
-        found.sort(key=attrgetter("number"))
-        extra, problems = self._extras.read([one.answer for one in found])
+        found.sort()
+        extra, problems = self._extras.read(found.answers)
         for place in problems:
-            join.refuse(found[place].number, found[place].at)
+            join.refuse(found.numbers[place], found.starts[place])
         if problems:
-            found = [one for place, one in enumerate(found) if place not in problems]
-        content = [one.answer for one in found]
+            found.remove(problems)
+        content = found.answers
         if content and self.rows == 0:
             warn_of_retirement(content[0].response)
         own = {
@@ -321,7 +342,7 @@ class _ResultsTable:
         if self._keep_response:
             own["response"] = columns.utf8([answer.response for answer in content])
         self.rows += len(content)
-        return self._origin.batch([one.number for one in found], own, self.schema)
+        return self._origin.batch(found.numbers, own, self.schema)
 
 
 class _DeadLetterTable:

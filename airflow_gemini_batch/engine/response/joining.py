@@ -37,7 +37,10 @@ class Join:
 
     def decide(self, read: Answer | Refusal | Garbage, at: int) -> int | None:
         """Record the line that begins at ``at``. Returns the number of its row, if it is the answer that decides about it."""
-        number = None if read.key is None else self._numbers.get(read.key)
+        number = self._numbers.get(read.key)  # type: ignore[arg-type]  # no row has the key None
+        if number is not None and isinstance(read, Answer) and self.state[number] == AWAITED:  # as nearly all lines
+            self.state[number] = ANSWERED
+            return number
         state = NOT_SENT if number is None else self.state[number]
         if isinstance(read, Garbage):
             if number is not None and state == AWAITED:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
@@ -26,8 +27,18 @@ _BUFFER_BYTES = 1 << 16
 #: Bytes that are read at a time, and then to the end of a line.
 _BLOCK_BYTES = 1 << 20
 
-#: A letter of "key" as an escape, in a name that a search for ``"key"`` does not see.
-ESCAPED_KEY = re.compile(rb"\\u00(?:6[bB]|65|79)")
+_KEY = rb'"key"[ \t]*:[ \t]*"([^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)"'
+_RESPONSE = rb'"response"[ \t]*:[ \t]*(\{.*\})'
+_COMMA = rb"[ \t]*,[ \t]*"
+
+
+def _form(*members: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
+    return re.compile(rb"\{[ \t]*" + _COMMA.join(members) + rb"[ \t]*\}", re.DOTALL).fullmatch
+
+
+#: The two forms of a line that has a response, a key and nothing else. JSON can be read in one way only: where the response is
+#: an object and the key a string, these are the two members of the line, and there is no need to parse it from outside.
+response_first, key_first = _form(_RESPONSE, _KEY), _form(_KEY, _RESPONSE)
 
 #: Bytes of a line that are read. A line needs about five times its length in memory until it is a row, and the longest answers
 #: known, with ten and more 4K images, stay below this.
@@ -53,15 +64,16 @@ class LongLine:
         return f"a line of {self.size:,} bytes, of which at most {LONGEST_LINE:,} can be read"
 
 
-class _Block(NamedTuple):
-    """
-    :param plain: whether all of ``lines`` are.
-    :param long_line: the line after them, if it is too long.
+class Block(NamedTuple):
+    """Some of the lines of the output, without their ends and without blank ones.
+
+    :param starts: where each of them begins.
+    :param plain: whether all of them are known to be valid UTF-8.
     """
 
-    lines: list[bytes]
+    starts: list[int]
+    lines: Sequence[bytes | LongLine]
     plain: bool
-    long_line: LongLine | None
 
 
 class OutputLines:
@@ -72,31 +84,26 @@ class OutputLines:
         self._longest = LONGEST_LINE
 
     def __iter__(self) -> Iterator[tuple[int, bytes | LongLine, bool]]:
-        """Each line without its end, the place where it begins, and whether it is known to be plain (``is_plain``)."""
+        """Each line without its end, the place where it begins, and whether it is known to be valid UTF-8."""
+        for block in self.blocks():
+            for start, line in zip(block.starts, block.lines, strict=True):
+                yield start, line, block.plain
+
+    def blocks(self) -> Iterator[Block]:
+        """The lines from first to last, about a megabyte at a time."""
         if self._file is None:
             return
         self._file.seek(0)
         at = 0
-        while block := self._block():
-            for line in block.lines:
-                if line and not line.isspace():
-                    yield at, line.rstrip(b"\r"), block.plain
-                at += len(line) + 1
-            if block.long_line is not None:
-                yield at, block.long_line, False
-                at = self._file.tell()
-
-    def _block(self) -> _Block | None:
-        """The next lines of the file; None at its end."""
-        assert self._file is not None
-        content = self._file.read(min(_BLOCK_BYTES, self._longest))
-        start = content.rfind(b"\n") + 1
-        if start < len(content):
-            content += self._file.readline(self._longest + 1 - (len(content) - start))
-        if len(content) - start > self._longest and not content.endswith(b"\n"):
-            return _Block(content[:start].split(b"\n")[:-1], is_plain(content[:start]), self._long(content[start:]))
-        lines = content.removesuffix(b"\n").split(b"\n")
-        return _Block(lines, is_plain(content), None) if content else None
+        while content := self._file.read(min(_BLOCK_BYTES, self._longest)):
+            start = content.rfind(b"\n") + 1
+            if start < len(content):
+                content += self._file.readline(self._longest + 1 - (len(content) - start))
+            is_long = len(content) - start > self._longest and not content.endswith(b"\n")
+            yield _block(content[:start] if is_long else content, at)
+            if is_long:
+                yield Block([at + start], [self._long(content[start:])], False)
+            at = self._file.tell()
 
     def line(self, at: int) -> bytes | LongLine:
         """The line that begins there."""
@@ -129,12 +136,26 @@ class OutputLines:
         return LongLine(head, ended, size - (len(tail) - len(ended)))
 
 
-def is_plain(content: bytes) -> bool:
-    """Whether it is valid UTF-8 in which no name can be ``key`` without being written so."""
-    return not (b"\\u00" in content and ESCAPED_KEY.search(content)) and (content.isascii() or _is_utf8(content))
+def _block(content: bytes, at: int) -> Block:
+    """The lines of ``content``, which begins there. Nearly always none is blank, and none ends at ``\\r\\n``."""
+    lines = content.removesuffix(b"\n").split(b"\n")
+    starts = list(accumulate(map(len, lines[:-1]), _after, initial=at))
+    if not all(lines) or any(map(bytes.isspace, lines)):
+        filled = [place for place, line in enumerate(lines) if line and not line.isspace()]
+        lines, starts = [lines[place] for place in filled], [starts[place] for place in filled]
+    if b"\r" in content:
+        lines = [line.rstrip(b"\r") for line in lines]
+    return Block(starts, lines, is_utf8(content))
 
 
-def _is_utf8(content: bytes) -> bool:
+def _after(start: int, length: int) -> int:
+    """Where the line begins that follows a line of this length."""
+    return start + length + 1
+
+
+def is_utf8(content: bytes) -> bool:
+    if content.isascii():
+        return True
     ends = pa.py_buffer(np.array([0, len(content)], np.int64))
     try:
         pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(content)]).validate(full=True)

@@ -31,7 +31,7 @@ from airflow_gemini_batch.engine.json.lenient import (
     with_valid_unicode,
 )
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable, status_of
-from airflow_gemini_batch.engine.response.lines import LongLine, is_plain
+from airflow_gemini_batch.engine.response.lines import LongLine, is_utf8, key_first, response_first
 from airflow_gemini_batch.engine.response.row_errors import RowError, read_bare, read_error
 from airflow_gemini_batch.engine.response.usage import Counts, TypedUsage, read_counts
 
@@ -106,7 +106,7 @@ class Garbage(msgspec.Struct, frozen=True, gc=False):
 def classify(line: bytes | LongLine, plain: bool = False) -> Answer | Refusal | Garbage:
     """What one line (without its newline) says, and about which row.
 
-    :param plain: whether it is known to be plain (``lines.is_plain``). Default: it is not known.
+    :param plain: whether it is known to be valid UTF-8. Default: it is not known.
     """
     if isinstance(line, LongLine):
         return Garbage(_certain_key(line.head, line.tail), line.complaint, line.head)
@@ -118,13 +118,6 @@ def classify(line: bytes | LongLine, plain: bool = False) -> Answer | Refusal | 
 
 
 # --- the plain answer ------------------------------------------------------------------------------------------------
-
-
-class _Line(msgspec.Struct, gc=False):
-    key: str | None = None
-    response: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-    status: msgspec.Raw = msgspec.Raw()
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -154,20 +147,23 @@ class _Response(msgspec.Struct, rename="camel", gc=False):
     response_id: str | None = None
 
 
-_decode_line = msgspec.json.Decoder(_Line).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
+_decode_key = msgspec.json.Decoder(str).decode
 
 
 def _plain_answer(line: bytes, plain: bool = False) -> Answer | None:
     """The answer, if the line is of the ordinary kind; None (or a ValueError) if it needs the lenient reader."""
-    if line.count(b'"key"') > 1 or not (plain or is_plain(line)):  # two keys, of which msgspec would take the last
+    if found := response_first(line):
+        raw, key = found.groups()
+    elif found := key_first(line):
+        key, raw = found.groups()
+    else:
         return None
-    outer = _decode_line(line)
-    if outer.key is None or not outer.response or outer.error or outer.status:
+    if not (plain or is_utf8(line)):
         return None
-    response = _decode_response(outer.response)
+    response = _decode_response(raw)
     if not response.candidates:
-        return _plain_embedding(outer, response)
+        return _plain_embedding(_text_of(key), raw, response)
     candidate = response.candidates[0]
     usage = response.usage_metadata
     # Without these the answer may use snake_case names, and may be cut or blocked.
@@ -179,8 +175,8 @@ def _plain_answer(line: bytes, plain: bool = False) -> Answer | None:
     if not texts:
         return None
     return Answer(
-        outer.key,
-        bytes(outer.response),
+        _text_of(key),
+        raw,
         texts[0] if len(texts) == 1 else "".join(texts),
         candidate.finish_reason,
         usage.prompt_token_count,
@@ -195,16 +191,21 @@ def _plain_answer(line: bytes, plain: bool = False) -> Answer | None:
     )
 
 
-def _plain_embedding(outer: _Line, response: _Response) -> Answer | None:
+def _text_of(key: bytes) -> str:
+    """What stands between the quotes of a JSON string."""
+    return _decode_key(b'"%s"' % key) if b"\\" in key else key.decode()
+
+
+def _plain_embedding(key: str, raw: bytes, response: _Response) -> Answer | None:
     """An embedding, whose many numbers are not parsed here."""
     tokens = as_count(response.token_count)
-    if outer.key is None or tokens is None or response.embedding is None or not response.embedding.values:
+    if tokens is None or response.embedding is None or not response.embedding.values:
         return None
     if response.usage_metadata is not None:
         return None
     return Answer(
-        outer.key,
-        bytes(outer.response),
+        key,
+        raw,
         prompt_tokens=tokens,
         total_tokens=tokens,
         model_version=response.model_version or None,

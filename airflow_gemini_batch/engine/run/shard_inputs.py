@@ -58,14 +58,17 @@ def _taken(batch: pa.RecordBatch, places: Sequence[int]) -> pa.RecordBatch:
 
 
 class Inputs:
-    """The rows of one shard. ``starts`` holds the number of the first row of each batch."""
+    """The rows of one shard.
+
+    ``starts`` holds the number of the first row of each batch, ``row_bytes`` about how many bytes one of its rows takes.
+    """
 
     def __init__(self, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> None:
         self.batches = batches
         self.carry = pa.schema([schema.field(position) for position in range(_CARRIED, len(schema))])
         rows = RowBatches(batches)
         self.starts, self.rows = rows.starts, rows.rows
-        self._row_bytes = [batch.nbytes // max(batch.num_rows, 1) for batch in batches]
+        self.row_bytes = [batch.nbytes // max(batch.num_rows, 1) for batch in batches]
 
     @functools.cached_property
     def numbers(self) -> dict[str, int]:
@@ -94,10 +97,11 @@ class Inputs:
         problems: list[str | None] = self.batches[batch].column(_PROBLEM).to_pylist()
         return problems
 
-    def row_bytes(self, row: int) -> int:
-        """About how many bytes the carried columns of a row take: those of its neighbours, on average."""
-        size: int = self._row_bytes[bisect_right(self.starts, row) - 1]
-        return size
+    def neighbours(self, row: int) -> tuple[range, int]:
+        """The rows that lie in one batch with this one, and ``row_bytes`` of each of them."""
+        batch = bisect_right(self.starts, row) - 1
+        start = self.starts[batch]
+        return range(start, start + self.batches[batch].num_rows), self.row_bytes[batch]
 
     def take(self, rows: Sequence[int]) -> pa.RecordBatch:
         """Key, request_sha256 and the carried columns of some rows, given in ascending order. Only these rows are copied."""
