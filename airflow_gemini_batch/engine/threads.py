@@ -23,11 +23,14 @@ R = TypeVar("R")
 _WORKERS = 2
 
 
-def in_order(items: Iterable[T], work: Callable[[T], R], *, at_once: int = _WORKERS) -> Generator[R, None, None]:
+def in_order(
+    items: Iterable[T], work: Callable[[T], R], *, at_once: int = _WORKERS, alone: Callable[[T], bool] = lambda _: False
+) -> Generator[R, None, None]:
     """``map(work, items)``, a few items ahead, in threads. Items are taken from ``items`` in the caller's thread.
 
     :param at_once: threads, above 0. One item more is worked on, or done and not taken yet, so that no thread waits. With 1 there
         is no thread: the caller's does the work.
+    :param alone: whether an item is too large for others to be in memory with it. Default: none is.
     """
     if at_once == 1:
         yield from map(work, items)
@@ -36,8 +39,12 @@ def in_order(items: Iterable[T], work: Callable[[T], R], *, at_once: int = _WORK
     begun: deque[Future[R]] = deque()
     try:
         for item in items:
+            is_alone = alone(item)
+            while is_alone and begun:
+                yield begun.popleft().result()
             begun.append(pool.submit(work, item))
-            if len(begun) == at_once + 1:
+            del item  # by the time it is worked on, it may be the only large thing
+            if is_alone or len(begun) == at_once + 1:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()

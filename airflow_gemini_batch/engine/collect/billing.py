@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
@@ -14,10 +14,12 @@ from airflow_gemini_batch.engine.costs.bill import NO_ANSWER, NO_USAGE, Bill
 from airflow_gemini_batch.engine.costs.shard_cost import ShardCost
 from airflow_gemini_batch.engine.costs.tariff import Counts
 from airflow_gemini_batch.engine.costs.usage import NOTHING, Usage
+from airflow_gemini_batch.engine.response.answer_columns import Answers, responses_of
 from airflow_gemini_batch.engine.response.lines import LongLine
 from airflow_gemini_batch.engine.response.responses import Answer, Refusal
 from airflow_gemini_batch.engine.response.usage import holds_media, queries_in
 from airflow_gemini_batch.engine.run.layout import Manifest, Shard
+from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS
 
 #: Tokens of one request; more are not added together.
 _PLAUSIBLE = 2**31
@@ -38,20 +40,17 @@ class Billing:
         created_at = created_at or datetime.fromisoformat(manifest.created_at)
         return cls(Bill(manifest.prices, str(shard.id), created_at.astimezone(timezone.utc), ended_at or created_at))
 
-    def of_answers(self, answers: Sequence[Answer], tokens: Mapping[str, pa.Array]) -> pa.Array:
-        """USD of results; null where it is not known.
-
-        :param tokens: their columns of token counts.
-        """
-        if not answers:
+    def of_answers(self, answers: Answers) -> pa.Array:
+        """USD of results; null where it is not known."""
+        if not len(answers):
             return columns.doubles([])
-        counts = {name: _zero_where_null(column) for name, column in tokens.items()}
+        counts = {name: _zero_where_null(answers[name]) for name in TOKEN_COLUMNS}
         inputs, cached = counts["prompt_tokens"] + counts["tool_tokens"], counts["cached_tokens"]
         outputs = counts["output_tokens"] + counts["thoughts_tokens"]
         # Nearly all are texts whose counts are in order: they are added together, which takes a tenth of the time.
-        texts = np.fromiter(map(self._is_text, answers), bool, len(answers))
-        texts &= columns.is_valid(tokens["prompt_tokens"])
-        texts &= columns.is_valid(tokens["output_tokens"])
+        texts = self._are_texts(answers)
+        texts &= columns.is_valid(answers["prompt_tokens"])
+        texts &= columns.is_valid(answers["output_tokens"])
         for column in counts.values():
             texts &= (column >= 0) & (column < _PLAUSIBLE)
         texts &= cached <= inputs
@@ -61,18 +60,29 @@ class Billing:
             texts[:] = False
         else:
             costs[texts] = together
-        for place in np.flatnonzero(~texts).tolist():
-            cost = self._of_answer(answers[place])
+        others = np.flatnonzero(~texts).tolist()
+        for place, answer in zip(others, answers.take(others).each() if others else (), strict=True):
+            cost = self._of_answer(answer)
             costs[place] = np.nan if cost is None else cost
-        return columns.doubles([None if cost != cost else cost for cost in costs.tolist()])
+        return columns.from_numpy_with_nan(costs) if np.isnan(costs).any() else columns.from_numpy(costs)
 
-    def _is_text(self, answer: Answer) -> bool:
-        return (
-            answer.parts is None
-            and self._bill.covers(answer.model_version)
-            and not (self._looks_for_searches and b"ueries" in answer.response)
-            and not (self._looks_for_media and holds_media(answer.response))
-        )
+    def _are_texts(self, answers: Answers) -> npt.NDArray[np.bool_]:
+        """Whether each is billed as text alone, and by the prices of the run."""
+        texts = np.ones(len(answers), bool)
+        texts[list(answers.parts)] = False
+        versions = answers["model_version"].to_pylist()
+        if not all(map(self._bill.covers, {version for version, is_text in zip(versions, texts, strict=True) if is_text})):
+            texts &= np.fromiter(map(self._bill.covers, versions), bool, len(versions))
+        if self._looks_for_searches or self._looks_for_media:
+            content = answers.contents()
+            is_asked = (self._looks_for_searches and b"ueries" in content) or (self._looks_for_media and holds_media(content))
+            if is_asked:
+                texts &= ~np.fromiter(map(self._has_more, responses_of(answers["response"])), bool, len(answers))
+        return texts
+
+    def _has_more(self, response: bytes) -> bool:
+        """Whether it may report searches, or hold media."""
+        return (self._looks_for_searches and b"ueries" in response) or (self._looks_for_media and holds_media(response))
 
     def _of_answer(self, answer: Answer) -> float | None:
         return self._bill.add(answer.key, self._complete(answer.usage(), answer.response), answer.model_version)
@@ -98,5 +108,6 @@ class Billing:
 
 
 def _zero_where_null(column: pa.Array) -> Counts:
-    """The values of a column made by ``columns.int64s``, which writes zeros there. Arrow's own conversions import pandas."""
-    return np.frombuffer(column.buffers()[1], np.int64, len(column))
+    """The values of an int64 column. Arrow's own conversions import pandas."""
+    values = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
+    return np.where(columns.is_valid(column), values, 0) if column.null_count else values

@@ -14,20 +14,21 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from operator import attrgetter
 
 import msgspec
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.collect.billing import Billing
+from airflow_gemini_batch.engine.collect.found import Found, found_answers
 from airflow_gemini_batch.engine.costs.usage import NOTHING
 from airflow_gemini_batch.engine.options import MediaTo
 from airflow_gemini_batch.engine.printable import printable
-from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable
+from airflow_gemini_batch.engine.reasons import Reason, is_retryable
+from airflow_gemini_batch.engine.response.answer_columns import responses_of
 from airflow_gemini_batch.engine.response.extras import Extras, extra_columns
 from airflow_gemini_batch.engine.response.joining import ANSWERED, AWAITED, NOT_SENT, Join
 from airflow_gemini_batch.engine.response.lines import LongLine, OutputLines, open_output
@@ -42,8 +43,7 @@ from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS, PartWriter, de
 
 log = logging.getLogger(__name__)
 
-#: Rows are turned into columns once this many rows, or this many bytes, have been collected.
-_BATCH_ROWS = 4096
+#: Dead letters are turned into columns once this many bytes have been collected.
 _BATCH_BYTES = 8 << 20
 
 
@@ -101,7 +101,7 @@ def land(
         origin = _Origin(shard, inputs, manifest.repeats)
         results = _ResultsTable(origin, ending, inputs, extras, keep_response, billing)
         with PartWriter(run.results_part(shard.id), results.schema, metadata) as part:
-            for found in _answers(output, join, inputs):
+            for found in found_answers(output, join, inputs):
                 part.write(results.batch(found, join))
         dead_letter = _DeadLetterTable(origin, ending, inputs, billing)
         reasons = _Reasons(
@@ -139,30 +139,6 @@ def _opened(run: Run, shard: Shard, inputs: Inputs | None) -> contextlib.Abstrac
 # --- deciding about each row ----------------------------------------------------------------------------------------------
 
 
-class _Found(msgspec.Struct, gc=False):
-    """Answers that decide about rows: of each, the number of its row, the place where its line begins, and what it says."""
-
-    numbers: list[int] = []
-    starts: list[int] = []
-    answers: list[Answer] = []
-
-    def sort(self) -> None:
-        """Into the order of the rows, in which a job nearly always answers."""
-        if self.numbers != (ascending := sorted(self.numbers)):
-            order = sorted(range(len(ascending)), key=self.numbers.__getitem__)
-            self.numbers = ascending
-            self._take(order)
-
-    def remove(self, places: Container[int]) -> None:
-        left = [place for place in range(len(self.numbers)) if place not in places]
-        self.numbers = [self.numbers[place] for place in left]
-        self._take(left)
-
-    def _take(self, places: Sequence[int]) -> None:
-        self.starts = [self.starts[place] for place in places]
-        self.answers = [self.answers[place] for place in places]
-
-
 class _DeadLetter(msgspec.Struct, gc=False):
     """A row without a result. ``request`` is None when nothing was sent, ``line`` when no line was received."""
 
@@ -170,36 +146,6 @@ class _DeadLetter(msgspec.Struct, gc=False):
     refusal: Refusal
     request: bytes | None
     line: bytes | LongLine | None
-
-
-def _answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[_Found]:
-    """The answers that decide about a row, some megabytes at a time."""
-    unknown: set[str | None] = set()
-    found, size = _Found(), 0
-    neighbours, row_bytes = range(0), 0
-    for block in output.blocks():
-        reads = [classify(line, block.plain) for line in block.lines]
-        for start, read in zip(block.starts, reads, strict=True):
-            number = join.decide(read, start)
-            if number is None or not isinstance(read, Answer):
-                continue
-            if number not in neighbours:
-                neighbours, row_bytes = inputs.neighbours(number)
-            weight = len(read.response) + row_bytes
-            size += weight
-            if found.numbers and (len(found.numbers) == _BATCH_ROWS or size > _BATCH_BYTES):
-                unknown.update(answer.finish_reason for answer in found.answers)
-                yield found
-                found, size = _Found(), weight
-            found.numbers.append(number)
-            found.starts.append(start)
-            found.answers.append(read)
-    if found.numbers:
-        unknown.update(answer.finish_reason for answer in found.answers)
-        yield found
-    for finish_reason in sorted(reason for reason in unknown if reason is not None and reason not in REASON_BY_FINISH):
-        # The service adds finish reasons over time. The answer has been paid for, and the column shows how it ended.
-        log.warning("Unknown finish reason %s: answers with content count as results.", printable(finish_reason))
 
 
 def _dead_letters(
@@ -310,37 +256,30 @@ class _ResultsTable:
         self._origin = origin
         self._job = ending.job
         self._extras = extras
-        self._keep_response = keep_response
         self._billing = billing
 
-    def batch(self, found: _Found, join: Join) -> pa.RecordBatch:
+    def batch(self, found: Found, join: Join) -> pa.RecordBatch:
         """The rows of the answers that match what was asked for, such as a schema; the others become dead letters."""
-        found.sort()
-        extra, problems = self._extras.read(found.answers)
+        extra, problems = self._extras.read(found.answers.each() if self._extras.columns else ())
         for place in problems:
             join.refuse(found.numbers[place], found.starts[place])
         if problems:
-            found.remove(problems)
+            found = found.without(problems)
         content = found.answers
-        if content and self.rows == 0:
-            warn_of_retirement(content[0].response)
+        if len(content) and self.rows == 0:
+            warn_of_retirement(responses_of(content["response"].slice(0, 1))[0])
         own = {
             **extra,
-            "text": columns.strings([answer.text for answer in content]),
-            "finish_reason": columns.strings([answer.finish_reason for answer in content]),
-            "model_version": columns.strings([answer.model_version for answer in content]),
-            "response_id": columns.strings([answer.response_id for answer in content]),
             "paid_by": pa.nulls(len(content), pa.string()),
             "reused_from": pa.nulls(len(content), pa.string()),
             "job": columns.constant_string(self._job, len(content)),
+            "cost_usd": self._billing.of_answers(content),
         }
+        for name in ("text", "finish_reason", *TOKEN_COLUMNS, "model_version", "response_id", "response"):
+            own[name] = content[name]
         for name in TOKEN_COLUMNS:
-            counts = list(map(attrgetter(name), content))
-            self.tokens[name] += sum(filter(None, counts))
-            own[name] = columns.int64s(counts)
-        own["cost_usd"] = self._billing.of_answers(content, {name: own[name] for name in TOKEN_COLUMNS})
-        if self._keep_response:
-            own["response"] = columns.utf8([answer.response for answer in content])
+            if own[name].null_count < len(content):
+                self.tokens[name] += sum(filter(None, own[name].to_pylist()))
         self.rows += len(content)
         return self._origin.batch(found.numbers, own, self.schema)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 
-from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal
+from airflow_gemini_batch.engine.response.responses import Garbage, Refusal
 
 # What is known of a row. One byte each: a shard has up to millions.
 AWAITED, ANSWERED, REFUSED, TORN, NOT_SENT = range(5)
@@ -35,32 +35,37 @@ class Join:
         self.aside_at = array("q")
         self.aside = Counter(foreign=0, doubled=0, malformed=0)
 
-    def decide(self, read: Answer | Refusal | Garbage, at: int) -> int | None:
-        """Record the line that begins at ``at``. Returns the number of its row, if it is the answer that decides about it."""
-        number = self._numbers.get(read.key)  # type: ignore[arg-type]  # no row has the key None
-        if number is not None and isinstance(read, Answer) and self.state[number] == AWAITED:  # as nearly all lines
+    def answered(self, key: str, at: int) -> int | None:
+        """Record the answer for this key that begins at ``at``. Returns the number of its row, if it decides about it."""
+        number = self._numbers.get(key)
+        if number is not None and self.state[number] == AWAITED:
             self.state[number] = ANSWERED
             return number
-        state = NOT_SENT if number is None else self.state[number]
-        if isinstance(read, Garbage):
-            if number is not None and state == AWAITED:
-                self.state[number], self.line_at[number] = TORN, at
-            else:
-                self._put_aside("malformed", at)
-            return None
+        return number if self._decides(number, at, ANSWERED) else None
+
+    def decide(self, read: Refusal | Garbage, at: int) -> None:
+        """Record the line that begins at ``at``."""
+        number = None if read.key is None else self._numbers.get(read.key)
+        if isinstance(read, Refusal):
+            if self._decides(number, at, REFUSED) and number is not None:
+                self.line_at[number] = at
+        elif number is not None and self.state[number] == AWAITED:
+            self.state[number], self.line_at[number] = TORN, at
+        else:
+            self._put_aside("malformed", at)
+
+    def _decides(self, number: int | None, at: int, state: int) -> bool:
+        """Record ``state`` if the line that begins at ``at`` decides about the row, else put it aside."""
         if number is None:
             self._put_aside("foreign", at)
-            return None
-        if state in (ANSWERED, REFUSED):
+            return False
+        if self.state[number] in (ANSWERED, REFUSED):
             self._put_aside("doubled", at)
-            return None
-        if state == TORN:
+            return False
+        if self.state[number] == TORN:
             self._put_aside("malformed", self.line_at[number])
-        if isinstance(read, Refusal):
-            self.state[number], self.line_at[number] = REFUSED, at
-            return None
-        self.state[number] = ANSWERED
-        return number
+        self.state[number] = state
+        return True
 
     def refuse(self, number: int, at: int) -> None:
         """Record that the answer for this row does not have the requested form."""

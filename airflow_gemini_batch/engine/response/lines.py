@@ -27,8 +27,8 @@ _BUFFER_BYTES = 1 << 16
 #: Bytes that are read at a time, and then to the end of a line.
 _BLOCK_BYTES = 1 << 20
 
-_KEY = rb'"key"[ \t]*:[ \t]*"([^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)"'
-_RESPONSE = rb'"response"[ \t]*:[ \t]*(\{.*\})'
+_KEY = rb'"key"[ \t]*:[ \t]*"(?P<key>[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)"'
+_RESPONSE = rb'"response"[ \t]*:[ \t]*(?P<response>\{.*\})'
 _COMMA = rb"[ \t]*,[ \t]*"
 
 
@@ -68,7 +68,7 @@ class Block(NamedTuple):
     """Some of the lines of the output, without their ends and without blank ones.
 
     :param starts: where each of them begins.
-    :param plain: whether all of them are known to be valid UTF-8.
+    :param plain: whether all of them are known to be valid UTF-8. None is a ``LongLine`` then.
     """
 
     starts: list[int]

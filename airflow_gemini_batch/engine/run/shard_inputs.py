@@ -10,7 +10,9 @@ import contextlib
 import functools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow.columns import int64s
@@ -97,11 +99,10 @@ class Inputs:
         problems: list[str | None] = self.batches[batch].column(_PROBLEM).to_pylist()
         return problems
 
-    def neighbours(self, row: int) -> tuple[range, int]:
-        """The rows that lie in one batch with this one, and ``row_bytes`` of each of them."""
-        batch = bisect_right(self.starts, row) - 1
-        start = self.starts[batch]
-        return range(start, start + self.batches[batch].num_rows), self.row_bytes[batch]
+    def row_bytes_of(self, rows: Sequence[int]) -> Any:
+        """About how many bytes the carried columns of each of the rows take: those of its neighbours, on average."""
+        batches = np.searchsorted(np.array(self.starts, np.int64), np.array(rows, np.int64), side="right") - 1
+        return np.array(self.row_bytes, np.int64)[batches]
 
     def take(self, rows: Sequence[int]) -> pa.RecordBatch:
         """Key, request_sha256 and the carried columns of some rows, given in ascending order. Only these rows are copied."""
