@@ -19,7 +19,7 @@ _types = pa.types
 
 def schema_read_back(schema: pa.Schema) -> pa.Schema | Exception:
     """What rows of nulls, on each level of the types, come back as, or why they do not."""
-    rows = pa.Table.from_arrays([pa.array([None, _nulls_inside(field.type)], field.type) for field in schema], schema=schema)
+    rows = pa.Table.from_arrays([_rows_of_nulls(field.type) for field in schema], schema=schema)
     file = pa.BufferOutputStream()
     try:
         with pq.ParquetWriter(file, schema) as writer:
@@ -29,6 +29,11 @@ def schema_read_back(schema: pa.Schema) -> pa.Schema | Exception:
             return found
     except (pa.ArrowException, OSError) as error:
         return error
+
+
+def _rows_of_nulls(type: pa.DataType) -> pa.Array:
+    """A null, and a value whose innermost values are null. ``pa.array`` imports pandas, which takes longer than many a build."""
+    return pa.array([None, _nulls_inside(type)], type) if _types.is_nested(type) else pa.nulls(2, type)
 
 
 def _nulls_inside(type: pa.DataType) -> Any:
