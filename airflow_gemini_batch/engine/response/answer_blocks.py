@@ -67,6 +67,10 @@ class Reads:
     lines: list[str | Refusal | Garbage]
     answers: Answers
 
+    def keys(self) -> list[str]:
+        """Of the answers."""
+        return [line for line in self.lines if isinstance(line, str)]
+
 
 def read_block(block: Block) -> Reads:
     lines = [line for line in block.lines if isinstance(line, bytes)] if block.plain else []
@@ -116,21 +120,28 @@ def _ordinary_lines(lines: Sequence[bytes]) -> tuple[list[int], list[str], list[
 
 
 def _needs_classify(responses: Sequence[bytes], together: bytes) -> Any:
-    """Whether each of the responses is deep, or holds a number that is not JSON.
+    """Whether each of the responses may be deep, or holds a number that is not JSON.
 
     :param together: the responses, with a byte between them.
     """
-    ends = np.cumsum(np.fromiter(map(len, responses), np.int64, len(responses)) + 1)
-    brackets, capitals = [], []
-    for start in range(0, len(together), _PIECE):
-        piece = np.frombuffer(together, np.uint8, min(_PIECE, len(together) - start), start)
-        brackets.append(np.flatnonzero(piece & 0xDF == ord("[")) + start)  # and "{", which differs in one bit
-        capitals.append(np.flatnonzero((piece == ord("N")) | (piece == ord("I"))) + start)
-    found = np.diff(np.searchsorted(np.concatenate(brackets), ends), prepend=0) > _DEEP
-    for at in np.concatenate(capitals).tolist():
+    lengths = np.fromiter(map(len, responses), np.int64, len(responses))
+    ends = np.cumsum(lengths + 1)
+    found = lengths > 2 * _DEEP  # an answer has a closing bracket for each
+    if found.any():
+        found &= np.diff(np.searchsorted(_places_of(together, b"[{"), ends), prepend=0) > _DEEP
+    for at in _places_of(together, b"NI").tolist():
         if together[at : at + 3] in _CONSTANTS and together[at - 1] in _BEFORE_NUMBER:
             found[np.searchsorted(ends, at, side="right")] = True
     return found
+
+
+def _places_of(content: bytes, two: bytes) -> Any:
+    """Where one of the two bytes stands."""
+    places = []
+    for start in range(0, len(content), _PIECE):
+        piece = np.frombuffer(content, np.uint8, min(_PIECE, len(content) - start), start)
+        places.append(np.flatnonzero((piece == two[0]) | (piece == two[1])) + start)
+    return np.concatenate(places)
 
 
 def _answers(keys: list[str], raws: list[bytes]) -> tuple[Answers, list[int] | range]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
 
 from airflow_gemini_batch.engine.response.responses import Garbage, Refusal
 
@@ -42,6 +45,21 @@ class Join:
             self.state[number] = ANSWERED
             return number
         return number if self._decides(number, at, ANSWERED) else None
+
+    def all_answered(self, keys: Sequence[str]) -> list[int] | None:
+        """Record answers for all these keys, if each of them decides about a row: the numbers of the rows. Else None, and nothing
+        is recorded.
+        """
+        numbers = list(map(self._numbers.get, keys))
+        if None in numbers or len(set(numbers)) < len(numbers):
+            return None
+        known = [number for number in numbers if number is not None]
+        states = np.frombuffer(self.state, np.uint8)
+        places = np.array(known, np.int64)
+        if not (states[places] == AWAITED).all():
+            return None
+        states[places] = ANSWERED
+        return known
 
     def decide(self, read: Refusal | Garbage, at: int) -> None:
         """Record the line that begins at ``at``."""
