@@ -74,7 +74,7 @@ class Billing:
         if not all(map(self._bill.covers, {version for version, is_text in zip(versions, texts, strict=True) if is_text})):
             texts &= np.fromiter(map(self._bill.covers, versions), bool, len(versions))
         if self._looks_for_searches or self._looks_for_media:
-            content = answers.contents()
+            content = answers.together()
             is_asked = (self._looks_for_searches and b"ueries" in content) or (self._looks_for_media and holds_media(content))
             if is_asked:
                 texts &= ~np.fromiter(map(self._has_more, responses_of(answers["response"])), bool, len(answers))

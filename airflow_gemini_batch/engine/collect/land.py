@@ -260,7 +260,7 @@ class _ResultsTable:
 
     def batch(self, found: Found, join: Join) -> pa.RecordBatch:
         """The rows of the answers that match what was asked for, such as a schema; the others become dead letters."""
-        extra, problems = self._extras.read(found.answers.each() if self._extras.columns else ())
+        extra, problems = self._extras.read(found.answers.contents() if self._extras.columns else ())
         for place in problems:
             join.refuse(found.numbers[place], found.starts[place])
         if problems:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -74,7 +75,7 @@ class Answers:
         column = self["response"]
         return np.diff(np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1])
 
-    def contents(self) -> bytes:
+    def together(self) -> bytes:
         """The responses, one after the other."""
         column = self["response"]
         ends = np.frombuffer(column.buffers()[1], np.int32)
@@ -90,12 +91,16 @@ class Answers:
         return Answers(self.rows.slice(start, stop - start), parts)
 
     def each(self) -> list[Answer]:
-        """As objects, for what reads answers one by one."""
-        lists: list[list[Any]] = [column.to_pylist() for column in self.rows.columns]
-        lists[1] = responses_of(self["response"])
-        if not self.parts:
-            return list(map(Answer, *lists))
-        return list(map(Answer, *lists, map(self.parts.get, range(len(self)))))
+        """As objects, for what is read of answers one by one."""
+        rows = zip(*(column.to_pylist() for column in self.rows.columns[2:]), strict=True)
+        return [
+            msgspec.structs.replace(answer, **dict(zip(SCHEMA.names[2:], row, strict=True)), parts=self.parts.get(place))
+            for place, (answer, row) in enumerate(zip(self.contents(), rows, strict=True))
+        ]
+
+    def contents(self) -> list[Answer]:
+        """As objects with key, response and text alone, which is what extra columns read, and takes a quarter of the time."""
+        return list(map(Answer, self["key"].to_pylist(), responses_of(self["response"]), self["text"].to_pylist()))
 
 
 def responses_of(column: pa.Array) -> list[bytes]:
