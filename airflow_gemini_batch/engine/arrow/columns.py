@@ -90,6 +90,11 @@ def is_valid(column: pa.Array) -> Any:
     return flags[column.offset : column.offset + len(column)].astype(bool)
 
 
+def int64_values(column: pa.Array) -> Any:
+    """A column of int64 as numpy has it, whatever where it is null."""
+    return np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
+
+
 def with_nan(column: pa.Array) -> Any:
     """A column of doubles as numpy has it, NaN where it is null."""
     values = np.frombuffer(column.buffers()[1], np.float64)[column.offset : column.offset + len(column)]

@@ -6,12 +6,14 @@ time zone inside a map comes back as UTC.
 
 from __future__ import annotations
 
+from array import array
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.arrow.layouts import is_list
 
 _types = pa.types
@@ -32,8 +34,23 @@ def schema_read_back(schema: pa.Schema) -> pa.Schema | Exception:
 
 
 def _rows_of_nulls(type: pa.DataType) -> pa.Array:
-    """A null, and a value whose innermost values are null. ``pa.array`` imports pandas, which takes longer than many a build."""
-    return pa.array([None, _nulls_inside(type)], type) if _types.is_nested(type) else pa.nulls(2, type)
+    """A null, and a value whose innermost values are null.
+
+    The types that answers have are put together from buffers: ``pa.array`` imports pandas, which takes longer than many a build.
+    """
+    if not _types.is_nested(type):
+        return pa.nulls(2, type)
+    second_only = pa.py_buffer(b"\x02")
+    if _types.is_struct(type):
+        children = [_rows_of_nulls(type.field(index).type) for index in range(type.num_fields)]
+        return pa.Array.from_buffers(type, 2, [second_only], children=children)
+    if _types.is_list(type):
+        offsets = pa.py_buffer(array("i", [0, 0, 2]))
+        return pa.Array.from_buffers(type, 2, [second_only, offsets], children=[_rows_of_nulls(type.value_type)])
+    if _types.is_fixed_size_list(type):
+        items = _rows_of_nulls(type.value_type).take(columns.int64s([0] * type.list_size + [1] * type.list_size))
+        return pa.Array.from_buffers(type, 2, [second_only], children=[items])
+    return pa.array([None, _nulls_inside(type)], type)
 
 
 def _nulls_inside(type: pa.DataType) -> Any:

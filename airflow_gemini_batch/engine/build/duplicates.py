@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.arrow.columns import from_numpy
+from airflow_gemini_batch.engine.arrow.columns import from_numpy, int64_values
 from airflow_gemini_batch.engine.build.carry import Carry
 from airflow_gemini_batch.engine.build.fingerprint_table import FingerprintTable
 from airflow_gemini_batch.engine.build.rows import Rows
@@ -87,7 +87,7 @@ def write_duplicates(run: Run, shards: Sequence[Shard], aside: SetAside, carry: 
     if aside.rows == 0:
         return tuple(shards)
     with aside.opened() as rows:
-        payers = np.concatenate([batch.column(PLACE).to_numpy().astype(np.uint32) for batch in rows.batches])
+        payers = np.concatenate([int64_values(batch.column(PLACE)).astype(np.uint32) for batch in rows.batches])
         order = np.argsort(payers, kind="stable").astype(np.uint32)
         ends = np.cumsum([shard.rows for shard in shards])
         bounds = np.searchsorted(payers[order], ends)
@@ -124,6 +124,6 @@ def _write(run: Run, shard: Shard, rows: RowBatches, order: Any, first_row: int,
     with run.duplicates_file(shard.id).writing() as file, pa.ipc.new_file(file, schema) as writer:
         for start in range(0, len(order), size):
             taken = rows_in(rows, order[start : start + size].astype(np.int64))
-            payers = from_numpy(taken.column(PLACE).to_numpy() - first_row)
+            payers = from_numpy(int64_values(taken.column(PLACE)) - first_row)
             columns = [payers, taken.column(KEY), *carry.as_decided(taken.columns[CARRIED:])]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))

@@ -139,7 +139,7 @@ def _duplicates(
     files: GroupFiles, plan: Plan, encoder: RequestEncoder, groups: Sequence[BuiltGroup], moves: Moves
 ) -> Iterator[tuple[SetAside, Carry]]:
     """All rows that another row pays for, in the order of the groups, each with the number that its payer has in the end."""
-    empty = TableSource(plan.schema.empty_table(), "table")
+    empty = TableSource(pa.Table.from_batches([], plan.schema), "table")  # ``empty_table`` imports pandas
     asked = plan.manifest
     _, carry = table_columns(
         empty, encoder, BatchOptions.of(plan.options), key=asked.key, carry=asked.carry, repeats=1,
@@ -181,8 +181,8 @@ def _add_own(files: GroupFiles, group: BuiltGroup, first: int, moves: Moves, asi
     with opened(file) as reader:
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
-            places = moves.number_after(moves.payer_of(first + batch.column(PLACE).to_numpy()))
-            aside.add_again(places, batch.column(SOURCE_ROW).to_numpy(), batch.column(KEY), batch.columns[CARRIED:])
+            places = moves.number_after(moves.payer_of(first + columns.int64_values(batch.column(PLACE))))
+            aside.add_again(places, columns.int64_values(batch.column(SOURCE_ROW)), batch.column(KEY), batch.columns[CARRIED:])
 
 
 def _without_moved(run: Run, shards: Sequence[Shard], moves: Moves, meter: Meter | None) -> list[Shard]:

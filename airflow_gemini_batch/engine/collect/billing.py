@@ -108,6 +108,5 @@ class Billing:
 
 
 def _zero_where_null(column: pa.Array) -> Counts:
-    """The values of an int64 column. Arrow's own conversions import pandas."""
-    values = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
+    values: Counts = columns.int64_values(column)
     return np.where(columns.is_valid(column), values, 0) if column.null_count else values

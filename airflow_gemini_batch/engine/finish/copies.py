@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_gemini_batch.engine.arrow.columns import from_numpy
+from airflow_gemini_batch.engine.arrow.columns import from_numpy, int64_values
 from airflow_gemini_batch.engine.errors import CorruptRunError
 from airflow_gemini_batch.engine.run.damage import row_count
 from airflow_gemini_batch.engine.run.layout import TABLES, PartName, ReusedPart, Run, Shard, Table, root_of, span_of
@@ -105,7 +105,7 @@ def _write_family(run: Run, root: Shard, family: Sequence[Shard]) -> tuple[set[t
     written: set[tuple[Table, str]] = set()
     saved = _Saved()
     with open_inputs(run, root) as inputs, open_duplicates(run, root) as duplicates:
-        payers = np.concatenate([batch.column(0).to_numpy().astype(np.uint32) for batch in duplicates.batches])
+        payers = np.concatenate([int64_values(batch.column(0)).astype(np.uint32) for batch in duplicates.batches])
         for shard in family:
             for table in TABLES:
                 copies = run.copies_part(table, shard.id)
