@@ -69,8 +69,9 @@ def found_answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[F
             bytes_after = size + np.cumsum(weights[start:])
             count = min(_BATCH_ROWS - rows, int(np.searchsorted(bytes_after, _BATCH_BYTES, side="right")))
             if count == 0 and pieces:
-                yield Found.of(pieces)
-                pieces, rows, size = [], 0, 0
+                batch = Found.of(pieces)
+                pieces, rows, size = [], 0, 0  # before the batch is used: it is a copy of them
+                yield batch
                 continue
             count = max(count, 1)  # one answer may be larger than a batch
             count = min(count, len(weights) - start)
