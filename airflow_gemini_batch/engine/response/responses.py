@@ -9,7 +9,7 @@ answer is not noticed.
 
 There are two code paths. The plain answer (text, a finish reason that is not a failure) is read by typed structs that skip what
 the tables do not need. Everything else (errors, blocked, cut, media, function calls, embeddings, unexpected types and JSON) is
-read leniently from plain objects. A test checks that both give the same.
+read leniently from plain objects. A test checks that both give the same. ``answer_blocks`` reads many plain answers at once.
 """
 
 from __future__ import annotations
