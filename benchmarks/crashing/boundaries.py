@@ -175,6 +175,7 @@ class _Names:
         relative = os.path.relpath(path, self._folder)
         # The third and later claims of a shard are the same step as the second one, and so are all later claims on scores.
         relative = re.sub(r"(_claims/(?:.*/)?)(?!00001\.)\d+(-\d+)?", r"\g<1>00002", relative)
+        relative = re.sub(r"(limits/)\d+", r"\g<1>n", relative)
         return re.sub(r"intent-(?!1\.)\d+", "intent-2", relative)
 
     def of_request(self, request: httpx.Request) -> str:

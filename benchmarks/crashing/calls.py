@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.reuse import Reused
 from airflow_gemini_batch.engine.gemini.client import Endpoint
 from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.engine.submit.submission import Submission
 from airflow_gemini_batch.triggers.batch import GeminiBatchTrigger
 from crashing.boundaries import BoundaryWatcher, KillRule
@@ -60,6 +62,7 @@ class RunTarget:
     :param sabotage: ``search``: do not look for an earlier job before a create. ``dedupe``: do not see that rows are equal. The
         harness must find what is paid for twice. ``reuse``: find no earlier answers.
     :param answers: how often each row is sent.
+    :param places: jobs that all tries may have at a time; they meet in a folder beside the destination. None: no limit.
     :param reuse: the destination of an earlier run, whose results are taken over.
     """
 
@@ -75,6 +78,13 @@ class RunTarget:
     sabotage: str = ""
     reuse: str = ""
     answers: int = 1
+    places: int | None = None
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """As in the extra of a connection."""
+        folder = str(Path(self.destination).parent / "limits")
+        return {} if self.places is None else {"limits_folder": folder, "max_active_jobs": self.places}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +115,7 @@ def in_child(target: RunTarget, call: Call, rule: KillRule) -> Callable[[ReportP
         if target.sabotage == "reuse":
             Reused.without = lambda _, blocks: blocks  # type: ignore[method-assign,assignment]
         BoundaryWatcher(pipe, rule, target.destination).install()
-        extra = {"request_timeout": waits.timeout}
+        extra = {"request_timeout": waits.timeout, **target.limits}
         connection = {"conn_type": "gemini", "password": target.key, "host": target.url, "extra": extra}
         os.environ["AIRFLOW_CONN_GEMINI_DEFAULT"] = json.dumps(connection)
         return {"run_batch": _run_batch, "task": _task, "trigger": _trigger}[call.kind](target, call)
@@ -124,7 +134,12 @@ def _run_batch(target: RunTarget, call: Call) -> tuple[str, Any]:
         reuse=target.reuse or None,
         repeats=target.answers,
         options=_options(target),
-        endpoint=Endpoint(api_key=target.key, base_url=target.url, request_timeout=target.waits.timeout),
+        endpoint=Endpoint(
+            api_key=target.key,
+            base_url=target.url,
+            request_timeout=target.waits.timeout,
+            limits=ProjectLimits.of_extra(target.limits),
+        ),
     )
     return "finished", {"rows": summary.rows, "balanced": summary.balanced}
 
