@@ -58,8 +58,9 @@ class BatchOptions:
     itself and make each check of it heavy."""
 
     max_active_jobs: int | None = 20
-    """Maximum number of active jobs of this run, across all tasks that submit for it; None: only the service's own limit.
-    Default: 20 of the 100 that the service allows per project, so that other runs can submit too."""
+    """Maximum number of active jobs of this run, across all tasks that submit for it; None: only the service's own limit. Those
+    of all runs together are limited in the connection. Default: 20 of the 100 that the service allows per project, so that other
+    runs can submit too."""
 
     poll_interval: float = 30.0
     """Seconds between two checks of the jobs, at least 0.01. Default: 30, because jobs take minutes to hours; all waiting tasks
