@@ -5,6 +5,7 @@ With ``SCREENSHOTS`` in the environment, the pictures of the documentation are m
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from airflow_gemini_batch.emulator import RowFault
+from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from tests.browser import chromium
 from tests.e2e.harness import KEY, Scenario, Stack
 
@@ -219,6 +221,9 @@ def test_a_connection_is_made_in_the_form_and_tested(stack: Stack, browser: Any)
     reader.take_picture("connection-form")
     assert page.locator("input[name=password]").get_attribute("type") == "password"
     assert page.locator("input[name=login], input[name=port], input[name=schema]").count() == 0
+    page.get_by_role("button", name="Extra Fields", exact=True).click()
+    page.locator("input[name=element_limits_folder]").fill("s3://lake/limits")
+    page.locator("input[name=element_max_active_jobs]").fill("4")
 
     # Airflow 3.3's button sends port 0 for a connection without a port, and its API server then refuses the stored key.
     page.route("**/connections/test", lambda route: route.continue_(post_data=route.request.post_data.replace(":0,", ":null,")))
@@ -229,4 +234,6 @@ def test_a_connection_is_made_in_the_form_and_tested(stack: Stack, browser: Any)
         row.get_by_role("button", name="Test").click()
 
     assert answered.value.json() == {"status": True, "message": "Connected. The key can list batch jobs."}
+    saved = json.loads(stack.airflow.rest.call("GET", "/connections/gemini_ui")["extra"])
+    assert ProjectLimits.of_extra(saved) == ProjectLimits("s3://lake/limits", max_active_jobs=4)
     assert KEY not in page.content()
