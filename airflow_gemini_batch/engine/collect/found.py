@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -18,6 +19,7 @@ from airflow_gemini_batch.engine.response.answer_blocks import Reads, read_block
 from airflow_gemini_batch.engine.response.answer_columns import Answers
 from airflow_gemini_batch.engine.response.joining import Join
 from airflow_gemini_batch.engine.response.lines import Block, OutputLines
+from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
 from airflow_gemini_batch.engine.run.shard_inputs import Inputs
 from airflow_gemini_batch.engine.threads import in_order
 
@@ -55,12 +57,15 @@ class Found:
         return self.take([place for place in range(len(self.numbers)) if place not in places])
 
 
-def found_answers(output: OutputLines, join: Join, inputs: Inputs) -> Iterator[Found]:
-    """The answers that decide about a row, some megabytes at a time."""
+def found_answers(output: OutputLines, join: Join, inputs: Inputs, texts: ParsedTexts | None = None) -> Iterator[Found]:
+    """The answers that decide about a row, some megabytes at a time.
+
+    :param texts: parses their texts, as far as it can.
+    """
     unknown: set[str | None] = set()
     pieces: list[Found] = []
     rows = size = 0
-    for reads in in_order(output.blocks(), read_block, alone=_is_large):
+    for reads in in_order(output.blocks(), partial(read_block, texts=texts), alone=_is_large):
         found = _decided(reads, join)
         unknown.update(found.answers["finish_reason"].to_pylist())
         weights = found.answers.sizes() + inputs.row_bytes_of(found.numbers)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
@@ -101,7 +102,7 @@ def land(
         origin = _Origin(shard, inputs, manifest.repeats)
         results = _ResultsTable(origin, ending, inputs, extras, keep_response, billing)
         with PartWriter(run.results_part(shard.id), results.schema, metadata) as part:
-            for found in found_answers(output, join, inputs):
+            for found in found_answers(output, join, inputs, extras.texts):
                 part.write(results.batch(found, join))
         dead_letter = _DeadLetterTable(origin, ending, inputs, billing)
         reasons = _Reasons(
@@ -154,17 +155,17 @@ def _dead_letters(
     """The rows without a result, in input order, some megabytes at a time."""
     for position, (start, batch) in enumerate(zip(inputs.starts, inputs.batches, strict=True)):
         states = join.state[start : start + batch.num_rows]
-        if states.count(ANSWERED) == len(states):
+        left: list[int] = np.flatnonzero(np.frombuffer(states, np.uint8) != ANSWERED).tolist()
+        if not left:
             requests.skip(len(states))
             continue
         keys, problems = inputs.keys(position), inputs.problems(position)
         batch_rows: list[_DeadLetter] = []
-        size = 0
-        for place, state in enumerate(states):
-            if state == ANSWERED:
-                requests.skip(1)
-                continue
-            number, key = start + place, keys[place]
+        size = passed = 0
+        for place in left:
+            requests.skip(place - passed)
+            passed = place + 1
+            number, key, state = start + place, keys[place], states[place]
             request = None if state == NOT_SENT else requests.next(key)
             line = output.line(join.line_at[number]) if state not in (NOT_SENT, AWAITED) else None
             row = _DeadLetter(number, reasons.of(state, key, line, problems[place]), request, line)
@@ -174,6 +175,7 @@ def _dead_letters(
                 batch_rows, size = [], 0
             batch_rows.append(row)
             size += weight
+        requests.skip(len(states) - passed)
         yield batch_rows
 
 

@@ -22,6 +22,7 @@ from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH
 from airflow_gemini_batch.engine.response.answer_columns import SCHEMA, Answers
 from airflow_gemini_batch.engine.response.lines import Block, key_first, response_first
+from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
 from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal, classify
 from airflow_gemini_batch.engine.response.usage import DETAILS, parts_of
 
@@ -72,7 +73,13 @@ class Reads:
         return [line for line in self.lines if isinstance(line, str)]
 
 
-def read_block(block: Block) -> Reads:
+def read_block(block: Block, texts: ParsedTexts | None = None) -> Reads:
+    """:param texts: parses the texts of the answers too."""
+    reads = _read(block)
+    return reads if texts is None else Reads(reads.starts, reads.lines, reads.answers.with_parsed(texts))
+
+
+def _read(block: Block) -> Reads:
     lines = [line for line in block.lines if isinstance(line, bytes)] if block.plain else []
     places, keys, raws = _ordinary_lines(lines)
     answers, kept = _answers(keys, raws)

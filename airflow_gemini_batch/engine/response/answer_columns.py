@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.run.tables import TOKEN_COLUMNS
 
@@ -31,7 +32,7 @@ SCHEMA = pa.schema(
 @dataclass(frozen=True, slots=True)
 class Answers:
     """
-    :param rows: of ``SCHEMA``.
+    :param rows: of ``SCHEMA``, and ``parsed`` where texts were parsed ahead.
     :param parts: row -> ``Answer.parts``, where that is not None.
     """
 
@@ -61,7 +62,7 @@ class Answers:
         for piece in pieces:
             parts.update({start + row: found for row, found in piece.parts.items()})
             start += len(piece)
-        table = pa.Table.from_batches([piece.rows for piece in pieces], schema=SCHEMA).combine_chunks()
+        table = pa.Table.from_batches([piece.rows for piece in pieces]).combine_chunks()
         return cls(next(iter(table.to_batches()), pieces[0].rows), parts)
 
     def __len__(self) -> int:
@@ -90,17 +91,58 @@ class Answers:
         parts = {row - start: found for row, found in self.parts.items() if start <= row < stop}
         return Answers(self.rows.slice(start, stop - start), parts)
 
+    def with_parsed(self, texts: ParsedTexts) -> Answers:
+        return Answers(self.rows.append_column("parsed", texts.column(responses_of(self["text"]))), self.parts)
+
     def each(self) -> list[Answer]:
         """As objects, for what is read of answers one by one."""
-        rows = zip(*(column.to_pylist() for column in self.rows.columns[2:]), strict=True)
+        rows = zip(*(column.to_pylist() for column in self.rows.columns[2 : len(SCHEMA)]), strict=True)
         return [
             msgspec.structs.replace(answer, **dict(zip(SCHEMA.names[2:], row, strict=True)), parts=self.parts.get(place))
             for place, (answer, row) in enumerate(zip(self.contents(), rows, strict=True))
         ]
 
-    def contents(self) -> list[Answer]:
+    def contents(self) -> Contents:
         """As objects with key, response and text alone, which is what extra columns read, and takes a quarter of the time."""
-        return list(map(Answer, self["key"].to_pylist(), responses_of(self["response"]), self["text"].to_pylist()))
+        return Contents(self)
+
+
+class Contents(Sequence[Answer]):
+    """Answers as objects with key, response and text alone, which are made when they are first asked for."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._made: list[Answer] | None = None
+
+    @property
+    def parsed(self) -> pa.Array | None:
+        """What the texts say, null where that is left to a reader of one; None where they were not parsed ahead."""
+        rows = self._answers.rows
+        return rows.column("parsed") if rows.num_columns > len(SCHEMA) else None
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __iter__(self) -> Iterator[Answer]:
+        return iter(self._all())
+
+    @overload
+    def __getitem__(self, place: int) -> Answer: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Answer]: ...
+
+    def __getitem__(self, place: int | slice) -> Answer | list[Answer]:
+        if self._made is not None or isinstance(place, slice):
+            return self._all()[place]
+        key, response, text = (self._answers[name][place] for name in ("key", "response", "text"))
+        return Answer(key.as_py(), response.as_py().encode(), text.as_py())
+
+    def _all(self) -> list[Answer]:
+        if self._made is None:
+            read = self._answers
+            self._made = list(map(Answer, read["key"].to_pylist(), responses_of(read["response"]), read["text"].to_pylist()))
+        return self._made
 
 
 def responses_of(column: pa.Array) -> list[bytes]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.response.embeddings import EmbeddingColumn
 from airflow_gemini_batch.engine.response.media import GeneratedMediaColumn
+from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.response.structured import ParsedColumn, Problems
 from airflow_gemini_batch.engine.response.tools import (
@@ -70,6 +71,11 @@ class Extras:
     def fields(self) -> tuple[pa.Field, ...]:
         return tuple(pa.field(column.name, column.type) for column in self.columns)
 
+    @property
+    def texts(self) -> ParsedTexts | None:
+        """What parses the texts of many answers ahead."""
+        return next((column.texts for column in self.columns if isinstance(column, ParsedColumn)), None)
+
     def read(self, answers: Sequence[Answer]) -> tuple[dict[str, pa.Array], Problems]:
         """The columns of the answers that have no problem, and the problems of the others."""
         arrays: dict[str, pa.Array] = {}
@@ -84,4 +90,7 @@ class Extras:
 
     def complaint(self, answer: Answer) -> str | None:
         """Why one answer is not a result; None where it is one."""
-        return self.read([answer])[1].get(0)
+        for column in self.columns:
+            if (problem := column.read([answer])[1].get(0)) is not None:
+                return problem
+        return None

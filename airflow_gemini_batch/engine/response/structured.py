@@ -3,7 +3,8 @@
 Strict about the content, tolerant about the wrapping: one Markdown fence around the whole answer is taken off, and raw line
 breaks inside of strings are accepted; an answer that is then not valid for the schema is not a result. Where the model used tools
 on the way and the whole text is not JSON, the text after the last tool part is judged.
-A bad answer slows down only itself: good ones are decoded, validated and written by loops that run in C.
+A bad answer slows down only itself: good ones are read many at once (``parsed_texts``), or decoded, validated and written by
+loops that run in C.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from typing import Any
 
 import jsonschema_rs
 import msgspec
+import numpy as np
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.json.lenient import with_valid_unicode
 from airflow_gemini_batch.engine.json.strict import no_constant
+from airflow_gemini_batch.engine.response.answer_columns import Contents
 from airflow_gemini_batch.engine.response.candidates import first_candidate
+from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.shapes.answer_schema import ENUM, AnswerSchema, finding, shortened
 
@@ -47,6 +52,8 @@ class ParsedColumn:
         checked = AnswerSchema.of(schema)
         self._form, self._validator = checked.form, checked.validator
         self._is_json = is_json
+        #: Reads ahead what ``read`` is then given with the answers.
+        self.texts = ParsedTexts.of(checked.judged, checked.form) if is_json else None
         self.type: pa.DataType = self._form.type
 
     @classmethod
@@ -60,6 +67,19 @@ class ParsedColumn:
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, Problems]:
         """One value for each answer, null for those with a problem."""
+        if not isinstance(answers, Contents) or (parsed := answers.parsed) is None:
+            return self._read_each(answers)
+        if parsed.null_count == 0:
+            return parsed, {}
+        left = np.flatnonzero(~columns.is_valid(parsed)).tolist()
+        others, problems = self._read_each([answers[place] for place in left])
+        if len(problems) < len(left):
+            order = np.arange(len(parsed))
+            order[left] = np.arange(len(left)) + len(parsed)
+            parsed = pa.concat_arrays([parsed, others]).take(columns.from_numpy(order))
+        return parsed, {left[place]: problem for place, problem in problems.items()}
+
+    def _read_each(self, answers: Sequence[Answer]) -> tuple[pa.Array, Problems]:
         problems: Problems = {}
         decode: Callable[[Any], Any] = _decode
         texts = [answer.text for answer in answers]
@@ -94,6 +114,8 @@ class ParsedColumn:
         return f"not valid for the response schema: {'; '.join(findings)}"
 
     def _built(self, values: list[Any], problems: Problems) -> pa.Array:
+        if len(problems) == len(values):  # as when it is asked why one answer is none
+            return pa.nulls(len(values), self.type)
         try:
             return self._form.build(values)
         except _UNFIT:

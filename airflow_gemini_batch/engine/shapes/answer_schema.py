@@ -24,17 +24,20 @@ _MESSAGE_CHARACTERS = 300
 class AnswerSchema:
     """
     :param form: how the values of the answers are stored in the ``parsed`` column.
+    :param judged: what answers are validated against.
     :param validator: judges one decoded answer.
     """
 
     form: schemas.Form
+    judged: dict[str, Any]
     validator: jsonschema_rs.Validator
 
     @classmethod
     def of(cls, schema: dict[str, Any]) -> AnswerSchema:
         """Raises InputError for what is not a JSON Schema, or refers to anything outside of itself."""
         _validator(schema)  # first, so that its error names what is wrong before anything is read from the schema
-        return cls(schemas.form_of(schema), _validator(schemas.judged(schema)))
+        judged = schemas.judged(schema)
+        return cls(schemas.form_of(schema), judged, _validator(judged))
 
 
 def finding(error: jsonschema_rs.ValidationError) -> str:

@@ -23,7 +23,8 @@ import pydantic
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.errors import InputError
 
-_INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
+#: What ``judged`` limits every integer to.
+INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
 _json = msgspec.json.Encoder()
 
 
@@ -312,8 +313,8 @@ def judged(schema: Any) -> Any:
         elif name in _SCHEMAS and isinstance(value, list):
             copied[name] = [judged(one) for one in value]
     if "integer" in _as_list(schema.get("type")):
-        copied["minimum"] = max(_INT64["minimum"], schema.get("minimum", _INT64["minimum"]))
-        copied["maximum"] = min(_INT64["maximum"], schema.get("maximum", _INT64["maximum"]))
+        copied["minimum"] = max(INT64["minimum"], schema.get("minimum", INT64["minimum"]))
+        copied["maximum"] = min(INT64["maximum"], schema.get("maximum", INT64["maximum"]))
     if schema.get("nullable") is True and "type" in schema:
         copied["type"] = [*_as_list(schema["type"]), "null"]
         if "enum" in schema:
