@@ -74,7 +74,7 @@ def moved_rows(files: GroupFiles, groups: Sequence[BuiltGroup]) -> Moves:
             _add_fingerprints(sort, files.fingerprints_file(group.group), first, rows)
             first += rows
         moved, payers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for records in sort.sorted():
+        for records in sort.again():
             # Stable, so of equal fingerprints the earliest row comes first.
             records = records[np.lexsort((records["w1"], records["w0"]))]
             again = (records["w0"][1:] == records["w0"][:-1]) & (records["w1"][1:] == records["w1"][:-1])
@@ -96,7 +96,7 @@ def _add_fingerprints(sort: BucketSort, file: Location, first: int, rows: int) -
     done = 0
     for block in _blocks(file):
         words = np.frombuffer(block, np.uint64).reshape(-1, KEPT_BYTES // 8)
-        chosen = np.flatnonzero(words.any(axis=1))
+        chosen = np.flatnonzero(words[:, 0] | words[:, 1])
         records = np.zeros(len(chosen), _FINGERPRINT)
         records["w0"], records["w1"] = words[chosen, 0], words[chosen, 1]
         records["row"] = first + done + chosen
@@ -129,9 +129,8 @@ def _doubled_hashes(files: GroupFiles, groups: Sequence[BuiltGroup]) -> set[int]
         for group in groups:
             for block in _blocks(files.keys_file(group.group)):
                 sort.add(np.frombuffer(block, np.int64).view(_HASH))
-        for records in sort.sorted():
-            hashes = records["w0"].view(np.int64)
-            found.update(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+        for records in sort.again():
+            found.update(records["w0"].view(np.int64).tolist())
             if len(found) > MAX_SUSPECTS:
                 break
     return found

@@ -40,7 +40,7 @@ from airflow_gemini_batch.engine.run.layout import Manifest, ReusedPart, Run, Sh
 from airflow_gemini_batch.engine.run.media_manifest import MediaFile
 from airflow_gemini_batch.engine.run.repeats import key_of
 from airflow_gemini_batch.engine.source.blocks import MAX_BLOCK_ROWS
-from airflow_gemini_batch.engine.source.keys import KeyIndex, stable_hash
+from airflow_gemini_batch.engine.source.keys import KeyIndex, stable_hash, stable_hashes
 from airflow_gemini_batch.engine.source.open import Source
 from airflow_gemini_batch.engine.threads import ConsumerThread
 
@@ -119,7 +119,7 @@ def build_shards(
     decided = None if part is None else part.in_microseconds
     extra, carried = table_columns(source, encoder, options, key=key, carry=carry, repeats=repeats, in_microseconds=decided)
     with contextlib.ExitStack() as stack:
-        index = stack.enter_context(contextlib.closing(KeyIndex() if part is None else KeyIndex(stable_hash)))
+        index = stack.enter_context(contextlib.closing(KeyIndex() if part is None else KeyIndex(stable_hash, stable_hashes)))
         duplicates = stack.enter_context(Duplicates(carried.schema))
         reused = None if earlier is None else stack.enter_context(Reused(earlier, carried.schema))
         rows: Iterator[Rows] = stack.enter_context(

@@ -213,5 +213,9 @@ def _unconnected_client() -> genai.Client:
         raise _CapturedError(sent.content)
 
     http = http_library()
-    options = types.HttpOptions(httpx_client=http.Client(transport=http.MockTransport(keep)))
+    transport = http.MockTransport(keep)
+    # Both, because making the SDK's own imports what connections need.
+    options = types.HttpOptions(
+        httpx_client=http.Client(transport=transport), httpx_async_client=http.AsyncClient(transport=transport)
+    )
     return genai.Client(api_key="unused", vertexai=False, http_options=options)

@@ -47,7 +47,7 @@ class BucketSort:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, records: Any) -> None:
-        buckets = (records["w0"] >> np.uint64(64 - self._bits)).astype(np.int64)
+        buckets = (records["w0"] >> np.uint64(64 - self._bits)).astype(np.uint16)  # which are sorted in one pass
         order = np.argsort(buckets, kind="stable")
         ends = np.searchsorted(buckets[order], np.arange(1, len(self._files) + 1))
         start = 0
@@ -58,8 +58,20 @@ class BucketSort:
 
     def sorted(self) -> Iterator[Any]:
         """The records, some at a time; equal first words are never torn apart."""
+        for records in self._buckets():
+            yield records[np.argsort(records["w0"], kind="stable")]
+
+    def again(self) -> Iterator[Any]:
+        """The records whose first word others have too, as they were added; equal first words are never torn apart."""
+        for records in self._buckets():
+            words = np.sort(records["w0"])
+            doubled = words[1:][words[1:] == words[:-1]]
+            if len(doubled):
+                yield records[np.isin(records["w0"], doubled)]
+
+    def _buckets(self) -> Iterator[Any]:
         for file in self._files:
             file.seek(0)
             records = np.frombuffer(file.read(), self._dtype)
             if len(records):
-                yield records[np.argsort(records["w0"], kind="stable")]
+                yield records

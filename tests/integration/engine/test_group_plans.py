@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
@@ -77,6 +78,7 @@ def test_hashes_that_collide_are_not_keys_that_are_equal(tmp_path: Path, monkeyp
 
     for module in (group_indexes, shards):
         monkeypatch.setattr(module, "stable_hash", lambda key: 7)
+    monkeypatch.setattr(shards, "stable_hashes", lambda keys: np.full(len(keys), 7))
     spec = question(write_files(tmp_path / "in", files_of([["a", "b"], ["c"]])))
 
     assert built_in_groups(here(tmp_path / "run"), spec, 2).rows == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -11,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.errors import InputError
-from airflow_gemini_batch.engine.source.keys import KeyIndex, check_key_column, read_keys, refuse_missing_keys
+from airflow_gemini_batch.engine.source.keys import (
+    KeyIndex,
+    check_key_column,
+    read_keys,
+    refuse_missing_keys,
+    stable_hash,
+    stable_hashes,
+)
 
 
 def refuse_doubles(keys: list[str], index: KeyIndex) -> None:
@@ -104,3 +112,17 @@ def test_without_a_key_column_rows_are_numbered_from_where_the_block_begins() ->
 
 def test_a_number_and_its_text_are_the_same_key() -> None:
     assert read_keys("id", pa.record_batch({"id": [7]}), 0) == read_keys("id", pa.record_batch({"id": ["7"]}), 0)
+
+
+def test_hashes_for_other_processes_are_the_same_for_one_key_and_for_many() -> None:
+    keys = ["", "a", "a\0", "id-00000001", "id-00000002", "é" * 100, "\ud800", "x" * 5000]
+
+    assert stable_hashes(keys).tolist() == [stable_hash(key) for key in keys]
+    assert stable_hash("id-00000001") == stable_hashes(["id-00000001"])[0]
+
+
+def test_hashes_of_close_keys_are_spread_evenly() -> None:
+    hashes = stable_hashes([f"id-{number:08d}" for number in range(10_000)]).tolist()
+
+    assert len(set(hashes)) == 10_000
+    assert all(1100 < count < 1400 for count in Counter(hash >> 61 for hash in hashes).values())
