@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +70,8 @@ class Reads:
 
     def keys(self) -> list[str]:
         """Of the answers."""
+        if len(self.answers) == len(self.lines):
+            return cast("list[str]", self.lines)
         return [line for line in self.lines if isinstance(line, str)]
 
 

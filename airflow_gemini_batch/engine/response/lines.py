@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import add
 from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
@@ -139,18 +140,13 @@ class OutputLines:
 def _block(content: bytes, at: int) -> Block:
     """The lines of ``content``, which begins there. Nearly always none is blank, and none ends at ``\\r\\n``."""
     lines = content.removesuffix(b"\n").split(b"\n")
-    starts = list(accumulate(map(len, lines[:-1]), _after, initial=at))
+    starts = list(map(add, accumulate(map(len, lines[:-1]), initial=at), range(len(lines))))  # each line end is a byte
     if not all(lines) or any(map(bytes.isspace, lines)):
         filled = [place for place, line in enumerate(lines) if line and not line.isspace()]
         lines, starts = [lines[place] for place in filled], [starts[place] for place in filled]
     if b"\r" in content:
         lines = [line.rstrip(b"\r") for line in lines]
     return Block(starts, lines, is_utf8(content))
-
-
-def _after(start: int, length: int) -> int:
-    """Where the line begins that follows a line of this length."""
-    return start + length + 1
 
 
 def is_utf8(content: bytes) -> bool:
