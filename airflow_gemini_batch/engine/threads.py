@@ -139,11 +139,16 @@ class ConsumerThread(Generic[T, R]):
     it has begun is not completed. What ``consume`` raises is raised by the next ``put``, or at the end of the block.
 
     :param waiting: items that may wait for the thread: enough to keep it busy, few enough to keep memory flat.
+    :param weigh: what an item counts as, above 0; one more may wait while others count less than ``waiting``. Default: 1.
     """
 
-    def __init__(self, consume: Callable[[Iterator[T]], R], *, waiting: int, name: str) -> None:
+    def __init__(
+        self, consume: Callable[[Iterator[T]], R], *, waiting: int, name: str, weigh: Callable[[T], int] = lambda _: 1
+    ) -> None:
         self._consume = consume
-        self._items: queue.Queue[T | _Signal] = queue.Queue(waiting)
+        self._items: _WeighedQueue[T | _Signal] = _WeighedQueue(
+            waiting, lambda item: 1 if isinstance(item, _Signal) else weigh(item)
+        )
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._error: BaseException | None = None
         self._ended = False
@@ -193,6 +198,26 @@ class ConsumerThread(Generic[T, R]):
         item = self._items.get()
         self._ended = isinstance(item, _Signal)
         return item
+
+
+class _WeighedQueue(queue.Queue[T]):
+    """A queue that is full when what its items count as has come to ``maxsize``."""
+
+    def __init__(self, maxsize: int, weigh: Callable[[T], int]) -> None:
+        super().__init__(maxsize)
+        self._weigh = weigh
+        self._weights: deque[int] = deque()
+
+    def _qsize(self) -> int:
+        return sum(self._weights)
+
+    def _put(self, item: T) -> None:
+        self._weights.append(self._weigh(item))
+        super()._put(item)
+
+    def _get(self) -> T:
+        self._weights.popleft()
+        return super()._get()
 
 
 class _Signal:

@@ -31,7 +31,7 @@ def strings(values: Sequence[str | None]) -> pa.Array:
     return utf8([None if value is None else value.encode() for value in values])
 
 
-def utf8(values: Sequence[bytes | None]) -> pa.Array:
+def utf8(values: Sequence[bytes | memoryview | None]) -> pa.Array:
     """Strings from bytes that are known to be UTF-8. Together they must stay under 2 GB."""
     return _bytes(pa.string(), values)
 
@@ -45,7 +45,7 @@ def binaries(values: Sequence[bytes | None]) -> pa.Array:
     return _bytes(pa.binary(), values)
 
 
-def _bytes(kind: pa.DataType, values: Sequence[bytes | None], code: str = "i") -> pa.Array:
+def _bytes(kind: pa.DataType, values: Sequence[bytes | memoryview | None], code: str = "i") -> pa.Array:
     content = [value or b"" for value in values]
     offsets = array(code, accumulate(map(len, content), initial=0))
     buffers = [validity(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(content))]

@@ -17,9 +17,9 @@ from airflow_gemini_batch.engine.printable import printable
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH
 from airflow_gemini_batch.engine.response.answer_blocks import Reads, read_block
 from airflow_gemini_batch.engine.response.answer_columns import Answers
+from airflow_gemini_batch.engine.response.extras import Extras
 from airflow_gemini_batch.engine.response.joining import Join
 from airflow_gemini_batch.engine.response.lines import Block, OutputLines
-from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
 from airflow_gemini_batch.engine.run.shard_inputs import Inputs
 from airflow_gemini_batch.engine.threads import in_order
 
@@ -57,15 +57,13 @@ class Found:
         return self.take([place for place in range(len(self.numbers)) if place not in places])
 
 
-def found_answers(output: OutputLines, join: Join, inputs: Inputs, texts: ParsedTexts | None = None) -> Iterator[Found]:
-    """The answers that decide about a row, some megabytes at a time.
-
-    :param texts: parses their texts, as far as it can.
-    """
+def found_answers(output: OutputLines, join: Join, inputs: Inputs, extras: Extras) -> Iterator[Found]:
+    """The answers that decide about a row, some megabytes at a time."""
     unknown: set[str | None] = set()
     pieces: list[Found] = []
     rows = size = 0
-    for reads in in_order(output.blocks(), partial(read_block, texts=texts), alone=_is_large):
+    read = partial(read_block, vectors=extras.vectors, texts=extras.texts)
+    for reads in in_order(output.blocks(), read, alone=_is_large):
         found = _decided(reads, join)
         unknown.update(found.answers["finish_reason"].to_pylist())
         weights = found.answers.sizes() + inputs.row_bytes_of(found.numbers)
@@ -91,7 +89,7 @@ def found_answers(output: OutputLines, join: Join, inputs: Inputs, texts: Parsed
 
 def _is_large(block: Block) -> bool:
     """A block is a megabyte, and the rest of its last line."""
-    return any(isinstance(line, bytes) and len(line) > _BATCH_BYTES for line in block.lines[-1:])
+    return len(block) > 0 and block.ends[-1] - block.begins[-1] > _BATCH_BYTES
 
 
 def _decided(reads: Reads, join: Join) -> Found:

@@ -102,7 +102,7 @@ def land(
         origin = _Origin(shard, inputs, manifest.repeats)
         results = _ResultsTable(origin, ending, inputs, extras, keep_response, billing)
         with PartWriter(run.results_part(shard.id), results.schema, metadata) as part:
-            for found in found_answers(output, join, inputs, extras.texts):
+            for found in found_answers(output, join, inputs, extras):
                 part.write(results.batch(found, join))
         dead_letter = _DeadLetterTable(origin, ending, inputs, billing)
         reasons = _Reasons(
@@ -262,7 +262,7 @@ class _ResultsTable:
 
     def batch(self, found: Found, join: Join) -> pa.RecordBatch:
         """The rows of the answers that match what was asked for, such as a schema; the others become dead letters."""
-        extra, problems = self._extras.read(found.answers.contents() if self._extras.columns else ())
+        extra, problems = self._extras.read(found.answers)
         for place in problems:
             join.refuse(found.numbers[place], found.starts[place])
         if problems:

@@ -10,9 +10,10 @@ Arrow takes strict JSON, with each member once. A test holds every form known to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +22,12 @@ import pyarrow.json
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH
 from airflow_gemini_batch.engine.response.answer_columns import SCHEMA, Answers
-from airflow_gemini_batch.engine.response.lines import Block, key_first, response_first
+from airflow_gemini_batch.engine.response.lines import Block, key_and_response
 from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
 from airflow_gemini_batch.engine.response.responses import Answer, Garbage, Refusal, classify
 from airflow_gemini_batch.engine.response.usage import DETAILS, parts_of
 
-#: Longer answers hold media or vectors, which are not columns here.
+#: Longer answers hold media, which are not columns here.
 _LONGEST = 1 << 16
 
 #: Arrow reads any depth, ``classify`` about a thousand brackets: an answer that could have more is left to it.
@@ -75,19 +76,33 @@ class Reads:
         return [line for line in self.lines if isinstance(line, str)]
 
 
-def read_block(block: Block, texts: ParsedTexts | None = None) -> Reads:
-    """:param texts: parses the texts of the answers too."""
-    reads = _read(block)
+class AnswersReader(Protocol):
+    """Reads answers of one kind."""
+
+    def __call__(self, keys: Sequence[str], found: Sequence[re.Match[bytes]]) -> tuple[Answers, Sequence[int]]:
+        """
+        :param found: as ``key_and_response`` finds them, all in one block.
+
+        Returns the answers that it could read, and which of ``found`` they are.
+        """
+        ...
+
+
+def read_block(block: Block, vectors: AnswersReader | None = None, texts: ParsedTexts | None = None) -> Reads:
+    """
+    :param vectors: reads the answers of a run that asks for vectors.
+    :param texts: parses the texts of the answers too.
+    """
+    reads = _read(block, vectors)
     return reads if texts is None else Reads(reads.starts, reads.lines, reads.answers.with_parsed(texts))
 
 
-def _read(block: Block) -> Reads:
-    lines = [line for line in block.lines if isinstance(line, bytes)] if block.plain else []
-    places, keys, raws = _ordinary_lines(lines)
-    answers, kept = _answers(keys, raws)
+def _read(block: Block, vectors: AnswersReader | None) -> Reads:
+    places, keys, found = _ordinary_lines(block, None if vectors else _LONGEST) if block.plain else ([], [], [])
+    answers, kept = (vectors or _answers)(keys, found)
     if len(kept) < len(places):
         places = [places[row] for row in kept]
-    if len(places) == len(block.lines):
+    if len(places) == len(block):
         return Reads(block.starts, list(map(str, answers["key"].to_pylist())), answers)
     return _with_others(block, places, answers)
 
@@ -95,13 +110,13 @@ def _read(block: Block) -> Reads:
 def _with_others(block: Block, places: list[int], ordinary: Answers) -> Reads:
     """The lines at ``places`` say what is ordinary, and the others are read one by one."""
     keys = ordinary["key"].to_pylist()
-    lines: list[str | Refusal | Garbage] = [""] * len(block.lines)
+    lines: list[str | Refusal | Garbage] = [""] * len(block)
     for place, key in zip(places, keys, strict=True):
         lines[place] = key
     others: list[Answer] = []
     others_at: list[int] = []
     for place in sorted(set(range(len(lines))).difference(places)):
-        read = classify(block.lines[place], block.plain)
+        read = classify(block.line(place), block.plain)
         if isinstance(read, Answer):
             others.append(read)
             others_at.append(place)
@@ -117,15 +132,22 @@ def _with_others(block: Block, places: list[int], ordinary: Answers) -> Reads:
     return Reads(block.starts, lines, Answers.joined([ordinary, Answers.of(others)]).take(order))
 
 
-def _ordinary_lines(lines: Sequence[bytes]) -> tuple[list[int], list[str], list[bytes]]:
-    """The lines that Arrow may read: their places, keys and responses."""
-    forms = [response_first(line) or key_first(line) for line in lines]
-    places = [place for place, form in enumerate(forms) if form is not None and len(lines[place]) <= _LONGEST]
-    found = [form.group("key", "response") for form in map(forms.__getitem__, places) if form is not None]
-    if any(b"\\" in key for key, _ in found):
-        places = [place for place, (key, _) in zip(places, found, strict=True) if b"\\" not in key]
-        found = [(key, response) for key, response in found if b"\\" not in key]
-    return places, [key.decode() for key, _ in found], [response for _, response in found]
+def _ordinary_lines(block: Block, longest: int | None) -> tuple[list[int], list[str], list[re.Match[bytes]]]:
+    """The lines that may be read together: their places, keys, and what they hold.
+
+    :param longest: bytes of a line; None: any.
+    """
+    content = block.content
+    places, keys, matches = [], [], []
+    for place, (begin, end) in enumerate(zip(block.begins, block.ends, strict=True)):
+        if longest is not None and end - begin > longest:
+            continue
+        found = key_and_response(content, begin, end)
+        if found is not None and b"\\" not in (key := found["key"]):
+            places.append(place)
+            keys.append(key.decode())
+            matches.append(found)
+    return places, keys, matches
 
 
 def _needs_classify(responses: Sequence[bytes], together: bytes) -> Any:
@@ -153,8 +175,9 @@ def _places_of(content: bytes, two: bytes) -> Any:
     return np.concatenate(places)
 
 
-def _answers(keys: list[str], raws: list[bytes]) -> tuple[Answers, list[int] | range]:
+def _answers(keys: Sequence[str], found: Sequence[re.Match[bytes]]) -> tuple[Answers, Sequence[int]]:
     """The ordinary answers, and which of the responses they are."""
+    raws = [match["response"] for match in found]
     together = b"\n".join(raws)
     if b'"candidates"' not in together:  # vectors, or nothing
         return Answers.of([]), []

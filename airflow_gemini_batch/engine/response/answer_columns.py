@@ -34,10 +34,12 @@ class Answers:
     """
     :param rows: of ``SCHEMA``, and ``parsed`` where texts were parsed ahead.
     :param parts: row -> ``Answer.parts``, where that is not None.
+    :param vectors: those that have been read already, null for the other answers; None: none has been.
     """
 
     rows: pa.RecordBatch
     parts: Mapping[int, dict[str, int]] = field(default_factory=dict)
+    vectors: pa.Array | None = None
 
     @classmethod
     def of(cls, answers: Sequence[Answer]) -> Answers:
@@ -63,7 +65,7 @@ class Answers:
             parts.update({start + row: found for row, found in piece.parts.items()})
             start += len(piece)
         table = pa.Table.from_batches([piece.rows for piece in pieces]).combine_chunks()
-        return cls(next(iter(table.to_batches()), pieces[0].rows), parts)
+        return cls(next(iter(table.to_batches()), pieces[0].rows), parts, _vectors_of(pieces))
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -85,14 +87,16 @@ class Answers:
 
     def take(self, rows: Sequence[int]) -> Answers:
         parts = {place: self.parts[row] for place, row in enumerate(rows) if row in self.parts} if self.parts else {}
-        return Answers(self.rows.take(columns.int64s(rows)), parts)
+        places = columns.int64s(rows)
+        return Answers(self.rows.take(places), parts, None if self.vectors is None else self.vectors.take(places))
 
     def slice(self, start: int, stop: int) -> Answers:
         parts = {row - start: found for row, found in self.parts.items() if start <= row < stop}
-        return Answers(self.rows.slice(start, stop - start), parts)
+        vectors = None if self.vectors is None else self.vectors.slice(start, stop - start)
+        return Answers(self.rows.slice(start, stop - start), parts, vectors)
 
     def with_parsed(self, texts: ParsedTexts) -> Answers:
-        return Answers(self.rows.append_column("parsed", texts.column(responses_of(self["text"]))), self.parts)
+        return Answers(self.rows.append_column("parsed", texts.column(responses_of(self["text"]))), self.parts, self.vectors)
 
     def each(self) -> list[Answer]:
         """As objects, for what is read of answers one by one."""
@@ -143,6 +147,13 @@ class Contents(Sequence[Answer]):
             read = self._answers
             self._made = list(map(Answer, read["key"].to_pylist(), responses_of(read["response"]), read["text"].to_pylist()))
         return self._made
+
+
+def _vectors_of(pieces: Sequence[Answers]) -> pa.Array | None:
+    kind = next((piece.vectors.type for piece in pieces if piece.vectors is not None), None)
+    if kind is None:
+        return None
+    return pa.concat_arrays([pa.nulls(len(piece), kind) if piece.vectors is None else piece.vectors for piece in pieces])
 
 
 def responses_of(column: pa.Array) -> list[bytes]:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.response.answer_blocks import AnswersReader
+from airflow_gemini_batch.engine.response.answer_columns import Answers, Contents
 from airflow_gemini_batch.engine.response.embeddings import EmbeddingColumn
 from airflow_gemini_batch.engine.response.media import GeneratedMediaColumn
 from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
@@ -76,12 +78,22 @@ class Extras:
         """What parses the texts of many answers ahead."""
         return next((column.texts for column in self.columns if isinstance(column, ParsedColumn)), None)
 
-    def read(self, answers: Sequence[Answer]) -> tuple[dict[str, pa.Array], Problems]:
+    @property
+    def vectors(self) -> AnswersReader | None:
+        """Reads the answers of a run that asks for vectors, and the vectors with them; None for another run."""
+        return next((column.answers for column in self.columns if isinstance(column, EmbeddingColumn)), None)
+
+    def read(self, answers: Answers) -> tuple[dict[str, pa.Array], Problems]:
         """The columns of the answers that have no problem, and the problems of the others."""
         arrays: dict[str, pa.Array] = {}
         problems: Problems = {}
+        contents: Contents | None = None
         for column in self.columns:
-            arrays[column.name], found = column.read(answers)
+            if isinstance(column, EmbeddingColumn):
+                arrays[column.name], found = column.completed(answers)
+            else:
+                contents = answers.contents() if contents is None else contents
+                arrays[column.name], found = column.read(contents)
             problems = {**found, **problems}
         if problems:
             good = columns.bools([row not in problems for row in range(len(answers))])

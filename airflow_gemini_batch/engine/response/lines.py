@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import add
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -33,13 +33,19 @@ _RESPONSE = rb'"response"[ \t]*:[ \t]*(?P<response>\{.*\})'
 _COMMA = rb"[ \t]*,[ \t]*"
 
 
-def _form(*members: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
-    return re.compile(rb"\{[ \t]*" + _COMMA.join(members) + rb"[ \t]*\}", re.DOTALL).fullmatch
+def _form(*members: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"\{[ \t]*" + _COMMA.join(members) + rb"[ \t]*\}", re.DOTALL)
 
 
 #: The two forms of a line that has a response, a key and nothing else. JSON can be read in one way only: where the response is
 #: an object and the key a string, these are the two members of the line, and there is no need to parse it from outside.
-response_first, key_first = _form(_RESPONSE, _KEY), _form(_KEY, _RESPONSE)
+_response_first, _key_first = _form(_RESPONSE, _KEY), _form(_KEY, _RESPONSE)
+
+
+def key_and_response(content: bytes, begin: int, end: int) -> re.Match[bytes] | None:
+    """The groups ``key`` and ``response`` of the line that stands there, if it has one of the two forms."""
+    return _response_first.fullmatch(content, begin, end) or _key_first.fullmatch(content, begin, end)
+
 
 #: Bytes of a line that are read. A line needs about five times its length in memory until it is a row, and the longest answers
 #: known, with ten and more 4K images, stay below this.
@@ -65,16 +71,33 @@ class LongLine:
         return f"a line of {self.size:,} bytes, of which at most {LONGEST_LINE:,} can be read"
 
 
-class Block(NamedTuple):
-    """Some of the lines of the output, without their ends and without blank ones.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some of the lines of the output, without their ends and without blank ones. They are copied only when they are asked for.
 
-    :param starts: where each of them begins.
-    :param plain: whether all of them are known to be valid UTF-8. None is a ``LongLine`` then.
+    :param at: where the content begins in the output.
+    :param begins, ends: where each line stands in the content.
+    :param plain: whether all of it is known to be valid UTF-8.
+    :param long: the only line of a block that has no content.
     """
 
-    starts: list[int]
-    lines: Sequence[bytes | LongLine]
+    at: int
+    content: bytes
+    begins: list[int]
+    ends: list[int]
     plain: bool
+    long: LongLine | None = None
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each line begins in the output."""
+        return [self.at + begin for begin in self.begins]
+
+    def line(self, place: int) -> bytes | LongLine:
+        return self.content[self.begins[place] : self.ends[place]] if self.long is None else self.long
 
 
 class OutputLines:
@@ -87,8 +110,8 @@ class OutputLines:
     def __iter__(self) -> Iterator[tuple[int, bytes | LongLine, bool]]:
         """Each line without its end, the place where it begins, and whether it is known to be valid UTF-8."""
         for block in self.blocks():
-            for start, line in zip(block.starts, block.lines, strict=True):
-                yield start, line, block.plain
+            for place, start in enumerate(block.starts):
+                yield start, block.line(place), block.plain
 
     def blocks(self) -> Iterator[Block]:
         """The lines from first to last, about a megabyte at a time."""
@@ -103,7 +126,7 @@ class OutputLines:
             is_long = len(content) - start > self._longest and not content.endswith(b"\n")
             yield _block(content[:start] if is_long else content, at)
             if is_long:
-                yield Block([at + start], [self._long(content[start:])], False)
+                yield Block(at + start, b"", [0], [0], False, self._long(content[start:]))
             at = self._file.tell()
 
     def line(self, at: int) -> bytes | LongLine:
@@ -140,13 +163,14 @@ class OutputLines:
 def _block(content: bytes, at: int) -> Block:
     """The lines of ``content``, which begins there. Nearly always none is blank, and none ends at ``\\r\\n``."""
     lines = content.removesuffix(b"\n").split(b"\n")
-    starts = list(map(add, accumulate(map(len, lines[:-1]), initial=at), range(len(lines))))  # each line end is a byte
+    begins = list(map(add, accumulate(map(len, lines[:-1]), initial=0), range(len(lines))))  # each line end is a byte
+    ends = list(map(add, begins, map(len, lines)))
     if not all(lines) or any(map(bytes.isspace, lines)):
         filled = [place for place, line in enumerate(lines) if line and not line.isspace()]
-        lines, starts = [lines[place] for place in filled], [starts[place] for place in filled]
+        begins, ends = [begins[place] for place in filled], [ends[place] for place in filled]
     if b"\r" in content:
-        lines = [line.rstrip(b"\r") for line in lines]
-    return Block(starts, lines, is_utf8(content))
+        ends = [begin + len(content[begin:end].rstrip(b"\r")) for begin, end in zip(begins, ends, strict=True)]
+    return Block(at, content, begins, ends, is_utf8(content))
 
 
 def is_utf8(content: bytes) -> bool:

@@ -31,7 +31,7 @@ from airflow_gemini_batch.engine.json.lenient import (
     with_valid_unicode,
 )
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH, Reason, is_retryable, status_of
-from airflow_gemini_batch.engine.response.lines import LongLine, is_utf8, key_first, response_first
+from airflow_gemini_batch.engine.response.lines import LongLine, is_utf8, key_and_response
 from airflow_gemini_batch.engine.response.row_errors import RowError, read_bare, read_error
 from airflow_gemini_batch.engine.response.usage import Counts, TypedUsage, read_counts
 
@@ -153,14 +153,10 @@ _decode_key = msgspec.json.Decoder(str).decode
 
 def _plain_answer(line: bytes, plain: bool = False) -> Answer | None:
     """The answer, if the line is of the ordinary kind; None (or a ValueError) if it needs the lenient reader."""
-    if found := response_first(line):
-        raw, key = found.groups()
-    elif found := key_first(line):
-        key, raw = found.groups()
-    else:
+    found = key_and_response(line, 0, len(line))
+    if found is None or not (plain or is_utf8(line)):
         return None
-    if not (plain or is_utf8(line)):
-        return None
+    key, raw = found.group("key", "response")
     response = _decode_response(raw)
     if not response.candidates:
         return _plain_embedding(_text_of(key), raw, response)

@@ -26,8 +26,8 @@ from airflow_gemini_batch.engine.threads import ConsumerThread
 ROW_GROUP_ROWS = 1 << 16
 ROW_GROUP_BYTES = 32 << 20
 
-#: Batches that may wait for the writer: enough to keep it busy, few enough to keep memory flat.
-_WAITING_BATCHES = 4
+#: Bytes of batches that may wait for the writer, and one batch more: enough to keep it busy, few enough to keep memory flat.
+_WAITING_BYTES = 8 << 20
 
 #: Long texts that rarely repeat: dictionaries and statistics for them cost time and space without helping readers.
 _DISTINCT_TEXTS = {"key", "text", "message", "request", "response", "response_id", "request_sha256", "grounding", "citations",
@@ -147,7 +147,7 @@ class PartWriter:
         """:param metadata: of the part. Default: that of the schema, which a part that is written again keeps in this way."""
         self._file = file
         self._schema = schema if metadata is None else schema.with_metadata(metadata)
-        self._thread = ConsumerThread(self._write_all, waiting=_WAITING_BATCHES, name=f"write {file.name}")
+        self._thread = ConsumerThread(self._write_all, waiting=_WAITING_BYTES, name=f"write {file.name}", weigh=_bytes_of)
         self.rows = 0
 
     def __enter__(self) -> PartWriter:
@@ -181,6 +181,10 @@ class PartWriter:
                 size += batch.nbytes
             if pending:
                 _write_group(parquet, pending)
+
+
+def _bytes_of(batch: pa.RecordBatch) -> int:
+    return max(1, int(batch.nbytes))
 
 
 def _write_group(parquet: pq.ParquetWriter, batches: list[pa.RecordBatch]) -> None:
