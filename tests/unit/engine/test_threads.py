@@ -283,3 +283,35 @@ def test_a_consumer_of_a_failed_block_does_not_complete_what_it_began(error: typ
 
     assert completed == []
     assert workers() == set()
+
+
+def test_items_wait_by_what_they_weigh() -> None:
+    may_take, taken, handed = threading.Semaphore(0), threading.Semaphore(0), threading.Semaphore(0)
+
+    def consume(items: Iterator[int]) -> list[int]:
+        received = []
+        for item in items:
+            received.append(item)
+            taken.release()
+            assert may_take.acquire(timeout=SOON)
+        return received
+
+    thread = ConsumerThread(consume, waiting=10, name="consume", weigh=lambda item: item)
+
+    def put_all() -> None:
+        with thread:
+            for item in (1, 4, 40, 2):
+                thread.put(item)
+                handed.release()
+
+    caller = threading.Thread(target=put_all)
+    caller.start()
+    assert taken.acquire(timeout=SOON)
+    for _ in (1, 4, 40):  # 4 leaves room for one more
+        assert handed.acquire(timeout=SOON)
+    assert not handed.acquire(timeout=0.1)
+
+    for _ in range(4):
+        may_take.release()
+    caller.join(SOON)
+    assert thread.result == [1, 4, 40, 2]
