@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 #: A batch ends before the row that would take it past one of these.
 _BATCH_ROWS = 4096
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
