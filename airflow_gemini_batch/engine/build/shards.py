@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from airflow_gemini_batch.engine.arrow.pools import lean_pool
 from airflow_gemini_batch.engine.build.budget import with_bounds
 from airflow_gemini_batch.engine.build.duplicates import Duplicates
 from airflow_gemini_batch.engine.build.group_part import GroupPart
@@ -118,7 +119,7 @@ def build_shards(
     """
     decided = None if part is None else part.in_microseconds
     extra, carried = table_columns(source, encoder, options, key=key, carry=carry, repeats=repeats, in_microseconds=decided)
-    with contextlib.ExitStack() as stack:
+    with lean_pool(), contextlib.ExitStack() as stack:
         index = stack.enter_context(contextlib.closing(KeyIndex() if part is None else KeyIndex(stable_hash, stable_hashes)))
         duplicates = stack.enter_context(Duplicates(carried.schema))
         reused = None if earlier is None else stack.enter_context(Reused(earlier, carried.schema))
