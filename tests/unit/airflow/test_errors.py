@@ -35,6 +35,7 @@ FOR_A_PERSON = [
 PASSING = [
     errors.OutcomeUnknownError("x", code=503),
     errors.DroppedError("x"),
+    errors.NoRoomError("x"),
     errors.QuotaError("x"),
     errors.UnreachableError("x"),
     errors.UnsettledError("x"),
