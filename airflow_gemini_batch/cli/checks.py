@@ -31,9 +31,9 @@ from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.inventory import total_bytes
 from airflow_gemini_batch.engine.gemini.jobs import time_of
 from airflow_gemini_batch.engine.gemini.quotas import MAX_JOBS
-from airflow_gemini_batch.engine.places.places import record_of
 from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.engine.slots.slots import record_of
 
 #: Bytes of files that a project may store (Files API).
 _STORAGE_BYTES = 20_000_000_000
@@ -137,10 +137,10 @@ def check_limits(limits: ProjectLimits) -> Iterator[Check]:
         advice = f"Make {limits.folder} readable and writable for this process: nothing is sent without it."
         yield Check("limits", FAILED, str(error) or type(error).__name__, advice)
         return
-    groups = Counter(place.need.group for place in state.places.values())
+    groups = Counter(slot.demand.group for slot in state.slots.values())
     held = ", ".join(f"{group} {jobs}" for group, jobs in groups.most_common(5))
     most = "no limit" if limits.max_active_jobs is None else f"max_active_jobs is {limits.max_active_jobs}"
-    found = f"{groups.total()} places taken{f' ({held})' if held else ''}, {most}, {len(state.waiters)} waiting"
+    found = f"{groups.total()} slots taken{f' ({held})' if held else ''}, {most}, {len(state.waiters)} waiting"
     advice = "" if exclusive else "The file system replaces files without a check: two tasks at once may pass a limit by a job."
     yield Check("limits", OK if exclusive else WARNING, found, advice)
     for model, refusal in state.refusals.items():

@@ -23,7 +23,7 @@ LIMITS_FIELDS = {
 class ProjectLimits:
     """What the runs that name the same folder may have in flight together.
 
-    Nothing is sent above a limit; a shard waits for its turn, and places that become free go to the DAG (outside Airflow: the
+    Nothing is sent above a limit; a shard waits for its turn, and slots that become free go to the DAG (outside Airflow: the
     run) that has the fewest jobs. Above what the service has refused with 429, only one job at a time is tried.
 
     :param folder: URI or path that all workers can write, such as ``s3://lake/gemini-limits``; one for each Google project.

@@ -62,7 +62,7 @@ class RunTarget:
     :param sabotage: ``search``: do not look for an earlier job before a create. ``dedupe``: do not see that rows are equal. The
         harness must find what is paid for twice. ``reuse``: find no earlier answers.
     :param answers: how often each row is sent.
-    :param places: jobs that all tries may have at a time; they meet in a folder beside the destination. None: no limit.
+    :param slots: jobs that all tries may have at a time; they meet in a folder beside the destination. None: no limit.
     :param reuse: the destination of an earlier run, whose results are taken over.
     """
 
@@ -78,13 +78,13 @@ class RunTarget:
     sabotage: str = ""
     reuse: str = ""
     answers: int = 1
-    places: int | None = None
+    slots: int | None = None
 
     @property
     def limits(self) -> dict[str, Any]:
         """As in the extra of a connection."""
         folder = str(Path(self.destination).parent / "limits")
-        return {} if self.places is None else {"limits_folder": folder, "max_active_jobs": self.places}
+        return {} if self.slots is None else {"limits_folder": folder, "max_active_jobs": self.slots}
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class Runner:
             transport=scenario.transport,
             raw_requests=scenario.raw_requests,
             answers=scenario.answers,
-            places=scenario.places,
+            slots=scenario.slots,
             sabotage=self._sabotage,
         )
         before: list[CreatedJob] = []

@@ -38,7 +38,7 @@ class Scenario:
     :param reuses: the rows of a second day, of which 1 % have changed; the run of the first day is given as ``reuse``. Once the
         run is built, that of the first day may be moved away.
     :param answers: how often each row is sent, the argument ``repeats``.
-    :param places: jobs that all tries may have at a time, as the limit of a connection; None: no limit.
+    :param slots: jobs that all tries may have at a time, as the limit of a connection; None: no limit.
     :param aim: part of the names of boundaries at which random kills happen more often.
     """
 
@@ -59,7 +59,7 @@ class Scenario:
     repeats: bool = False
     reuses: bool = False
     answers: int = 1
-    places: int | None = None
+    slots: int | None = None
     aim: str = ""
 
 
@@ -291,22 +291,22 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "limits",
-        "four shards share two places of the connection, which killed tries leave behind",
+        "four shards share two slots of the connection, which killed tries leave behind",
         shard_rows=10,
-        places=2,
+        slots=2,
         duration=2.0,
         aim="../limits",
         swept=True,
         weight=3,
     ),
-    Scenario("limits-steps", "the same with the operators of the steps", form="steps", shard_rows=10, places=2, weight=1),
+    Scenario("limits-steps", "the same with the operators of the steps", form="steps", shard_rows=10, slots=2, weight=1),
     Scenario(
         "limits-concurrent",
         "the same, with two tries at the same time and rows that are resubmitted",
         tries="concurrent",
         shard_rows=10,
         faults=_failing_rows,
-        places=2,
+        slots=2,
         duration=2.5,
         weight=2,
     ),

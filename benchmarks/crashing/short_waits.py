@@ -16,7 +16,7 @@ from google.genai import types
 from airflow_gemini_batch.engine.gemini import client, waits
 from airflow_gemini_batch.engine.gemini.retries import Retries
 from airflow_gemini_batch.engine.passes import collecting
-from airflow_gemini_batch.engine.places import places
+from airflow_gemini_batch.engine.slots import slots
 from airflow_gemini_batch.engine.submit import job_search
 from airflow_gemini_batch.engine.wait import waiting
 from airflow_gemini_batch.hooks.gemini import GeminiHook
@@ -27,7 +27,7 @@ def shorten_waits() -> None:
     _replace(job_search, "_LIST_EVERY", 0.2)
     _replace(collecting, "_ASK_AGAIN", 0.3)
     _replace(waiting, "_LONGEST_BACKOFF", 0.5)
-    _replace(places, "_LOOK_EVERY", 0.3)
+    _replace(slots, "_LOOK_EVERY", 0.3)
     _replace(waits, "_TURN_WAIT", 0.2)
     _replace(waits, "_LONGEST_TURN_WAIT", 0.5)
     _replace(waits, "_QUOTA_WAIT", 0.3)

@@ -329,11 +329,11 @@ def test_equal_requests_in_files_of_different_builders_are_paid_once(cluster: Cl
 
 
 def test_the_workers_shared_the_limits_of_the_connection(cluster: Cluster, by_builders: DagRun) -> None:
-    places = record_of_limits(cluster)["places"].values()
+    slots = record_of_limits(cluster)["slots"].values()
 
     # No room was left for the second run until somebody saw that the jobs of the first had ended.
-    assert {place["need"]["group"] for place in places} == {"by_many_builders"}
-    assert len(places) == len({entry["job"] for entry in cluster.creates if entry["display_name"].endswith("s3://lake/merged")})
+    assert {slot["demand"]["group"] for slot in slots} == {"by_many_builders"}
+    assert len(slots) == len({entry["job"] for entry in cluster.creates if entry["display_name"].endswith("s3://lake/merged")})
 
 
 def record_of_limits(cluster: Cluster) -> dict[str, Any]:

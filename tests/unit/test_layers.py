@@ -17,7 +17,7 @@ LAYERS = (
         "costs",
         "gemini",
         "run",
-        "places",
+        "slots",
         "source",
         "request",
         "build",

@@ -33,15 +33,15 @@ from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.job_fetching import Fetched, fetch_jobs
 from airflow_gemini_batch.engine.gemini.jobs import Job
 from airflow_gemini_batch.engine.options import BatchOptions
-from airflow_gemini_batch.engine.places.places import Places, Taken
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard, ShardAttempt
 from airflow_gemini_batch.engine.run.ledger import Intent, Ledger, Submitted
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.tokens import display_name, input_file_name, is_for, token_of, token_of_display_name
+from airflow_gemini_batch.engine.slots.slots import HeldSlot, Slots
+from airflow_gemini_batch.engine.submit.demand import demand_of
 from airflow_gemini_batch.engine.submit.inline import goes_inline, inline_requests
 from airflow_gemini_batch.engine.submit.job_search import choose, patience, search_job
 from airflow_gemini_batch.engine.submit.media_upload import send_media
-from airflow_gemini_batch.engine.submit.need import need_of
 from airflow_gemini_batch.engine.submit.refused_rows import Outgoing, refused_rows
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 #: answered, few enough not to fill the service's storage of files.
 UPLOADS_AHEAD = 2
 
-#: The largest input file that is uploaded ahead where runs share limits: each of them may then wait for a place with two files in
+#: The largest input file that is uploaded ahead where runs share limits: each of them may then wait for a slot with two files in
 #: the project's 20 GB.
 _AHEAD_BYTES = 64 << 20
 
@@ -156,7 +156,7 @@ class Submission:
             if found is not None:
                 return found
         self._require_room(shard)
-        self._take_place(shard, token)
+        self._take_slot(shard, token)
         require_lasting(self.manifest.request, self.manifest.model, self.client.endpoint, now=self.clock())
         send_media(self.run, shard, self.client, self.manifest.request, now=self.clock)
         input_file = None if goes_inline(shard, self.options.transport) else uploaded() or self._upload(outgoing, token)
@@ -232,18 +232,18 @@ class Submission:
                 code=None,
             )
 
-    def _take_place(self, shard: Shard, token: str, claim: Intent | None = None) -> Taken | None:
-        """Have a place among the jobs of all runs that share the connection's limits; None where it sets none.
+    def _take_slot(self, shard: Shard, token: str, claim: Intent | None = None) -> HeldSlot | None:
+        """Have a slot among the jobs of all runs that share the connection's limits; None where it sets none.
 
         Raises NoRoomError, and withdraws the claim, while there is none.
         """
         limits = self.client.endpoint.limits
         if limits is None:
             return None
-        places = Places(limits, self.client, self.options.claim_lease + self.options.listing_lag, self.clock)
+        slots = Slots(limits, self.client, self.options.claim_lease + self.options.listing_lag, self.clock)
         try:
-            need = need_of(self.run, self.manifest, shard, limits)
-            return places.take(token, need, f"Shard {shard.id} of {need.group}")
+            demand = demand_of(self.run, self.manifest, shard, limits)
+            return slots.take(token, demand, f"Shard {shard.id} of {demand.group}")
         except NoRoomError:
             if claim is not None:
                 self.ledger.withdraw(shard.id, claim)
@@ -279,7 +279,7 @@ class Submission:
     def _create(self, outgoing: Outgoing, token: str, input_file: str | None, claim: Intent) -> Submitted:
         shard = outgoing.shard
         requests = inline_requests(outgoing.read()) if input_file is None else None
-        place = self._take_place(shard, token, claim)
+        slot = self._take_slot(shard, token, claim)
         share = self.options.claim_lease / 3
         if self.clock() - claim.claimed_at > share:
             raise OutcomeUnknownError(f"The process was paused for {share:.0f} s while holding the claim on shard {shard.id}")
@@ -294,12 +294,12 @@ class Submission:
             )
         except (QuotaError, RefusedError, ApiKeyError, UnreachableError) as error:  # nothing was created
             self.ledger.withdraw(shard.id, claim)
-            if place is not None:
-                place.refused(error)
+            if slot is not None:
+                slot.refused(error)
             raise
         record = self._record(shard, token, job, adopted=False, input_file=input_file)
-        if place is not None:
-            place.accepted()
+        if slot is not None:
+            slot.accepted()
         return record
 
     def _record(self, shard: Shard, token: str, job: Job, *, adopted: bool, input_file: str | None = None) -> Submitted:

@@ -286,7 +286,7 @@ def test_the_limits_of_the_connection_apply_across_runs_and_a_waiting_submit_hol
     connect: Callable[..., None], source: str, tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_gemini_batch.engine.gemini.waits._TURN_WAIT", 0.2)
-    monkeypatch.setattr("airflow_gemini_batch.engine.places.places._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("airflow_gemini_batch.engine.slots.slots._LOOK_EVERY", 0.0)
     connect(extra=json.dumps({"limits_folder": str(tmp_path / "limits"), "max_active_jobs": 1}))
     emulator.faults.add(JobFault(do="hang"))
     one, two = Steps(source, str(tmp_path / "one")), Steps(source, str(tmp_path / "two"))

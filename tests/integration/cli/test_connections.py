@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from airflow_gemini_batch.emulator import Emulator
-from airflow_gemini_batch.engine.places.places import record_of
-from airflow_gemini_batch.engine.places.state import Need, Place, Refusal, State
 from airflow_gemini_batch.engine.project_limits import ProjectLimits
+from airflow_gemini_batch.engine.slots.slots import record_of
+from airflow_gemini_batch.engine.slots.state import Demand, Refusal, Slot, State
 from airflow_gemini_batch.provider_info import get_provider_info
 from tests.integration.cli.conftest import Command
 
@@ -112,16 +112,16 @@ def test_doctor_says_who_holds_places_among_the_limits_of_the_connection(
     fields = {"conn_type": "gemini", "password": "AIzaOfTheConnection", "host": emulator.url, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_SHARED", json.dumps(fields))
     record = record_of(ProjectLimits(extra["limits_folder"]))
-    need = Need("nightly", "gemini-3.6-flash", 1_000)
-    place = Place(need, time.time())
+    demand = Demand("nightly", "gemini-3.6-flash", 1_000)
+    slot = Slot(demand, time.time())
     refusal = Refusal(jobs=2, tokens=2_000, times=1, at=time.time(), not_before=time.time())
-    record.change(lambda state: (State({"a": place, "b": place}, refusals={"gemini-3.6-flash": refusal}), None))
+    record.change(lambda state: (State({"a": slot, "b": slot}, refusals={"gemini-3.6-flash": refusal}), None))
 
     code, lines, _ = gemini_batch("doctor", "--conn-id", "shared")
 
     said = [line for line in lines if " limits: " in line]
     assert code == 0
-    assert said[0] == "ok       limits: 2 places taken (nightly 2), max_active_jobs is 3, 0 waiting"
+    assert said[0] == "ok       limits: 2 slots taken (nightly 2), max_active_jobs is 3, 0 waiting"
     assert said[1].endswith("s ago with 2 jobs and about 2,000 tokens in flight")
     assert [file.name for file in (tmp_path / "limits").iterdir()] == ["0000000001.json"]
 

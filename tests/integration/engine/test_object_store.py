@@ -18,9 +18,9 @@ from moto.server import ThreadedMotoServer
 from airflow_gemini_batch.emulator import Emulator, HttpFault, RowFault
 from airflow_gemini_batch.engine.errors import DestinationError, RefusedError
 from airflow_gemini_batch.engine.finish.summary import Summary
-from airflow_gemini_batch.engine.places.state import State
-from airflow_gemini_batch.engine.places.versions import Versioned
 from airflow_gemini_batch.engine.run.storage import Location, locate
+from airflow_gemini_batch.engine.slots.state import State
+from airflow_gemini_batch.engine.slots.versions import Versioned
 from airflow_gemini_batch.webhooks.events import JobEnded
 from airflow_gemini_batch.webhooks.notifications import KEEP, NotificationFolder
 from tests.integration.engine.conftest import creates, table

@@ -21,14 +21,14 @@ from airflow_gemini_batch.engine.gemini import client as client_module
 from airflow_gemini_batch.engine.gemini import waits
 from airflow_gemini_batch.engine.gemini.client import Endpoint, GeminiClient
 from airflow_gemini_batch.engine.gemini.jobs import Job
-from airflow_gemini_batch.engine.places import places as places_module
-from airflow_gemini_batch.engine.places.places import record_of
-from airflow_gemini_batch.engine.places.state import Need, Place, State
 from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.ledger import Ledger
 from airflow_gemini_batch.engine.run.storage import locate
 from airflow_gemini_batch.engine.run.tokens import token_of
+from airflow_gemini_batch.engine.slots import slots as slots_module
+from airflow_gemini_batch.engine.slots.slots import record_of
+from airflow_gemini_batch.engine.slots.state import Demand, Slot, State
 from airflow_gemini_batch.engine.specs import GenerateRequest
 from airflow_gemini_batch.engine.submit.submission import Submission
 from tests.integration.engine.conftest import KEY, MODEL, SHORT_WAITS, creates, table
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.integration
 
 CREATE = ":batchGenerateContent"
 OPTIONS = replace(SHORT_WAITS, max_shard_requests=1)
-#: Longer than the time for which a place counts that has no job.
+#: Longer than the time for which a slot counts that has no job.
 LONG = OPTIONS.claim_lease + OPTIONS.listing_lag + 1.0
 
 
@@ -93,7 +93,7 @@ def submit(submission: Submission, number: int) -> Any:
 
 
 def held(limits: ProjectLimits) -> list[str]:
-    return sorted(place.need.group for place in record_of(limits).read().places.values())
+    return sorted(slot.demand.group for slot in record_of(limits).read().slots.values())
 
 
 def test_a_limit_holds_over_runs_and_a_free_place_goes_to_the_run_that_has_none(
@@ -235,7 +235,7 @@ def test_a_place_that_is_lost_during_the_upload_leaves_no_claim(
     submission_of: Callable[..., Submission], limits: ProjectLimits, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submission, upload = submission_of("one", limits), Submission._upload
-    other = Place(Need("other", MODEL, 1), 1_800_000_000.0)
+    other = Slot(Demand("other", MODEL, 1), 1_800_000_000.0)
 
     def upload_slowly(self: Submission, *arguments: Any) -> str:
         record_of(limits).change(lambda state: (State({"a": other, "b": other}), None))
@@ -254,20 +254,20 @@ def test_a_place_that_is_taken_again_while_somebody_looks_stays(
     submission_of: Callable[..., Submission], limits: ProjectLimits, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submission = submission_of("one", limits)
-    old, young = (Place(Need("other", MODEL, 1), clock.now - age) for age in (1_000.0, 0.0))
+    old, young = (Slot(Demand("other", MODEL, 1), clock.now - age) for age in (1_000.0, 0.0))
     record = record_of(limits)
     record.change(lambda state: (State({"a": old, "b": old}), None))
     list_jobs = GeminiClient.list_jobs
 
     def list_slowly(self: GeminiClient) -> Iterator[Job]:
         yield from list_jobs(self)
-        record.change(lambda state: (msgspec.structs.replace(state, places={"a": old, "b": young}), None))
+        record.change(lambda state: (msgspec.structs.replace(state, slots={"a": old, "b": young}), None))
 
     monkeypatch.setattr(GeminiClient, "list_jobs", list_slowly)
 
     submit(submission, 0)
 
-    assert set(record.read().places) == {"b", token_of(submission.manifest, submission.manifest.shards[0])}
+    assert set(record.read().slots) == {"b", token_of(submission.manifest, submission.manifest.shards[0])}
 
 
 def test_the_listing_is_read_as_far_as_there_are_places(
@@ -294,7 +294,7 @@ def test_the_listing_is_read_as_far_as_there_are_places(
 def test_runs_at_once_never_have_more_jobs_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waits, "_TURN_WAIT", 0.05)
     monkeypatch.setattr(waits, "_LONGEST_TURN_WAIT", 0.1)
-    monkeypatch.setattr(places_module, "_LOOK_EVERY", 0.0)
+    monkeypatch.setattr(slots_module, "_LOOK_EVERY", 0.0)
     summaries: dict[str, Summary] = {}
     # The service refuses a third job, so what was learned would show one above the limit.
     options = {"pending_seconds": 0, "running_seconds": 0.3, "max_active_jobs": 2, "overflow": "refuse"}

@@ -1,7 +1,7 @@
 """What the jobs of a project take up together, and whose turn it is: decided on plain values.
 
-A place is a job that was created or is about to be. Whoever finds no room is written down, once for each group and model, so that
-a place which becomes free is kept for the group that has the fewest, and among equals for the one that has waited longest.
+A slot is a job that was created or is about to be. Whoever finds no room is written down, once for each group and model, so that
+a slot which becomes free is kept for the group that has the fewest, and among equals for the one that has waited longest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPEND_WINDOW = 600.0
 #: Seconds after which a group that has not asked again has no turn: somewhat above the longest time between two tries.
 _FORGET_WAITER = 900.0
 
-#: Seconds after which it is written down again that a group still waits, or that a place is still meant.
+#: Seconds after which it is written down again that a group still waits, or that a slot is still meant.
 _CONFIRM = 60.0
 
 #: Seconds for which a refusal counts: quotas are raised, and jobs of others end.
@@ -31,10 +31,10 @@ _FORGET_REFUSAL = 3_600.0
 _PROBE_EVERY = 60.0
 
 
-class Need(msgspec.Struct, frozen=True):
+class Demand(msgspec.Struct, frozen=True):
     """What a job takes up.
 
-    :param group: between whom places are shared fairly: a DAG, or a run outside Airflow.
+    :param group: between whom slots are shared fairly: a DAG, or a run outside Airflow.
     :param tokens: that go in, about.
     :param usd: what it may be expected to cost.
     """
@@ -45,17 +45,17 @@ class Need(msgspec.Struct, frozen=True):
     usd: float = 0.0
 
 
-class Place(msgspec.Struct, frozen=True):
+class Slot(msgspec.Struct, frozen=True):
     """A job that was created or is about to be. ``since``: seconds since the epoch, when that was last said."""
 
-    need: Need
+    demand: Demand
     since: float
 
 
 class Waiter(msgspec.Struct, frozen=True):
-    """A group that waits for a place for a model. ``since``, ``seen``: seconds since the epoch, when it asked first and last."""
+    """A group that waits for a slot for a model. ``since``, ``seen``: seconds since the epoch, when it asked first and last."""
 
-    need: Need
+    demand: Demand
     since: float
     seen: float
 
@@ -77,14 +77,14 @@ class Refusal(msgspec.Struct, frozen=True):
 
 class State(msgspec.Struct, frozen=True):
     """
-    :param places: by the token of the job.
+    :param slots: by the token of the job.
     :param waiters: by group and model.
     :param sent: when jobs were created, and what they may be expected to cost; of the last ten minutes.
     :param refusals: by model.
-    :param looked_at: seconds since the epoch, when the places were last compared with the service's jobs.
+    :param looked_at: seconds since the epoch, when the slots were last compared with the service's jobs.
     """
 
-    places: dict[str, Place] = {}
+    slots: dict[str, Slot] = {}
     waiters: dict[str, Waiter] = {}
     sent: tuple[tuple[float, float], ...] = ()
     refusals: dict[str, Refusal] = {}
@@ -114,73 +114,73 @@ class Obstacle(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of asking for a place.
+    """What came of asking for a slot.
 
-    :param probes: the place is above what the service has refused, so its acceptance says something.
+    :param probes: the slot is above what the service has refused, so its acceptance says something.
     """
 
     obstacle: Obstacle | None = None
     probes: bool = False
 
 
-def take(state: State, limits: ProjectLimits, token: str, need: Need, now: float) -> tuple[State, Answer]:
-    """Ask for a place, for the first time or again. Without one, the group is written down."""
-    held = state.places.get(token)
+def take(state: State, limits: ProjectLimits, token: str, demand: Demand, now: float) -> tuple[State, Answer]:
+    """Ask for a slot, for the first time or again. Without one, the group is written down."""
+    held = state.slots.get(token)
     if held is not None:
-        probes = need.model in state.refusals
-        confirmed = {**state.places, token: Place(need, now)}
-        return (state if held.since > now - _CONFIRM else msgspec.structs.replace(state, places=confirmed)), Answer(probes=probes)
+        probes = demand.model in state.refusals
+        confirmed = {**state.slots, token: Slot(demand, now)}
+        return (state if held.since > now - _CONFIRM else msgspec.structs.replace(state, slots=confirmed)), Answer(probes=probes)
     state = state.now(now)
-    key = f"{need.group} {need.model}"
+    key = f"{demand.group} {demand.model}"
     waiter = state.waiters.get(key)
-    mine = Waiter(need, now if waiter is None else waiter.since, now)
+    mine = Waiter(demand, now if waiter is None else waiter.since, now)
     obstacle = _obstacle({**state.waiters, key: mine}, key, _Room(state, limits, now))
     if obstacle is not None:
         if waiter is None or waiter.seen <= now - _CONFIRM:
             state = msgspec.structs.replace(state, waiters={**state.waiters, key: mine})
         return state, Answer(obstacle)
-    refusals, probes = state.refusals, need.model in state.refusals
-    if probes and _Room(state, limits, now).is_above_refused(need):
-        refusals = {**refusals, need.model: msgspec.structs.replace(refusals[need.model], not_before=now + _PROBE_EVERY)}
+    refusals, probes = state.refusals, demand.model in state.refusals
+    if probes and _Room(state, limits, now).is_above_refused(demand):
+        refusals = {**refusals, demand.model: msgspec.structs.replace(refusals[demand.model], not_before=now + _PROBE_EVERY)}
     return (
         msgspec.structs.replace(
             state,
-            places={**state.places, token: Place(need, now)},
+            slots={**state.slots, token: Slot(demand, now)},
             waiters={other: one for other, one in state.waiters.items() if other != key},
-            sent=(*state.sent, (now, need.usd)) if need.usd else state.sent,
+            sent=(*state.sent, (now, demand.usd)) if demand.usd else state.sent,
             refusals=refusals,
         ),
         Answer(probes=probes),
     )
 
 
-def refused(state: State, token: str, need: Need, retry_after: float | None, now: float) -> State:
-    """The service has refused the job: its place is free, and what the others take up is as much as it takes."""
-    state = msgspec.structs.replace(given_up(state, token), sent=_without_last(state.sent, need.usd))
-    others = [place.need for place in state.places.values() if place.need.model == need.model]
-    before = state.now(now).refusals.get(need.model)
+def refused(state: State, token: str, demand: Demand, retry_after: float | None, now: float) -> State:
+    """The service has refused the job: its slot is free, and what the others take up is as much as it takes."""
+    state = msgspec.structs.replace(given_up(state, token), sent=_without_last(state.sent, demand.usd))
+    others = [slot.demand for slot in state.slots.values() if slot.demand.model == demand.model]
+    before = state.now(now).refusals.get(demand.model)
     times = 1 if before is None else before.times + 1
     wait = quota_wait(times, retry_after, jitter=0.5)
     refusal = Refusal(len(others), sum(other.tokens for other in others), times, now, now + wait)
-    return msgspec.structs.replace(state, refusals={**state.refusals, need.model: refusal})
+    return msgspec.structs.replace(state, refusals={**state.refusals, demand.model: refusal})
 
 
-def accepted(state: State, need: Need, now: float) -> State:
+def accepted(state: State, demand: Demand, now: float) -> State:
     """The service has taken a job although it refused one before: where that is more than it refused, that much is possible."""
-    refusal = state.refusals.get(need.model)
+    refusal = state.refusals.get(demand.model)
     if refusal is None:
         return state
-    all = [place.need for place in state.places.values() if place.need.model == need.model]
+    all = [slot.demand for slot in state.slots.values() if slot.demand.model == demand.model]
     jobs, tokens = len(all), sum(other.tokens for other in all)
     if jobs <= refusal.jobs and tokens <= refusal.tokens:
         return state
     higher = Refusal(max(jobs, refusal.jobs), max(tokens, refusal.tokens), 0, refusal.at, now)
-    return msgspec.structs.replace(state, refusals={**state.refusals, need.model: higher})
+    return msgspec.structs.replace(state, refusals={**state.refusals, demand.model: higher})
 
 
 def given_up(state: State, *tokens: str) -> State:
     """These jobs have ended, or were not created."""
-    return msgspec.structs.replace(state, places={token: one for token, one in state.places.items() if token not in tokens})
+    return msgspec.structs.replace(state, slots={token: one for token, one in state.slots.items() if token not in tokens})
 
 
 def _without_last(sent: tuple[tuple[float, float], ...], usd: float) -> tuple[tuple[float, float], ...]:
@@ -193,17 +193,17 @@ def _obstacle(waiters: dict[str, Waiter], mine: str, room: _Room) -> Obstacle | 
     blocked: dict[str, Obstacle] = {}
     left = dict(waiters)
     while True:
-        key = min(left, key=lambda key: (room.groups[left[key].need.group], left[key].since, key))
-        need = left.pop(key).need
-        obstacle = blocked.get(need.model) or room.obstacle(need)
+        key = min(left, key=lambda key: (room.groups[left[key].demand.group], left[key].since, key))
+        demand = left.pop(key).demand
+        obstacle = blocked.get(demand.model) or room.obstacle(demand)
         if key == mine:
             return obstacle
         if obstacle is None:
-            room.add(need)
+            room.add(demand)
         elif obstacle.everyone:
             return obstacle
         else:  # nobody who asks for less passes one who has waited longer
-            blocked[need.model] = obstacle
+            blocked[demand.model] = obstacle
 
 
 class _Room:
@@ -218,41 +218,41 @@ class _Room:
         self.groups: Counter[str] = Counter()
         self._jobs: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
-        for place in state.places.values():
-            self._count(place.need)
+        for slot in state.slots.values():
+            self._count(slot.demand)
 
-    def add(self, need: Need) -> None:
-        """Keep a place for one who comes first."""
-        self._count(need)
-        self._spent += need.usd
+    def add(self, demand: Demand) -> None:
+        """Keep a slot for one who comes first."""
+        self._count(demand)
+        self._spent += demand.usd
 
-    def obstacle(self, need: Need) -> Obstacle | None:
+    def obstacle(self, demand: Demand) -> Obstacle | None:
         jobs, limit = self._jobs.total(), self._limits.max_active_jobs
         if limit is not None and jobs >= limit:
             return Obstacle(f"{jobs} jobs are active or next ({self._shares()}), max_active_jobs is {limit}", everyone=True)
         usd = self._limits.max_usd_per_10_minutes
-        if usd is not None and self._spent > 0 and self._spent + need.usd > usd:
+        if usd is not None and self._spent > 0 and self._spent + demand.usd > usd:
             sent = f"about {self._spent:.2f} USD were sent in ten minutes, max_usd_per_10_minutes is {usd:.2f}"
             return Obstacle(sent, everyone=True, clears_at=self._sent[0][0] + _SPEND_WINDOW if self._sent else None)
-        enqueued, most = self._tokens[need.model], self._limits.enqueued_tokens_of(need.model)
-        if most is not None and enqueued and enqueued + need.tokens > most:
-            sum_of = f"about {enqueued:,} tokens of {need.model} are enqueued, {need.tokens:,} would be added"
+        enqueued, most = self._tokens[demand.model], self._limits.enqueued_tokens_of(demand.model)
+        if most is not None and enqueued and enqueued + demand.tokens > most:
+            sum_of = f"about {enqueued:,} tokens of {demand.model} are enqueued, {demand.tokens:,} would be added"
             return Obstacle(f"{sum_of}, max_enqueued_tokens is {most:,}", everyone=False)
-        refusal = self._refusals.get(need.model)
-        if refusal is not None and self.is_above_refused(need) and self._now < refusal.not_before:
+        refusal = self._refusals.get(demand.model)
+        if refusal is not None and self.is_above_refused(demand) and self._now < refusal.not_before:
             ago = f"{self._now - refusal.at:.0f} s ago, with {refusal.jobs} jobs and about {refusal.tokens:,} tokens in flight"
-            return Obstacle(f"the service took no more of {need.model} {ago}", everyone=False, clears_at=refusal.not_before)
+            return Obstacle(f"the service took no more of {demand.model} {ago}", everyone=False, clears_at=refusal.not_before)
         return None
 
-    def is_above_refused(self, need: Need) -> bool:
+    def is_above_refused(self, demand: Demand) -> bool:
         """Whether there would be more in flight than what the service took when it refused."""
-        refusal = self._refusals[need.model]
-        return self._jobs[need.model] >= refusal.jobs or self._tokens[need.model] + need.tokens > refusal.tokens
+        refusal = self._refusals[demand.model]
+        return self._jobs[demand.model] >= refusal.jobs or self._tokens[demand.model] + demand.tokens > refusal.tokens
 
-    def _count(self, need: Need) -> None:
-        self.groups[need.group] += 1
-        self._jobs[need.model] += 1
-        self._tokens[need.model] += need.tokens
+    def _count(self, demand: Demand) -> None:
+        self.groups[demand.group] += 1
+        self._jobs[demand.model] += 1
+        self._tokens[demand.model] += demand.tokens
 
     def _shares(self) -> str:
         return ", ".join(f"{group} {jobs}" for group, jobs in self.groups.most_common(5))

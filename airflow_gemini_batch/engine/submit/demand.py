@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from airflow_gemini_batch.engine.costs.bounds import Meter
-from airflow_gemini_batch.engine.places.state import Need
 from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.engine.run.layout import Manifest, Run, Shard
+from airflow_gemini_batch.engine.slots.state import Demand
 
 #: Bytes of requests for each token that goes in.
 _BYTES_OF_TOKEN = 4
 
 
-def need_of(run: Run, manifest: Manifest, shard: Shard, limits: ProjectLimits) -> Need:
-    """Places are shared between DAGs; a run that no DAG owns is a group of its own."""
+def demand_of(run: Run, manifest: Manifest, shard: Shard, limits: ProjectLimits) -> Demand:
+    """Slots are shared between DAGs; a run that no DAG owns is a group of its own."""
     dag_id = (manifest.owner or "").partition("/")[0]
     usd = _usd(run, manifest, shard) if limits.max_usd_per_10_minutes is not None else 0.0
     model = manifest.model.removeprefix("models/")
-    return Need(dag_id or run.destination.uri, model, shard.bytes // _BYTES_OF_TOKEN, usd)
+    return Demand(dag_id or run.destination.uri, model, shard.bytes // _BYTES_OF_TOKEN, usd)
 
 
 def _usd(run: Run, manifest: Manifest, shard: Shard) -> float:

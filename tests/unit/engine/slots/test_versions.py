@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from airflow_gemini_batch.engine.errors import NoRoomError
-from airflow_gemini_batch.engine.places.versions import Versioned
 from airflow_gemini_batch.engine.run.storage import locate
+from airflow_gemini_batch.engine.slots.versions import Versioned
 
 
 class Count(msgspec.Struct, frozen=True):

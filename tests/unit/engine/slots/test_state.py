@@ -7,14 +7,14 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_gemini_batch.engine.places.state import Need, Obstacle, State, accepted, given_up, refused, take
 from airflow_gemini_batch.engine.project_limits import ProjectLimits
+from airflow_gemini_batch.engine.slots.state import Demand, Obstacle, State, accepted, given_up, refused, take
 
 FLASH, PRO = "gemini-3.6-flash", "gemini-3.5-pro"
 
 
-def need(group: str = "a", model: str = FLASH, tokens: int = 10, usd: float = 0.0) -> Need:
-    return Need(group, model, tokens, usd)
+def demand(group: str = "a", model: str = FLASH, tokens: int = 10, usd: float = 0.0) -> Demand:
+    return Demand(group, model, tokens, usd)
 
 
 class Project:
@@ -26,8 +26,8 @@ class Project:
         self.now = 1_000.0
         self.probes = False
 
-    def take(self, token: str, wanted: Need | None = None) -> Obstacle | None:
-        self.state, answer = take(self.state, self.limits, token, wanted or need(token[0]), self.now)
+    def take(self, token: str, wanted: Demand | None = None) -> Obstacle | None:
+        self.state, answer = take(self.state, self.limits, token, wanted or demand(token[0]), self.now)
         self.probes = answer.probes
         return answer.obstacle
 
@@ -36,7 +36,7 @@ class Project:
 
     @property
     def holders(self) -> Counter[str]:
-        return Counter(place.need.group for place in self.state.places.values())
+        return Counter(slot.demand.group for slot in self.state.slots.values())
 
 
 def test_no_more_jobs_than_the_limit_and_a_place_that_is_held_is_given_again() -> None:
@@ -94,73 +94,73 @@ def test_a_group_that_does_not_come_back_keeps_its_turn_for_a_quarter_of_an_hour
 
 def test_tokens_are_counted_for_each_model() -> None:
     project = Project(max_enqueued_tokens={f"models/{FLASH}": 100})
-    assert project.take("a1", need(tokens=60)) is None
+    assert project.take("a1", demand(tokens=60)) is None
 
-    obstacle = project.take("a2", need(tokens=60))
+    obstacle = project.take("a2", demand(tokens=60))
 
     assert obstacle is not None
     assert obstacle.why == (f"about 60 tokens of {FLASH} are enqueued, 60 would be added, max_enqueued_tokens is 100")
-    assert project.take("a3", need(tokens=60, model=PRO)) is None
+    assert project.take("a3", demand(tokens=60, model=PRO)) is None
     for token in ("b1", "b2"):
-        assert project.take(token, need("b", tokens=10)) is None, "b has fewer jobs, so it comes before a"
-    assert project.take("b3", need("b", tokens=10)), "now a has waited longer, and nothing smaller passes it"
+        assert project.take(token, demand("b", tokens=10)) is None, "b has fewer jobs, so it comes before a"
+    assert project.take("b3", demand("b", tokens=10)), "now a has waited longer, and nothing smaller passes it"
 
 
 def test_a_shard_above_the_limit_is_sent_alone() -> None:
     project = Project(max_enqueued_tokens=100)
 
-    assert project.take("a1", need(tokens=500)) is None
-    assert project.take("b1", need("b", tokens=1))
+    assert project.take("a1", demand(tokens=500)) is None
+    assert project.take("b1", demand("b", tokens=1))
 
 
 def test_spend_counts_for_ten_minutes() -> None:
     project = Project(max_usd_per_10_minutes=10.0)
-    assert project.take("a1", need(usd=8.0)) is None
+    assert project.take("a1", demand(usd=8.0)) is None
     project.end("a1")
 
     project.now += 590
-    obstacle = project.take("a2", need(usd=3.0))
+    obstacle = project.take("a2", demand(usd=3.0))
 
     assert obstacle is not None
     assert obstacle.why == "about 8.00 USD were sent in ten minutes, max_usd_per_10_minutes is 10.00"
     assert obstacle.clears_at == 1_600.0
     project.now += 11
-    assert project.take("a2", need(usd=3.0)) is None
+    assert project.take("a2", demand(usd=3.0)) is None
 
 
 def test_a_refused_job_was_not_spent() -> None:
     project = Project(max_usd_per_10_minutes=10.0)
     for token in ("a1", "a2"):
-        project.take(token, need(usd=4.0))
+        project.take(token, demand(usd=4.0))
 
-    project.state = refused(project.state, "a2", need(usd=4.0), None, project.now)
+    project.state = refused(project.state, "a2", demand(usd=4.0), None, project.now)
     project.now += 100
 
     assert project.state.sent == ((1_000.0, 4.0),)
-    assert set(project.state.places) == {"a1"}
+    assert set(project.state.slots) == {"a1"}
 
 
 def test_above_what_was_refused_one_job_at_a_time_is_tried() -> None:
     project = Project()
     for token in ("a1", "a2", "a3"):
         assert project.take(token) is None
-    project.state = refused(project.state, "a3", need(), None, project.now)
+    project.state = refused(project.state, "a3", demand(), None, project.now)
 
-    obstacle = project.take("b1", need("b"))
+    obstacle = project.take("b1", demand("b"))
     assert obstacle is not None
     assert obstacle.why == f"the service took no more of {FLASH} 0 s ago, with 2 jobs and about 20 tokens in flight"
     assert obstacle.clears_at == 1_060.0
-    assert project.take("c1", need("c", model=PRO)) is None, "other models are not concerned"
+    assert project.take("c1", demand("c", model=PRO)) is None, "other models are not concerned"
 
     project.end("a1")
-    assert project.take("b1", need("b")) is None, "as much as the service has had is possible at once"
+    assert project.take("b1", demand("b")) is None, "as much as the service has had is possible at once"
     assert project.probes
     project.now += 61
-    assert project.take("d1", need("d")) is None
-    assert project.take("e1", need("e")), "one at a time, until the service has answered"
+    assert project.take("d1", demand("d")) is None
+    assert project.take("e1", demand("e")), "one at a time, until the service has answered"
 
-    project.state = accepted(project.state, need("d"), project.now)
-    assert project.take("e1", need("e")) is None
+    project.state = accepted(project.state, demand("d"), project.now)
+    assert project.take("e1", demand("e")) is None
 
 
 def test_refusals_in_a_row_are_tried_again_at_growing_distances() -> None:
@@ -168,7 +168,7 @@ def test_refusals_in_a_row_are_tried_again_at_growing_distances() -> None:
     waits = []
     for _ in range(4):
         assert project.take("a1") is None
-        project.state = refused(project.state, "a1", need(), None, project.now)
+        project.state = refused(project.state, "a1", demand(), None, project.now)
         waits.append(project.state.refusals[FLASH].not_before - project.now)
         project.now = project.state.refusals[FLASH].not_before
 
@@ -178,7 +178,7 @@ def test_refusals_in_a_row_are_tried_again_at_growing_distances() -> None:
 def test_what_the_service_asks_for_is_waited() -> None:
     project = Project()
     project.take("a1")
-    project.state = refused(project.state, "a1", need(), 500.0, project.now)
+    project.state = refused(project.state, "a1", demand(), 500.0, project.now)
 
     project.now += 499
     assert project.take("a1")
@@ -190,10 +190,10 @@ def test_an_acceptance_below_what_was_refused_says_nothing() -> None:
     project = Project()
     for token in ("a1", "a2", "a3"):
         project.take(token)
-    before = project.state = refused(project.state, "a3", need(), None, project.now)
+    before = project.state = refused(project.state, "a3", demand(), None, project.now)
     project.end("a1")
 
-    assert accepted(project.state, need(), project.now).refusals == before.refusals
+    assert accepted(project.state, demand(), project.now).refusals == before.refusals
 
 
 _STEPS = st.lists(
@@ -211,16 +211,16 @@ def test_no_limit_is_ever_passed_and_somebody_can_always_go_on(steps: list[tuple
     project = Project(max_active_jobs=jobs, max_enqueued_tokens=tokens)
     for number, (step, group, value) in enumerate(steps):
         if step == "take":
-            project.take(f"{group}{number}", need(group, tokens=value))
+            project.take(f"{group}{number}", demand(group, tokens=value))
         elif step == "end":
-            mine = [token for token, place in project.state.places.items() if place.need.group == group]
+            mine = [token for token, slot in project.state.slots.items() if slot.demand.group == group]
             project.end(*mine[:value])
         else:
             project.now += value
-        sizes = [place.need.tokens for place in project.state.places.values()]
+        sizes = [slot.demand.tokens for slot in project.state.slots.values()]
         assert len(sizes) <= jobs
         assert sum(sizes) <= tokens or len(sizes) == 1
 
-    project.end(*project.state.places)
-    waiting = {waiter.need.group for waiter in project.state.now(project.now).waiters.values()} | {"z"}
-    assert any(project.take(f"{group}-last", need(group, tokens=1)) is None for group in sorted(waiting))
+    project.end(*project.state.slots)
+    waiting = {waiter.demand.group for waiter in project.state.now(project.now).waiters.values()} | {"z"}
+    assert any(project.take(f"{group}-last", demand(group, tokens=1)) is None for group in sorted(waiting))
