@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -32,14 +32,15 @@ SCHEMA = pa.schema(
 @dataclass(frozen=True, slots=True)
 class Answers:
     """
-    :param rows: of ``SCHEMA``, and ``parsed`` where texts were parsed ahead.
+    :param rows: of ``SCHEMA``.
     :param parts: row -> ``Answer.parts``, where that is not None.
-    :param vectors: those that have been read already, null for the other answers; None: none has been.
+    :param ahead: the column of vectors or of parsed texts, read with the block of lines; null where reading one answer by itself
+        decides. None: nothing was read ahead.
     """
 
     rows: pa.RecordBatch
     parts: Mapping[int, dict[str, int]] = field(default_factory=dict)
-    vectors: pa.Array | None = None
+    ahead: pa.Array | None = None
 
     @classmethod
     def of(cls, answers: Sequence[Answer]) -> Answers:
@@ -65,7 +66,7 @@ class Answers:
             parts.update({start + row: found for row, found in piece.parts.items()})
             start += len(piece)
         table = pa.Table.from_batches([piece.rows for piece in pieces]).combine_chunks()
-        return cls(next(iter(table.to_batches()), pieces[0].rows), parts, _vectors_of(pieces))
+        return cls(next(iter(table.to_batches()), pieces[0].rows), parts, _joined(pieces))
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -88,72 +89,35 @@ class Answers:
     def take(self, rows: Sequence[int]) -> Answers:
         parts = {place: self.parts[row] for place, row in enumerate(rows) if row in self.parts} if self.parts else {}
         places = columns.int64s(rows)
-        return Answers(self.rows.take(places), parts, None if self.vectors is None else self.vectors.take(places))
+        return Answers(self.rows.take(places), parts, None if self.ahead is None else self.ahead.take(places))
 
     def slice(self, start: int, stop: int) -> Answers:
         parts = {row - start: found for row, found in self.parts.items() if start <= row < stop}
-        vectors = None if self.vectors is None else self.vectors.slice(start, stop - start)
-        return Answers(self.rows.slice(start, stop - start), parts, vectors)
+        ahead = None if self.ahead is None else self.ahead.slice(start, stop - start)
+        return Answers(self.rows.slice(start, stop - start), parts, ahead)
 
     def with_parsed(self, texts: ParsedTexts) -> Answers:
-        return Answers(self.rows.append_column("parsed", texts.column(responses_of(self["text"]))), self.parts, self.vectors)
+        return Answers(self.rows, self.parts, texts.column(responses_of(self["text"])))
 
     def each(self) -> list[Answer]:
         """As objects, for what is read of answers one by one."""
-        rows = zip(*(column.to_pylist() for column in self.rows.columns[2 : len(SCHEMA)]), strict=True)
+        rows = zip(*(column.to_pylist() for column in self.rows.columns[2:]), strict=True)
         return [
             msgspec.structs.replace(answer, **dict(zip(SCHEMA.names[2:], row, strict=True)), parts=self.parts.get(place))
             for place, (answer, row) in enumerate(zip(self.contents(), rows, strict=True))
         ]
 
-    def contents(self) -> Contents:
+    def contents(self) -> list[Answer]:
         """As objects with key, response and text alone, which is what extra columns read, and takes a quarter of the time."""
-        return Contents(self)
+        return list(map(Answer, self["key"].to_pylist(), responses_of(self["response"]), self["text"].to_pylist()))
 
 
-class Contents(Sequence[Answer]):
-    """Answers as objects with key, response and text alone, which are made when they are first asked for."""
-
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
-        self._made: list[Answer] | None = None
-
-    @property
-    def parsed(self) -> pa.Array | None:
-        """What the texts say, null where that is left to a reader of one; None where they were not parsed ahead."""
-        rows = self._answers.rows
-        return rows.column("parsed") if rows.num_columns > len(SCHEMA) else None
-
-    def __len__(self) -> int:
-        return len(self._answers)
-
-    def __iter__(self) -> Iterator[Answer]:
-        return iter(self._all())
-
-    @overload
-    def __getitem__(self, place: int) -> Answer: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Answer]: ...
-
-    def __getitem__(self, place: int | slice) -> Answer | list[Answer]:
-        if self._made is not None or isinstance(place, slice):
-            return self._all()[place]
-        key, response, text = (self._answers[name][place] for name in ("key", "response", "text"))
-        return Answer(key.as_py(), response.as_py().encode(), text.as_py())
-
-    def _all(self) -> list[Answer]:
-        if self._made is None:
-            read = self._answers
-            self._made = list(map(Answer, read["key"].to_pylist(), responses_of(read["response"]), read["text"].to_pylist()))
-        return self._made
-
-
-def _vectors_of(pieces: Sequence[Answers]) -> pa.Array | None:
-    kind = next((piece.vectors.type for piece in pieces if piece.vectors is not None), None)
+def _joined(pieces: Sequence[Answers]) -> pa.Array | None:
+    """What was read ahead of all pieces; None where that is nothing."""
+    kind = next((piece.ahead.type for piece in pieces if piece.ahead is not None), None)
     if kind is None:
         return None
-    return pa.concat_arrays([pa.nulls(len(piece), kind) if piece.vectors is None else piece.vectors for piece in pieces])
+    return pa.concat_arrays([pa.nulls(len(piece), kind) if piece.ahead is None else piece.ahead for piece in pieces])
 
 
 def responses_of(column: pa.Array) -> list[bytes]:

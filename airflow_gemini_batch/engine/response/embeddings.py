@@ -95,21 +95,7 @@ class EmbeddingColumn:
         }
         made = [named[field.name] if field.name in named else pa.nulls(len(kept), field.type) for field in SCHEMA]
         rows = pa.RecordBatch.from_arrays(made, schema=SCHEMA)
-        return Answers(rows, vectors=self._column(content, self._finite(content, len(kept)))), kept
-
-    def completed(self, answers: Answers) -> tuple[pa.Array, dict[int, str]]:
-        """As ``read``, without reading again what has been read."""
-        vectors = answers.vectors
-        if vectors is None:
-            return self.read(answers.contents())
-        if vectors.null_count == 0:
-            return vectors, {}
-        unread = np.flatnonzero(~columns.is_valid(vectors))
-        others, problems = self.read(answers.take(unread.tolist()).contents())
-        places = np.arange(len(vectors))
-        places[unread] = len(vectors) + np.arange(len(unread))
-        both = pa.concat_arrays([vectors, others]).take(columns.from_numpy(places))
-        return both, {int(unread[place]): problem for place, problem in problems.items()}
+        return Answers(rows, ahead=self._column(content, self._finite(content, len(kept)))), kept
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, dict[int, str]]:
         """One vector for each answer, null for those with a problem."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.response.answer_blocks import AnswersReader
-from airflow_gemini_batch.engine.response.answer_columns import Answers, Contents
+from airflow_gemini_batch.engine.response.answer_columns import Answers
 from airflow_gemini_batch.engine.response.embeddings import EmbeddingColumn
 from airflow_gemini_batch.engine.response.media import GeneratedMediaColumn
 from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
@@ -87,10 +88,10 @@ class Extras:
         """The columns of the answers that have no problem, and the problems of the others."""
         arrays: dict[str, pa.Array] = {}
         problems: Problems = {}
-        contents: Contents | None = None
+        contents: list[Answer] | None = None
         for column in self.columns:
-            if isinstance(column, EmbeddingColumn):
-                arrays[column.name], found = column.completed(answers)
+            if answers.ahead is not None and isinstance(column, (EmbeddingColumn, ParsedColumn)):
+                arrays[column.name], found = completed(column, answers)
             else:
                 contents = answers.contents() if contents is None else contents
                 arrays[column.name], found = column.read(contents)
@@ -106,3 +107,19 @@ class Extras:
             if (problem := column.read([answer])[1].get(0)) is not None:
                 return problem
         return None
+
+
+def completed(column: ExtraColumn, answers: Answers) -> tuple[pa.Array, Problems]:
+    """The values that were read ahead, and those that ``column.read`` makes of the other answers."""
+    ahead = answers.ahead
+    if ahead is None:
+        return column.read(answers.contents())
+    if ahead.null_count == 0:
+        return ahead, {}
+    left = np.flatnonzero(~columns.is_valid(ahead))
+    others, problems = column.read(answers.take(left.tolist()).contents())
+    if len(problems) < len(left):
+        places = np.arange(len(ahead))
+        places[left] = len(ahead) + np.arange(len(left))
+        ahead = pa.concat_arrays([ahead, others]).take(columns.from_numpy(places))
+    return ahead, {int(left[place]): problem for place, problem in problems.items()}

@@ -17,13 +17,10 @@ from typing import Any
 
 import jsonschema_rs
 import msgspec
-import numpy as np
 import pyarrow as pa
 
-from airflow_gemini_batch.engine.arrow import columns
 from airflow_gemini_batch.engine.json.lenient import with_valid_unicode
 from airflow_gemini_batch.engine.json.strict import no_constant
-from airflow_gemini_batch.engine.response.answer_columns import Contents
 from airflow_gemini_batch.engine.response.candidates import first_candidate
 from airflow_gemini_batch.engine.response.parsed_texts import ParsedTexts
 from airflow_gemini_batch.engine.response.responses import Answer
@@ -52,7 +49,7 @@ class ParsedColumn:
         checked = AnswerSchema.of(schema)
         self._form, self._validator = checked.form, checked.validator
         self._is_json = is_json
-        #: Reads ahead what ``read`` is then given with the answers.
+        #: Reads the values of many answers ahead; None where the schema demands more than it checks.
         self.texts = ParsedTexts.of(checked.judged, checked.form) if is_json else None
         self.type: pa.DataType = self._form.type
 
@@ -67,19 +64,6 @@ class ParsedColumn:
 
     def read(self, answers: Sequence[Answer]) -> tuple[pa.Array, Problems]:
         """One value for each answer, null for those with a problem."""
-        if not isinstance(answers, Contents) or (parsed := answers.parsed) is None:
-            return self._read_each(answers)
-        if parsed.null_count == 0:
-            return parsed, {}
-        left = np.flatnonzero(~columns.is_valid(parsed)).tolist()
-        others, problems = self._read_each([answers[place] for place in left])
-        if len(problems) < len(left):
-            order = np.arange(len(parsed))
-            order[left] = np.arange(len(left)) + len(parsed)
-            parsed = pa.concat_arrays([parsed, others]).take(columns.from_numpy(order))
-        return parsed, {left[place]: problem for place, problem in problems.items()}
-
-    def _read_each(self, answers: Sequence[Answer]) -> tuple[pa.Array, Problems]:
         problems: Problems = {}
         decode: Callable[[Any], Any] = _decode
         texts = [answer.text for answer in answers]

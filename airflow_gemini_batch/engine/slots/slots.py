@@ -1,7 +1,7 @@
-"""Slots among the jobs of a project, for shards of any run, in any process: taken before a job is created.
+"""Slots for the active jobs of a project, shared by all runs in all processes. One is taken before a job is created.
 
-A slot is kept until its job has ended at the service; whoever finds no room looks there, at most twice a minute for all runs.
-So nothing has to be given back, and a process that dies with a slot takes it from the others only until somebody looks.
+A slot is held until its job has ended at the service. A shard that finds no free slot compares them with the service's jobs, at
+most twice a minute for all runs. So nothing has to be released, and a slot of a process that died is freed by that comparison.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from airflow_gemini_batch.engine.errors import NoRoomError, QuotaError
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.project_limits import ProjectLimits
 from airflow_gemini_batch.engine.run.storage import locate
-from airflow_gemini_batch.engine.run.tokens import is_for, token_of_display_name
-from airflow_gemini_batch.engine.slots.state import Answer, Demand, Slot, State, accepted, given_up, refused, take
+from airflow_gemini_batch.engine.run.tokens import input_file_name, token_of_display_name
+from airflow_gemini_batch.engine.slots.state import Answer, Demand, Slot, State, accepted, not_created, refused, released, take
 from airflow_gemini_batch.engine.slots.versions import Versioned
 
 log = logging.getLogger(__name__)
@@ -46,14 +46,14 @@ class Slots:
         return record_of(self.limits)
 
     def take(self, token: str, demand: Demand, who: str) -> HeldSlot:
-        """Have a slot for a job; one that it has already is its own.
+        """Take a slot for a job, or keep the one that it has.
 
-        :param who: asks, in words.
+        :param who: what the slot is for, in words for the error.
 
         Raises NoRoomError when it has to wait for its turn.
         """
         answer = self._ask(token, demand)
-        if answer.obstacle is not None and self._look():
+        if answer.obstacle is not None and self._free_ended():
             answer = self._ask(token, demand)
         if answer.obstacle is not None:
             clears_at = answer.obstacle.clears_at
@@ -64,7 +64,7 @@ class Slots:
     def _ask(self, token: str, demand: Demand) -> Answer:
         return self.record.change(lambda state: take(state, self.limits, token, demand, self.clock()))
 
-    def _look(self) -> bool:
+    def _free_ended(self) -> bool:
         """Free the slots whose job has ended, or was never created. Returns whether there were any."""
         now = self.clock()
 
@@ -79,7 +79,7 @@ class Slots:
             return False
 
         def freed(state: State) -> tuple[State, None]:
-            return given_up(state, *(token for token in ended if state.slots.get(token) == slots[token])), None
+            return released(state, *(token for token in ended if state.slots.get(token) == slots[token])), None
 
         self.record.change(freed)
         log.info("%d of %d slots are free again: their jobs have ended, or were not created.", len(ended), len(slots))
@@ -89,13 +89,12 @@ class Slots:
         """Which of the slots have no active job. The listing begins with the newest, so it is rarely read to its end."""
         began = self.clock()
         left, ended = set(slots), set()
+        by_file = {input_file_name(token): token for token in slots}  # in case the display name is lost
         for job in self.client.list_jobs():
-            token = token_of_display_name(job.display_name)
+            token = token_of_display_name(job.display_name) or by_file.get(job.input_file or "")
             if token not in left:
-                token = next((other for other in left if is_for(job, other)), None) if token is None else None
-            if token is None:
                 continue
-            left.discard(token)
+            left.remove(token)
             if job.is_terminal:
                 ended.add(token)
             if not left:
@@ -116,13 +115,13 @@ class HeldSlot:
     probes: bool
 
     def refused(self, error: Exception) -> None:
-        """No job was created. After a 429 nobody asks for more than is in flight now, for some time."""
+        """No job was created. After a 429, no run tries more than is in flight now for some time."""
         now = self.slots.clock()
         if isinstance(error, QuotaError):
             after = error.retry_after
             self.slots.record.change(lambda state: (refused(state, self.token, self.demand, after, now), None))
         else:
-            self.slots.record.change(lambda state: (given_up(state, self.token), None))
+            self.slots.record.change(lambda state: (not_created(state, self.token), None))
 
     def accepted(self) -> None:
         """The job was created."""

@@ -1,7 +1,7 @@
 """What the jobs of a project take up together, and whose turn it is: decided on plain values.
 
-A slot is a job that was created or is about to be. Whoever finds no room is written down, once for each group and model, so that
-a slot which becomes free is kept for the group that has the fewest, and among equals for the one that has waited longest.
+A slot is a job that was created or is about to be. A group that finds no free slot is recorded as waiting, once for each model. A
+slot that becomes free is reserved for the group with the fewest, and among equals for the one that has waited longest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPEND_WINDOW = 600.0
 #: Seconds after which a group that has not asked again has no turn: somewhat above the longest time between two tries.
 _FORGET_WAITER = 900.0
 
-#: Seconds after which it is written down again that a group still waits, or that a slot is still meant.
+#: Seconds after which a waiting group, or a slot without a job, is recorded again as still in use.
 _CONFIRM = 60.0
 
 #: Seconds for which a refusal counts: quotas are raised, and jobs of others end.
@@ -79,14 +79,14 @@ class State(msgspec.Struct, frozen=True):
     """
     :param slots: by the token of the job.
     :param waiters: by group and model.
-    :param sent: when jobs were created, and what they may be expected to cost; of the last ten minutes.
+    :param sent: token of a job of the last ten minutes -> when it was created (seconds since the epoch), and its expected USD.
     :param refusals: by model.
     :param looked_at: seconds since the epoch, when the slots were last compared with the service's jobs.
     """
 
     slots: dict[str, Slot] = {}
     waiters: dict[str, Waiter] = {}
-    sent: tuple[tuple[float, float], ...] = ()
+    sent: dict[str, tuple[float, float]] = {}
     refusals: dict[str, Refusal] = {}
     looked_at: float = 0.0
 
@@ -95,7 +95,7 @@ class State(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self,
             waiters={key: one for key, one in self.waiters.items() if one.seen > now - _FORGET_WAITER},
-            sent=tuple((at, usd) for at, usd in self.sent if at > now - _SPEND_WINDOW),
+            sent={token: (at, usd) for token, (at, usd) in self.sent.items() if at > now - _SPEND_WINDOW},
             refusals={model: one for model, one in self.refusals.items() if one.at > now - _FORGET_REFUSAL},
         )
 
@@ -116,7 +116,7 @@ class Obstacle(NamedTuple):
 class Answer:
     """What came of asking for a slot.
 
-    :param probes: the slot is above what the service has refused, so its acceptance says something.
+    :param probes: whether the service has refused the model lately, so that its answer for this job has to be recorded.
     """
 
     obstacle: Obstacle | None = None
@@ -124,7 +124,7 @@ class Answer:
 
 
 def take(state: State, limits: ProjectLimits, token: str, demand: Demand, now: float) -> tuple[State, Answer]:
-    """Ask for a slot, for the first time or again. Without one, the group is written down."""
+    """Request a slot, for the first time or again. Without a free one, the group is recorded as waiting."""
     held = state.slots.get(token)
     if held is not None:
         probes = demand.model in state.refusals
@@ -147,7 +147,7 @@ def take(state: State, limits: ProjectLimits, token: str, demand: Demand, now: f
             state,
             slots={**state.slots, token: Slot(demand, now)},
             waiters={other: one for other, one in state.waiters.items() if other != key},
-            sent=(*state.sent, (now, demand.usd)) if demand.usd else state.sent,
+            sent={**state.sent, token: (now, demand.usd)} if demand.usd else state.sent,
             refusals=refusals,
         ),
         Answer(probes=probes),
@@ -155,8 +155,8 @@ def take(state: State, limits: ProjectLimits, token: str, demand: Demand, now: f
 
 
 def refused(state: State, token: str, demand: Demand, retry_after: float | None, now: float) -> State:
-    """The service has refused the job: its slot is free, and what the others take up is as much as it takes."""
-    state = msgspec.structs.replace(given_up(state, token), sent=_without_last(state.sent, demand.usd))
+    """The service has refused the job (429): its slot is free. What the other jobs take is all that is accepted now."""
+    state = not_created(state, token)
     others = [slot.demand for slot in state.slots.values() if slot.demand.model == demand.model]
     before = state.now(now).refusals.get(demand.model)
     times = 1 if before is None else before.times + 1
@@ -166,7 +166,7 @@ def refused(state: State, token: str, demand: Demand, retry_after: float | None,
 
 
 def accepted(state: State, demand: Demand, now: float) -> State:
-    """The service has taken a job although it refused one before: where that is more than it refused, that much is possible."""
+    """The service has accepted a job after a refusal: if more is in flight now than when it refused, raise what is possible."""
     refusal = state.refusals.get(demand.model)
     if refusal is None:
         return state
@@ -178,18 +178,19 @@ def accepted(state: State, demand: Demand, now: float) -> State:
     return msgspec.structs.replace(state, refusals={**state.refusals, demand.model: higher})
 
 
-def given_up(state: State, *tokens: str) -> State:
-    """These jobs have ended, or were not created."""
+def not_created(state: State, token: str) -> State:
+    """The job was not created: it takes no slot and costs nothing."""
+    sent = {other: one for other, one in state.sent.items() if other != token}
+    return msgspec.structs.replace(released(state, token), sent=sent)
+
+
+def released(state: State, *tokens: str) -> State:
+    """These jobs have no slot any more."""
     return msgspec.structs.replace(state, slots={token: one for token, one in state.slots.items() if token not in tokens})
 
 
-def _without_last(sent: tuple[tuple[float, float], ...], usd: float) -> tuple[tuple[float, float], ...]:
-    last = max((index for index, (_, amount) in enumerate(sent) if amount == usd), default=len(sent))
-    return sent[:last] + sent[last + 1 :]
-
-
 def _obstacle(waiters: dict[str, Waiter], mine: str, room: _Room) -> Obstacle | None:
-    """What stands in my way when all who wait are served in their order; None when I am served."""
+    """What blocks me when all waiting groups are served in order; None when I am served."""
     blocked: dict[str, Obstacle] = {}
     left = dict(waiters)
     while True:
@@ -202,7 +203,7 @@ def _obstacle(waiters: dict[str, Waiter], mine: str, room: _Room) -> Obstacle | 
             room.add(demand)
         elif obstacle.everyone:
             return obstacle
-        else:  # nobody who asks for less passes one who has waited longer
+        else:  # a smaller request must not overtake one that has waited longer
             blocked[demand.model] = obstacle
 
 
@@ -214,7 +215,7 @@ class _Room:
         self._now = now
         self._refusals = state.refusals
         self._sent = state.sent
-        self._spent = sum(usd for _, usd in state.sent)
+        self._spent = sum(usd for _, usd in state.sent.values())
         self.groups: Counter[str] = Counter()
         self._jobs: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
@@ -222,7 +223,7 @@ class _Room:
             self._count(slot.demand)
 
     def add(self, demand: Demand) -> None:
-        """Keep a slot for one who comes first."""
+        """Reserve a slot for a group that is served before."""
         self._count(demand)
         self._spent += demand.usd
 
@@ -233,7 +234,8 @@ class _Room:
         usd = self._limits.max_usd_per_10_minutes
         if usd is not None and self._spent > 0 and self._spent + demand.usd > usd:
             sent = f"about {self._spent:.2f} USD were sent in ten minutes, max_usd_per_10_minutes is {usd:.2f}"
-            return Obstacle(sent, everyone=True, clears_at=self._sent[0][0] + _SPEND_WINDOW if self._sent else None)
+            first = min((at for at, _ in self._sent.values()), default=None)
+            return Obstacle(sent, everyone=True, clears_at=None if first is None else first + _SPEND_WINDOW)
         enqueued, most = self._tokens[demand.model], self._limits.enqueued_tokens_of(demand.model)
         if most is not None and enqueued and enqueued + demand.tokens > most:
             sum_of = f"about {enqueued:,} tokens of {demand.model} are enqueued, {demand.tokens:,} would be added"

@@ -38,6 +38,7 @@ from airflow_gemini_batch.engine.run.ledger import Intent, Ledger, Submitted
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.run.tokens import display_name, input_file_name, is_for, token_of, token_of_display_name
 from airflow_gemini_batch.engine.slots.slots import HeldSlot, Slots
+from airflow_gemini_batch.engine.slots.state import Demand
 from airflow_gemini_batch.engine.submit.demand import demand_of
 from airflow_gemini_batch.engine.submit.inline import goes_inline, inline_requests
 from airflow_gemini_batch.engine.submit.job_search import choose, patience, search_job
@@ -156,7 +157,8 @@ class Submission:
             if found is not None:
                 return found
         self._require_room(shard)
-        self._take_slot(shard, token)
+        demand = self._demand(shard)
+        self._take_slot(shard, token, demand)
         require_lasting(self.manifest.request, self.manifest.model, self.client.endpoint, now=self.clock())
         send_media(self.run, shard, self.client, self.manifest.request, now=self.clock)
         input_file = None if goes_inline(shard, self.options.transport) else uploaded() or self._upload(outgoing, token)
@@ -168,7 +170,7 @@ class Submission:
             if claim is not None:
                 try:
                     self._require_room(shard, claim)
-                    return self._create(outgoing, token, input_file, claim)
+                    return self._create(outgoing, token, input_file, claim, demand)
                 except (OutcomeUnknownError, NamelessJobError) as error:
                     log.warning("%s. Searching for the job before anything else.", error)
                     failure = error
@@ -232,17 +234,21 @@ class Submission:
                 code=None,
             )
 
-    def _take_slot(self, shard: Shard, token: str, claim: Intent | None = None) -> HeldSlot | None:
-        """Have a slot among the jobs of all runs that share the connection's limits; None where it sets none.
+    def _demand(self, shard: Shard) -> Demand | None:
+        """What the shard's job takes of the connection's limits; None where it sets none."""
+        limits = self.client.endpoint.limits
+        return None if limits is None else demand_of(self.run, self.manifest, shard, limits)
 
-        Raises NoRoomError, and withdraws the claim, while there is none.
+    def _take_slot(self, shard: Shard, token: str, demand: Demand | None, claim: Intent | None = None) -> HeldSlot | None:
+        """Take a slot for the shard's job, or keep the one that it has; None where the connection sets no limits.
+
+        Raises NoRoomError, and withdraws the claim, while no slot is free.
         """
         limits = self.client.endpoint.limits
-        if limits is None:
+        if limits is None or demand is None:
             return None
         slots = Slots(limits, self.client, self.options.claim_lease + self.options.listing_lag, self.clock)
         try:
-            demand = demand_of(self.run, self.manifest, shard, limits)
             return slots.take(token, demand, f"Shard {shard.id} of {demand.group}")
         except NoRoomError:
             if claim is not None:
@@ -276,10 +282,10 @@ class Submission:
         elif fetched is not None:
             active.add(part)
 
-    def _create(self, outgoing: Outgoing, token: str, input_file: str | None, claim: Intent) -> Submitted:
+    def _create(self, outgoing: Outgoing, token: str, input_file: str | None, claim: Intent, demand: Demand | None) -> Submitted:
         shard = outgoing.shard
         requests = inline_requests(outgoing.read()) if input_file is None else None
-        slot = self._take_slot(shard, token, claim)
+        slot = self._take_slot(shard, token, demand, claim)
         share = self.options.claim_lease / 3
         if self.clock() - claim.claimed_at > share:
             raise OutcomeUnknownError(f"The process was paused for {share:.0f} s while holding the claim on shard {shard.id}")

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.response.answer_columns import Answers
+from airflow_gemini_batch.engine.response.extras import completed
 from airflow_gemini_batch.engine.response.responses import Answer
 from airflow_gemini_batch.engine.response.structured import ParsedColumn
 
@@ -129,15 +130,16 @@ def check(texts: list[str | None], schema: dict[str, Any] = SCHEMA) -> Any:
     answers = [Answer("k", b"{}", text) for text in texts]
     one_by_one = [column.read([answer]) for answer in answers]
     assert column.texts is not None
-    together = Answers.of(answers).with_parsed(column.texts).contents()
+    together = Answers.of(answers).with_parsed(column.texts)
 
-    array, problems = column.read(together)
+    array, problems = completed(column, together)
 
     array.validate(full=True)
     assert array.type == column.type
     assert repr(array.to_pylist()) == repr([one[0].as_py() for one, _ in one_by_one])  # -0.0 is not 0.0
     assert problems == {place: found[0] for place, (_, found) in enumerate(one_by_one) if found}
-    return together.parsed.is_null().to_pylist()  # type: ignore[union-attr]
+    assert together.ahead is not None
+    return together.ahead.is_null().to_pylist()
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -14,7 +14,7 @@ from airflow_gemini_batch.engine.response import answer_blocks
 from airflow_gemini_batch.engine.response.answer_blocks import read_block
 from airflow_gemini_batch.engine.response.answer_columns import Answers
 from airflow_gemini_batch.engine.response.embeddings import EmbeddingColumn
-from airflow_gemini_batch.engine.response.extras import Extras
+from airflow_gemini_batch.engine.response.extras import Extras, completed
 from airflow_gemini_batch.engine.response.lines import OutputLines
 from airflow_gemini_batch.engine.response.responses import Answer, classify
 
@@ -91,7 +91,7 @@ def check(lines: list[bytes]) -> None:
     for read in reads:
         read.answers.rows.validate(full=True)
     alone, problems_alone = COLUMN.read(expected)
-    together, problems = COLUMN.completed(Answers.joined([read.answers for read in reads]) if reads else Answers.of([]))
+    together, problems = completed(COLUMN, Answers.joined([read.answers for read in reads]) if reads else Answers.of([]))
     together.validate(full=True)
     assert (together.to_pylist(), problems) == (alone.to_pylist(), problems_alone)
 
@@ -133,6 +133,6 @@ def test_vectors_of_some_pieces_are_joined_with_those_that_are_read_later() -> N
 
     joined = Answers.joined([unread, read, unread])
 
-    assert joined.vectors is not None
-    assert joined.vectors.is_valid().to_pylist() == [False, True, False]
-    assert COLUMN.completed(joined)[0].to_pylist() == [read.vectors[0].as_py()] * 3  # type: ignore[index]
+    assert joined.ahead is not None
+    assert joined.ahead.is_valid().to_pylist() == [False, True, False]
+    assert completed(COLUMN, joined)[0].to_pylist() == [read.ahead[0].as_py()] * 3  # type: ignore[index]

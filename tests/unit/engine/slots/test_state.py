@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_gemini_batch.engine.project_limits import ProjectLimits
-from airflow_gemini_batch.engine.slots.state import Demand, Obstacle, State, accepted, given_up, refused, take
+from airflow_gemini_batch.engine.slots.state import Demand, Obstacle, State, accepted, not_created, refused, released, take
 
 FLASH, PRO = "gemini-3.6-flash", "gemini-3.5-pro"
 
@@ -32,7 +32,7 @@ class Project:
         return answer.obstacle
 
     def end(self, *tokens: str) -> None:
-        self.state = given_up(self.state, *tokens)
+        self.state = released(self.state, *tokens)
 
     @property
     def holders(self) -> Counter[str]:
@@ -136,8 +136,18 @@ def test_a_refused_job_was_not_spent() -> None:
     project.state = refused(project.state, "a2", demand(usd=4.0), None, project.now)
     project.now += 100
 
-    assert project.state.sent == ((1_000.0, 4.0),)
+    assert project.state.sent == {"a1": (1_000.0, 4.0)}
     assert set(project.state.slots) == {"a1"}
+
+
+def test_a_job_that_was_not_created_for_another_reason_was_not_spent_either() -> None:
+    project = Project(max_usd_per_10_minutes=10.0)
+    project.take("a1", demand(usd=8.0))
+
+    project.state = not_created(project.state, "a1")
+
+    assert project.take("a1", demand(usd=8.0)) is None
+    assert project.state.sent == {"a1": (1_000.0, 8.0)}
 
 
 def test_above_what_was_refused_one_job_at_a_time_is_tried() -> None:
