@@ -9,33 +9,22 @@ answers from landing, and the error comes at the end of the pass, before anythin
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import logging
 import math
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from airflow_gemini_batch.engine.build.budget import Budget
-from airflow_gemini_batch.engine.errors import BalanceError, QuotaError, UnsettledError
+from airflow_gemini_batch.engine.errors import BalanceError, UnsettledError
 from airflow_gemini_batch.engine.finish.summary import Summary, finish_run, summary_of
 from airflow_gemini_batch.engine.gemini.client import GeminiClient
-from airflow_gemini_batch.engine.gemini.quotas import likely_limit_of_run
-from airflow_gemini_batch.engine.gemini.waits import wait_after
 from airflow_gemini_batch.engine.options import BatchOptions
 from airflow_gemini_batch.engine.passes.collecting import Collecting, ShardState
+from airflow_gemini_batch.engine.passes.submitting import Submitted, Submitting
 from airflow_gemini_batch.engine.report.summary_page import write_summary_page
-from airflow_gemini_batch.engine.run.layout import Run, Shard
-from airflow_gemini_batch.engine.run.many_files import may_overlap
+from airflow_gemini_batch.engine.run.layout import Run
 from airflow_gemini_batch.engine.run.snapshot import Snapshot
-from airflow_gemini_batch.engine.submit.submission import UPLOADS_AHEAD, Submission
-from airflow_gemini_batch.engine.threads import Ahead
 from airflow_gemini_batch.engine.wait.progress import Standing
 from airflow_gemini_batch.engine.wait.unfinished import Waiting
-from airflow_gemini_batch.engine.wait.waiting import PASSING
-
-log = logging.getLogger(__name__)
 
 
 def advance(
@@ -61,13 +50,12 @@ def advance(
     if summary_of(run) is None:
         snapshot = Snapshot(run, run.built())
         budget = None if max_cost_usd is None else Budget(run, snapshot, options, max_cost_usd)
-        this_pass = _Pass(run, client, options, snapshot, patient, budget)
         states = Collecting(run, client, options, snapshot, patient, budget).collect()
-        submitted = this_pass.submit(states, refusals)
+        submitted = Submitting(run, client, options, snapshot, patient, budget).submit(states, refusals)
         waiting = _waiting(states, submitted)
         if waiting.done < waiting.shards:
-            waiting = replace(waiting, standing=this_pass.standing(states))
-        this_pass.snapshot.save()
+            waiting = replace(waiting, standing=_standing(snapshot, states))
+        snapshot.save()
         if waiting.done < waiting.shards:
             return waiting
     try:
@@ -76,17 +64,7 @@ def advance(
         raise UnsettledError(f"{error} If another try of this task is running, run the same again when it has ended.") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Submitted:
-    """What came of submitting: the new jobs, how many shards have to wait, and when to try again."""
-
-    jobs: tuple[str, ...] = ()
-    left: int = 0
-    refusals: int = 0
-    wake_in: float | None = None
-
-
-def _waiting(states: Sequence[ShardState], submitted: _Submitted) -> Waiting:
+def _waiting(states: Sequence[ShardState], submitted: Submitted) -> Waiting:
     """What the run waits for, by where its shards stand."""
     active = [state.job for state in states if state.stage == "active" and state.job is not None]
     late = [state.job for state in states if state.stage == "uncollected" and state.job is not None]
@@ -104,91 +82,17 @@ def _waiting(states: Sequence[ShardState], submitted: _Submitted) -> Waiting:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """What a pass submits with; nothing in it changes but what the snapshot remembers."""
-
-    run: Run
-    client: GeminiClient
-    options: BatchOptions
-    snapshot: Snapshot
-    patient: bool
-    budget: Budget | None = None
-
-    def standing(self, states: Sequence[ShardState]) -> Standing:
-        """How far the run is, without what its waiting jobs have done so far."""
-        asked = [state for state in states if state.shard.requests]
-        done = [state.shard.id for state in asked if state.stage == "done"]
-        self.snapshot.read(done, "landed")
-        costs = [usd for part in done if (usd := self.snapshot.usd(part)) is not None]
-        requests = sum(shard.requests for shard in self.snapshot.manifest.shards)
-        return Standing(
-            requests=requests,
-            done=max(0, requests - sum(state.shard.requests for state in asked if state.stage != "done")),
-            jobs=len(asked),
-            jobs_done=len(done),
-            usd=math.fsum(costs) if costs else None,
-        )
-
-    def submit(self, states: Sequence[ShardState], refusals: int) -> _Submitted:
-        """Submit the shards that have no job, as far as ``max_active_jobs`` and the service's quota allow.
-
-        Jobs are created one after the other, in order. Only uploads, which cost nothing, run ahead of that.
-        """
-        with contextlib.ExitStack() as uploads:
-            return self._submit(states, refusals, uploads)
-
-    def _submit(self, states: Sequence[ShardState], refusals: int, uploads: contextlib.ExitStack) -> _Submitted:
-        shards = [state.shard for state in states if state.stage == "unsubmitted"]
-        active = sum(state.stage == "active" for state in states)
-        if self._holds_back(states, shards):
-            return _Submitted((), len(shards), refusals)
-        limit = len(shards) if self.options.max_active_jobs is None else self.options.max_active_jobs - active
-        # This pass has counted the active jobs itself.
-        options = replace(self.options, max_active_jobs=None)
-        submission = Submission(self.run, self.snapshot.manifest, self.client, options, snapshot=self.snapshot)
-        count = UPLOADS_AHEAD if may_overlap(self.run.destination) else 0
-        ahead = uploads.enter_context(Ahead(shards[: max(limit, 0)], submission.upload_ahead, ahead=count))
-        jobs: list[str] = []
-        all_refused = False
-        for shard in shards[: max(limit, 0)]:
-            try:
-                record = submission.submit(shard, uploaded=functools.partial(ahead.take, shard))
-                if record is None:  # the next pass writes its dead letters
-                    all_refused = True
-                    continue
-                jobs.append(record.job)
-                self.snapshot.remember_job(shard.id, record.job)
-            except PASSING as error:
-                if not (self.patient or isinstance(error, QuotaError)):
-                    raise
-                refusals += 1
-                wait = wait_after(error, refusals, jitter=random.random())
-                left = len(shards) - len(jobs)
-                in_flight = [state.shard for state in states if state.stage == "active"] + shards[: len(jobs)]
-                log.warning("%s %s Trying again in %.0f s.", error, self._size(in_flight, left), wait)
-                return _Submitted(tuple(jobs), left, refusals, wait)
-            refusals = 0
-        stuck = self.options.resubmit_stuck_after
-        wake_in = stuck.total_seconds() / 4 if jobs and stuck is not None else None
-        if all_refused:
-            wake_in = 0.0
-        return _Submitted(tuple(jobs), len(shards) - len(jobs), refusals, wake_in)
-
-    def _holds_back(self, states: Sequence[ShardState], shards: Sequence[Shard]) -> bool:
-        """Whether the shards wait, because they may cost too much. Raises BudgetError when nothing is left to wait for."""
-        excess = self.budget.excess(shards) if self.budget is not None and shards else None
-        if excess is None and not shards:
-            excess = next((state.excess for state in states if state.excess is not None), None)
-        if excess is None:
-            return False
-        if not any(state.stage in ("active", "uncollected") for state in states):
-            self.snapshot.save()
-            raise excess
-        log.warning("%s It is compared again when the jobs in flight have been collected.", excess)
-        return True
-
-    def _size(self, in_flight: Sequence[Shard], left: int) -> str:
-        megabytes = sum(shard.bytes for shard in self.snapshot.shards()) / 1e6
-        size = f"This run has {len(in_flight)} jobs active and {left} to come, {megabytes:.0f} MB of requests in all."
-        return f"{size} {likely_limit_of_run(len(in_flight), sum(shard.bytes for shard in in_flight))}".rstrip()
+def _standing(snapshot: Snapshot, states: Sequence[ShardState]) -> Standing:
+    """How far the run is, without what its waiting jobs have done so far."""
+    asked = [state for state in states if state.shard.requests]
+    done = [state.shard.id for state in asked if state.stage == "done"]
+    snapshot.read(done, "landed")
+    costs = [usd for part in done if (usd := snapshot.usd(part)) is not None]
+    requests = sum(shard.requests for shard in snapshot.manifest.shards)
+    return Standing(
+        requests=requests,
+        done=max(0, requests - sum(state.shard.requests for state in asked if state.stage != "done")),
+        jobs=len(asked),
+        jobs_done=len(done),
+        usd=math.fsum(costs) if costs else None,
+    )

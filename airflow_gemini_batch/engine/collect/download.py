@@ -54,7 +54,7 @@ def collect(
     *,
     manifest: Manifest | None = None,
     refused: Mapping[str, str] | None = None,
-    brought: Callable[[], Brought] | None = None,
+    downloaded: Callable[[], DownloadedShard] | None = None,
 ) -> Landed:
     """Download a settled job's output and write the shard's parts of both tables. Finished work is found and not repeated.
 
@@ -62,7 +62,7 @@ def collect(
     :param options: ``keep_response`` and ``media_to`` say what the parts hold; with ``resubmit_lost``, the rows of an output that
         the service no longer has become retryable dead letters.
     :param refused: the rows that the service refused to take, with its words. Default: read from the ledger.
-    :param brought: what ``bring`` has returned, or raises. Default: it is called here.
+    :param downloaded: returns what ``download_shard`` has returned, or raises its error. Default: it is called here.
 
     Returns the counts. Raises NotFoundError when the output is gone, OutcomeUnknownError when the service does not give it yet,
     CorruptRunError when files of the run are absent or were changed.
@@ -71,7 +71,7 @@ def collect(
     landed = ledger.landed(shard.id)
     if landed is not None:
         return landed
-    ready = bring(run, client, shard, job, options, refused=refused) if brought is None else brought()
+    ready = downloaded() if downloaded else download_shard(run, client, shard, job, options, refused=refused)
     with ready.files:
         counts = land(
             run,
@@ -93,8 +93,8 @@ def collect(
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
-    """A shard whose output is in the run, with what was read to bring it and is needed to land it.
+class DownloadedShard:
+    """A shard whose output is in the run, with what was read for the download and is needed to land it.
 
     :param inputs: None where they are torn.
     :param refused: the rows that the service refused to take, with its words.
@@ -110,7 +110,7 @@ class Brought:
         self.files.close()
 
 
-def bring(
+def download_shard(
     run: Run,
     client: GeminiClient,
     shard: Shard,
@@ -118,8 +118,8 @@ def bring(
     options: BatchOptions,
     *,
     refused: Mapping[str, str] | None = None,
-) -> Brought:
-    """The first half of ``collect``: bring a settled job's output into the run. May run in a thread, and be repeated.
+) -> DownloadedShard:
+    """The first half of ``collect``: download a settled job's output into the run. May run in a thread, and be repeated.
 
     Parameters and errors are those of ``collect``.
     """
@@ -133,7 +133,7 @@ def bring(
             cancelled_by_us = ledger.cancellation(shard.id) is not None
             sent = msgspec.structs.replace(shard, requests=shard.requests - len(refused))
             _bring_output(run, client, sent, job, inputs, resubmit_lost=options.resubmit_lost, ended_at=ended_at)
-        return Brought(inputs, refused, cancelled_by_us, stack.pop_all())
+        return DownloadedShard(inputs, refused, cancelled_by_us, stack.pop_all())
 
 
 def _inputs_if_readable(run: Run, shard: Shard, stack: contextlib.ExitStack) -> Inputs | None:

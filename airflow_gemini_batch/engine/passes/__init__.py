@@ -1,1 +1,1 @@
-"""The parts of a pass: what ``advance`` does with each shard."""
+"""The two halves of a pass: what ``advance`` does with the shards."""

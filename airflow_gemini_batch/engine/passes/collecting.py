@@ -15,19 +15,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from airflow_gemini_batch.engine.build.budget import Budget
-from airflow_gemini_batch.engine.collect.download import Brought, bring, collect, download, lost_job, unnamed_output
+from airflow_gemini_batch.engine.collect.download import (
+    DownloadedShard,
+    collect,
+    download,
+    download_shard,
+    lost_job,
+    unnamed_output,
+)
 from airflow_gemini_batch.engine.errors import BudgetError, CorruptRunError, NotFoundError, ServiceError, one_error
 from airflow_gemini_batch.engine.finish.redrive import redrive
-from airflow_gemini_batch.engine.gemini.client import GeminiClient
 from airflow_gemini_batch.engine.gemini.job_fetching import Fetched, fetch_jobs
 from airflow_gemini_batch.engine.gemini.jobs import Job
-from airflow_gemini_batch.engine.options import BatchOptions
+from airflow_gemini_batch.engine.passes.this_pass import Pass
 from airflow_gemini_batch.engine.run.cancellation import cancel_job
-from airflow_gemini_batch.engine.run.layout import Run, Shard
+from airflow_gemini_batch.engine.run.layout import Shard
 from airflow_gemini_batch.engine.run.ledger import Landed
 from airflow_gemini_batch.engine.run.many_files import may_overlap
-from airflow_gemini_batch.engine.run.snapshot import Snapshot
 from airflow_gemini_batch.engine.threads import Ahead
 from airflow_gemini_batch.engine.wait.in_flight import job_of, stuck_in
 from airflow_gemini_batch.engine.wait.waiting import PASSING, is_settled, without_output
@@ -42,7 +46,7 @@ _ASK_AGAIN = 60.0
 _DOWNLOADS_AHEAD = 1
 
 #: Gives the output of a shard whose job has ended, when its turn has come, or raises why it is not there.
-_Outputs: TypeAlias = Mapping[Shard, Callable[[], Brought]]
+_Outputs: TypeAlias = Mapping[Shard, Callable[[], DownloadedShard]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,8 @@ class ShardState:
 
 
 @dataclass(frozen=True, slots=True)
-class Collecting:
-    """What a pass collects with; nothing in it changes but what the snapshot remembers."""
-
-    run: Run
-    client: GeminiClient
-    options: BatchOptions
-    snapshot: Snapshot
-    patient: bool
-    budget: Budget | None = None
+class Collecting(Pass):
+    """Collects in one pass."""
 
     def collect(self) -> list[ShardState]:
         """Collect every shard whose job has ended, and decide what is resubmitted. Raises at the end for those that failed."""
@@ -85,9 +82,9 @@ class Collecting:
             fetched = self._fetch(generation)
             resubmitted: list[Shard] = []
             ended = self._ended(generation, fetched)
-            bring_one = functools.partial(self._bring, ended)
+            download_one = functools.partial(self._download, ended)
             count = _DOWNLOADS_AHEAD if may_overlap(self.run.destination) else 0
-            with Ahead(ended, bring_one, ahead=count, discard=Brought.close) as ahead:
+            with Ahead(ended, download_one, ahead=count, discard=DownloadedShard.close) as ahead:
                 outputs = {shard: functools.partial(ahead.take, shard) for shard in ended}
                 for shard in generation:
                     try:
@@ -132,8 +129,8 @@ class Collecting:
             if isinstance(job := fetched[shard][1], Job) and is_settled(job)
         }
 
-    def _bring(self, jobs: Mapping[Shard, Job], shard: Shard) -> Brought:
-        return bring(self.run, self.client, shard, jobs[shard], self.options, refused=self._refused(shard))
+    def _download(self, jobs: Mapping[Shard, Job], shard: Shard) -> DownloadedShard:
+        return download_shard(self.run, self.client, shard, jobs[shard], self.options, refused=self._refused(shard))
 
     def _decided(self, shard: Shard) -> tuple[Shard, ...] | None:
         """The shards in which rows of a landed shard were resubmitted; None while there is something to do for it."""
@@ -197,7 +194,7 @@ class Collecting:
                 self.options,
                 manifest=self.snapshot.manifest,
                 refused=self._refused(shard),
-                brought=outputs.get(shard),
+                downloaded=outputs.get(shard),
             )
         except PASSING as error:
             if job is None:
