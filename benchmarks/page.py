@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 
 import fsspec
 import pyarrow as pa
+from benching.latency import Latency
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_gemini_batch.emulator import Emulator, RowFault
@@ -66,38 +67,20 @@ with DAG({dag_id!r}, schedule=None) as dag:
 """
 
 
-class DistantStore(MemoryFileSystem):  # type: ignore[misc]
-    """An object store. ``seconds`` is what each call takes; ``calls`` counts them."""
+class DistantStore(Latency, MemoryFileSystem):  # type: ignore[misc]
+    """An object store in memory."""
 
     protocol = "distant"
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
-    seconds = 0.0
-    calls = 0
-    _lock = threading.Lock()
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         return super()._strip_protocol(str(path).removeprefix("distant://"))
 
-    def _call(self, calls: int = 1) -> None:
-        with self._lock:
-            DistantStore.calls += calls
-        if self.seconds:
-            time.sleep(calls * self.seconds)
-
-    def info(self, path: str, **arguments: Any) -> Any:
-        self._call()
-        return super().info(path, **arguments)
-
-    def ls(self, path: str, detail: bool = True, **arguments: Any) -> Any:
-        found = super().ls(path, detail=detail, **arguments)
-        self._call(1 + len(found) // 1000)
-        return found
-
     def _open(self, path: str, mode: str = "rb", **arguments: Any) -> Any:
         if mode == "rb":
-            self._call(2)
+            self.count(2)
         file = super()._open(path, mode, **arguments)
         return io.BytesIO(file.getvalue()) if mode == "rb" else file  # the same object would be shared by all readers
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from benching.latency import Latency
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from page import AT_ONCE, KEY, LONG, MODEL, ROWS
@@ -49,52 +49,34 @@ ROWS_IN_A_PASS = 200
 OPTIONS = BatchOptions(max_shard_requests=ROWS, max_active_jobs=AT_ONCE, max_redrives=0)
 
 
-class SlowStore(DirFileSystem):  # type: ignore[misc]
-    """An object store. ``seconds`` is what each call takes; ``calls`` counts them."""
+class SlowStore(Latency, DirFileSystem):  # type: ignore[misc]
+    """An object store on the disk of this machine."""
 
     cachable = False
-    seconds = 0.0
-    calls = 0
-    _lock = threading.Lock()
-
-    def _call(self, calls: int = 1) -> None:
-        with self._lock:
-            SlowStore.calls += calls
-        if self.seconds:
-            time.sleep(calls * self.seconds)
-
-    def info(self, path: str, **arguments: Any) -> Any:
-        self._call()
-        return super().info(path, **arguments)
-
-    def ls(self, path: str, detail: bool = True, **arguments: Any) -> Any:
-        found = super().ls(path, detail=detail, **arguments)
-        self._call(1 + len(found) // 1000)
-        return found
 
     def open(self, path: str, mode: str = "rb", **arguments: Any) -> Any:
         if mode == "rb":
-            self._call(2)
+            self.count(2)
         return super().open(path, mode, **arguments)  # what is written there is renamed, which counts
 
     def get_file(self, rpath: str, lpath: str, **arguments: Any) -> None:
-        self._call(2)
+        self.count(2)
         super().get_file(rpath, lpath, **arguments)
 
     def mv(self, path1: str, path2: str, **arguments: Any) -> None:
-        self._call()
+        self.count()
         super().mv(path1, path2, **arguments)
 
     def pipe_file(self, path: str, value: bytes, **arguments: Any) -> None:
-        self._call()
+        self.count()
         super().pipe_file(path, value, **arguments)
 
     def put_file(self, lpath: str, rpath: str, **arguments: Any) -> None:
-        self._call()
+        self.count()
         super().put_file(lpath, rpath, **arguments)
 
     def rm(self, path: str, *arguments: Any, **named: Any) -> None:
-        self._call()
+        self.count()
         super().rm(path, *arguments, **named)
 
 
