@@ -15,7 +15,7 @@
         ├── RefusedError            fix the request; repeating it does not help
         │   └── NotFoundError       absent, expired, or visible only to another project's key
         ├── QuotaError              call again later
-        │   └── NoRoomError         a limit that runs share; nothing was asked of the service
+        │   └── NoRoomError         a limit shared by all runs; no request was sent
         ├── OutcomeUnknownError     check whether it was done before repeating it
         │   └── DroppedError        the same, after the connection had been made
         ├── NamelessJobError        a job may exist; do not create a second one blindly
@@ -139,7 +139,7 @@ class QuotaError(ServiceError):
 
 
 class NoRoomError(QuotaError):
-    """The jobs of all runs are at a limit that the connection sets, or that the service has shown: nothing was asked of it.
+    """A limit shared by all runs is reached, set in the connection or learned from a 429: no request was sent.
 
     The same call may succeed as soon as another job ends. ``retry_after``: seconds, where it is known when; None otherwise.
     """

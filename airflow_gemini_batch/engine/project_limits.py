@@ -1,4 +1,4 @@
-"""Limits of a Google project that all runs of a connection share: what they are, and the folder in which the runs meet."""
+"""Limits of a Google project, shared by all runs that name the same folder."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LIMITS_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class ProjectLimits:
-    """What the runs that name the same folder may have in flight together.
+    """What all runs that name the same folder may have in flight together.
 
-    Nothing is sent above a limit; a shard waits for its turn, and slots that become free go to the DAG (outside Airflow: the
-    run) that has the fewest jobs. Above what the service has refused with 429, only one job at a time is tried.
+    Nothing is sent above a limit. A shard waits for a free slot; slots go to the DAG (outside Airflow: the run) with the fewest
+    jobs. Above a level that the service has refused with 429, one job at a time is tried.
 
     :param folder: URI or path that all workers can write, such as ``s3://lake/gemini-limits``; one for each Google project.
     :param max_active_jobs: jobs that have not ended. Default: 100, which the service documents for a project; None: no limit.
@@ -60,7 +60,7 @@ class ProjectLimits:
 
     @classmethod
     def of_extra(cls, extra: Mapping[str, Any]) -> ProjectLimits | None:
-        """The limits in a connection's extra; None where it names no folder. A form gives numbers as text at times.
+        """The limits in a connection's extra; None where it names no folder. Numbers may be given as text, as forms do.
 
         Raises InputError for a value that is not allowed, and for limits without a folder.
         """
@@ -69,7 +69,7 @@ class ProjectLimits:
             return cls(**{field: value if field == "folder" else _number_of(value) for field, value in given.items()})
         if given:
             names = [name for name, field in LIMITS_FIELDS.items() if field in given]
-            raise InputError(f"{', '.join(names)}: limits of a connection need limits_folder, in which its runs meet.")
+            raise InputError(f"{', '.join(names)}: limits of a connection need limits_folder, which its runs share.")
         return None
 
     def enqueued_tokens_of(self, model: str) -> int | None:

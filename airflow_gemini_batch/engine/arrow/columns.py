@@ -86,13 +86,22 @@ def is_valid(column: pa.Array) -> Any:
     bits = column.buffers()[0] if column.null_count else None
     if bits is None:
         return np.full(len(column), column.null_count == 0)
-    flags = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
-    return flags[column.offset : column.offset + len(column)].astype(bool)
+    return _flags(bits, column)
 
 
 def int64_values(column: pa.Array) -> Any:
-    """A column of int64 as numpy has it, whatever where it is null."""
+    """The values of a column of int64; undefined where it is null."""
     return np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
+
+
+def bool_values(column: pa.Array) -> Any:
+    """The values of a column of bools; undefined where it is null."""
+    return _flags(column.buffers()[1] or b"", column)
+
+
+def _flags(bits: Any, column: pa.Array) -> Any:
+    flags = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
+    return flags[column.offset : column.offset + len(column)].astype(bool)
 
 
 def with_nan(column: pa.Array) -> Any:

@@ -1,4 +1,4 @@
-"""What a call asks for: the specification of a run, and what becomes of it once its source has been opened."""
+"""The arguments of a build: the specification of a run, and the same with its source opened and its request compiled."""
 
 from __future__ import annotations
 

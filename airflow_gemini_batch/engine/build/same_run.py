@@ -1,4 +1,4 @@
-"""The run that lies at the destination: whether it is the one that a call asks for, and what becomes of it if it is another."""
+"""The existing run at the destination: whether it is the one that the caller asks for, or may be replaced."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _compare_source(run: Run, there: Manifest, call: Call) -> str:
     """Why the rows are not those that the run was built from; empty when they are.
 
     Rows are read only where fingerprints differ, or where they say too little: a callable's name does not show what it does.
-    Those of a run that was built in groups are not compared: they lie in an order of their own.
+    Rows of a run that was built in groups are not compared, because its shards have another order.
     """
     if call.source is None:
         return f"The source of this call cannot be read: {call.error}"
@@ -74,7 +74,7 @@ def _compare_source(run: Run, there: Manifest, call: Call) -> str:
     if fingerprint is not None and fingerprint == call.source.fingerprint() and not _is_code(there):
         return ""
     if is_built_in_groups(run, there):
-        return f"The run was built in groups of files, from {there.source.description}; some were written since, or are others."
+        return f"The run was built in groups of files, from {there.source.description}; files were rewritten or replaced since."
     log.info("The source is not recognised by its fingerprint; comparing its rows with what was built from them.")
     try:
         with taken_before(run, there) as earlier:

@@ -1,4 +1,4 @@
-"""The answers of a shard's output that decide about a row, in batches of the results table.
+"""The answers of a shard's output that become rows of the results table, in batches.
 
 Lines are read a few blocks ahead, in threads; they decide in their order.
 """

@@ -1,4 +1,4 @@
-"""How long a submission waits that was refused. Light on purpose: operators import it where Airflow parses DAG files."""
+"""How long a refused submission waits before the next try. Light on purpose: operators import it when DAG files are parsed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow_gemini_batch.engine.errors import NoRoomError, QuotaError, ServiceE
 _QUOTA_WAIT = 60.0
 _LONGEST_QUOTA_WAIT = 1_800.0
 
-#: The same where a limit of the connection is reached: it may clear with the next job that ends, and asking costs two reads.
+#: The same for a limit of the connection: it may clear when any job ends, and a try costs two reads of the storage.
 _TURN_WAIT = 30.0
 _LONGEST_TURN_WAIT = 300.0
 

@@ -45,7 +45,7 @@ _ASK_AGAIN = 60.0
 #: take memory.
 _DOWNLOADS_AHEAD = 1
 
-#: Gives the output of a shard whose job has ended, when its turn has come, or raises why it is not there.
+#: Shard whose job has ended -> returns its downloaded output, or raises why there is none.
 _Outputs: TypeAlias = Mapping[Shard, Callable[[], DownloadedShard]]
 
 

@@ -1,4 +1,4 @@
-"""The second half of a pass: shards without a job get one, as far as limits allow."""
+"""The second half of a pass: jobs are created for shards that have none, as far as limits allow."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.json
 
 from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.arrow.json_objects import read_objects
 from airflow_gemini_batch.engine.reasons import REASON_BY_FINISH
 from airflow_gemini_batch.engine.response.answer_columns import SCHEMA, Answers
 from airflow_gemini_batch.engine.response.lines import Block, key_and_response
@@ -181,19 +181,10 @@ def _answers(keys: Sequence[str], found: Sequence[re.Match[bytes]]) -> tuple[Ans
     together = b"\n".join(raws)
     if b'"candidates"' not in together:  # vectors, or nothing
         return Answers.of([]), []
-    try:
-        read = pyarrow.json.read_json(
-            pa.BufferReader(together),
-            read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(together) + 1),
-            parse_options=pyarrow.json.ParseOptions(explicit_schema=_RESPONSE, unexpected_field_behavior="ignore"),
-        )
-    except pa.ArrowException:
+    read = read_objects(together, len(raws), _RESPONSE, unexpected="ignore")
+    if read is None:
         return Answers.of([]), []
-    batches = read.to_batches()
-    # An object ends with its line, or the next line would not be JSON: equal numbers mean one in each.
-    if len(batches) != 1 or read.num_rows != len(raws):
-        return Answers.of([]), []
-    candidates, usage, model_version, response_id = batches[0].columns
+    candidates, usage, model_version, response_id = read.columns
     texts, of_row, is_ordinary = _texts(candidates)
     finish_reason = _taken(candidates.values.field("finishReason"), _first(candidates))
     total = usage.field(_COUNTS.index("totalTokenCount"))
@@ -225,7 +216,7 @@ def _texts(candidates: pa.Array) -> tuple[pa.Array, Any, Any]:
     text, thought = parts.values.field("text"), parts.values.field("thought")
     is_text = columns.is_valid(text) & (_lengths(text) > 0)
     if thought.null_count < len(thought):
-        is_text &= ~(columns.is_valid(thought) & _flags(thought))
+        is_text &= ~(columns.is_valid(thought) & columns.bool_values(thought))
     before = np.concatenate([[0], np.cumsum(is_text)])
     starts, ends = _bounds(parts)
     count, first = before[ends] - before[starts], before[starts]
@@ -249,11 +240,6 @@ def _bounds(lists: pa.Array) -> tuple[Any, Any]:
 
 def _lengths(texts: pa.Array) -> Any:
     return np.diff(np.frombuffer(texts.buffers()[1], np.int32)[: len(texts) + 1])
-
-
-def _flags(bools: pa.Array) -> Any:
-    bits = np.unpackbits(np.frombuffer(bools.buffers()[1], np.uint8), bitorder="little")
-    return bits[: len(bools)].astype(bool)
 
 
 def _taken(array: pa.Array, places: Any) -> pa.Array:

@@ -2,8 +2,8 @@
 
 Two rules must not be relaxed:
 
-a value is here what ``ParsedColumn`` makes of the text alone, and
-a text that might be refused there, or that Arrow might take in another way, is left to it.
+a value is what ``ParsedColumn.read`` makes of the text alone, and
+a text that might be refused there, or that Arrow might read differently, is left to it.
 
 So only schemas are taken of which everything that they demand is checked here. A test holds both ways to the same values.
 """
@@ -18,9 +18,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json
 
 from airflow_gemini_batch.engine.arrow import columns
+from airflow_gemini_batch.engine.arrow.json_objects import read_objects
 from airflow_gemini_batch.engine.shapes import schemas
 
 #: Keywords that demand nothing, or nothing beside the form that is made of them.
@@ -105,7 +105,7 @@ class _Text:
     def good(self, column: pa.Array) -> Any:
         if self.words is None:
             return np.ones(len(column), bool)
-        return _flags(pc.is_in(column, value_set=self.words))
+        return columns.bool_values(pc.is_in(column, value_set=self.words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +134,6 @@ def _within(values: Any, limits: Mapping[str, float]) -> Any:
     for name, limit in limits.items():
         good &= _LIMITS[name](values, limit)
     return good
-
-
-def _flags(bools: pa.Array) -> Any:
-    return np.unpackbits(np.frombuffer(bools.buffers()[1] or b"", np.uint8), bitorder="little")[: len(bools)].astype(bool)
 
 
 # --- a batch of texts ------------------------------------------------------------------------------------------------
@@ -177,30 +173,16 @@ class ParsedTexts:
     def _read(self, texts: Sequence[bytes | None]) -> tuple[pa.Array, list[int]]:
         places = _objects(texts)
         together = b"\n".join([texts[place] or b"" for place in places])
-        found = self._parsed(together) if places else None
-        # Each text is one object, so equal numbers mean that a row is what its text says.
-        if found is None or len(found) != len(places):
+        # A member that the schema does not name could hold what is not read the same way here and there.
+        read = read_objects(together, len(places), self._schema, unexpected="error") if places else None
+        if read is None:
             return pa.nulls(0, self.type), []
+        found = pa.Array.from_buffers(self.type, read.num_rows, [None], children=read.columns)
         good = self._check.good(found)
         if not good.all():
             kept = np.flatnonzero(good)
             found, places = found.take(columns.from_numpy(kept)), [places[row] for row in kept.tolist()]
         return found, places
-
-    def _parsed(self, together: bytes) -> pa.Array | None:
-        try:
-            read = pyarrow.json.read_json(
-                pa.BufferReader(together),
-                read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(together) + 1),
-                # A member that the schema does not name could hold what is not read the same way here and there.
-                parse_options=pyarrow.json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error"),
-            )
-        except pa.ArrowException:
-            return None
-        batches = read.to_batches()
-        if len(batches) != 1 or read.schema != self._schema:
-            return None
-        return pa.Array.from_buffers(self.type, read.num_rows, [None], children=batches[0].columns)
 
 
 def _objects(texts: Sequence[bytes | None]) -> list[int]:

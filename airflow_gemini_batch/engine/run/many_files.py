@@ -3,7 +3,7 @@
 Each file is opened by one thread only, and what the threads return comes in the order of what was asked for. Not every file
 system of fsspec may be used by several threads. Those of object stores may: they have one loop for the calls of all threads, and
 keep no listings (see ``storage``). The one in memory may be read. Of others, such as FTP, nothing is known, so there is one
-thread; and one on a local disk when files are read, where threads would only be in each other's way.
+thread; and one on a local disk when files are read, where threads gain nothing.
 """
 
 from __future__ import annotations

@@ -190,5 +190,5 @@ def _bytes_of(batch: pa.RecordBatch) -> int:
 def _write_group(parquet: pq.ParquetWriter, batches: list[pa.RecordBatch]) -> None:
     table = pa.Table.from_batches(batches)
     parquet.write_table(table, row_group_size=max(table.num_rows, 1))
-    # Pages of many megabytes are gone now, of which the pool would keep as much again as the next batches need.
+    # Return the freed pages to the system: the pool would keep them.
     pa.default_memory_pool().release_unused()

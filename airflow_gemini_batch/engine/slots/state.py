@@ -1,4 +1,4 @@
-"""What the jobs of a project take up together, and whose turn it is: decided on plain values.
+"""Which slots the jobs of a project hold, and which waiting group is next: pure functions on plain values.
 
 A slot is a job that was created or is about to be. A group that finds no free slot is recorded as waiting, once for each model. A
 slot that becomes free is reserved for the group with the fewest, and among equals for the one that has waited longest.
@@ -18,7 +18,7 @@ from airflow_gemini_batch.engine.project_limits import ProjectLimits
 #: Seconds over which spend is added up.
 _SPEND_WINDOW = 600.0
 
-#: Seconds after which a group that has not asked again has no turn: somewhat above the longest time between two tries.
+#: Seconds after which a waiting group that has not asked again is dropped: above the longest time between two tries.
 _FORGET_WAITER = 900.0
 
 #: Seconds after which a waiting group, or a slot without a job, is recorded again as still in use.
@@ -32,7 +32,7 @@ _PROBE_EVERY = 60.0
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """What a job takes up.
+    """What a job takes of the limits.
 
     :param group: between whom slots are shared fairly: a DAG, or a run outside Airflow.
     :param tokens: that go in, about.
@@ -91,7 +91,7 @@ class State(msgspec.Struct, frozen=True):
     looked_at: float = 0.0
 
     def now(self, now: float) -> State:
-        """Without what is too old to count."""
+        """The state without entries that have expired."""
         return msgspec.structs.replace(
             self,
             waiters={key: one for key, one in self.waiters.items() if one.seen > now - _FORGET_WAITER},
@@ -101,7 +101,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Obstacle(NamedTuple):
-    """Why there is no room.
+    """Why no slot is free.
 
     :param everyone: whether it stands in the way of every model.
     :param clears_at: seconds since the epoch, where that is known.

@@ -1,8 +1,8 @@
-"""A small record that many processes change, one after the other, with nothing but exclusive creation.
+"""A small record that many processes update atomically, using nothing but exclusive creation of files.
 
-Each change is a new file with the next number, made from the newest; of two who make the same one, the second reads again. So a
-change is whole or absent, nobody waits for somebody who has died, and no lock can be left behind. Where the storage has no
-exclusive creation (see ``storage.Location.create``), two changes at once may lose one of them.
+Each update creates the file with the next number from the newest one. If two processes create the same number, one fails, reads
+again and retries. So an update is whole or absent, and a process that dies leaves no lock. Where the storage has no exclusive
+creation (see ``storage.Location.create``), one of two concurrent updates may be lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from airflow_gemini_batch.engine.errors import CorruptRunError, NoRoomError
 from airflow_gemini_batch.engine.run.layout import read_json
 from airflow_gemini_batch.engine.run.storage import Location
 
-#: Versions that are kept. A process that was paused while so many were made could take an old one for the newest.
+#: Versions that are kept, at least. A process that is paused during more updates than that may overwrite a newer one.
 _KEEP = 100
 
 #: Tries, at growing intervals up to ``_LONGEST_PAUSE`` seconds: some minutes in all.

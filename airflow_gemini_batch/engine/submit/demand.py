@@ -1,4 +1,4 @@
-"""What a shard's job takes of the limits that all runs of a connection share, as far as it is known before it is sent."""
+"""What a shard's job takes of the limits that all runs share, estimated before it is sent."""
 
 from __future__ import annotations
 

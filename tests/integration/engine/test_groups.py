@@ -293,5 +293,5 @@ def test_files_that_were_written_again_are_not_called_other_rows(
     finish(run, question(source))
     pq.write_table(tables[0], tmp_path / "in" / "000.parquet", compression="none")
 
-    with pytest.raises(DestinationError, match=r"was built in groups of files, from .*; some were written since"):
+    with pytest.raises(DestinationError, match=r"was built in groups of files, from .*; files were rewritten or replaced since"):
         finish(run, question(source))
